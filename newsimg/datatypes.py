@@ -1,0 +1,64 @@
+"""The values that flow through newsimg. Nothing here computes; nothing here is changed once made."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float32]
+"""Embeddings and scores: float32, larger is better."""
+FusedArray = NDArray[np.float64]
+"""Normalised and fused scores: float64, so that rounding cannot merge two different float32 scores."""
+IntArray = NDArray[np.int64]
+Run = Mapping[str, Mapping[str, float]]
+"""TREC run: query_id -> image_id -> score, strictly descending in rank order."""
+Qrels = Mapping[str, Mapping[str, int]]
+"""TREC judgements: query_id -> image_id -> relevance (1 for the editor's picture)."""
+
+
+@dataclass(frozen=True)
+class Query:
+    """A headline in search of a picture. `query_id` is the article's own id."""
+
+    query_id: str
+    title: str
+    people: tuple[str, ...] = ()
+    organisations: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Image:
+    """A picture on disk, not yet opened."""
+
+    image_id: str
+    path: Path
+
+
+@dataclass(frozen=True)
+class Collection:
+    """What a data set holds: queries, the pool of images to search, and the editors' choices if known."""
+
+    name: str
+    queries: tuple[Query, ...]
+    images: tuple[Image, ...]  # in image-id order, so that row order breaks ties
+    qrels: Qrels | None
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """The best `top_k` images of each query, best first.
+
+    Attributes:
+        images: The pool that `rows` point into.
+        rows: (n_queries, top_k) int64, positions in `images`.
+        scores: (n_queries, top_k), descending: what the present order is by.
+        parts: The scores that went into `scores`, each (n_queries, top_k) and in the same order as
+            `rows`: "retrieval", and after reranking "rerank".
+    """
+
+    images: tuple[Image, ...]
+    rows: IntArray
+    scores: FloatArray | FusedArray
+    parts: Mapping[str, FloatArray] = field(default_factory=dict)

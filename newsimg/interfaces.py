@@ -1,0 +1,135 @@
+"""The parts that a run is put together from. Start reading here."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from newsimg.datatypes import Candidates, Collection, FloatArray, FusedArray, Image, IntArray, Query
+
+
+class Dataset(ABC):
+    """Where queries and images come from."""
+
+    name: str
+    """Names the collection; runs on the same data share an MLflow experiment."""
+
+    @abstractmethod
+    def load(self) -> Collection:
+        """Read the queries, the pool of images and, where known, the editors' choices.
+
+        Raises:
+            ValueError: If the data is not what the config says; names file, row and value.
+            FileNotFoundError: If a file or a picture is not there.
+        """
+
+
+class Backbone(ABC):
+    """A dual encoder: headlines and pictures in one space, where the cosine says how well they fit."""
+
+    query_template: str
+    """How a query becomes text, e.g. "{title}. {tags}"."""
+
+    @property
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """Identifies everything that an embedding depends on: weights, dtype, preprocessing, padding."""
+
+    @abstractmethod
+    def embed_texts(self, texts: Sequence[str]) -> FloatArray:
+        """Embed texts: (n_texts, dim) float32, rows of unit length."""
+
+    @abstractmethod
+    def embed_images(self, images: Sequence[Image]) -> FloatArray:
+        """Embed pictures: (n_images, dim) float32, rows of unit length.
+
+        Raises:
+            ValueError: If a picture cannot be read; names it.
+        """
+
+
+class Index(ABC):
+    """Finds the images nearest to a query."""
+
+    @abstractmethod
+    def build(self, embeddings: FloatArray) -> None:
+        """Index `embeddings`: (n_images, dim) float32, rows of unit length."""
+
+    @abstractmethod
+    def search(self, embeddings: FloatArray, top_k: int) -> tuple[FloatArray, IntArray]:
+        """Find the `top_k` nearest images of each query.
+
+        Args:
+            embeddings: (n_queries, dim) float32, rows of unit length.
+            top_k: Images per query, between 1 and the number of images built.
+
+        Returns:
+            scores: (n_queries, top_k) float32, cosine in [-1, 1], descending.
+            rows: (n_queries, top_k) int64, positions in the built array.
+
+        Raises:
+            ValueError: If `dim` differs from the index's, or `top_k` is out of range.
+        """
+
+
+class Reranker(ABC):
+    """A second opinion on the candidates."""
+
+    @abstractmethod
+    def score(self, queries: Sequence[Query], candidates: Candidates) -> FloatArray:
+        """Score every candidate: (n_queries, top_k) float32, aligned with `candidates`, never sorted."""
+
+
+class Weight(ABC):
+    """How much the second opinion counts."""
+
+    value: float
+    """The reranker's share, in [0, 1]."""
+
+    @abstractmethod
+    def combine(self, retrieval: FloatArray, rerank: FloatArray) -> FusedArray:
+        """Fuse two (n_queries, top_k) score arrays into one of the same shape; larger is better."""
+
+
+@dataclass(frozen=True)
+class Components:
+    """What a config instantiates, ready for a task to use."""
+
+    dataset: Dataset
+    backbone: Backbone
+    index: Index
+    reranker: Reranker
+    weight: Weight
+    top_k: int
+
+
+class Task(ABC):
+    """What a run does with its components."""
+
+    @abstractmethod
+    def run(self, components: Components, output_dir: Path) -> dict[str, float]:
+        """Do it; write what is worth keeping below `output_dir` and return the metrics."""
+
+
+class Tracker(ABC):
+    """Remembers runs, so that they can be compared."""
+
+    @abstractmethod
+    def track(
+        self, experiment: str, name: str, params: Mapping[str, Any], tags: Mapping[str, str]
+    ) -> AbstractContextManager[None]:
+        """Open a run; on leaving, close it as finished, failed (an exception) or killed (Ctrl-C)."""
+
+    @abstractmethod
+    def log_metrics(self, metrics: Mapping[str, float]) -> None:
+        """Add metrics to the open run."""
+
+    @abstractmethod
+    def log_artifacts(self, output_dir: Path) -> None:
+        """Add every file below `output_dir` to the open run."""
+
+    @abstractmethod
+    def describe(self) -> str | None:
+        """Return the command that shows the runs, if there is one."""
