@@ -1,4 +1,4 @@
-"""The values that flow through newsimg. Nothing here computes; nothing here is changed once made."""
+"""The values that flow through newsimg: nothing here computes, or changes once it is made."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 FloatArray = NDArray[np.float32]
 """Embeddings and scores: float32, larger is better."""
 FusedArray = NDArray[np.float64]
-"""Normalised and fused scores: float64, so that rounding cannot merge two different float32 scores."""
+"""Normalised and fused scores: float64, so that rounding cannot merge two float32 scores."""
 IntArray = NDArray[np.int64]
 Run = Mapping[str, Mapping[str, float]]
 """TREC run: query_id -> image_id -> score, strictly descending in rank order."""
@@ -38,7 +38,7 @@ class Image:
 
 @dataclass(frozen=True)
 class Collection:
-    """What a data set holds: queries, the pool of images to search, and the editors' choices if known."""
+    """What a data set holds: queries, the images to search, the editors' choices if known."""
 
     name: str
     queries: tuple[Query, ...]

@@ -5,9 +5,12 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from newsimg.datatypes import Candidates, Collection, FloatArray, FusedArray, Image, IntArray, Query
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 class Dataset(ABC):
@@ -27,7 +30,7 @@ class Dataset(ABC):
 
 
 class Backbone(ABC):
-    """A dual encoder: headlines and pictures in one space, where the cosine says how well they fit."""
+    """A dual encoder: headlines and pictures in one space, where cosines say what fits."""
 
     query_template: str
     """How a query becomes text, e.g. "{title}. {tags}"."""
@@ -35,7 +38,7 @@ class Backbone(ABC):
     @property
     @abstractmethod
     def fingerprint(self) -> str:
-        """Identifies everything that an embedding depends on: weights, dtype, preprocessing, padding."""
+        """Identifies all that an embedding depends on: weights, dtype, preprocessing, padding."""
 
     @abstractmethod
     def embed_texts(self, texts: Sequence[str]) -> FloatArray:
@@ -79,7 +82,7 @@ class Reranker(ABC):
 
     @abstractmethod
     def score(self, queries: Sequence[Query], candidates: Candidates) -> FloatArray:
-        """Score every candidate: (n_queries, top_k) float32, aligned with `candidates`, never sorted."""
+        """Score candidates: (n_queries, top_k) float32, aligned with `candidates`, never sorted."""
 
 
 class Weight(ABC):
@@ -120,7 +123,7 @@ class Tracker(ABC):
     def track(
         self, experiment: str, name: str, params: Mapping[str, Any], tags: Mapping[str, str]
     ) -> AbstractContextManager[None]:
-        """Open a run; on leaving, close it as finished, failed (an exception) or killed (Ctrl-C)."""
+        """Open a run; on leaving, close it as finished, failed (exception) or killed (Ctrl-C)."""
 
     @abstractmethod
     def log_metrics(self, metrics: Mapping[str, float]) -> None:
@@ -129,6 +132,20 @@ class Tracker(ABC):
     @abstractmethod
     def log_artifacts(self, output_dir: Path) -> None:
         """Add every file below `output_dir` to the open run."""
+
+    @abstractmethod
+    def open_sweep(self, experiment: str, name: str) -> None:
+        """Open the run that the jobs of a sweep become children of, before the first of them."""
+
+    @abstractmethod
+    def load_jobs(self) -> "pd.DataFrame":
+        """Return the open sweep's jobs, oldest first: `name`, `status`, `params.*` and metrics."""
+
+    @abstractmethod
+    def close_sweep(
+        self, status: str, metrics: Mapping[str, float], output_dir: Path | None
+    ) -> None:
+        """Close the sweep's run as FINISHED, FAILED or KILLED, with metrics and files."""
 
     @abstractmethod
     def describe(self) -> str | None:

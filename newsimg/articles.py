@@ -1,0 +1,195 @@
+"""The NewsImages benchmark's files: the CSV in all its editions, its pictures, its splits."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from newsimg.datatypes import Collection, Image, Query
+
+COLUMNS = [
+    "article_id",
+    "article_url",
+    "article_title",
+    "article_tags",
+    "image_id",
+    "image_url",
+]
+REQUIRED_COLUMNS = ("article_id", "article_title")
+EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
+SPLITS = ("train", "val", "test", "all")
+POOLS = ("split", "all")
+
+
+def load_articles(
+    name: str,
+    *,
+    csv_path: Path,
+    image_dir: Path,
+    split: str,
+    subset: Path | None,
+    seed: int,
+    pool: str,
+) -> Collection:
+    """Load the articles of a split or a subset as queries, with the pictures to search.
+
+    Args:
+        name: What to call the collection.
+        csv_path: The benchmark's CSV.
+        image_dir: Folder of pictures named by image id.
+        split: train, val, test or all.
+        subset: A CSV that lists the articles to take instead of a split.
+        seed: Of the split's permutation.
+        pool: "split" searches the pictures of the chosen articles, "all" those of all articles.
+
+    Raises:
+        ValueError: If a value of the CSV is missing, empty or there twice, or the split is empty.
+        FileNotFoundError: If a file, the folder or a picture is not there.
+    """
+    articles = read_articles(csv_path)
+    chosen = choose_subset(articles, subset) if subset else choose_split(articles, split, seed)
+    if chosen.empty:
+        raise ValueError(
+            f"split {split!r} of {csv_path} is empty: the file has {len(articles)} rows"
+        )
+    queries = tuple(_to_query(row) for row in chosen.to_dict("records"))
+    pictures = find_pictures(image_dir)
+    if "image_id" not in articles:  # a test edition: which picture belongs where is not known
+        images = tuple(Image(image_id, pictures[image_id]) for image_id in sorted(pictures))
+        return Collection(name, queries, images, None)
+    searched = (articles if pool == "all" else chosen)["image_id"]
+    for image_id in searched:
+        if image_id not in pictures:
+            raise FileNotFoundError(
+                f"{image_dir} has no picture for image_id {image_id!r} of {csv_path}, "
+                f"with one of the extensions {' '.join(EXTENSIONS)}"
+            )
+    images = tuple(Image(image_id, pictures[image_id]) for image_id in sorted(set(searched)))
+    qrels = {row["article_id"]: {row["image_id"]: 1} for row in chosen.to_dict("records")}
+    return Collection(name, queries, images, qrels)
+
+
+def check_choices(split: str, pool: str) -> None:
+    """Refuse a split or a pool that does not exist.
+
+    Raises:
+        ValueError: If one does not; names both the value and the choices.
+    """
+    if split not in SPLITS:
+        raise ValueError(f"data.split must be one of {', '.join(SPLITS)}, got {split!r}")
+    if pool not in POOLS:
+        raise ValueError(f"data.pool must be one of {', '.join(POOLS)}, got {pool!r}")
+
+
+def read_articles(csv_path: Path) -> pd.DataFrame:
+    """Read any edition of the CSV, all values as text.
+
+    A file without a header row has the columns in the benchmark's order, six of them or the first
+    four.
+
+    Raises:
+        FileNotFoundError: If the file is not there.
+        ValueError: If a column is missing, an id is missing or there twice, or a title is empty.
+    """
+    if not csv_path.is_file():
+        raise FileNotFoundError(f"no articles file {csv_path}")
+    try:
+        rows = pd.read_csv(
+            csv_path, header=None, dtype=str, keep_default_na=False, encoding="utf-8-sig"
+        ).fillna("")
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise ValueError(f"{csv_path} is not a CSV in UTF-8: {error}") from error
+    first = [str(value).strip() for value in rows.iloc[0]]
+    has_header = bool(set(first) & set(COLUMNS))
+    if has_header:
+        articles = rows.iloc[1:].set_axis(first, axis="columns")
+    elif rows.shape[1] in (4, 6):
+        articles = rows.set_axis(COLUMNS[: rows.shape[1]], axis="columns")
+    else:
+        raise ValueError(
+            f"{csv_path} has no header row and {rows.shape[1]} columns; expected 4 or 6"
+        )
+    _check_articles(articles, csv_path, first_line=2 if has_header else 1)
+    return articles.reset_index(drop=True)
+
+
+def _check_articles(articles: pd.DataFrame, csv_path: Path, first_line: int) -> None:
+    for column in REQUIRED_COLUMNS:
+        if column not in articles:
+            raise ValueError(f"{csv_path} lacks the column {column}; it has {list(articles)}")
+    line = pd.Series(range(first_line, first_line + len(articles)), index=articles.index)
+    required = [column for column in (*REQUIRED_COLUMNS, "image_id") if column in articles]
+    for column in required:
+        empty = articles[column].str.strip() == ""
+        if empty.any():
+            where = f"article {articles['article_id'][empty].iloc[0]!r}, row {line[empty].iloc[0]}"
+            raise ValueError(f"{csv_path}: empty {column} ({where})")
+    repeated = articles["article_id"].duplicated()
+    if repeated.any():
+        article_id = articles["article_id"][repeated].iloc[0]
+        raise ValueError(
+            f"{csv_path}: article_id {article_id!r} is there twice (row {line[repeated].iloc[0]})"
+        )
+
+
+def choose_split(articles: pd.DataFrame, split: str, seed: int) -> pd.DataFrame:
+    """Take a share of the permuted articles: train 80 %, then val 10 %, then test."""
+    shuffled = articles.sample(frac=1, random_state=seed)
+    train_end, val_end = int(0.8 * len(shuffled)), int(0.9 * len(shuffled))
+    bounds = {
+        "train": (0, train_end),
+        "val": (train_end, val_end),
+        "test": (val_end, len(shuffled)),
+        "all": (0, len(shuffled)),
+    }
+    start, end = bounds[split]
+    return shuffled.iloc[start:end]
+
+
+def choose_subset(articles: pd.DataFrame, subset: Path) -> pd.DataFrame:
+    """Take the articles whose ids a file lists, in the file's order.
+
+    Raises:
+        ValueError: If the file lists an article that is not among `articles`.
+    """
+    wanted = read_articles(subset)["article_id"]
+    by_id = articles.set_index("article_id", drop=False)
+    unknown = wanted[~wanted.isin(by_id.index)]
+    if len(unknown):
+        raise ValueError(
+            f"{subset} lists {len(unknown)} articles that the data lacks, "
+            f"{unknown.iloc[0]!r} the first"
+        )
+    return by_id.loc[wanted].reset_index(drop=True)
+
+
+def find_pictures(image_dir: Path) -> dict[str, Path]:
+    """Map image ids to the pictures in a folder, by file name without the extension.
+
+    Raises:
+        FileNotFoundError: If the folder is not there.
+        ValueError: If two pictures have the same id.
+    """
+    if not image_dir.is_dir():
+        raise FileNotFoundError(f"no folder of pictures {image_dir}")
+    pictures: dict[str, Path] = {}
+    for path in sorted(image_dir.iterdir()):
+        if path.suffix.lower() not in EXTENSIONS:
+            continue
+        if path.stem in pictures:
+            raise ValueError(f"two pictures for one image id: {pictures[path.stem]} and {path}")
+        pictures[path.stem] = path
+    return pictures
+
+
+def _to_query(row: dict[str, str]) -> Query:
+    people, _, organisations = row.get("article_tags", "").partition("|")
+    return Query(
+        query_id=row["article_id"],
+        title=row["article_title"].strip(),
+        people=_split_tags(people),
+        organisations=_split_tags(organisations),
+    )
+
+
+def _split_tags(tags: str) -> tuple[str, ...]:
+    return tuple(tag.strip() for tag in tags.split(";") if tag.strip())

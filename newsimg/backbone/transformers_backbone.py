@@ -1,0 +1,42 @@
+"""Dual encoders of transformers' usual interface: CLIP, SigLIP, SigLIP 2, ALIGN, Jina CLIP."""
+
+from typing import TYPE_CHECKING, Any
+
+from newsimg.embedding import DualEncoder
+from newsimg.models import load_pretrained
+
+if TYPE_CHECKING:
+    import torch
+
+
+class TransformersBackbone(DualEncoder):
+    """Any model of `AutoModel` that has `get_text_features` and `get_image_features`."""
+
+    def load_model(self) -> Any:
+        """See `DualEncoder.load_model`."""
+        from transformers import AutoModel
+
+        model = load_pretrained(
+            AutoModel,
+            self.model_id,
+            revision=self.revision,
+            dtype=self.dtype,
+            device=self.device,
+            trust_remote_code=self.trust_remote_code,
+        )
+        if not (hasattr(model, "get_text_features") and hasattr(model, "get_image_features")):
+            raise ValueError(f"{self.model_id} is a {type(model).__name__}, not a dual encoder")
+        return model
+
+    def text_features(self, inputs: Any) -> "torch.Tensor":
+        """See `DualEncoder.text_features`."""
+        return _to_tensor(self.model.get_text_features(**inputs))
+
+    def image_features(self, inputs: Any) -> "torch.Tensor":
+        """See `DualEncoder.image_features`."""
+        return _to_tensor(self.model.get_image_features(**inputs))
+
+
+def _to_tensor(output: Any) -> "torch.Tensor":
+    # transformers 5 returns an output object, models with code of their own a tensor.
+    return getattr(output, "pooler_output", output)

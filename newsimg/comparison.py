@@ -1,0 +1,51 @@
+"""Both stages side by side, query by query."""
+
+import numpy as np
+import pandas as pd
+
+from newsimg.datatypes import Candidates, Collection, Qrels
+
+
+def find_ranks(collection: Collection, candidates: Candidates, qrels: Qrels) -> pd.Series:
+    """Return the 1-based rank of each query's editor's picture; NA where it is no candidate."""
+    ranks = {}
+    for query, rows in zip(collection.queries, candidates.rows, strict=True):
+        relevant = [collection.images[row].image_id in qrels[query.query_id] for row in rows]
+        ranks[query.query_id] = relevant.index(True) + 1 if any(relevant) else pd.NA
+    return pd.Series(ranks, dtype="Int64")
+
+
+def compare_stages(
+    collection: Collection, retrieved: Candidates, reranked: Candidates, qrels: Qrels
+) -> pd.DataFrame:
+    """Tell for each query what reranking did.
+
+    Returns:
+        One row per query, indexed by query id: `title`, `image_id` (the editor's picture),
+        `retrieval_rank` and `reranked_rank` of it (NA: not a candidate), `retrieval_first` and
+        `reranked_first` (image ids), `outcome`: helped (the editor's picture came first only after
+        reranking), hurt (only before) or unchanged.
+    """
+    before, after = (find_ranks(collection, stage, qrels) for stage in (retrieved, reranked))
+    first_before = before.eq(1).fillna(False)
+    first_after = after.eq(1).fillna(False)
+    return pd.DataFrame(
+        {
+            "title": [query.title for query in collection.queries],
+            "image_id": [" ".join(qrels[query.query_id]) for query in collection.queries],
+            "retrieval_rank": before,
+            "reranked_rank": after,
+            "retrieval_first": _first_ids(retrieved),
+            "reranked_first": _first_ids(reranked),
+            "outcome": np.select(
+                [first_after & ~first_before, first_before & ~first_after],
+                ["helped", "hurt"],
+                "unchanged",
+            ),
+        },
+        index=before.index.rename("query_id"),
+    )
+
+
+def _first_ids(candidates: Candidates) -> list[str]:
+    return [candidates.images[row].image_id for row in candidates.rows[:, 0]]

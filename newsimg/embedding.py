@@ -1,0 +1,170 @@
+"""What every dual encoder of the transformers library shares: batches in, unit rows out."""
+
+import json
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from newsimg.datatypes import FloatArray, Image
+from newsimg.images import open_images
+from newsimg.interfaces import Backbone
+from newsimg.models import DTYPES, identify_model
+from newsimg.queries import check_template
+
+if TYPE_CHECKING:
+    import torch
+
+
+class DualEncoder(Backbone):
+    """A dual encoder whose tokenizer and image processor come with it; loaded at first use.
+
+    Args:
+        model: Hub id or local folder.
+        revision: Branch, tag or commit of a hub model.
+        dtype: Of weights and activations: float32, bfloat16 or float16.
+        device: A torch device, or "auto".
+        batch_size: Texts or pictures per forward pass.
+        text_padding: "longest" in the batch, or "max_length" for models trained that way.
+        text_length: Tokens after which a text is cut off.
+        query_template: How a query becomes text, from {title}, {tags}, {people}, {organisations}.
+        trust_remote_code: Whether the model may run Python code that comes with it.
+
+    Raises:
+        ValueError: If an argument is out of range; names it.
+    """
+
+    def __init__(
+        self,
+        *,
+        model: str,
+        revision: str,
+        dtype: str,
+        device: str,
+        batch_size: int,
+        text_padding: str,
+        text_length: int,
+        query_template: str,
+        trust_remote_code: bool = False,
+    ) -> None:
+        if dtype not in DTYPES:
+            raise ValueError(f"backbone.dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
+        if text_padding not in ("longest", "max_length"):
+            raise ValueError(
+                f"backbone.text_padding must be longest or max_length, got {text_padding!r}"
+            )
+        for name, number in (("batch_size", batch_size), ("text_length", text_length)):
+            if number < 1:
+                raise ValueError(f"backbone.{name} must be at least 1, got {number}")
+        self.model_id = model
+        self.revision = revision
+        self.dtype = dtype
+        self.device = device
+        self.batch_size = batch_size
+        self.text_padding = text_padding
+        self.text_length = text_length
+        self.query_template = check_template(query_template)
+        self.trust_remote_code = trust_remote_code
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """See `Backbone.fingerprint`. The preprocessing is among the model's files."""
+        return json.dumps(
+            {
+                "class": type(self).__name__,
+                "model": identify_model(self.model_id, self.revision),
+                "dtype": self.dtype,
+                "text_padding": self.text_padding,
+                "text_length": self.text_length,
+            }
+        )
+
+    def embed_texts(self, texts: Sequence[str]) -> FloatArray:
+        """See `Backbone.embed_texts`."""
+        return self._embed(texts, self._encode_texts)
+
+    def embed_images(self, images: Sequence[Image]) -> FloatArray:
+        """See `Backbone.embed_images`."""
+        return self._embed(images, self._encode_images)
+
+    @abstractmethod
+    def load_model(self) -> Any:
+        """Load the model itself."""
+
+    @abstractmethod
+    def text_features(self, inputs: Any) -> "torch.Tensor":
+        """Project tokenised texts: (n_texts, dim)."""
+
+    @abstractmethod
+    def image_features(self, inputs: Any) -> "torch.Tensor":
+        """Project preprocessed pictures: (n_images, dim)."""
+
+    @cached_property
+    def model(self) -> Any:
+        """The model, loaded."""
+        return self.load_model()
+
+    @cached_property
+    def tokenizer(self) -> Any:
+        """The model's own tokenizer."""
+        from transformers import AutoTokenizer
+
+        return AutoTokenizer.from_pretrained(**self._source)
+
+    @cached_property
+    def image_processor(self) -> Any:
+        """The model's own resizing, cropping and scaling, in the form that runs on Pillow."""
+        from transformers import AutoImageProcessor
+
+        return AutoImageProcessor.from_pretrained(**self._source, backend="pil")
+
+    @property
+    def _source(self) -> dict[str, Any]:
+        folder = Path(self.model_id).expanduser()
+        return {
+            "pretrained_model_name_or_path": str(folder) if folder.is_dir() else self.model_id,
+            "revision": self.revision,
+            "trust_remote_code": self.trust_remote_code,
+        }
+
+    def _encode_texts(self, texts: Sequence[str]) -> "torch.Tensor":
+        inputs = self.tokenizer(
+            list(texts),
+            padding=self.text_padding,
+            truncation=True,
+            max_length=self.text_length,
+            return_tensors="pt",
+        )
+        return self.text_features(inputs.to(self.model.device))
+
+    def _encode_images(self, images: Sequence[Image]) -> "torch.Tensor":
+        inputs = self.image_processor(images=list(open_images(images)), return_tensors="pt")
+        return self.image_features(inputs.to(self.model.device, self.model.dtype))
+
+    def _embed(self, items: Sequence[Any], encode: Callable[..., "torch.Tensor"]) -> FloatArray:
+        import torch
+
+        if not items:
+            raise ValueError("there is nothing to embed")
+        rows = []
+        with torch.inference_mode():
+            for start in range(0, len(items), self.batch_size):
+                features = encode(items[start : start + self.batch_size])
+                rows.append(features.float().cpu().numpy())
+        return to_unit_rows(np.concatenate(rows))
+
+
+def to_unit_rows(embeddings: FloatArray) -> FloatArray:
+    """Scale every row to length 1.
+
+    Raises:
+        ValueError: If a row is not finite or has no direction.
+    """
+    lengths = np.linalg.norm(embeddings, axis=1, keepdims=True)
+    if not (np.isfinite(lengths) & (lengths > 0)).all():
+        bad = int(np.argmin((np.isfinite(lengths) & (lengths > 0))[:, 0]))
+        raise ValueError(f"an embedding must have a finite length above 0, got {lengths[bad, 0]}")
+    return (embeddings / lengths).astype(np.float32)

@@ -1,0 +1,68 @@
+"""The arithmetic of fusing two score arrays, shared by the weight components."""
+
+from abc import abstractmethod
+
+import numpy as np
+
+from newsimg.datatypes import FloatArray, FusedArray
+from newsimg.interfaces import Weight
+
+
+class LinearWeight(Weight):
+    """Fuses as `(1 - value) * normalize(retrieval) + value * normalize(rerank)`.
+
+    The normalisation does not depend on the weight, so that a candidate's fused score is a straight
+    line in `value`.
+    """
+
+    def __init__(self, *, value: float) -> None:
+        if not 0 <= value <= 1:
+            raise ValueError(f"weight.value must be in [0, 1], got {value}")
+        self.value = float(value)
+
+    @abstractmethod
+    def normalize(self, scores: FloatArray) -> FusedArray:
+        """Bring the scores of one side to a common scale, each row for itself, keeping its order.
+
+        Args:
+            scores: (n_queries, top_k), larger is better.
+
+        Returns:
+            (n_queries, top_k) float64. A row without differences becomes a row without differences.
+        """
+
+    def combine(self, retrieval: FloatArray, rerank: FloatArray) -> FusedArray:
+        """Fuse both sides; see `Weight.combine`."""
+        check_scores(retrieval, rerank)
+        return interpolate(self.normalize(retrieval), self.normalize(rerank), self.value)
+
+
+def interpolate(retrieval: FusedArray, rerank: FusedArray, value: float) -> FusedArray:
+    """Return `(1 - value) * retrieval + value * rerank`, in float64."""
+    return (1.0 - value) * retrieval + value * rerank
+
+
+def check_scores(retrieval: FloatArray, rerank: FloatArray) -> None:
+    """Refuse score arrays that cannot be fused.
+
+    Raises:
+        ValueError: If the shapes differ, are not (n_queries, top_k), or a score is not finite.
+    """
+    if retrieval.shape != rerank.shape or retrieval.ndim != 2:
+        raise ValueError(
+            "retrieval and rerank scores must both be (n_queries, top_k), "
+            f"got {retrieval.shape} and {rerank.shape}"
+        )
+    for name, scores in (("retrieval", retrieval), ("rerank", rerank)):
+        if not np.isfinite(scores).all():
+            query, rank = np.argwhere(~np.isfinite(scores))[0]
+            raise ValueError(
+                f"{name} scores must be finite, got {scores[query, rank]} "
+                f"for query row {query}, candidate {rank}"
+            )
+
+
+def divide_rows(scores: FusedArray, divisors: FusedArray) -> FusedArray:
+    """Divide each row by its divisor; a row whose divisor is 0 becomes all 0."""
+    safe = np.where(divisors == 0, 1.0, divisors)
+    return np.where(divisors == 0, 0.0, scores / safe)

@@ -1,0 +1,34 @@
+"""From the bytes on disk to a picture that a model can take."""
+
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from PIL import Image as PILImage
+from PIL import ImageOps, UnidentifiedImageError
+
+from newsimg.datatypes import Image
+
+DECODER_THREADS = 2  # Pillow releases the GIL while it decodes
+
+
+def open_image(path: Path) -> PILImage.Image:
+    """Decode a picture as RGB, turned upright by its EXIF orientation.
+
+    Raises:
+        FileNotFoundError: If the file is not there.
+        ValueError: If it is not a picture, or a broken one.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"no picture {path}")
+    try:
+        with PILImage.open(path) as image:
+            return ImageOps.exif_transpose(image).convert("RGB")
+    except (UnidentifiedImageError, OSError, SyntaxError, PILImage.DecompressionBombError) as error:
+        raise ValueError(f"cannot read the picture {path}: {error}") from error
+
+
+def open_images(images: Iterable[Image]) -> Iterator[PILImage.Image]:
+    """Decode pictures in parallel, in order."""
+    with ThreadPoolExecutor(DECODER_THREADS) as pool:
+        yield from pool.map(lambda image: open_image(image.path), images)

@@ -1,0 +1,69 @@
+"""Measures of a ranking against the editors' choices, by ir_measures."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import ir_measures
+import numpy as np
+import pandas as pd
+
+from newsimg.datatypes import Candidates, Qrels, Query, Run
+
+CUTOFFS = (1, 5, 10, 25, 50, 100)
+MEASURES = {"hits": ir_measures.Success, "mrr": ir_measures.RR}
+
+
+def to_run(queries: Sequence[Query], candidates: Candidates) -> Run:
+    """Write candidates as a TREC run whose scores any TREC tool sorts back into the same order.
+
+    TREC tools compare scores in single precision and break ties by document id, so a score that
+    is not below its predecessor's is lowered to the next smaller float32.
+    """
+    run: dict[str, dict[str, float]] = {}
+    for query, rows, scores in zip(queries, candidates.rows, candidates.scores, strict=True):
+        descending = scores.astype(np.float32)
+        for i in range(1, len(descending)):
+            below = np.nextafter(descending[i - 1], np.float32(-np.inf))
+            descending[i] = min(descending[i], below)
+        run[query.query_id] = {
+            candidates.images[row].image_id: float(score)
+            for row, score in zip(rows, descending, strict=True)
+        }
+    return run
+
+
+def measure_run(run: Run, qrels: Qrels, top_k: int) -> pd.DataFrame:
+    """Compute Hits@k and MRR@k of every query, at the usual cutoffs up to `top_k`.
+
+    Hits@k is TREC's Success@k; a query that is missing from the run, or whose picture is not among
+    its candidates, counts 0.
+
+    Returns:
+        One row per query of `qrels`, in its order; columns `hits_at_1`, `mrr_at_1`, ...
+    """
+    names = {
+        measure @ k: f"{name}_at_{k}"
+        for k in CUTOFFS
+        if k <= top_k
+        for name, measure in MEASURES.items()
+    }
+    values = pd.DataFrame(0.0, index=pd.Index(qrels, name="query_id"), columns=[*names.values()])
+    for found in ir_measures.iter_calc(list(names), qrels, run):
+        values.loc[found.query_id, names[found.measure]] = found.value
+    return values
+
+
+def write_run(run: Run, path: Path, tag: str) -> None:
+    """Write a TREC run file: `query_id Q0 image_id rank score tag`."""
+    with path.open("w", encoding="utf-8") as file:
+        for query_id, scores in run.items():
+            for rank, (image_id, score) in enumerate(scores.items(), start=1):
+                file.write(f"{query_id} Q0 {image_id} {rank} {score:.9g} {tag}\n")
+
+
+def write_qrels(qrels: Qrels, path: Path) -> None:
+    """Write a TREC qrels file: `query_id 0 image_id relevance`."""
+    with path.open("w", encoding="utf-8") as file:
+        for query_id, relevant in qrels.items():
+            for image_id, relevance in relevant.items():
+                file.write(f"{query_id} 0 {image_id} {relevance}\n")

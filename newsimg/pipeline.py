@@ -1,0 +1,69 @@
+"""The method itself: retrieve candidates, then re-rank them with a second opinion."""
+
+import logging
+from typing import Any
+
+import numpy as np
+
+from newsimg.datatypes import Candidates, Collection, FloatArray, FusedArray, IntArray
+from newsimg.interfaces import Backbone, Index, Reranker, Weight
+from newsimg.queries import render_queries
+
+log = logging.getLogger(__name__)
+
+
+def retrieve(collection: Collection, backbone: Backbone, index: Index, top_k: int) -> Candidates:
+    """Find the `top_k` images nearest to each headline.
+
+    Raises:
+        ValueError: If `top_k` is below 1. Above the pool's size it is lowered, with a warning.
+    """
+    if top_k < 1:
+        raise ValueError(f"top_k must be at least 1, got {top_k}")
+    if top_k > len(collection.images):
+        n_images = len(collection.images)
+        log.warning("top_k=%d exceeds the pool of %d images; using %d", top_k, n_images, n_images)
+        top_k = n_images
+    index.build(backbone.embed_images(collection.images))
+    texts = render_queries(collection.queries, backbone.query_template)
+    scores, rows = index.search(backbone.embed_texts(texts), top_k)
+    # An index orders equal scores as it pleases; in row order first, a stable sort settles them.
+    by_row = np.argsort(rows, axis=1)
+    rows, scores = take(rows, by_row), take(scores, by_row)
+    return sort_candidates(
+        Candidates(collection.images, rows, scores, {"retrieval": scores}), scores
+    )
+
+
+def rerank(
+    collection: Collection, candidates: Candidates, reranker: Reranker, weight: Weight
+) -> Candidates:
+    """Score the candidates again and sort them by the fused score.
+
+    Raises:
+        ValueError: If the reranker's scores are not finite or not of the candidates' shape.
+    """
+    retrieval = candidates.parts["retrieval"]
+    scores = reranker.score(collection.queries, candidates)
+    fused = weight.combine(retrieval, scores)
+    parts = {"retrieval": retrieval, "rerank": scores}
+    return sort_candidates(Candidates(candidates.images, candidates.rows, fused, parts), fused)
+
+
+def sort_candidates(candidates: Candidates, scores: FloatArray | FusedArray) -> Candidates:
+    """Sort every row by `scores`, best first; equal scores keep the order they come in.
+
+    This is the only place that sorts, and all that belongs to a candidate moves with it.
+    """
+    order = np.argsort(-scores, axis=1, kind="stable")
+    return Candidates(
+        images=candidates.images,
+        rows=take(candidates.rows, order),
+        scores=take(scores, order),
+        parts={name: take(part, order) for name, part in candidates.parts.items()},
+    )
+
+
+def take(values: Any, order: IntArray) -> Any:
+    """Reorder each row of (n_queries, top_k) `values` by its row of `order`."""
+    return np.take_along_axis(values, order, axis=1)

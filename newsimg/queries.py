@@ -1,0 +1,37 @@
+"""From a query to the text that a backbone embeds."""
+
+from collections.abc import Sequence
+from string import Formatter
+
+from newsimg.datatypes import Query
+
+FIELDS = ("title", "tags", "people", "organisations")
+
+
+def check_template(template: str) -> str:
+    """Return `template`, or refuse one that names an unknown field or none at all.
+
+    Raises:
+        ValueError: If the template is not made of the known fields.
+    """
+    names = [name for _, name, _, _ in Formatter().parse(template) if name is not None]
+    unknown = sorted(set(names) - set(FIELDS))
+    if unknown or not names:
+        raise ValueError(
+            f"query_template must use fields of {', '.join('{' + name + '}' for name in FIELDS)}, "
+            f"got {template!r}"
+        )
+    return template
+
+
+def render_queries(queries: Sequence[Query], template: str) -> list[str]:
+    """Fill `template` for each query; tags are people, then organisations, joined by ', '."""
+    return [
+        template.format(
+            title=query.title,
+            tags=", ".join(query.people + query.organisations),
+            people=", ".join(query.people),
+            organisations=", ".join(query.organisations),
+        ).strip()
+        for query in queries
+    ]

@@ -1,0 +1,66 @@
+"""How good a picture looks, by a linear head on CLIP embeddings."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from newsimg.datatypes import Candidates, FloatArray, Query
+from newsimg.files import fetch_file
+from newsimg.interfaces import Backbone, Reranker
+
+
+class AestheticsReranker(Reranker):
+    """Scores a picture by LAION's aesthetic predictor: one linear layer on its unit CLIP embedding.
+
+    The rating is learned from people's votes on a scale of 1 to 10 and may leave that scale
+    (LAION-AI/aesthetic-predictor, heads for ViT-B/32 and ViT-L/14).
+
+    Args:
+        backbone: The CLIP that the head was trained on. Pictures that the run's own backbone has
+            embedded already are not embedded again if it is the same model.
+        head: Local path or URL of the layer, `.safetensors` or a `.pth` state dict, with `weight`
+            (1, dim) and `bias` (1,).
+        sha256: What the file must hash to; required for a URL.
+    """
+
+    def __init__(self, *, backbone: Backbone, head: str, sha256: str | None = None) -> None:
+        self.backbone = backbone
+        self.head = head
+        self.sha256 = sha256
+
+    def score(self, queries: Sequence[Query], candidates: Candidates) -> FloatArray:
+        """See `Reranker.score`. Every distinct picture is embedded and rated once.
+
+        Raises:
+            ValueError: If the head does not fit the backbone's embeddings.
+        """
+        rows, where = np.unique(candidates.rows, return_inverse=True)
+        embeddings = self.backbone.embed_images([candidates.images[row] for row in rows])
+        weight, bias = load_head(fetch_file(self.head, self.sha256))
+        if weight.shape[0] != embeddings.shape[1]:
+            raise ValueError(
+                f"{self.head} is a head for dim {weight.shape[0]}, "
+                f"but its backbone embeds in dim {embeddings.shape[1]}"
+            )
+        return (embeddings @ weight + bias)[where].reshape(candidates.rows.shape)
+
+
+def load_head(path: Path) -> tuple[FloatArray, np.float32]:
+    """Read a linear layer: weight (dim,) and bias, float32.
+
+    Raises:
+        ValueError: If the file is not one linear layer with a single output.
+    """
+    if path.suffix == ".safetensors":
+        from safetensors.numpy import load_file
+
+        state = load_file(path)
+    else:
+        import torch
+
+        state = {k: v.numpy() for k, v in torch.load(path, weights_only=True).items()}
+    shapes = {name: np.shape(value) for name, value in state.items()}
+    if set(shapes) != {"weight", "bias"} or shapes["weight"][:-1] != (1,) or shapes["bias"] != (1,):
+        raise ValueError(f"{path} must hold weight (1, dim) and bias (1,), got {shapes}")
+    return state["weight"][0].astype(np.float32), np.float32(state["bias"][0])

@@ -1,0 +1,197 @@
+"""The entry point: compose a config, instantiate its components, run the task, track it."""
+
+import json
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import InstantiationException
+from hydra.experimental.callback import Callback
+from hydra.types import RunMode
+from hydra.utils import get_class, instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from newsimg.interfaces import (
+    Backbone,
+    Components,
+    Dataset,
+    Index,
+    Reranker,
+    Task,
+    Tracker,
+    Weight,
+)
+from newsimg.store import Store, StoredBackbone
+
+PACKAGE_DIR = Path(__file__).resolve().parent
+# A wheel carries the configs inside the package; in a checkout they lie beside it.
+CONF_DIR = PACKAGE_DIR / "conf" if (PACKAGE_DIR / "conf").is_dir() else PACKAGE_DIR.parent / "conf"
+GROUPS = ("data", "backbone", "index", "reranker", "weight", "task", "tracking")
+COMPONENTS = (Dataset, Backbone, Index, Reranker, Weight, Task, Tracker)
+# Shared by the jobs that a sweep runs in this process.
+STORE = Store()
+BACKBONES: dict[str, Backbone] = {}
+
+OmegaConf.register_new_resolver("package", lambda path: str(PACKAGE_DIR / path), replace=True)
+
+
+def run(cfg: DictConfig) -> float | None:
+    """Run one job.
+
+    Returns:
+        The metric that `objective` names, for Hydra's sweepers to maximise; None if it is null.
+
+    Raises:
+        ValueError: If a value of the config is not what its component expects.
+    """
+    from newsimg.console import print_outcome
+    from newsimg.tracking import flatten
+
+    config: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
+    trusted = config["trusted_packages"]
+    hydra_config = HydraConfig.get()
+    output_dir = Path(hydra_config.runtime.output_dir)
+    choices = {group: str(hydra_config.runtime.choices[group]) for group in GROUPS}
+    weight_value = float(config["weight"]["value"])
+    params = choices | {"weight": weight_value, "normalization": choices["weight"]}
+    tags = {group: str(params[group]) for group in ("backbone", "reranker", "weight")}
+
+    tracker: Tracker = build(config["tracking"], trusted)
+    name = f"{choices['reranker']} w={weight_value:.2f}"
+    with tracker.track(config["data"]["name"], name, params | flatten(config), tags):
+        dataset: Dataset = build(config["data"], trusted)
+        backbone: Backbone = build(config["backbone"], trusted)
+        index: Index = build(config["index"], trusted)
+        reranker: Reranker = build(config["reranker"], trusted)
+        weight: Weight = build(config["weight"], trusted)
+        task: Task = build(config["task"], trusted)
+        components = Components(dataset, backbone, index, reranker, weight, config["top_k"])
+        OmegaConf.save(OmegaConf.create(config), output_dir / "config.yaml")
+        metrics = task.run(components, output_dir)
+        tracker.log_metrics(metrics)
+        tracker.log_artifacts(output_dir)
+        objective = choose_objective(metrics, config["objective"])
+    print_outcome(output_dir, None if hydra_config.mode == RunMode.MULTIRUN else tracker.describe())
+    return objective
+
+
+def build(config: Any, trusted: list[str]) -> Any:
+    """Instantiate a config from the inside out.
+
+    Every backbone, also one inside a reranker, is made once for each config in a process, and asks
+    the store before it computes.
+
+    Args:
+        config: Resolved values; a mapping with `_target_` becomes an object of that class.
+        trusted: Packages that a `_target_` may come from.
+
+    Raises:
+        ValueError: If a `_target_` is not a component of a trusted package, or its arguments are
+            not what it expects.
+    """
+    if isinstance(config, list):
+        return [build(item, trusted) for item in config]
+    if not isinstance(config, dict):
+        return config
+    if "_target_" not in config:
+        return {key: build(value, trusted) for key, value in config.items()}
+    identity = json.dumps(config, sort_keys=True, default=str)
+    if identity in BACKBONES:
+        return BACKBONES[identity]
+    target = check_target(config["_target_"], trusted)
+    arguments = {key: build(value, trusted) for key, value in config.items() if key != "_target_"}
+    try:
+        component = instantiate({"_target_": target, "_convert_": "all"}, **arguments)
+    except InstantiationException as error:
+        raise (error.__cause__ or error) from None  # the class's own message says what was wrong
+    if isinstance(component, Backbone):
+        component = BACKBONES[identity] = StoredBackbone(component, STORE)
+    return component
+
+
+def check_target(target: str, trusted: list[str]) -> str:
+    """Return `target`, or refuse what is not a component: a config must not run just any code.
+
+    Raises:
+        ValueError: If the package is not trusted, or the class not derived from an interface.
+    """
+    if target.split(".")[0] not in trusted:
+        raise ValueError(
+            f"_target_ {target} is not of a trusted package ({', '.join(trusted)}); "
+            "add its package to trusted_packages if you trust it"
+        )
+    if not issubclass(get_class(target), COMPONENTS):
+        names = ", ".join(component.__name__ for component in COMPONENTS)
+        raise ValueError(f"_target_ {target} must be derived from one of {names}")
+    return target
+
+
+def choose_objective(metrics: dict[str, float], objective: str | None) -> float | None:
+    """Return the metric that sweepers maximise.
+
+    Raises:
+        ValueError: If the task gave no such metric.
+    """
+    if objective is None:
+        return None
+    if objective not in metrics:
+        raise ValueError(f"objective must be one of {', '.join(metrics)}, got {objective}")
+    return metrics[objective]
+
+
+class SweepCallback(Callback):
+    """Opens a sweep's run before its first job, and summarises the jobs after the last."""
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Make the store and the parent run, once, in the process that all jobs come from."""
+        global OPEN_SWEEP
+        self.tracker: Tracker = build(
+            OmegaConf.to_container(config.tracking, resolve=True), list(config.trusted_packages)
+        )
+        overrides = [text for text in config.hydra.overrides.task if "," in text or "(" in text]
+        name = " ".join(overrides or config.hydra.overrides.task) or "sweep"
+        self.tracker.open_sweep(config.data.name, name[:250])
+        OPEN_SWEEP = self.tracker
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        """Write the table and the plot, and close the parent run."""
+        global OPEN_SWEEP
+        from newsimg.console import print_outcome
+        from newsimg.sweep import summarize_sweep
+
+        output_dir = Path(config.hydra.sweep.dir).absolute() / "summary"
+        output_dir.mkdir(parents=True, exist_ok=True)
+        jobs = self.tracker.load_jobs()
+        metrics = summarize_sweep(jobs, config.objective, output_dir) if len(jobs) else {}
+        self.tracker.close_sweep("FINISHED", metrics, output_dir)
+        OPEN_SWEEP = None
+        print_outcome(output_dir, self.tracker.describe())
+
+
+OPEN_SWEEP: Tracker | None = None
+
+
+def main() -> None:
+    """Run the command line."""
+    logging.captureWarnings(True)
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # forking launchers would be warned
+    app = hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="config")(run)
+    status = "FAILED"
+    try:
+        app()
+    except KeyboardInterrupt:
+        status = "KILLED"
+        print("stopped", file=sys.stderr)
+        sys.exit(130)
+    finally:
+        # Hydra ends a sweep by its callback only if no job failed.
+        if OPEN_SWEEP is not None:
+            OPEN_SWEEP.close_sweep(status, {}, None)
+
+
+if __name__ == "__main__":
+    main()

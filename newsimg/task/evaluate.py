@@ -1,0 +1,87 @@
+"""Measure retrieval, and what reranking adds to it, against the editors' choices."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from newsimg.comparison import compare_stages
+from newsimg.console import print_evaluation
+from newsimg.contact_sheet import draw_contact_sheet
+from newsimg.interfaces import Components, Task
+from newsimg.metrics import measure_run, to_run, write_qrels, write_run
+from newsimg.pipeline import rerank, retrieve
+
+
+class EvaluateTask(Task):
+    """Runs both stages over all queries and compares them.
+
+    Writes `retrieval.run`, `reranked.run` and `qrels.txt` in TREC's formats, `queries.csv` with
+    what became of each query, and `contact_sheet.png`.
+
+    Args:
+        n_sheet_queries: Headlines on the contact sheet; 0 for none.
+
+    Raises:
+        ValueError: If `n_sheet_queries` is negative.
+    """
+
+    def __init__(self, *, n_sheet_queries: int) -> None:
+        if n_sheet_queries < 0:
+            raise ValueError(f"task.n_sheet_queries must be at least 0, got {n_sheet_queries}")
+        self.n_sheet_queries = n_sheet_queries
+
+    def run(self, components: Components, output_dir: Path) -> dict[str, float]:
+        """See `Task.run`.
+
+        Returns:
+            `retrieval/hits_at_1`, `reranked/hits_at_1`, `delta/hits_at_1` and so on for Hits@k and
+            MRR@k; `ceiling` (Hits@top_k); the number of queries, images and candidates, of queries
+            whose first image changed, and of those helped and hurt.
+
+        Raises:
+            ValueError: If the data does not say which pictures the editors chose.
+        """
+        collection = components.dataset.load()
+        if collection.qrels is None:
+            raise ValueError(f"{collection.name} names no editors' pictures: nothing to measure by")
+        retrieved = retrieve(collection, components.backbone, components.index, components.top_k)
+        reranked = rerank(collection, retrieved, components.reranker, components.weight)
+
+        top_k = retrieved.rows.shape[1]
+        comparison = compare_stages(collection, retrieved, reranked, collection.qrels)
+        metrics = _summarize(comparison) | {"n_images": len(collection.images), "top_k": top_k}
+        measures = {}
+        for stage, candidates in {"retrieval": retrieved, "reranked": reranked}.items():
+            run = to_run(collection.queries, candidates)
+            write_run(run, output_dir / f"{stage}.run", tag=stage)
+            measures[stage] = measure_run(run, collection.qrels, top_k)
+        measures["delta"] = measures["reranked"] - measures["retrieval"]
+        for stage, values in measures.items():
+            metrics |= {f"{stage}/{name}": mean for name, mean in values.mean().items()}
+
+        write_qrels(collection.qrels, output_dir / "qrels.txt")
+        pd.concat([comparison, *_prefixed(measures)], axis="columns").to_csv(
+            output_dir / "queries.csv"
+        )
+        if self.n_sheet_queries:
+            sheet = draw_contact_sheet(
+                collection, retrieved, reranked, comparison, self.n_sheet_queries
+            )
+            sheet.save(output_dir / "contact_sheet.png")
+        print_evaluation(metrics, components.weight.value)
+        return metrics
+
+
+def _summarize(comparison: pd.DataFrame) -> dict[str, float]:
+    changed = comparison["retrieval_first"] != comparison["reranked_first"]
+    return {
+        "n_queries": len(comparison),
+        "n_changed": int(changed.sum()),
+        "n_helped": int((comparison["outcome"] == "helped").sum()),
+        "n_hurt": int((comparison["outcome"] == "hurt").sum()),
+        "ceiling": float(comparison["retrieval_rank"].notna().mean()),
+    }
+
+
+def _prefixed(measures: dict[str, pd.DataFrame]) -> list[pd.DataFrame]:
+    return [values.add_prefix(f"{stage}/") for stage, values in measures.items()]

@@ -1,0 +1,18 @@
+"""Rank normalisation (Borda count)."""
+
+from scipy.stats import rankdata
+
+from newsimg.datatypes import FloatArray, FusedArray
+from newsimg.fusion import LinearWeight
+
+
+class RankWeight(LinearWeight):
+    """Replaces a score by `1 - (rank - 1) / top_k`; equal scores share their mean rank.
+
+    The Borda count of Aslam and Montague (2001), "Models for metasearch", scaled to (0, 1].
+    """
+
+    def normalize(self, scores: FloatArray) -> FusedArray:
+        """See `LinearWeight.normalize`."""
+        ranks = rankdata(-scores, axis=1, method="average")
+        return 1.0 - (ranks - 1.0) / scores.shape[1]

@@ -1,0 +1,24 @@
+"""Reciprocal rank fusion."""
+
+from scipy.stats import rankdata
+
+from newsimg.datatypes import FloatArray, FusedArray
+from newsimg.fusion import LinearWeight
+
+
+class RRFWeight(LinearWeight):
+    """Replaces a score by `1 / (k + rank)`; equal scores share their mean rank.
+
+    Cormack, Clarke and Buettcher (2009), "Reciprocal rank fusion outperforms Condorcet and
+    individual rank learning methods", whose unweighted sum is `value=0.5` here.
+    """
+
+    def __init__(self, *, value: float, k: float = 60.0) -> None:
+        super().__init__(value=value)
+        if k < 0:
+            raise ValueError(f"weight.k must be at least 0, got {k}")
+        self.k = float(k)
+
+    def normalize(self, scores: FloatArray) -> FusedArray:
+        """See `LinearWeight.normalize`."""
+        return 1.0 / (self.k + rankdata(-scores, axis=1, method="average"))
