@@ -1,32 +1,42 @@
 """What a run says: one table, and where things are."""
 
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
     import pandas as pd
 
-console = Console(highlight=False, soft_wrap=True)
+MEASURES = {"hits": "Hits", "mrr": "MRR"}
+
+# Without a terminal, as in a log file, lines need not be cut at 80 characters.
+console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 140)
 
 
 def print_evaluation(metrics: Mapping[str, float], weight: float) -> None:
-    """Print stages by measures, and in words what reranking did to the first images."""
+    """Print measures by stages, and in words what reranking did to the first images."""
+    table = Table(title=f"weight {weight:.2f}", title_justify="left", box=box.SIMPLE_HEAD)
+    table.add_column("")
+    for stage in ("retrieval", "reranked", "delta"):
+        table.add_column(stage, justify="right")
     prefix = "retrieval/"
-    measures = [name.removeprefix(prefix) for name in metrics if name.startswith(prefix)]
-    cutoffs = sorted({int(name.rpartition("_")[2]) for name in measures})
-    table = Table(title=f"weight {weight:.2f}", title_justify="left")
-    table.add_column("stage")
-    # MRR@1 is Hits@1: the table shows it once.
-    shown = [("hits", k) for k in cutoffs] + [("mrr", k) for k in cutoffs if k > 1]
-    for name, k in shown:
-        table.add_column(f"{'MRR' if name == 'mrr' else 'Hits'}@{k}", justify="right")
-    for stage, form in (("retrieval", ".4f"), ("reranked", ".4f"), ("delta", "+.4f")):
-        values = [f"{metrics[f'{stage}/{name}_at_{k}']:{form}}" for name, k in shown]
-        table.add_row(stage, *values, style="bold" if stage == "reranked" else None)
+    names = [name.removeprefix(prefix) for name in metrics if name.startswith(prefix)]
+    for name in sorted(names, key=lambda name: not name.startswith("hits")):
+        measure, _, cutoff = name.partition("_at_")
+        if name == "mrr_at_1":
+            continue  # MRR@1 is Hits@1
+        table.add_row(
+            f"{MEASURES[measure]}@{cutoff}",
+            f"{metrics[f'retrieval/{name}']:.4f}",
+            f"{metrics[f'reranked/{name}']:.4f}",
+            f"{metrics[f'delta/{name}']:+.4f}",
+        )
     console.print(table)
     console.print(
         f"{metrics['n_queries']:.0f} queries, {metrics['n_images']:.0f} images, "
@@ -38,7 +48,7 @@ def print_evaluation(metrics: Mapping[str, float], weight: float) -> None:
 
 def print_table(rows: "pd.DataFrame", title: str) -> None:
     """Print a table of values; fractions with four digits."""
-    table = Table(title=title, title_justify="left")
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
     for name in rows:
         table.add_column(str(name))
     for row in rows.itertuples(index=False):
@@ -48,9 +58,25 @@ def print_table(rows: "pd.DataFrame", title: str) -> None:
     console.print(table)
 
 
+@contextmanager
+def muted(mute: bool) -> Iterator[None]:
+    """Print nothing inside the block, if `mute`: the jobs of a sweep share one table at its end."""
+    console.quiet = mute
+    try:
+        yield
+    finally:
+        console.quiet = False
+
+
+def print_job(output_dir: Path, objective: str | None, value: float | None) -> None:
+    """Print one line on a job of a sweep."""
+    result = f"{objective} {value:.4f}  " if value is not None else ""
+    console.print(f"\t   {result}{output_dir}")
+
+
 def print_outcome(output_dir: Path, show_runs: str | None) -> None:
-    """Print where a run wrote, and for the last one the commands worth typing next."""
-    console.print(f"written to    {output_dir}")
+    """Print where a run wrote, and the commands worth typing next."""
+    console.print(f"written to     {output_dir}")
     if show_runs:
-        console.print(f"compare runs  {show_runs}")
-        console.print("sweep weights newsimg -m weight.value=0,0.1,0.2,0.3")
+        console.print(f"compare runs   {show_runs}")
+    console.print("sweep weights  newsimg -m weight.value=0,0.1,0.2,0.3")

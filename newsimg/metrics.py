@@ -47,10 +47,15 @@ def measure_run(run: Run, qrels: Qrels, top_k: int) -> pd.DataFrame:
         if k <= top_k
         for name, measure in MEASURES.items()
     }
-    values = pd.DataFrame(0.0, index=pd.Index(qrels, name="query_id"), columns=[*names.values()])
-    for found in ir_measures.iter_calc(list(names), qrels, run):
-        values.loc[found.query_id, names[found.measure]] = found.value
-    return values
+    found = pd.DataFrame(
+        [
+            (value.query_id, names[value.measure], value.value)
+            for value in ir_measures.iter_calc(list(names), qrels, run)
+        ],
+        columns=["query_id", "measure", "value"],
+    )
+    table = found.pivot_table(index="query_id", columns="measure", values="value")
+    return table.reindex(index=list(qrels), columns=list(names.values()), fill_value=0.0)
 
 
 def write_run(run: Run, path: Path, tag: str) -> None:

@@ -48,12 +48,13 @@ def run(cfg: DictConfig) -> float | None:
     Raises:
         ValueError: If a value of the config is not what its component expects.
     """
-    from newsimg.console import print_outcome
+    from newsimg.console import muted, print_job, print_outcome
     from newsimg.tracking import flatten
 
     config: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
     trusted = config["trusted_packages"]
     hydra_config = HydraConfig.get()
+    sweeping = hydra_config.mode == RunMode.MULTIRUN
     output_dir = Path(hydra_config.runtime.output_dir)
     choices = {group: str(hydra_config.runtime.choices[group]) for group in GROUPS}
     weight_value = float(config["weight"]["value"])
@@ -71,11 +72,15 @@ def run(cfg: DictConfig) -> float | None:
         task: Task = build(config["task"], trusted)
         components = Components(dataset, backbone, index, reranker, weight, config["top_k"])
         OmegaConf.save(OmegaConf.create(config), output_dir / "config.yaml")
-        metrics = task.run(components, output_dir)
+        with muted(sweeping):
+            metrics = task.run(components, output_dir)
         tracker.log_metrics(metrics)
         tracker.log_artifacts(output_dir)
         objective = choose_objective(metrics, config["objective"])
-    print_outcome(output_dir, None if hydra_config.mode == RunMode.MULTIRUN else tracker.describe())
+    if sweeping:
+        print_job(output_dir, config["objective"], objective)
+    else:
+        print_outcome(output_dir, tracker.describe())
     return objective
 
 

@@ -1,5 +1,6 @@
 """What a sweep found: a table of its jobs, and a plot of the objective."""
 
+import logging
 from pathlib import Path
 
 import pandas as pd
@@ -39,25 +40,26 @@ def varying_params(jobs: pd.DataFrame) -> list[str]:
     params = [str(name) for name in jobs if str(name).startswith("params.")]
     varying = [name for name in params if _varies(jobs[name])]
     # A change of the reranker changes all params of the group: its name says it.
-    groups = {name.removeprefix("params.") for name in varying if "." not in name[7:]}
+    groups = {
+        name.removeprefix("params.") for name in varying if "." not in name.removeprefix("params.")
+    }
     return [
         name
         for name in varying
-        if "." not in name[7:]
-        or name == "params.weight.value"
-        or name[7:].split(".")[0] not in groups
+        if "." not in name.removeprefix("params.") or name.split(".")[1] not in groups
     ]
 
 
 def plot_sweep(jobs: pd.DataFrame, params: list[str], objective: str, path: Path) -> None:
     """Draw the objective over the weights, a line for each combination of the other params."""
+    logging.getLogger("matplotlib").setLevel(logging.WARNING)  # it announces its font cache
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 4.2), layout="constrained")
     axes = figure.subplots()
-    others = [name for name in params if name not in ("params.weight", "params.weight.value")]
-    weights = pd.to_numeric(jobs["params.weight.value"])
+    others = [name for name in params if name != "params.weight"]
+    weights = pd.to_numeric(jobs["params.weight"])
     over_weights = _varies(weights)
     if over_weights:
         groups = jobs.groupby(others, dropna=False) if others else [("", jobs)]

@@ -1,5 +1,6 @@
 """Runs in MLflow: single ones, and sweeps as a parent with a child for each job."""
 
+import logging
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -122,6 +123,8 @@ class MlflowTracker(Tracker):
         # Made anew each time: launchers pickle this object, and MLflow keeps the store itself.
         from mlflow import MlflowClient
 
+        for name in ("mlflow", "alembic"):  # they announce every table they create
+            logging.getLogger(name).setLevel(logging.WARNING)
         return MlflowClient(self.uri)
 
     @property
