@@ -36,7 +36,7 @@ class Image:
     path: Path
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Collection:
     """What a data set holds: queries, the images to search, the editors' choices if known."""
 
@@ -46,7 +46,7 @@ class Collection:
     qrels: Qrels | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Candidates:
     """The best `top_k` images of each query, best first.
 

@@ -34,6 +34,8 @@ class Backbone(ABC):
 
     query_template: str
     """How a query becomes text, e.g. "{title}. {tags}"."""
+    batch_size: int
+    """Items per forward pass."""
 
     @property
     @abstractmethod

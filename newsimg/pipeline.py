@@ -1,12 +1,13 @@
 """The method itself: retrieve candidates, then re-rank them with a second opinion."""
 
 import logging
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from newsimg.datatypes import Candidates, Collection, FloatArray, FusedArray, IntArray
-from newsimg.interfaces import Backbone, Index, Reranker, Weight
+from newsimg.interfaces import Backbone, Dataset, Index, Reranker, Weight
 from newsimg.queries import render_queries
 
 log = logging.getLogger(__name__)
@@ -35,6 +36,23 @@ def retrieve(collection: Collection, backbone: Backbone, index: Index, top_k: in
     )
 
 
+@lru_cache(maxsize=1)
+def load_and_retrieve(
+    dataset: Dataset, backbone: Backbone, index: Index, top_k: int
+) -> tuple[Collection, Candidates]:
+    """Load the data and retrieve; jobs of a sweep that differ only later on share the result."""
+    collection = dataset.load()
+    return collection, retrieve(collection, backbone, index, top_k)
+
+
+@lru_cache(maxsize=1)
+def score_candidates(
+    collection: Collection, candidates: Candidates, reranker: Reranker
+) -> FloatArray:
+    """Ask the reranker; the jobs of a sweep that differ only in weight share the scores."""
+    return reranker.score(collection.queries, candidates)
+
+
 def rerank(
     collection: Collection, candidates: Candidates, reranker: Reranker, weight: Weight
 ) -> Candidates:
@@ -44,7 +62,7 @@ def rerank(
         ValueError: If the reranker's scores are not finite or not of the candidates' shape.
     """
     retrieval = candidates.parts["retrieval"]
-    scores = reranker.score(collection.queries, candidates)
+    scores = score_candidates(collection, candidates, reranker)
     fused = weight.combine(retrieval, scores)
     parts = {"retrieval": retrieval, "rerank": scores}
     return sort_candidates(Candidates(candidates.images, candidates.rows, fused, parts), fused)

@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from hydra.types import RunMode
 from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from newsimg.files import cache_dir
 from newsimg.interfaces import (
     Backbone,
     Components,
@@ -32,9 +34,8 @@ PACKAGE_DIR = Path(__file__).resolve().parent
 CONF_DIR = PACKAGE_DIR / "conf" if (PACKAGE_DIR / "conf").is_dir() else PACKAGE_DIR.parent / "conf"
 GROUPS = ("data", "backbone", "index", "reranker", "weight", "task", "tracking")
 COMPONENTS = (Dataset, Backbone, Index, Reranker, Weight, Task, Tracker)
-# Shared by the jobs that a sweep runs in this process.
-STORE = Store()
-BACKBONES: dict[str, Backbone] = {}
+# What the jobs that a sweep runs in this process share: components by their config.
+BUILT: dict[str, Any] = {}
 
 OmegaConf.register_new_resolver("package", lambda path: str(PACKAGE_DIR / path), replace=True)
 
@@ -52,7 +53,7 @@ def run(cfg: DictConfig) -> float | None:
     from newsimg.tracking import flatten
 
     config: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
-    trusted = config["trusted_packages"]
+    builder = get_builder(tuple(config["trusted_packages"]), config["store"]["dir"])
     hydra_config = HydraConfig.get()
     sweeping = hydra_config.mode == RunMode.MULTIRUN
     output_dir = Path(hydra_config.runtime.output_dir)
@@ -61,19 +62,21 @@ def run(cfg: DictConfig) -> float | None:
     params = choices | {"weight": weight_value, "normalization": choices["weight"]}
     tags = {group: str(params[group]) for group in ("backbone", "reranker", "weight")}
 
-    tracker: Tracker = build(config["tracking"], trusted)
+    tracker: Tracker = builder.build(config["tracking"])
     name = f"{choices['reranker']} w={weight_value:.2f}"
     with tracker.track(config["data"]["name"], name, params | flatten(config), tags):
-        dataset: Dataset = build(config["data"], trusted)
-        backbone: Backbone = build(config["backbone"], trusted)
-        index: Index = build(config["index"], trusted)
-        reranker: Reranker = build(config["reranker"], trusted)
-        weight: Weight = build(config["weight"], trusted)
-        task: Task = build(config["task"], trusted)
+        dataset: Dataset = builder.build(config["data"])
+        backbone: Backbone = builder.build(config["backbone"])
+        index: Index = builder.build(config["index"])
+        reranker: Reranker = builder.build(config["reranker"])
+        weight: Weight = builder.build(config["weight"])
+        task: Task = builder.build(config["task"])
         components = Components(dataset, backbone, index, reranker, weight, config["top_k"])
         OmegaConf.save(OmegaConf.create(config), output_dir / "config.yaml")
+        builder.release_unused()
+        builder.store.reset_counts()
         with muted(sweeping):
-            metrics = task.run(components, output_dir)
+            metrics = task.run(components, output_dir) | builder.store.counts
         tracker.log_metrics(metrics)
         tracker.log_artifacts(output_dir)
         objective = choose_objective(metrics, config["objective"])
@@ -84,38 +87,64 @@ def run(cfg: DictConfig) -> float | None:
     return objective
 
 
-def build(config: Any, trusted: list[str]) -> Any:
-    """Instantiate a config from the inside out.
+class Builder:
+    """Instantiates configs from the inside out; in one process equal configs become one object.
 
-    Every backbone, also one inside a reranker, is made once for each config in a process, and asks
-    the store before it computes.
+    So the jobs of a sweep share their models, and a reranker that is configured with the run's own
+    backbone has the very same one. Every model asks the store before it computes.
 
     Args:
-        config: Resolved values; a mapping with `_target_` becomes an object of that class.
         trusted: Packages that a `_target_` may come from.
-
-    Raises:
-        ValueError: If a `_target_` is not a component of a trusted package, or its arguments are
-            not what it expects.
+        store: What models have computed before.
     """
-    if isinstance(config, list):
-        return [build(item, trusted) for item in config]
-    if not isinstance(config, dict):
-        return config
-    if "_target_" not in config:
-        return {key: build(value, trusted) for key, value in config.items()}
-    identity = json.dumps(config, sort_keys=True, default=str)
-    if identity in BACKBONES:
-        return BACKBONES[identity]
-    target = check_target(config["_target_"], trusted)
-    arguments = {key: build(value, trusted) for key, value in config.items() if key != "_target_"}
-    try:
-        component = instantiate({"_target_": target, "_convert_": "all"}, **arguments)
-    except InstantiationException as error:
-        raise (error.__cause__ or error) from None  # the class's own message says what was wrong
-    if isinstance(component, Backbone):
-        component = BACKBONES[identity] = StoredBackbone(component, STORE)
-    return component
+
+    def __init__(self, trusted: list[str], store: Store) -> None:
+        self.trusted = trusted
+        self.store = store
+        self._built: dict[str, Any] = {}
+        self._used: set[str] = set()
+
+    def build(self, config: Any) -> Any:
+        """Turn every mapping with a `_target_` into an object of that class.
+
+        Raises:
+            ValueError: If a `_target_` is not a component of a trusted package, or its arguments
+                are not what it expects.
+        """
+        if isinstance(config, list):
+            return [self.build(item) for item in config]
+        if not isinstance(config, dict):
+            return config
+        if "_target_" not in config:
+            return {key: self.build(value) for key, value in config.items()}
+        identity = json.dumps(config, sort_keys=True, default=str)
+        if identity not in self._built:
+            self._built[identity] = self._instantiate(config)
+        self._used.add(identity)
+        return self._built[identity]
+
+    def release_unused(self) -> None:
+        """Forget what was not built again since the last call: a sweep has moved on to others."""
+        self._built = {key: value for key, value in self._built.items() if key in self._used}
+        self._used.clear()
+
+    def _instantiate(self, config: dict[str, Any]) -> Any:
+        target = check_target(config["_target_"], self.trusted)
+        arguments = {key: self.build(value) for key, value in config.items() if key != "_target_"}
+        try:
+            component = instantiate({"_target_": target, "_convert_": "all"}, **arguments)
+        except InstantiationException as error:
+            raise (error.__cause__ or error) from None  # the class's own message says it best
+        return (
+            StoredBackbone(component, self.store) if isinstance(component, Backbone) else component
+        )
+
+
+@cache
+def get_builder(trusted: tuple[str, ...], store_dir: str | None) -> Builder:
+    """Return this process's builder; a store's folder is by default in the user's cache."""
+    folder = Path(store_dir).expanduser() if store_dir else cache_dir() / "store"
+    return Builder(list(trusted), Store(folder.absolute()))
 
 
 def check_target(target: str, trusted: list[str]) -> str:
@@ -154,9 +183,8 @@ class SweepCallback(Callback):
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Make the store and the parent run, once, in the process that all jobs come from."""
         global OPEN_SWEEP
-        self.tracker: Tracker = build(
-            OmegaConf.to_container(config.tracking, resolve=True), list(config.trusted_packages)
-        )
+        builder = get_builder(tuple(config.trusted_packages), config.store.dir)
+        self.tracker: Tracker = builder.build(OmegaConf.to_container(config.tracking, resolve=True))
         overrides = [text for text in config.hydra.overrides.task if "," in text or "(" in text]
         name = " ".join(overrides or config.hydra.overrides.task) or "sweep"
         self.tracker.open_sweep(config.data.name, name[:250])

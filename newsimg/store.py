@@ -1,23 +1,43 @@
-"""What a model has computed once is not computed again."""
+"""What a model has computed once is not computed again, in this process or another one."""
 
+import hashlib
+import json
+import logging
+import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
-import numpy as np
 from tqdm import tqdm
 
 from newsimg.datatypes import FloatArray, Image
-from newsimg.files import hash_file
+from newsimg.files import hash_file, write_atomically
 from newsimg.interfaces import Backbone
+from newsimg.shards import ShardFolder, digest_key, from_bytes, to_bytes
 
-BATCH = 64  # items computed between two looks at the progress bar
+log = logging.getLogger(__name__)
+
+SETTLED_NS = 2_000_000_000  # a file changed later than this ago may change again unnoticed
 
 
 class Store:
-    """Keeps rows of numbers by the model they come from and the content they are of."""
+    """Keeps rows of numbers by the model they come from and the content they are of.
 
-    def __init__(self) -> None:
-        self._rows: dict[tuple[str, str], FloatArray] = {}
-        self.n_computed = {"embeddings": 0, "scores": 0}
+    `<folder>/<kind>/<model>/` holds the rows of one model, and in `model.json` its fingerprint.
+
+    Args:
+        folder: Where the store is; made when something is first written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.counts: dict[str, float] = {}
+        self._shards: dict[Path, ShardFolder] = {}
+        self.reset_counts()
+
+    def reset_counts(self) -> None:
+        """Count anew what is computed and what is reused."""
+        for kind in ("embeddings", "scores"):
+            self.counts |= {f"store/{kind}_computed": 0, f"store/{kind}_reused": 0}
 
     def get_or_compute(
         self,
@@ -26,8 +46,12 @@ class Store:
         keys: Sequence[str],
         compute: Callable[[list[int]], FloatArray],
         label: str,
+        batch_size: int = 64,
     ) -> FloatArray:
         """Return a row for each of `keys`: (n_keys, width), computing those that are missing.
+
+        Every batch is on disk before the next one begins, so that a run that is killed loses at
+        most the batch it was at.
 
         Args:
             kind: "embeddings" or "scores".
@@ -35,17 +59,63 @@ class Store:
             keys: What identifies the content of each item; equal keys are computed once.
             compute: Computes the items at the given positions: (n_positions, width) float32.
             label: Names the work on the progress bar.
+            batch_size: Items per call of `compute`.
+
+        Raises:
+            OSError: If the store cannot be read or written.
         """
-        position = {key: i for i, key in enumerate(keys)}
-        missing = [i for key, i in position.items() if (model, key) not in self._rows]
+        shards = self._open(kind, model)
+        digests = [digest_key(key) for key in keys]
+        position = {digest: i for i, digest in enumerate(digests)}
+        if not position.keys() <= shards.rows.keys():
+            shards.refresh()
+        missing = [i for digest, i in position.items() if digest not in shards.rows]
+        if missing:
+            self._describe(shards.folder, model)
         with tqdm(total=len(missing), desc=label, leave=False, delay=1, disable=None) as progress:
-            for start in range(0, len(missing), BATCH):
-                batch = missing[start : start + BATCH]
-                for i, row in zip(batch, compute(batch), strict=True):
-                    self._rows[model, keys[i]] = row
+            for start in range(0, len(missing), batch_size):
+                batch = missing[start : start + batch_size]
+                rows = to_bytes(compute(batch))
+                shards.add(dict(zip([digests[i] for i in batch], rows, strict=True)))
                 progress.update(len(batch))
-        self.n_computed[kind] += len(missing)
-        return np.stack([self._rows[model, key] for key in keys])
+        shards.merge()
+        self.counts[f"store/{kind}_computed"] += len(missing)
+        self.counts[f"store/{kind}_reused"] += len(position) - len(missing)
+        return from_bytes([shards.rows[digest] for digest in digests])
+
+    def hash_files(self, paths: Sequence[Path]) -> list[str]:
+        """Return the SHA-256 of each file's bytes, in hex digits.
+
+        A file that was hashed before is not read again while its path, size and time of change
+        are the same.
+        """
+        shards = self._open("hashes", "sha256")
+        shards.refresh()
+        hashes, settled = [], {}
+        now = time.time_ns()
+        for path in paths:
+            status = path.stat()
+            key = digest_key(f"{path.absolute()}|{status.st_size}|{status.st_mtime_ns}")
+            if key in shards.rows:
+                hashes.append(shards.rows[key].hex())
+                continue
+            hashes.append(hash_file(path))
+            if now - status.st_mtime_ns > SETTLED_NS:
+                settled[key] = bytes.fromhex(hashes[-1])
+        if settled:
+            shards.add(settled)
+        return hashes
+
+    def _open(self, kind: str, model: str) -> ShardFolder:
+        folder = self.folder / kind / hashlib.sha256(model.encode()).hexdigest()[:24]
+        return self._shards.setdefault(folder, ShardFolder(folder))
+
+    @staticmethod
+    def _describe(folder: Path, model: str) -> None:
+        path = folder / "model.json"
+        if not path.is_file():
+            with write_atomically(path) as temporary:
+                temporary.write_text(json.dumps({"fingerprint": model}))
 
 
 class StoredBackbone(Backbone):
@@ -59,6 +129,7 @@ class StoredBackbone(Backbone):
         self._backbone = backbone
         self._store = store
         self.query_template = backbone.query_template
+        self.batch_size = backbone.batch_size
 
     @property
     def fingerprint(self) -> str:
@@ -73,14 +144,17 @@ class StoredBackbone(Backbone):
             [f"text:{text}" for text in texts],
             lambda batch: self._backbone.embed_texts([texts[i] for i in batch]),
             "Embedding texts",
+            self.batch_size,
         )
 
     def embed_images(self, images: Sequence[Image]) -> FloatArray:
         """See `Backbone.embed_images`. A picture is known by its bytes, wherever it lies."""
+        hashes = self._store.hash_files([image.path for image in images])
         return self._store.get_or_compute(
             "embeddings",
             self.fingerprint,
-            [f"image:{hash_file(image.path)}" for image in images],
+            [f"image:{digest}" for digest in hashes],
             lambda batch: self._backbone.embed_images([images[i] for i in batch]),
             "Embedding pictures",
+            self.batch_size,
         )

@@ -9,7 +9,7 @@ from newsimg.console import print_evaluation
 from newsimg.contact_sheet import draw_contact_sheet
 from newsimg.interfaces import Components, Task
 from newsimg.metrics import measure_run, to_run, write_qrels, write_run
-from newsimg.pipeline import rerank, retrieve
+from newsimg.pipeline import load_and_retrieve, rerank
 
 
 class EvaluateTask(Task):
@@ -41,10 +41,11 @@ class EvaluateTask(Task):
         Raises:
             ValueError: If the data does not say which pictures the editors chose.
         """
-        collection = components.dataset.load()
+        collection, retrieved = load_and_retrieve(
+            components.dataset, components.backbone, components.index, components.top_k
+        )
         if collection.qrels is None:
             raise ValueError(f"{collection.name} names no editors' pictures: nothing to measure by")
-        retrieved = retrieve(collection, components.backbone, components.index, components.top_k)
         reranked = rerank(collection, retrieved, components.reranker, components.weight)
 
         top_k = retrieved.rows.shape[1]
