@@ -1,6 +1,6 @@
 """A picture of what a run did: headlines, editors' pictures, the first images before and after."""
 
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 import matplotlib
@@ -93,6 +93,7 @@ def _draw_query(
                 draw.rectangle(box, outline=FRAME, width=4)
 
 
+@lru_cache(maxsize=1024)  # the jobs of a sweep show much the same pictures
 def _thumbnail(path: Path, size: tuple[int, int]) -> PILImage.Image:
     return ImageOps.fit(open_image(path), size, PILImage.Resampling.BICUBIC)
 

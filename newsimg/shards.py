@@ -92,13 +92,7 @@ class ShardFolder:
         pq.write_table(table, buffer, compression="none", use_dictionary=False)
         content = buffer.getvalue()
         path = self.folder / f"{hashlib.sha256(content).hexdigest()}.parquet"
-        try:
-            with write_atomically(path) as temporary:
-                temporary.write_bytes(content)
-        except OSError as error:
-            raise OSError(
-                error.errno, f"cannot write to the store ({error.strerror}); set store.dir", path
-            ) from error
+        write_to_store(path, content)
         self._loaded.add(path.name)
         return path
 
@@ -111,6 +105,20 @@ class ShardFolder:
             return []
         table = pq.read_table(io.BytesIO(content))
         return zip(table["key"].to_pylist(), table["row"].to_pylist(), strict=True)
+
+
+def write_to_store(path: Path, content: bytes) -> None:
+    """Write a file of the store, whole or not at all.
+
+    Raises:
+        OSError: If it cannot be written; names the file, the reason and the remedy.
+    """
+    try:
+        with write_atomically(path) as temporary:
+            temporary.write_bytes(content)
+    except OSError as error:
+        reason = f"cannot write to the store ({error.strerror}); set store.dir"
+        raise OSError(error.errno, reason, str(path)) from error
 
 
 def to_bytes(rows: np.ndarray) -> list[bytes]:

@@ -10,9 +10,9 @@ from pathlib import Path
 from tqdm import tqdm
 
 from newsimg.datatypes import FloatArray, Image
-from newsimg.files import hash_file, write_atomically
+from newsimg.files import hash_file
 from newsimg.interfaces import Backbone
-from newsimg.shards import ShardFolder, digest_key, from_bytes, to_bytes
+from newsimg.shards import ShardFolder, digest_key, from_bytes, to_bytes, write_to_store
 
 log = logging.getLogger(__name__)
 
@@ -114,8 +114,7 @@ class Store:
     def _describe(folder: Path, model: str) -> None:
         path = folder / "model.json"
         if not path.is_file():
-            with write_atomically(path) as temporary:
-                temporary.write_text(json.dumps({"fingerprint": model}))
+            write_to_store(path, json.dumps({"fingerprint": model}).encode())
 
 
 class StoredBackbone(Backbone):

@@ -68,7 +68,7 @@ class EvaluateTask(Task):
             sheet = draw_contact_sheet(
                 collection, retrieved, reranked, comparison, self.n_sheet_queries
             )
-            sheet.save(output_dir / "contact_sheet.png")
+            sheet.save(output_dir / "contact_sheet.png", compress_level=3)
         print_evaluation(metrics, components.weight.value)
         return metrics
 
