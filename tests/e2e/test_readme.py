@@ -1,0 +1,75 @@
+"""Every command of the README is run, as a reader would."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def code_blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+
+
+def newsimg_commands() -> list[str]:
+    lines = [line for block in code_blocks("bash") for line in block.splitlines()]
+    # What comes before "&&" installs the project, which whoever runs this has done.
+    commands = [line.rpartition("&& ")[2] for line in lines]
+    return [command for command in commands if command.split()[0] in ("newsimg", "python")]
+
+
+def run_newsimg(command: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    arguments = shlex.split(command, comments=True)
+    if arguments[0] == "newsimg":
+        arguments[:1] = [sys.executable, "-m", "newsimg.run"]
+    return subprocess.run(
+        arguments,
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": f"{ROOT}:{folder}", **environment},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+@pytest.mark.parametrize("command", newsimg_commands())
+def test_a_command_of_the_readme_works(command, tmp_path):
+    result = run_newsimg(command, tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_the_readme_names_every_option_of_every_group():
+    for group in (path for path in (ROOT / "conf").iterdir() if path.is_dir()):
+        if group.name in ("hydra", "experiment"):
+            continue
+        for path in group.glob("*.yaml"):
+            assert f"`{path.stem}`" in README, f"{group.name}={path.stem}"
+
+
+def test_a_reranker_of_ones_own_works_as_the_readme_says(tmp_path):
+    (python,) = code_blocks("python")
+    (yaml,) = code_blocks("yaml")
+    (tmp_path / "my_rerankers.py").write_text(python)
+    folder = tmp_path / "my_conf" / "reranker"
+    folder.mkdir(parents=True)
+    (folder / "short_ids.yaml").write_text(yaml)
+    (command,) = [
+        line
+        for block in code_blocks("console")
+        for line in block.splitlines()
+        if "--config-dir" in line
+    ]
+    result = run_newsimg(command, tmp_path)
+    assert result.returncode == 0, result.stderr
+
+
+def test_links_of_the_readme_lead_somewhere():
+    for target in re.findall(r"\]\(([^)#]+)\)", README):
+        assert target.startswith("https://") or (ROOT / target).exists(), target
