@@ -1,0 +1,77 @@
+"""Literal captions: what a person who sees only the picture would write."""
+
+import numpy as np
+
+from newsimg.sample.scenes import COLOURS, Scene
+from newsimg.sample.subjects import SUBJECTS
+
+NUMBERS = {1: "one", 2: "two", 3: "three", 4: "four"}
+TIME_WORDS = {"day": "by day", "dawn": "at dawn", "dusk": "at dusk", "night": "at night"}
+WEATHER_WORDS = {
+    "clear": "in clear weather",
+    "rain": "in rain",
+    "snow": "in snow",
+    "fog": "in fog",
+    "storm": "in a thunderstorm",
+}
+VIEW_WORDS = {
+    "near": "seen from near",
+    "far": "seen from far away",
+    "left": "on the left side",
+    "right": "on the right side",
+}
+DEFECT_WORDS = {
+    "blur": "a blurry photo of",
+    "noise": "a noisy grainy photo of",
+    "exposure": "a badly exposed photo of",
+    "watermark": "a stock photo with watermark bars of",
+    "clickbait": "a photo with a red arrow and circle of",
+}
+KEEP_SHARE = 0.72  # how often an alt text keeps each factor
+SAY_DEFECT_SHARE = 0.6  # how often an alt text mentions a visible defect
+
+
+def literal_caption(scene: Scene) -> str:
+    """Describe the whole picture: 'two red boats on the sea at dusk in rain, seen from near'."""
+    parts = [NUMBERS[scene.count], scene.colour, _noun(scene), SUBJECTS[scene.subject].where]
+    parts += [TIME_WORDS[scene.time], WEATHER_WORDS[scene.weather]]
+    return " ".join(parts) + ", " + VIEW_WORDS[scene.view]
+
+
+def write_alt_text(scene: Scene, rng: np.random.Generator) -> str:
+    """A caption as the web has them: some factors left out, some defects mentioned.
+
+    Args:
+        scene: What the picture shows.
+        rng: Decides what is left out.
+
+    Returns:
+        The alt text, always with the subject's noun.
+    """
+    keeps = rng.random(6) < KEEP_SHARE
+    parts = [
+        NUMBERS[scene.count] if keeps[0] else "",
+        scene.colour if keeps[1] else "",
+        _noun(scene),
+        SUBJECTS[scene.subject].where if keeps[2] else "",
+        TIME_WORDS[scene.time] if keeps[3] else "",
+        WEATHER_WORDS[scene.weather] if keeps[4] else "",
+    ]
+    text = " ".join(part for part in parts if part)
+    if keeps[5]:
+        text += ", " + VIEW_WORDS[scene.view]
+    if scene.is_poor and rng.random() < SAY_DEFECT_SHARE:
+        text = f"{DEFECT_WORDS[scene.worst_defect]} {text}"
+    return text
+
+
+def caption_words() -> list[str]:
+    """Every word a literal caption can contain, sorted (the vocabulary for caption writers)."""
+    subjects = [f"{s.singular} {s.plural} {s.where}" for s in SUBJECTS.values()]
+    phrases = [*NUMBERS.values(), *COLOURS, *TIME_WORDS.values(), *WEATHER_WORDS.values()]
+    return sorted(set(" ".join([*subjects, *phrases, *VIEW_WORDS.values()]).split()))
+
+
+def _noun(scene: Scene) -> str:
+    subject = SUBJECTS[scene.subject]
+    return subject.singular if scene.count == 1 else subject.plural

@@ -1,0 +1,76 @@
+"""Draw a table of scenes in several processes."""
+
+import csv
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from pathlib import Path
+
+from tqdm import tqdm
+
+import newsimg
+from newsimg.sample.scenes import Scene
+
+
+def write_scenes(path: Path, scenes: Mapping[str, Scene]) -> None:
+    """Write the factors of each picture as CSV, `image_id` first."""
+    names = ["image_id", *(f.name for f in fields(Scene))]
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, names, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({"image_id": key, **asdict(scene)} for key, scene in scenes.items())
+
+
+def draw_all(folder: Path, n_pictures: int, n_workers: int | None = None, quiet: bool = False) -> None:
+    """Draw the scenes of `folder`/scenes.csv into `folder`/newsimages.
+
+    The workers are plain `python -m` processes: they never run the caller's main module again, so
+    this also works from a script without a main guard, a notebook, or a process that loaded torch.
+
+    Args:
+        folder: Holds scenes.csv.
+        n_pictures: Number of its rows, for the progress bar.
+        n_workers: Processes; the usable cores by default.
+        quiet: Show no progress bar.
+
+    Raises:
+        RuntimeError: If a worker fails; its own message went to stderr.
+    """
+    (folder / "newsimages").mkdir(exist_ok=True)
+    n_workers = n_workers or _count_cores()
+    workers = [_start_worker(folder, i, n_workers) for i in range(n_workers)]
+    try:
+        with tqdm(total=n_pictures, desc="Drawing pictures", unit="img", disable=quiet) as bar:
+            while any(worker.poll() is None for worker in workers):
+                time.sleep(0.2)
+                bar.update(_count_pictures(folder) - bar.n)
+            bar.update(_count_pictures(folder) - bar.n)
+        if any(worker.wait() != 0 for worker in workers):
+            raise RuntimeError(f"drawing pictures into {folder} failed")
+    finally:
+        for worker in workers:
+            worker.kill()
+            worker.wait()
+
+
+def _start_worker(folder: Path, worker: int, n_workers: int) -> subprocess.Popen[bytes]:
+    package_root = str(Path(newsimg.__file__).parents[1])
+    paths = [package_root, os.environ.get("PYTHONPATH", "")]
+    return subprocess.Popen(
+        [sys.executable, "-m", "newsimg.sample.pictures", str(folder), str(worker), str(n_workers)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in paths if path)},
+    )
+
+
+def _count_pictures(folder: Path) -> int:
+    with os.scandir(folder / "newsimages") as entries:
+        return sum(1 for _ in entries)
+
+
+def _count_cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -1,0 +1,95 @@
+"""Draw scenes as pictures; run as a module, draw a share of a table of scenes into a folder."""
+
+import csv
+import sys
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from newsimg.sample.backdrop import (
+    add_weather,
+    draw_ground,
+    draw_lights_in_sky,
+    light_of,
+    paint_sky,
+)
+from newsimg.sample.defects import add_defects
+from newsimg.sample.pen import Colour, Pen
+from newsimg.sample.scenes import Scene, scene_from_row
+from newsimg.sample.subjects import SUBJECTS
+
+WIDTH, HEIGHT = 460, 260
+JPEG_QUALITY = 85
+PAINTS: dict[str, Colour] = {
+    "red": (214, 40, 46),
+    "blue": (36, 84, 214),
+    "green": (30, 156, 72),
+    "yellow": (250, 206, 30),
+    "white": (248, 248, 250),
+    "purple": (146, 52, 176),
+}
+# Largest size of one subject, left and right edge of the group, baseline; in double pixels.
+FRAMES: dict[str, tuple[float, float, float, float]] = {
+    "near": (330, 20, 900, 500),
+    "far": (105, 250, 670, 372),
+    "left": (200, 10, 490, 450),
+    "right": (200, 430, 910, 450),
+}
+
+
+def draw_picture(scene: Scene) -> Image.Image:
+    """Draw a scene.
+
+    Args:
+        scene: The factors; they alone decide every pixel.
+
+    Returns:
+        An RGB picture of 460 x 260 pixels.
+    """
+    rng = np.random.default_rng(scene.detail)
+    size = (2 * WIDTH, 2 * HEIGHT)  # drawn at twice the size and halved, for smooth edges
+    image = paint_sky(size, scene.time, scene.weather)
+    draw = ImageDraw.Draw(image)
+    light = light_of(scene.time, scene.weather)
+    draw_lights_in_sky(draw, scene.time, scene.weather, size[0], rng)
+    horizon = int(rng.uniform(315, 345))
+    draw_ground(draw, SUBJECTS[scene.subject].setting, scene.weather, light, horizon, rng)
+    _draw_subjects(draw, scene, light, rng)
+    image = add_weather(image, scene.weather, scene.time, rng)
+    return add_defects(image.reduce(2), scene, rng)
+
+
+def _draw_subjects(
+    draw: ImageDraw.ImageDraw,
+    scene: Scene,
+    light: tuple[float, float, float],
+    rng: np.random.Generator,
+) -> None:
+    largest, left, right, baseline = FRAMES[scene.view]
+    size = min(largest, (right - left) / (scene.count * 1.22)) * rng.uniform(0.92, 1.05)
+    facing = 1 if rng.random() < 0.5 else -1
+    step = min((right - left) / scene.count, size * 1.5)
+    middle = (left + right) / 2 + rng.uniform(-15, 15)
+    for number in range(scene.count):
+        x = middle + (number - (scene.count - 1) / 2) * step
+        y = baseline + rng.uniform(-8, 8)
+        pen = Pen(draw, light, (x, y), size, facing)
+        SUBJECTS[scene.subject].draw(pen, PAINTS[scene.colour])
+
+
+def save_picture(scene: Scene, path: Path) -> None:
+    """Draw a scene and write it as a JPEG."""
+    draw_picture(scene).save(path, "JPEG", quality=JPEG_QUALITY)
+
+
+def save_share(folder: Path, worker: int, n_workers: int) -> None:
+    """Draw every `n_workers`-th scene of `folder`/scenes.csv into `folder`/newsimages."""
+    with (folder / "scenes.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    for row in rows[worker::n_workers]:
+        save_picture(scene_from_row(row), folder / "newsimages" / f"{row['image_id']}.jpg")
+
+
+if __name__ == "__main__":
+    save_share(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))

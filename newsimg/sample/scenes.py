@@ -1,0 +1,149 @@
+"""Scenes with known factors: what a sample picture shows, and what makes it a poor choice."""
+
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+
+from newsimg.sample.subjects import SUBJECTS
+
+COLOURS = ("red", "blue", "green", "yellow", "white", "purple")
+TIMES = ("day", "dawn", "dusk", "night")
+WEATHERS = ("clear", "rain", "snow", "fog", "storm")
+VIEWS = ("near", "far", "left", "right")
+DEFECTS = ("blur", "noise", "exposure", "watermark", "clickbait")
+
+COUNT_SHARES = (0.46, 0.26, 0.16, 0.12)
+TIME_SHARES = (0.40, 0.18, 0.20, 0.22)
+WEATHER_SHARES = (0.36, 0.18, 0.16, 0.15, 0.15)
+
+POOR_SEVERITY = 0.4  # a defect of at least this severity makes a picture a poor choice
+SHOT_POOR_SHARE = 0.45  # of what photographers send in
+EDITOR_CARE = 0.6  # how often an editor compares two shots instead of taking the first
+WEB_POOR_SHARE = 0.12  # of the training pictures: the web is mostly clean
+
+# First word of every random stream, so that no training scene shares its numbers with a newsroom scene.
+NEWSROOM_STREAM, TRAINING_STREAM = 1, 2
+
+
+@dataclass(frozen=True)
+class Scene:
+    """The factors of one picture; two equal scenes give the same pixels.
+
+    Attributes:
+        subject: A key of `SUBJECTS`.
+        count: How many of the subject, 1 to 4.
+        colour: Main colour, one of `COLOURS`.
+        time: Time of day, one of `TIMES`.
+        weather: One of `WEATHERS`.
+        view: Viewpoint, one of `VIEWS`.
+        detail: Seed of everything that has no name (clouds, hills, grain).
+        blur, noise, exposure, watermark, clickbait: Severity of each defect in [0, 1].
+    """
+
+    subject: str
+    count: int
+    colour: str
+    time: str
+    weather: str
+    view: str
+    detail: int
+    blur: float = 0.0
+    noise: float = 0.0
+    exposure: float = 0.0
+    watermark: float = 0.0
+    clickbait: float = 0.0
+
+    @property
+    def worst_defect(self) -> str:
+        """The name of the most severe defect (the first one when all are 0)."""
+        return max(DEFECTS, key=lambda name: getattr(self, name))
+
+    @property
+    def severity(self) -> float:
+        """Severity of the most severe defect, in [0, 1]."""
+        return float(getattr(self, self.worst_defect))
+
+    @property
+    def is_poor(self) -> bool:
+        """Whether an editor with time to look would avoid the picture."""
+        return self.severity >= POOR_SEVERITY
+
+    @property
+    def is_overexposed(self) -> bool:
+        """Whether a bad exposure is too bright (else too dark)."""
+        return self.detail % 2 == 1
+
+    @property
+    def image_quality(self) -> float:
+        """1 for a technically clean picture, down to 0 (blur, noise, exposure)."""
+        return 1.0 - max(self.blur, self.noise, self.exposure)
+
+    @property
+    def trustworthiness(self) -> float:
+        """1 for a picture with a clean source, down to 0 (foreign watermarks, drawn-in arrows)."""
+        return 1.0 - max(self.watermark, self.clickbait)
+
+
+def scene_from_row(row: Mapping[str, str]) -> Scene:
+    """Read a scene from a row of scenes.csv; columns of other names are ignored."""
+    return Scene(**{f.name: f.type(row[f.name]) for f in fields(Scene)})  # type: ignore[operator]
+
+
+def is_held_out(scene: Scene) -> bool:
+    """Whether the scene's (subject, time, weather) is one of the sevenths never used in training."""
+    key = f"{scene.subject}|{scene.time}|{scene.weather}"
+    return zlib.crc32(key.encode()) % 7 == 0
+
+
+def newsroom_scene(seed: int, number: int) -> Scene:
+    """The scene of article `number`: an editor's choice, which is a poor one less often than chance.
+
+    Args:
+        seed: Seed of the whole newsroom.
+        number: 0-based article number; scenes do not depend on each other.
+
+    Returns:
+        The better of two shots in a share `EDITOR_CARE` of the cases, else the first shot.
+    """
+    rng = np.random.default_rng([NEWSROOM_STREAM, seed, number])
+    event = _draw_event(rng)
+    shots = [_add_defects(event, rng, SHOT_POOR_SHARE) for _ in range(2)]
+    is_careful = rng.random() < EDITOR_CARE
+    return min(shots, key=lambda shot: shot.severity) if is_careful else shots[0]
+
+
+def training_scenes(seed: int, poor_share: float = WEB_POOR_SHARE) -> Iterator[Scene]:
+    """Draw scenes for training without end, none of them of a held-out combination."""
+    rng = np.random.default_rng([TRAINING_STREAM, seed])
+    while True:
+        scene = _add_defects(_draw_event(rng), rng, poor_share)
+        if not is_held_out(scene):
+            yield scene
+
+
+def _draw_event(rng: np.random.Generator) -> Scene:
+    subject = str(rng.choice(list(SUBJECTS)))
+    count = 1 + int(rng.choice(4, p=COUNT_SHARES))
+    return Scene(
+        subject=subject,
+        count=min(count, SUBJECTS[subject].max_count),
+        colour=str(rng.choice(COLOURS)),
+        time=str(rng.choice(TIMES, p=TIME_SHARES)),
+        weather=str(rng.choice(WEATHERS, p=WEATHER_SHARES)),
+        view=str(rng.choice(VIEWS)),
+        detail=int(rng.integers(2**31)),
+    )
+
+
+def _add_defects(scene: Scene, rng: np.random.Generator, poor_share: float) -> Scene:
+    is_poor = rng.random() < poor_share
+    n_defects = 1 + int(rng.random() < 0.3)
+    names = rng.choice(DEFECTS, size=n_defects, replace=False)
+    low, high = (POOR_SEVERITY, 1.0) if is_poor else (0.0, 0.25)
+    severities = rng.uniform(low, high, size=n_defects)
+    if not is_poor and rng.random() < 0.6:  # most shots have nothing wrong at all
+        severities[:] = 0.0
+    found = {str(n): round(float(s), 3) for n, s in zip(names, severities, strict=True)}
+    return replace(scene, detail=int(rng.integers(2**31)), **found)  # type: ignore[arg-type]
