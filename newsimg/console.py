@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 MEASURES = {"hits": "Hits", "mrr": "MRR"}
 
 # Without a terminal, as in a log file, lines need not be cut at 80 characters.
-console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 140)
+console = Console(
+    highlight=False, markup=False, soft_wrap=True, width=None if sys.stdout.isatty() else 140
+)
 
 
 def print_evaluation(metrics: Mapping[str, float], weight: float) -> None:
@@ -68,10 +70,10 @@ def muted(mute: bool) -> Iterator[None]:
         console.quiet = False
 
 
-def print_job(output_dir: Path, objective: str | None, value: float | None) -> None:
+def print_job(where: str, objective: str | None, value: float | None) -> None:
     """Print one line on a job of a sweep."""
     result = f"{objective} {value:.4f}  " if value is not None else ""
-    console.print(f"\t   {result}{output_dir}")
+    console.print(f"\t   {result}{where}")
 
 
 def print_outcome(output_dir: Path, show_runs: str | None) -> None:
@@ -80,3 +82,11 @@ def print_outcome(output_dir: Path, show_runs: str | None) -> None:
     if show_runs:
         console.print(f"compare runs   {show_runs}")
     console.print("sweep weights  newsimg -m weight.value=0,0.1,0.2,0.3")
+
+
+def confirm(question: str) -> bool:
+    """Ask on the console; anything but y or yes is no, and so is the end of input."""
+    try:
+        return console.input(f"{question} (y/N) ").strip().lower() in ("y", "yes")
+    except EOFError:
+        return False

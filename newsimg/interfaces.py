@@ -12,6 +12,8 @@ from newsimg.datatypes import Candidates, Collection, FloatArray, FusedArray, Im
 if TYPE_CHECKING:
     import pandas as pd
 
+    from newsimg.store import Store
+
 
 class Dataset(ABC):
     """Where queries and images come from."""
@@ -108,6 +110,7 @@ class Components:
     reranker: Reranker
     weight: Weight
     top_k: int
+    store: "Store"
 
 
 class Task(ABC):
@@ -126,6 +129,10 @@ class Tracker(ABC):
         self, experiment: str, name: str, params: Mapping[str, Any], tags: Mapping[str, str]
     ) -> AbstractContextManager[None]:
         """Open a run; on leaving, close it as finished, failed (exception) or killed (Ctrl-C)."""
+
+    @abstractmethod
+    def find_finished(self, config_hash: str) -> dict[str, float] | None:
+        """Return the metrics of a finished run with the tag `config_hash`, if there is one."""
 
     @abstractmethod
     def log_metrics(self, metrics: Mapping[str, float]) -> None:

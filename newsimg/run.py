@@ -1,5 +1,6 @@
 """The entry point: compose a config, instantiate its components, run the task, track it."""
 
+import hashlib
 import json
 import logging
 import os
@@ -32,6 +33,7 @@ from newsimg.store import Store, StoredBackbone
 PACKAGE_DIR = Path(__file__).resolve().parent
 # A wheel carries the configs inside the package; in a checkout they lie beside it.
 CONF_DIR = PACKAGE_DIR / "conf" if (PACKAGE_DIR / "conf").is_dir() else PACKAGE_DIR.parent / "conf"
+PLACES = ("folder", "store", "tracking", "resume")
 GROUPS = ("data", "backbone", "index", "reranker", "weight", "task", "tracking")
 COMPONENTS = (Dataset, Backbone, Index, Reranker, Weight, Task, Tracker)
 # What the jobs that a sweep runs in this process share: components by their config.
@@ -64,6 +66,13 @@ def run(cfg: DictConfig) -> float | None:
 
     tracker: Tracker = builder.build(config["tracking"])
     name = f"{choices['reranker']} w={weight_value:.2f}"
+    if choices["task"] != "evaluate":
+        name = choices["task"]
+    tags["config_hash"] = hash_config(config)
+    if config["resume"] and (finished := tracker.find_finished(tags["config_hash"])) is not None:
+        objective = choose_objective(finished, config["objective"])
+        print_job("finished before", config["objective"], objective)
+        return objective
     with tracker.track(config["data"]["name"], name, params | flatten(config), tags):
         dataset: Dataset = builder.build(config["data"])
         backbone: Backbone = builder.build(config["backbone"])
@@ -71,7 +80,9 @@ def run(cfg: DictConfig) -> float | None:
         reranker: Reranker = builder.build(config["reranker"])
         weight: Weight = builder.build(config["weight"])
         task: Task = builder.build(config["task"])
-        components = Components(dataset, backbone, index, reranker, weight, config["top_k"])
+        components = Components(
+            dataset, backbone, index, reranker, weight, config["top_k"], builder.store
+        )
         OmegaConf.save(OmegaConf.create(config), output_dir / "config.yaml")
         builder.release_unused()
         builder.store.reset_counts()
@@ -79,9 +90,9 @@ def run(cfg: DictConfig) -> float | None:
             metrics = task.run(components, output_dir) | builder.store.counts
         tracker.log_metrics(metrics)
         tracker.log_artifacts(output_dir)
-        objective = choose_objective(metrics, config["objective"])
+        objective = choose_objective(metrics, config["objective"]) if sweeping else None
     if sweeping:
-        print_job(output_dir, config["objective"], objective)
+        print_job(str(output_dir), config["objective"], objective)
     else:
         print_outcome(output_dir, tracker.describe())
     return objective
@@ -162,6 +173,15 @@ def check_target(target: str, trusted: list[str]) -> str:
         names = ", ".join(component.__name__ for component in COMPONENTS)
         raise ValueError(f"_target_ {target} must be derived from one of {names}")
     return target
+
+
+def hash_config(config: dict[str, Any]) -> str:
+    """Return what a job's outcome depends on: its config, but for where it is kept, and the code."""
+    kept = {key: value for key, value in config.items() if key not in PLACES}
+    digest = hashlib.sha256(json.dumps(kept, sort_keys=True, default=str).encode())
+    for path in sorted(PACKAGE_DIR.rglob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 def choose_objective(metrics: dict[str, float], objective: str | None) -> float | None:

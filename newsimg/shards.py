@@ -37,6 +37,7 @@ class ShardFolder:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.rows: dict[bytes, bytes] = {}
+        self.n_damaged = 0
         self._loaded: set[str] = set()
         self._unmerged: dict[Path, dict[bytes, bytes]] = {}
 
@@ -101,6 +102,7 @@ class ShardFolder:
         if hashlib.sha256(content).hexdigest() != path.stem:
             aside = path.with_suffix(".damaged")
             path.replace(aside)
+            self.n_damaged += 1
             log.warning("a damaged file of the store is set aside, to be computed again: %s", aside)
             return []
         table = pq.read_table(io.BytesIO(content))

@@ -3,10 +3,13 @@
 import hashlib
 import json
 import logging
+import shutil
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from newsimg.datatypes import FloatArray, Image
@@ -106,6 +109,37 @@ class Store:
             shards.add(settled)
         return hashes
 
+    def list_entries(self) -> list["StoreEntry"]:
+        """Return what is kept of each model, by kind and model."""
+        entries = []
+        for description in sorted(self.folder.glob("*/*/model.json")):
+            paths = list(description.parent.glob("*.parquet"))
+            stats = [path.stat() for path in paths]
+            newest = max([stat.st_mtime for stat in stats], default=description.stat().st_mtime)
+            entries.append(
+                StoreEntry(
+                    kind=description.parent.parent.name,
+                    model=json.loads(description.read_text())["fingerprint"],
+                    folder=description.parent,
+                    n_items=sum(pq.ParquetFile(path).metadata.num_rows for path in paths),
+                    n_bytes=sum(stat.st_size for stat in stats),
+                    age_days=(time.time() - newest) / 86400,
+                )
+            )
+        return entries
+
+    @staticmethod
+    def verify(entry: "StoreEntry") -> int:
+        """Read every file of a model; set damaged ones aside and return how many there were."""
+        shards = ShardFolder(entry.folder)
+        shards.refresh()
+        return shards.n_damaged
+
+    def delete(self, entry: "StoreEntry") -> None:
+        """Delete what is kept of a model."""
+        self._shards.pop(entry.folder, None)
+        shutil.rmtree(entry.folder)
+
     def _open(self, kind: str, model: str) -> ShardFolder:
         folder = self.folder / kind / hashlib.sha256(model.encode()).hexdigest()[:24]
         return self._shards.setdefault(folder, ShardFolder(folder))
@@ -115,6 +149,18 @@ class Store:
         path = folder / "model.json"
         if not path.is_file():
             write_to_store(path, json.dumps({"fingerprint": model}).encode())
+
+
+@dataclass(frozen=True)
+class StoreEntry:
+    """What the store keeps of one model."""
+
+    kind: str
+    model: str
+    folder: Path
+    n_items: int
+    n_bytes: int
+    age_days: float
 
 
 class StoredBackbone(Backbone):

@@ -56,6 +56,13 @@ class MlflowTracker(Tracker):
             self._client.set_terminated(self._run_id, status)
             self._run_id = None
 
+    def find_finished(self, config_hash: str) -> dict[str, float] | None:
+        """See `Tracker.find_finished`."""
+        found = self._search(
+            f"tags.config_hash = '{config_hash}' and attributes.status = 'FINISHED'"
+        )
+        return dict(found[0].data.metrics) if found else None
+
     def log_metrics(self, metrics: Mapping[str, float]) -> None:
         """See `Tracker.log_metrics`."""
         self._log_metrics(self._open_run, metrics)
@@ -73,22 +80,7 @@ class MlflowTracker(Tracker):
         """See `Tracker.load_jobs`."""
         import pandas as pd
 
-        parent = os.environ[PARENT_RUN_VARIABLE]
-        client = self._client
-        runs: list[Any] = []
-        token = None
-        while True:
-            page = client.search_runs(
-                [experiment.experiment_id for experiment in client.search_experiments()],
-                filter_string=f"tags.`mlflow.parentRunId` = '{parent}'",
-                order_by=["attributes.start_time ASC"],
-                max_results=1000,
-                page_token=token,
-            )
-            runs += page
-            token = page.token
-            if not token:
-                break
+        runs = self._search(f"tags.`mlflow.parentRunId` = '{os.environ[PARENT_RUN_VARIABLE]}'")
         return pd.DataFrame(
             [
                 {"name": run.info.run_name, "status": run.info.status}
@@ -132,6 +124,24 @@ class MlflowTracker(Tracker):
         if self._run_id is None:
             raise ValueError("no run is open: log inside `track`")
         return self._run_id
+
+    def _search(self, condition: str) -> list[Any]:
+        client = self._client
+        experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+        runs: list[Any] = []
+        token = None
+        while True:
+            page = client.search_runs(
+                experiments,
+                filter_string=condition,
+                order_by=["attributes.start_time ASC"],
+                max_results=1000,
+                page_token=token,
+            )
+            runs += page
+            token = page.token
+            if not token:
+                return runs
 
     def _create_run(
         self,
@@ -187,6 +197,10 @@ class MlflowTracker(Tracker):
 
 class NullTracker(Tracker):
     """Remembers nothing; the run's folder is all there is."""
+
+    def find_finished(self, config_hash: str) -> dict[str, float] | None:
+        """See `Tracker.find_finished`."""
+        return None
 
     @contextmanager
     def track(

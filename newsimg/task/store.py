@@ -1,0 +1,84 @@
+"""Look after the store: list what is there, verify it, prune it."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from newsimg.console import confirm, console, print_table
+from newsimg.interfaces import Components, Task
+from newsimg.store import StoreEntry
+
+ACTIONS = ("list", "verify", "prune")
+
+
+class StoreTask(Task):
+    """Lists the models whose rows the store keeps; verifies or deletes on demand.
+
+    Args:
+        action: "list"; "verify", which reads every file and sets damaged ones aside; or "prune",
+            which deletes what `model` and `older_than_days` select.
+        model: Part of a model's fingerprint; null selects all models.
+        older_than_days: Select models that nothing was added to for so long; null selects any age.
+        ask: Ask before deleting.
+
+    Raises:
+        ValueError: If `action` is unknown, or pruning selects by nothing.
+    """
+
+    def __init__(
+        self, *, action: str, model: str | None, older_than_days: float | None, ask: bool
+    ) -> None:
+        if action not in ACTIONS:
+            raise ValueError(f"task.action must be one of {', '.join(ACTIONS)}, got {action!r}")
+        if action == "prune" and model is None and older_than_days is None:
+            raise ValueError("task.action=prune needs task.model or task.older_than_days")
+        self.action = action
+        self.model = model
+        self.older_than_days = older_than_days
+        self.ask = ask
+
+    def run(self, components: Components, output_dir: Path) -> dict[str, float]:
+        """See `Task.run`.
+
+        Returns:
+            The number of models, items and bytes in the store after all; damaged files and pruned
+            models.
+        """
+        store = components.store
+        verify = self.action == "verify"
+        damaged = sum(store.verify(entry) for entry in store.list_entries()) if verify else 0
+        pruned = self._prune(components) if self.action == "prune" else 0
+        entries = store.list_entries()
+        table = pd.DataFrame(
+            [
+                (entry.kind, entry.model, entry.n_items, entry.n_bytes, f"{entry.age_days:.1f}")
+                for entry in entries
+            ],
+            columns=["kind", "model", "items", "bytes", "days old"],
+        )
+        print_table(table, f"store {store.folder}")
+        if verify:
+            console.print(f"{damaged} damaged files set aside")
+        return {
+            "n_models": len(entries),
+            "n_items": sum(entry.n_items for entry in entries),
+            "n_bytes": sum(entry.n_bytes for entry in entries),
+            "n_damaged": damaged,
+            "n_pruned": pruned,
+        }
+
+    def _prune(self, components: Components) -> int:
+        chosen = [entry for entry in components.store.list_entries() if self._selects(entry)]
+        for entry in chosen:
+            console.print(f"{entry.kind} {entry.model}: {entry.n_items} items")
+        if chosen and self.ask and not confirm(f"delete these {len(chosen)}?"):
+            console.print("nothing deleted")
+            return 0
+        for entry in chosen:
+            components.store.delete(entry)
+        return len(chosen)
+
+    def _selects(self, entry: StoreEntry) -> bool:
+        is_model = self.model is None or self.model in entry.model
+        is_old = self.older_than_days is None or entry.age_days > self.older_than_days
+        return is_model and is_old
