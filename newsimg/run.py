@@ -176,7 +176,7 @@ def check_target(target: str, trusted: list[str]) -> str:
 
 
 def hash_config(config: dict[str, Any]) -> str:
-    """Return what a job's outcome depends on: its config, but for where it is kept, and the code."""
+    """Return what a job's outcome depends on: the code, and the config but for places."""
     kept = {key: value for key, value in config.items() if key not in PLACES}
     digest = hashlib.sha256(json.dumps(kept, sort_keys=True, default=str).encode())
     for path in sorted(PACKAGE_DIR.rglob("*.py")):
