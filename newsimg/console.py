@@ -25,8 +25,8 @@ def print_evaluation(metrics: Mapping[str, float], weight: float) -> None:
     """Print measures by stages, and in words what reranking did to the first images."""
     table = Table(title=f"weight {weight:.2f}", title_justify="left", box=box.SIMPLE_HEAD)
     table.add_column("")
-    for stage in ("retrieval", "reranked", "delta"):
-        table.add_column(stage, justify="right")
+    for column in ("retrieval", "reranked", "delta", "95 % interval", "p"):
+        table.add_column(column, justify="right")
     prefix = "retrieval/"
     names = [name.removeprefix(prefix) for name in metrics if name.startswith(prefix)]
     for name in sorted(names, key=lambda name: not name.startswith("hits")):
@@ -38,6 +38,8 @@ def print_evaluation(metrics: Mapping[str, float], weight: float) -> None:
             f"{metrics[f'retrieval/{name}']:.4f}",
             f"{metrics[f'reranked/{name}']:.4f}",
             f"{metrics[f'delta/{name}']:+.4f}",
+            f"{metrics[f'delta/{name}_low']:+.4f} {metrics[f'delta/{name}_high']:+.4f}",
+            f"{metrics[f'delta/{name}_p']:.2g}",
         )
     console.print(table)
     console.print(
@@ -46,6 +48,13 @@ def print_evaluation(metrics: Mapping[str, float], weight: float) -> None:
         f"{metrics['n_changed']:.0f}: "
         f"{metrics['n_helped']:.0f} helped, {metrics['n_hurt']:.0f} hurt"
     )
+    if "curve/best_weight" in metrics:
+        console.print(
+            f"effective weight {metrics['effective_weight']:.4f}; largest Hits@1 of any weight "
+            f"{metrics['curve/best_hits_at_1']:.4f}, from {metrics['curve/plateau_low']:.4f} to "
+            f"{metrics['curve/plateau_high']:.4f} (chosen on these queries; "
+            "newsimg task=tune reports on others)"
+        )
 
 
 def print_table(rows: "pd.DataFrame", title: str) -> None:

@@ -37,7 +37,7 @@ class LinearWeight(Weight):
         return interpolate(self.normalize(retrieval), self.normalize(rerank), self.value)
 
 
-def interpolate(retrieval: FusedArray, rerank: FusedArray, value: float) -> FusedArray:
+def interpolate(retrieval: FusedArray, rerank: FusedArray, value: float | FusedArray) -> FusedArray:
     """Return `(1 - value) * retrieval + value * rerank`, in float64."""
     return (1.0 - value) * retrieval + value * rerank
 

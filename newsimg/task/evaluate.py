@@ -9,14 +9,16 @@ from newsimg.console import print_evaluation
 from newsimg.contact_sheet import draw_contact_sheet
 from newsimg.interfaces import Components, Task
 from newsimg.metrics import measure_run, to_run, write_qrels, write_run
-from newsimg.pipeline import load_and_retrieve, rerank
+from newsimg.pipeline import load_and_retrieve, rerank, score_candidates
+from newsimg.report import check_reranker, report_curve, report_statistics
 
 
 class EvaluateTask(Task):
     """Runs both stages over all queries and compares them.
 
     Writes `retrieval.run`, `reranked.run` and `qrels.txt` in TREC's formats, `queries.csv` with
-    what became of each query, and `contact_sheet.png`.
+    what became of each query, `statistics.csv` with intervals and tests, `curve.csv` and
+    `curve.png` with the measures over all weights, and `contact_sheet.png`.
 
     Args:
         n_sheet_queries: Headlines on the contact sheet; 0 for none.
@@ -35,8 +37,9 @@ class EvaluateTask(Task):
 
         Returns:
             `retrieval/hits_at_1`, `reranked/hits_at_1`, `delta/hits_at_1` and so on for Hits@k and
-            MRR@k; `ceiling` (Hits@top_k); the number of queries, images and candidates, of queries
-            whose first image changed, and of those helped and hurt.
+            MRR@k; `delta/hits_at_1_low`, `_high` and `_p` and so on; `ceiling` (Hits@top_k); the
+            number of queries, images and candidates, of queries whose first image changed, and of
+            those helped and hurt; `curve/...` and `effective_weight`, see `report_curve`.
 
         Raises:
             ValueError: If the data does not say which pictures the editors chose.
@@ -59,6 +62,11 @@ class EvaluateTask(Task):
         measures["delta"] = measures["reranked"] - measures["retrieval"]
         for stage, values in measures.items():
             metrics |= {f"{stage}/{name}": mean for name, mean in values.mean().items()}
+
+        scores = score_candidates(collection, retrieved, components.reranker)
+        check_reranker(retrieved, scores, components.weight, int(metrics["n_changed"]))
+        metrics |= report_statistics(measures, output_dir)
+        metrics |= report_curve(collection, retrieved, scores, components.weight, output_dir)
 
         write_qrels(collection.qrels, output_dir / "qrels.txt")
         pd.concat([comparison, *_prefixed(measures)], axis="columns").to_csv(

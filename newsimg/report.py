@@ -1,0 +1,131 @@
+"""What an evaluation knows beyond its means: the curve over all weights, and what is chance."""
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.csv
+
+from newsimg.comparison import find_ranks
+from newsimg.curve import find_plateau, trace_curve
+from newsimg.datatypes import Candidates, Collection, FloatArray, IntArray, Qrels
+from newsimg.fusion import LinearWeight
+from newsimg.interfaces import Weight
+from newsimg.metrics import CUTOFFS
+from newsimg.plots import plot_curve
+from newsimg.stats import bound_means, compare_means, measure_effective_weight
+
+log = logging.getLogger(__name__)
+FEW = 0.05  # below this share of changed first images, a weight is called ineffective
+
+
+def find_positions(collection: Collection, retrieved: Candidates, qrels: Qrels) -> IntArray:
+    """Return the column of each query's editor's picture among its candidates; -1 if not there.
+
+    Raises:
+        ValueError: If a query has several.
+    """
+    for query_id, relevant in qrels.items():
+        if len(relevant) != 1:
+            raise ValueError(
+                f"a curve needs one editor's picture per query, "
+                f"got {len(relevant)} for {query_id!r}"
+            )
+    return find_ranks(collection, retrieved, qrels).fillna(0).to_numpy(dtype=np.int64) - 1
+
+
+def report_curve(
+    collection: Collection,
+    retrieved: Candidates,
+    scores: FloatArray,
+    weight: Weight,
+    output_dir: Path,
+) -> dict[str, float]:
+    """Write `curve.csv` and `curve.png`: the measures over all weights, whatever the run's own.
+
+    Args:
+        collection: Queries with the editors' pictures.
+        retrieved: The candidates in retrieval order.
+        scores: The reranker's scores, aligned with `retrieved`.
+        weight: Its normalisation counts, and its value is marked. A curve needs a linear one.
+        output_dir: Where the files go.
+
+    Returns:
+        `curve/best_weight` (the plateau's midpoint), `curve/plateau_low`, `curve/plateau_high` and
+        `curve/best_hits_at_1`; `effective_weight` of the run's own weight. Nothing where there is
+        no curve.
+    """
+    qrels = collection.qrels
+    if not isinstance(weight, LinearWeight) or qrels is None:
+        log.info("no curve: %s is not linear in its value", type(weight).__name__)
+        return {}
+    if any(len(relevant) != 1 for relevant in qrels.values()):
+        log.warning("no curve: some queries have several editors' pictures")
+        return {}
+    positions = find_positions(collection, retrieved, qrels)
+    start, end = weight.normalize(retrieved.parts["retrieval"]), weight.normalize(scores)
+    cutoffs = [k for k in CUTOFFS if k <= start.shape[1]]
+    curve = trace_curve(start, end, positions, cutoffs)
+    plateau = find_plateau(curve, "hits_at_1")
+    write_curve(curve, output_dir / "curve.csv")
+    measures = ["hits_at_1", *([f"mrr_at_{cutoffs[-1]}"] if len(cutoffs) > 1 else [])]
+    plot_curve(curve, plateau, weight.value, measures, output_dir / "curve.png")
+    return {
+        "curve/best_weight": plateau.midpoint,
+        "curve/plateau_low": plateau.low,
+        "curve/plateau_high": plateau.high,
+        "curve/best_hits_at_1": plateau.value,
+        "effective_weight": measure_effective_weight(start, end, weight.value),
+    }
+
+
+def write_curve(curve: pd.DataFrame, path: Path) -> None:
+    """Write a curve as CSV; weights in full, so that reading it gives the same intervals."""
+    # pandas takes seconds for the tens of thousands of rows that a curve may have.
+    table = curve.round({name: 12 for name in curve.columns[2:]})
+    pyarrow.csv.write_csv(pa.Table.from_pandas(table, preserve_index=False), path)
+
+
+def report_statistics(measures: Mapping[str, pd.DataFrame], output_dir: Path) -> dict[str, float]:
+    """Write `statistics.csv`: each stage's means and their difference with 95 % intervals, and p.
+
+    Args:
+        measures: Per-query values of "retrieval" and "reranked".
+        output_dir: Where the file goes.
+
+    Returns:
+        `delta/hits_at_1_low`, `delta/hits_at_1_high`, `delta/hits_at_1_p` and so on.
+    """
+    stages = ("retrieval", "reranked")
+    wide = pd.concat([measures[stage].add_prefix(f"{stage}/") for stage in stages], axis="columns")
+    delta = compare_means(measures["retrieval"], measures["reranked"])
+    table = pd.concat([bound_means(wide), delta.rename(index=lambda name: f"delta/{name}")])
+    table.to_csv(output_dir / "statistics.csv", index_label="measure")
+    return {
+        f"delta/{name}_{column}": float(row[column])
+        for name, row in delta.iterrows()
+        for column in ("low", "high", "p")
+    }
+
+
+def check_reranker(
+    retrieved: Candidates, scores: FloatArray, weight: Weight, n_changed: int
+) -> None:
+    """Warn of a reranker that has nothing to say, or that the weight gives no say."""
+    n_queries, top_k = scores.shape
+    if np.array_equal(scores, retrieved.parts["retrieval"]):
+        log.info("the reranker repeats the retrieval scores: no weight changes the order")
+    elif (scores == scores[:, :1]).all():
+        log.warning("the reranker gives all candidates of a query one score: it decides nothing")
+    elif (np.argsort(-scores, axis=1, kind="stable") == np.arange(top_k)).all():
+        log.warning("the reranker orders all candidates as retrieval does: no weight helps")
+    elif weight.value > 0 and n_changed < FEW * n_queries:
+        log.warning(
+            "at weight %.4g the first image changes for %d of %d queries only",
+            weight.value,
+            n_changed,
+            n_queries,
+        )

@@ -1,0 +1,160 @@
+"""What a difference is worth: intervals, paired tests, and how they read in words."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy.stats import binomtest, bootstrap, permutation_test
+
+from newsimg.datatypes import FusedArray
+
+CONFIDENCE = 0.95
+N_RESAMPLES = 2000  # of the bootstrap: both ends of an interval to a few per cent of its width
+N_FLIPS = 4999  # of the sign-flipping test: p down to 0.0004
+SEED = 28
+
+
+@dataclass(frozen=True)
+class Gain:
+    """A difference of means with its interval and p value."""
+
+    value: float
+    low: float
+    high: float
+    p: float
+
+
+def bound_means(values: pd.DataFrame) -> pd.DataFrame:
+    """Compute bootstrap intervals (95 %, percentile) of each column's mean over queries.
+
+    The resamples are shared by all columns. Percentiles, since BCa is undefined where all queries
+    have one value, and a mean needs little correction (Efron and Tibshirani, 1993, chapters 13-14).
+
+    Args:
+        values: A row per query, a column per measure.
+
+    Returns:
+        A row per measure: `value`, `low`, `high`.
+
+    Raises:
+        ValueError: If there are no queries.
+    """
+    if not len(values):
+        raise ValueError("there must be at least one query, got 0")
+    table = values.to_numpy(dtype=np.float64)
+    n_queries, n_measures = table.shape
+    if n_queries == 1:  # there is nothing to resample
+        low = high = table[0]
+    else:
+
+        def mean_of(rows: np.ndarray, axis: int) -> FusedArray:
+            # Counting how often each query was drawn turns the resampled means into one product.
+            flat = rows.reshape(-1, n_queries)
+            cells = flat + n_queries * np.arange(len(flat))[:, None]
+            counts = np.bincount(cells.ravel(), minlength=flat.size).reshape(flat.shape)
+            return (counts @ table / n_queries).T.reshape(n_measures, *rows.shape[:-1])
+
+        low, high = bootstrap(
+            (np.arange(n_queries),),
+            mean_of,
+            n_resamples=N_RESAMPLES,
+            vectorized=True,
+            confidence_level=CONFIDENCE,
+            method="percentile",
+            rng=np.random.default_rng(SEED),
+        ).confidence_interval
+    return pd.DataFrame(
+        {"value": table.mean(axis=0), "low": low, "high": high}, index=values.columns
+    )
+
+
+def compute_p_values(differences: pd.DataFrame) -> pd.Series:
+    """Compute the two-sided p value of each column's mean difference over queries.
+
+    Columns of -1, 0 and 1, as differences of Hits@k are: the exact McNemar test, a binomial test of
+    the queries helped among those helped or hurt. Others: a randomisation test that flips the signs
+    of the queries' differences (Smucker, Allan and Carterette, 2007), exact where there are few.
+    """
+    changed = differences[(differences != 0).any(axis=1)]
+    p_values = pd.Series(1.0, index=differences.columns)
+    graded = []
+    for name, column in changed.items():
+        if np.isin(column, (-1, 0, 1)).all():
+            n_helped, n_hurt = int((column > 0).sum()), int((column < 0).sum())
+            if n_helped + n_hurt:
+                p_values[name] = binomtest(n_helped, n_helped + n_hurt).pvalue
+        else:
+            graded.append(name)
+    if graded:
+        p_values[graded] = _flip_signs(changed[graded].to_numpy(dtype=np.float64))
+    return p_values
+
+
+def compare_means(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
+    """Compare two rankings of the same queries, measure by measure.
+
+    Returns:
+        A row per measure: `value` (mean difference), `low`, `high`, `p`.
+    """
+    differences = after - before
+    return bound_means(differences).assign(p=compute_p_values(differences))
+
+
+def correct_holm(p_values: FusedArray) -> FusedArray:
+    """Correct p values for the number of tests (Holm, 1979); NaN stays NaN and does not count."""
+    corrected = np.full(len(p_values), np.nan)
+    order = np.argsort(p_values)[: int(np.isfinite(p_values).sum())]
+    factors = len(order) - np.arange(len(order))
+    corrected[order] = np.minimum(np.maximum.accumulate(p_values[order] * factors), 1.0)
+    return corrected
+
+
+def describe_gain(measure: str, gain: Gain, n_tried: int = 1) -> str:
+    """Say in a sentence whether a gain can be told from zero.
+
+    Args:
+        measure: What it is a gain in, e.g. "Hits@1".
+        gain: The difference; its `p` is corrected already if several configs were tried.
+        n_tried: Number of configs that `p` is corrected for.
+    """
+    if gain.value == gain.low == gain.high == 0:
+        return f"{measure} does not change for any query"
+    direction = "rises" if gain.value >= 0 else "falls"
+    corrected = f", Holm-corrected for {n_tried} configs" if n_tried > 1 else ""
+    evidence = (
+        f"{measure} {direction} by {abs(gain.value):.4f} "
+        f"(95 % interval {gain.low:+.4f} to {gain.high:+.4f}, p = {gain.p:.2g}{corrected})"
+    )
+    if gain.p >= 1 - CONFIDENCE:
+        return f"{evidence}: this cannot be told from zero"
+    return f"{evidence}: more than chance explains"
+
+
+def measure_effective_weight(start: FusedArray, end: FusedArray, weight: float) -> float:
+    """Return the rerank side's share of the spread that the fused score is made of.
+
+    With s_a and s_b the standard deviations over a query's candidates of the normalised retrieval
+    and rerank scores, averaged over the queries, it is `w s_b / ((1 - w) s_a + w s_b)`: 0.5 where
+    both sides have the same say, whatever their scales. Between 0 and 1 like the weight, so that
+    weights of different rerankers and normalisations compare; 0 where neither side spreads.
+    """
+    own, other = weight * end.std(axis=1).mean(), (1 - weight) * start.std(axis=1).mean()
+    return float(own / (own + other)) if own + other > 0 else 0.0
+
+
+def _flip_signs(differences: FusedArray) -> FusedArray:
+    # The data are ones: scipy flips their signs, and one draw serves all measures.
+    def sum_up(signs: np.ndarray, axis: int = -1) -> FusedArray:
+        # Sums that are equal but for rounding must count as equal.
+        return np.round(np.moveaxis(signs, axis, -1) @ differences, 12)
+
+    if len(differences) == 1:  # +x or -x: nothing can be told from one query
+        return np.ones(differences.shape[1])
+    return permutation_test(
+        (np.ones(len(differences)),),
+        sum_up,
+        permutation_type="samples",
+        vectorized=True,
+        n_resamples=N_FLIPS,
+        rng=np.random.default_rng(SEED),
+    ).pvalue

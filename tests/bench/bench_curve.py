@@ -1,0 +1,82 @@
+"""How long the whole curve takes, and what sorting anew on a grid of weights would.
+
+python tests/bench/bench_curve.py
+"""
+
+import time
+
+import numpy as np
+
+from newsimg.console import print_table
+from newsimg.curve import find_plateau, look_up, rank_at, score_ranks, trace_curve
+from newsimg.fusion import LinearWeight, interpolate
+from newsimg.metrics import CUTOFFS
+from newsimg.weight.l1 import L1Weight
+from newsimg.weight.rank import RankWeight
+from newsimg.weight.zscore import ZScoreWeight
+
+N_REPEATS = 5
+
+
+def main() -> None:
+    """Time 850 queries x 100 candidates, the benchmark's size, and four times as many."""
+    import pandas as pd
+
+    rows = []
+    for n_queries in (850, 3400):
+        for weight in (L1Weight(value=0.5), ZScoreWeight(value=0.5), RankWeight(value=0.5)):
+            rows.append(measure(weight, n_queries, top_k=100))
+    print_table(pd.DataFrame(rows), "the whole curve, and sorting on a grid (seconds, best of 5)")
+
+
+def measure(weight: LinearWeight, n_queries: int, top_k: int) -> dict[str, object]:
+    """Time one curve and grids of 11 and 101 weights, and compare their values."""
+    random = np.random.default_rng(28)
+    scores = random.normal(0.25, 0.03, (n_queries, top_k)).astype(np.float32)
+    start = weight.normalize(-np.sort(-scores, axis=1))
+    end = weight.normalize(random.normal(5, 1, (n_queries, top_k)).astype(np.float32))
+    positions = np.minimum(random.geometric(0.05, n_queries) - 1, top_k - 1)
+    curve, seconds = clock(lambda: trace_curve(start, end, positions, CUTOFFS))
+    row: dict[str, object] = {
+        "weight": type(weight).__name__,
+        "n_queries": n_queries,
+        "top_k": top_k,
+        "intervals": len(curve),
+        "curve": seconds,
+    }
+    for n_weights in (11, 101):
+        grid = np.arange(n_weights) / (n_weights - 1)
+        best, row[f"grid of {n_weights}"] = clock(
+            lambda g=grid: sort_grid(start, end, positions, g)
+        )
+        row[f"best of {n_weights}"] = best
+    row["best of all"] = find_plateau(curve, "hits_at_1").value
+    differing = 0
+    for w in random.random(100):
+        values = score_ranks(rank_at(start, end, positions, w), CUTOFFS).mean()
+        differing += not np.allclose(values, look_up(curve, w)[values.index], atol=1e-12)
+    row["differing of 100"] = differing
+    return row
+
+
+def sort_grid(start: np.ndarray, end: np.ndarray, positions: np.ndarray, grid: np.ndarray) -> float:
+    """Return the largest Hits@1 on a grid, sorting anew for each weight."""
+    best = 0.0
+    for w in grid:
+        order = np.argsort(-interpolate(start, end, w), axis=1, kind="stable")
+        best = max(best, float((order[:, 0] == positions).mean()))
+    return best
+
+
+def clock(work):
+    """Return what `work` returns, and its shortest time of several."""
+    times = []
+    for _ in range(N_REPEATS):
+        began = time.perf_counter()
+        value = work()
+        times.append(time.perf_counter() - began)
+    return value, min(times)
+
+
+if __name__ == "__main__":
+    main()
