@@ -36,7 +36,8 @@ class EvaluateTask(Task):
         Returns:
             `retrieval/hits_at_1`, `reranked/hits_at_1`, `delta/hits_at_1` and so on for Hits@k and
             MRR@k; `ceiling` (Hits@top_k); the number of queries, images and candidates, of queries
-            whose first image changed, and of those helped and hurt.
+            whose first image changed, and of those helped and hurt; `reranker/...` for what the
+            reranker counted.
 
         Raises:
             ValueError: If the data does not say which pictures the editors chose.
@@ -51,6 +52,8 @@ class EvaluateTask(Task):
         top_k = retrieved.rows.shape[1]
         comparison = compare_stages(collection, retrieved, reranked, collection.qrels)
         metrics = _summarize(comparison) | {"n_images": len(collection.images), "top_k": top_k}
+        counted = components.reranker.metrics
+        metrics |= {f"reranker/{name}": value for name, value in counted.items()}
         measures = {}
         for stage, candidates in {"retrieval": retrieved, "reranked": reranked}.items():
             run = to_run(collection.queries, candidates)
