@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from newsimg.datatypes import Candidates, Collection, FloatArray, FusedArray, Image, IntArray, Query
@@ -83,6 +84,9 @@ class Index(ABC):
 
 class Reranker(ABC):
     """A second opinion on the candidates."""
+
+    metrics: Mapping[str, float] = MappingProxyType({})
+    """What the last `score` counted, such as candidates that could not be judged."""
 
     @abstractmethod
     def score(self, queries: Sequence[Query], candidates: Candidates) -> FloatArray:

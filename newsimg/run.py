@@ -40,6 +40,7 @@ COMPONENTS = (Dataset, Backbone, Index, Reranker, Weight, Task, Tracker)
 BUILT: dict[str, Any] = {}
 
 OmegaConf.register_new_resolver("package", lambda path: str(PACKAGE_DIR / path), replace=True)
+OmegaConf.register_new_resolver("merge", OmegaConf.merge, replace=True)
 
 
 def run(cfg: DictConfig) -> float | None:

@@ -39,7 +39,8 @@ class EvaluateTask(Task):
             `retrieval/hits_at_1`, `reranked/hits_at_1`, `delta/hits_at_1` and so on for Hits@k and
             MRR@k; `delta/hits_at_1_low`, `_high` and `_p` and so on; `ceiling` (Hits@top_k); the
             number of queries, images and candidates, of queries whose first image changed, and of
-            those helped and hurt; `curve/...` and `effective_weight`, see `report_curve`.
+            those helped and hurt; `curve/...` and `effective_weight`, see `report_curve`;
+            `reranker/...` for what the reranker counted.
 
         Raises:
             ValueError: If the data does not say which pictures the editors chose.
@@ -54,6 +55,8 @@ class EvaluateTask(Task):
         top_k = retrieved.rows.shape[1]
         comparison = compare_stages(collection, retrieved, reranked, collection.qrels)
         metrics = _summarize(comparison) | {"n_images": len(collection.images), "top_k": top_k}
+        counted = components.reranker.metrics
+        metrics |= {f"reranker/{name}": value for name, value in counted.items()}
         measures = {}
         for stage, candidates in {"retrieval": retrieved, "reranked": reranked}.items():
             run = to_run(collection.queries, candidates)

@@ -1,0 +1,75 @@
+"""Hub pictures, which are near every headline, told by a bank of other headlines."""
+
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from newsimg.datatypes import Candidates, FloatArray, FusedArray, IntArray, Query
+from newsimg.interfaces import Backbone, Dataset, Reranker
+from newsimg.queries import render_queries
+
+IMAGES_AT_ONCE = 1024  # so that 100,000 headlines against all pictures need not fit into memory
+
+
+class BankReranker(Reranker):
+    """Corrects a candidate's cosine by how near its picture is to the headlines of a bank.
+
+    Args:
+        backbone: Embeds headlines and pictures; the run's own, whose embeddings are at hand.
+        bank: Headlines that are not evaluated, such as the train split.
+    """
+
+    def __init__(self, *, backbone: Backbone, bank: Dataset) -> None:
+        self.backbone = backbone
+        self.bank = bank
+
+    def score(self, queries: Sequence[Query], candidates: Candidates) -> FloatArray:
+        """See `Reranker.score`.
+
+        Raises:
+            ValueError: If a query is also in the bank, which would correct it by itself.
+        """
+        bank = self.bank.load().queries
+        check_bank(bank, queries)
+        images = self.backbone.embed_images(candidates.images)
+        titles, own = (
+            self.backbone.embed_texts(render_queries(part, self.backbone.query_template))
+            for part in (bank, queries)
+        )
+        cosines = np.einsum("qd,qkd->qk", own, images[candidates.rows])
+        return self.correct(cosines, candidates.rows, images, titles).astype(np.float32)
+
+    @abstractmethod
+    def correct(
+        self, cosines: FloatArray, rows: IntArray, images: FloatArray, bank: FloatArray
+    ) -> FusedArray:
+        """Correct the candidates' cosines.
+
+        Args:
+            cosines: (n_queries, top_k), between a query and its candidates.
+            rows: (n_queries, top_k), the candidates' positions in `images`.
+            images: (n_images, dim), the whole pool.
+            bank: (n_bank, dim), the bank's headlines.
+        """
+
+
+def check_bank(bank: Sequence[Query], queries: Sequence[Query]) -> None:
+    """Refuse a bank that holds an evaluated query.
+
+    Raises:
+        ValueError: If it does; names the query.
+    """
+    known = {query.query_id for query in bank}
+    shared = [query.query_id for query in queries if query.query_id in known]
+    if shared:
+        raise ValueError(
+            f"reranker.bank must hold no evaluated query, but holds {len(shared)} of "
+            f"{len(queries)}, {shared[0]!r} the first"
+        )
+
+
+def compare_with_bank(images: FloatArray, bank: FloatArray) -> Iterator[tuple[int, FloatArray]]:
+    """Yield cosines (n_bank, n_some) of successive pictures, with the row of the first."""
+    for start in range(0, len(images), IMAGES_AT_ONCE):
+        yield start, bank @ images[start : start + IMAGES_AT_ONCE].T
