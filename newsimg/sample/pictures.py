@@ -32,9 +32,9 @@ PAINTS: dict[str, Colour] = {
 # Largest size of one subject, left and right edge of the group, baseline; in double pixels.
 FRAMES: dict[str, tuple[float, float, float, float]] = {
     "near": (330, 20, 900, 500),
-    "far": (105, 250, 670, 372),
-    "left": (200, 10, 490, 450),
-    "right": (200, 430, 910, 450),
+    "far": (145, 130, 790, 385),
+    "left": (230, 10, 490, 455),
+    "right": (230, 430, 910, 455),
 }
 
 

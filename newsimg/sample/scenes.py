@@ -108,19 +108,34 @@ def newsroom_scene(seed: int, number: int) -> Scene:
         The better of two shots in a share `EDITOR_CARE` of the cases, else the first shot.
     """
     rng = np.random.default_rng([NEWSROOM_STREAM, seed, number])
-    event = _draw_event(rng)
+    return _choose_shot(_draw_event(rng), rng)
+
+
+def training_scenes(
+    seed: int, poor_share: float = WEB_POOR_SHARE, edited: bool = False
+) -> Iterator[Scene]:
+    """Draw scenes for training without end, none of them of a held-out combination.
+
+    Args:
+        seed: Seed of the stream; none of them gives a newsroom's scenes.
+        poor_share: Share of poor pictures.
+        edited: Draw as a newsroom does instead (for validation), leaving `poor_share` unused.
+
+    Yields:
+        Scenes that do not depend on how many are taken.
+    """
+    rng = np.random.default_rng([TRAINING_STREAM, seed])
+    while True:
+        event = _draw_event(rng)
+        scene = _choose_shot(event, rng) if edited else _add_defects(event, rng, poor_share)
+        if not is_held_out(scene):
+            yield scene
+
+
+def _choose_shot(event: Scene, rng: np.random.Generator) -> Scene:
     shots = [_add_defects(event, rng, SHOT_POOR_SHARE) for _ in range(2)]
     is_careful = rng.random() < EDITOR_CARE
     return min(shots, key=lambda shot: shot.severity) if is_careful else shots[0]
-
-
-def training_scenes(seed: int, poor_share: float = WEB_POOR_SHARE) -> Iterator[Scene]:
-    """Draw scenes for training without end, none of them of a held-out combination."""
-    rng = np.random.default_rng([TRAINING_STREAM, seed])
-    while True:
-        scene = _add_defects(_draw_event(rng), rng, poor_share)
-        if not is_held_out(scene):
-            yield scene
 
 
 def _draw_event(rng: np.random.Generator) -> Scene:
