@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 PARENT_RUN_VARIABLE = "NEWSIMG_PARENT_RUN_ID"
 MAX_PARAM_LENGTH = 500  # longer values are read in the resolved config, among the artifacts
+EXPERIMENT_KIND = "custom_model_development"  # the UI then opens on runs, not on chat traces
 BATCH = 100  # MLflow takes no more params in one request
 
 
@@ -179,7 +180,9 @@ class MlflowTracker(Tracker):
         if found := client.get_experiment_by_name(name):
             return found.experiment_id
         try:
-            return client.create_experiment(name, artifact_location=artifacts)
+            return client.create_experiment(
+                name, artifact_location=artifacts, tags={"mlflow.experimentKind": EXPERIMENT_KIND}
+            )
         except MlflowException:
             if found := client.get_experiment_by_name(name):  # another process was first
                 return found.experiment_id

@@ -1,0 +1,125 @@
+"""MLflow's own UI, in a real browser, on a store made by a real sweep."""
+
+import os
+import shutil
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+sync_api = pytest.importorskip("playwright.sync_api")
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
+
+WEIGHTS = ("0.00", "0.50", "1.00")
+
+
+@pytest.fixture(scope="module")
+def store(tiny_aesthetics, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("sweep")
+    options = [option for option in tiny_aesthetics if "n_sheet_queries" not in option]
+    command = [sys.executable, "-m", "newsimg.run", "-m", *options, "weight.value=0,0.5,1"]
+    root = str(Path(__file__).parents[2])
+    subprocess.run(command, cwd=folder, check=True, env=os.environ | {"PYTHONPATH": root})
+    return folder / "multirun" / "mlflow.db"
+
+
+@pytest.fixture(scope="module")
+def server(store, tmp_path_factory) -> Iterator[str]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = ["-m", "mlflow", "ui", "--backend-store-uri", f"sqlite:///{store}"]
+    # Without its job runner (eight more processes), the UI starts in half the time.
+    environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    log = (tmp_path_factory.mktemp("server") / "log").open("w")
+    process = subprocess.Popen(
+        [sys.executable, *command, "--port", str(port), "--workers", "1"],
+        env=environment,
+        stdout=log,
+        stderr=log,
+        start_new_session=True,
+    )
+    address = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(180):
+            try:
+                urllib.request.urlopen(f"{address}/health", timeout=1)
+                break
+            except OSError:
+                time.sleep(0.5)
+        else:
+            pytest.fail(f"mlflow ui did not start: {Path(log.name).read_text()}")
+        yield address
+    finally:
+        os.killpg(process.pid, 15)
+        process.wait(30)
+
+
+@pytest.fixture(scope="module")
+def page(server):
+    quiet = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync"]
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=[*quiet, "--disable-component-update", "--no-first-run"]
+        )
+        page = browser.new_page(viewport={"width": 1500, "height": 1000})
+        page.set_default_timeout(60_000)
+        yield page
+        browser.close()
+
+
+def open_runs(page, server: str) -> None:
+    page.goto(f"{server}/#/experiments/1/runs")
+    page.get_by_text("weight.value=0,0.5,1").first.wait_for()
+    if not page.get_by_text("aesthetics w=0.00").count():
+        page.locator(".ag-row button").first.click()
+    page.get_by_text("aesthetics w=1.00").first.wait_for()
+
+
+def test_the_experiment_shows_the_sweep_as_a_parent_with_its_jobs(page, server):
+    open_runs(page, server)
+    for weight in WEIGHTS:
+        assert page.get_by_text(f"aesthetics w={weight}").count() >= 1
+    page.get_by_text("4 matching runs").wait_for()
+
+
+def test_three_weights_can_be_compared_by_a_measure(page, server):
+    open_runs(page, server)
+    for weight in WEIGHTS:
+        row = page.locator(".ag-row", has_text=f"aesthetics w={weight}").first
+        row.locator("input[type=checkbox]").first.check(force=True)
+    page.get_by_role("button", name="Compare").click()
+    page.get_by_text("Comparing 3 Runs from 1 Experiment").wait_for()
+    for weight in WEIGHTS:
+        page.get_by_text(f"aesthetics w={weight}").first.wait_for()
+    page.get_by_text("Scatter Plot").click()
+    page.get_by_text("reranked/hits_at_1", exact=True).first.wait_for()
+    page.locator(".js-plotly-plot").first.wait_for()
+
+
+def test_runs_are_filtered_by_reranker_weight_and_measure(page, server):
+    open_runs(page, server)
+    condition = "params.reranker = 'aesthetics' and params.weight = '0.5'"
+    search = page.locator("input[type=text], input[type=search], input:not([type])").first
+    search.fill(f"{condition} and metrics.`reranked/hits_at_1` >= 0")
+    search.press("Enter")
+    page.get_by_text("aesthetics w=0.00").first.wait_for(state="hidden")
+    page.get_by_text("aesthetics w=0.50").first.wait_for()
+
+
+def test_the_contact_sheet_opens_as_a_picture(page, server, store):
+    with sqlite3.connect(store) as database:
+        ((run_id,),) = database.execute(
+            "select run_uuid from runs where name = 'aesthetics w=0.50'"
+        ).fetchall()
+    page.goto(f"{server}/#/experiments/1/runs/{run_id}/artifacts/contact_sheet.png")
+    picture = page.locator("img[src^='blob:'], img[src*='contact_sheet']").first
+    picture.wait_for()
+    assert picture.evaluate("picture => picture.naturalWidth") > 500
