@@ -15,6 +15,7 @@ COLUMNS = [
     "image_url",
 ]
 REQUIRED_COLUMNS = ("article_id", "article_title")
+ID_COLUMNS = ("article_id", "image_id")
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 SPLITS = ("train", "val", "test", "all")
 POOLS = ("split", "all")
@@ -49,7 +50,9 @@ def load_articles(
     chosen = choose_subset(articles, subset) if subset else choose_split(articles, split, seed)
     if chosen.empty:
         raise ValueError(
-            f"split {split!r} of {csv_path} is empty: the file has {len(articles)} rows"
+            f"subset {subset} is empty"
+            if subset
+            else f"split {split!r} of {csv_path} is empty: the file has {len(articles)} rows"
         )
     queries = tuple(_to_query(row) for row in chosen.to_dict("records"))
     pictures = find_pictures(image_dir)
@@ -57,10 +60,10 @@ def load_articles(
         images = tuple(Image(image_id, pictures[image_id]) for image_id in sorted(pictures))
         return Collection(name, queries, images, None)
     searched = (articles if pool == "all" else chosen)["image_id"]
-    for image_id in searched:
+    for row, image_id in searched.items():
         if image_id not in pictures:
             raise FileNotFoundError(
-                f"{image_dir} has no picture for image_id {image_id!r} of {csv_path}, "
+                f"{image_dir} has no picture for image_id {image_id!r} of {csv_path}, row {row}, "
                 f"with one of the extensions {' '.join(EXTENSIONS)}"
             )
     images = tuple(Image(image_id, pictures[image_id]) for image_id in sorted(set(searched)))
@@ -81,14 +84,15 @@ def check_choices(split: str, pool: str) -> None:
 
 
 def read_articles(csv_path: Path) -> pd.DataFrame:
-    """Read any edition of the CSV, all values as text.
+    """Read any edition of the CSV, all values as text, indexed by their row in the file.
 
     A file without a header row has the columns in the benchmark's order, six of them or the first
     four.
 
     Raises:
         FileNotFoundError: If the file is not there.
-        ValueError: If a column is missing, an id is missing or there twice, or a title is empty.
+        ValueError: If a column is missing or there twice, an id is missing, there twice or not one
+            word, or a title is empty.
     """
     if not csv_path.is_file():
         raise FileNotFoundError(f"no articles file {csv_path}")
@@ -98,6 +102,7 @@ def read_articles(csv_path: Path) -> pd.DataFrame:
         ).fillna("")
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise ValueError(f"{csv_path} is not a CSV in UTF-8: {error}") from error
+    rows.index += 1
     first = [str(value).strip() for value in rows.iloc[0]]
     has_header = bool(set(first) & set(COLUMNS))
     if has_header:
@@ -108,27 +113,29 @@ def read_articles(csv_path: Path) -> pd.DataFrame:
         raise ValueError(
             f"{csv_path} has no header row and {rows.shape[1]} columns; expected 4 or 6"
         )
-    _check_articles(articles, csv_path, first_line=2 if has_header else 1)
-    return articles.reset_index(drop=True)
+    _check_articles(articles, csv_path)
+    return articles
 
 
-def _check_articles(articles: pd.DataFrame, csv_path: Path, first_line: int) -> None:
+def _check_articles(articles: pd.DataFrame, csv_path: Path) -> None:
     for column in REQUIRED_COLUMNS:
         if column not in articles:
             raise ValueError(f"{csv_path} lacks the column {column}; it has {list(articles)}")
-    line = pd.Series(range(first_line, first_line + len(articles)), index=articles.index)
-    required = [column for column in (*REQUIRED_COLUMNS, "image_id") if column in articles]
-    for column in required:
-        empty = articles[column].str.strip() == ""
-        if empty.any():
-            where = f"article {articles['article_id'][empty].iloc[0]!r}, row {line[empty].iloc[0]}"
-            raise ValueError(f"{csv_path}: empty {column} ({where})")
-    repeated = articles["article_id"].duplicated()
-    if repeated.any():
-        article_id = articles["article_id"][repeated].iloc[0]
-        raise ValueError(
-            f"{csv_path}: article_id {article_id!r} is there twice (row {line[repeated].iloc[0]})"
-        )
+    for column in articles.columns[articles.columns.duplicated()]:
+        if column in COLUMNS:
+            raise ValueError(f"{csv_path} has the column {column} twice")
+    for column in [column for column in (*REQUIRED_COLUMNS, "image_id") if column in articles]:
+        for row in articles.index[articles[column].str.strip() == ""]:
+            article_id = articles.loc[row, "article_id"]
+            raise ValueError(f"{csv_path}: empty {column} (article {article_id!r}, row {row})")
+    for column in [column for column in ID_COLUMNS if column in articles]:
+        for row, value in articles[column][articles[column].str.contains(r"\s")].items():
+            raise ValueError(
+                f"{csv_path}: {column} must be one word, as TREC's files are separated by spaces, "
+                f"got {value!r} (row {row})"
+            )
+    for row, article_id in articles["article_id"][articles["article_id"].duplicated()].items():
+        raise ValueError(f"{csv_path}: article_id {article_id!r} is there twice (row {row})")
 
 
 def choose_split(articles: pd.DataFrame, split: str, seed: int) -> pd.DataFrame:
@@ -152,14 +159,14 @@ def choose_subset(articles: pd.DataFrame, subset: Path) -> pd.DataFrame:
         ValueError: If the file lists an article that is not among `articles`.
     """
     wanted = read_articles(subset)["article_id"]
-    by_id = articles.set_index("article_id", drop=False)
-    unknown = wanted[~wanted.isin(by_id.index)]
+    positions = pd.Index(articles["article_id"]).get_indexer(wanted)
+    unknown = wanted[positions < 0]
     if len(unknown):
         raise ValueError(
             f"{subset} lists {len(unknown)} articles that the data lacks, "
             f"{unknown.iloc[0]!r} the first"
         )
-    return by_id.loc[wanted].reset_index(drop=True)
+    return articles.iloc[positions]
 
 
 def find_pictures(image_dir: Path) -> dict[str, Path]:

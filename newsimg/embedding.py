@@ -31,6 +31,8 @@ class DualEncoder(Backbone):
         text_padding: "longest" in the batch, or "max_length" for models trained that way.
         text_length: Tokens after which a text is cut off.
         query_template: How a query becomes text, from {title}, {tags}, {people}, {organisations}.
+        lowercase: Whether texts lose their capitals, for models that were trained so and whose
+            tokenizer does not see to it.
         trust_remote_code: Whether the model may run Python code that comes with it.
 
     Raises:
@@ -48,6 +50,7 @@ class DualEncoder(Backbone):
         text_padding: str,
         text_length: int,
         query_template: str,
+        lowercase: bool = False,
         trust_remote_code: bool = False,
     ) -> None:
         if dtype not in DTYPES:
@@ -67,6 +70,7 @@ class DualEncoder(Backbone):
         self.text_padding = text_padding
         self.text_length = text_length
         self.query_template = check_template(query_template)
+        self.lowercase = lowercase
         self.trust_remote_code = trust_remote_code
 
     @cached_property
@@ -79,6 +83,7 @@ class DualEncoder(Backbone):
                 "dtype": self.dtype,
                 "text_padding": self.text_padding,
                 "text_length": self.text_length,
+                "lowercase": self.lowercase,
             }
         )
 
@@ -132,7 +137,7 @@ class DualEncoder(Backbone):
 
     def _encode_texts(self, texts: Sequence[str]) -> "torch.Tensor":
         inputs = self.tokenizer(
-            list(texts),
+            [text.lower() if self.lowercase else text for text in texts],
             padding=self.text_padding,
             truncation=True,
             max_length=self.text_length,

@@ -26,12 +26,17 @@ def identify_model(model: str, revision: str) -> str:
             digest.update(f"{path.relative_to(folder)}\0{hash_file(path)}\n".encode())
         return f"files:{digest.hexdigest()}"
     from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
     try:
         config = hf_hub_download(model, "config.json", revision=revision)
     except HFValidationError as error:
         raise FileNotFoundError(f"model must be a folder or a hub id, got {model}") from error
+    except LocalEntryNotFoundError as error:
+        raise FileNotFoundError(
+            f"{model} is no folder, and cannot be reached on the hub; without a connection, give "
+            "the folder of a copy instead"
+        ) from error
     # The hub's cache keeps a file under its commit, also when there is no connection.
     return f"{model}@{Path(config).parent.name}"
 

@@ -14,9 +14,11 @@ def check_template(template: str) -> str:
     Raises:
         ValueError: If the template is not made of the known fields.
     """
-    names = [name for _, name, _, _ in Formatter().parse(template) if name is not None]
-    unknown = sorted(set(names) - set(FIELDS))
-    if unknown or not names:
+    try:
+        names = {name for _, name, _, _ in Formatter().parse(template) if name is not None}
+    except ValueError:  # a brace without its partner
+        names = set()
+    if not names or names - set(FIELDS):
         raise ValueError(
             f"query_template must use fields of {', '.join('{' + name + '}' for name in FIELDS)}, "
             f"got {template!r}"
