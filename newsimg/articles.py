@@ -83,6 +83,17 @@ def check_choices(split: str, pool: str) -> None:
         raise ValueError(f"data.pool must be one of {', '.join(POOLS)}, got {pool!r}")
 
 
+def check_resplit(split: str, subset: Path | None) -> None:
+    """Refuse another split of data that a list of articles was taken from.
+
+    Raises:
+        ValueError: If the split does not exist, or `subset` takes the place of splits.
+    """
+    check_choices(split, "split")
+    if subset is not None:
+        raise ValueError(f"data.subset must be null to take the split {split!r}, got {subset}")
+
+
 def read_articles(csv_path: Path) -> pd.DataFrame:
     """Read any edition of the CSV, all values as text, indexed by their row in the file.
 

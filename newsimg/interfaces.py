@@ -31,6 +31,14 @@ class Dataset(ABC):
             FileNotFoundError: If a file or a picture is not there.
         """
 
+    @abstractmethod
+    def with_split(self, split: str) -> "Dataset":
+        """Return the same data, with the articles of another split.
+
+        Raises:
+            ValueError: If there is no such split.
+        """
+
 
 class Backbone(ABC):
     """A dual encoder: headlines and pictures in one space, where cosines say what fits."""

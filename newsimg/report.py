@@ -16,7 +16,7 @@ from newsimg.fusion import LinearWeight
 from newsimg.interfaces import Weight
 from newsimg.metrics import CUTOFFS
 from newsimg.plots import plot_curve
-from newsimg.stats import bound_means, compare_means, measure_effective_weight
+from newsimg.stats import bound_means, compute_p_values, measure_effective_weight
 
 log = logging.getLogger(__name__)
 FEW = 0.05  # below this share of changed first images, a weight is called ineffective
@@ -99,14 +99,16 @@ def report_statistics(measures: Mapping[str, pd.DataFrame], output_dir: Path) ->
     Returns:
         `delta/hits_at_1_low`, `delta/hits_at_1_high`, `delta/hits_at_1_p` and so on.
     """
-    stages = ("retrieval", "reranked")
-    wide = pd.concat([measures[stage].add_prefix(f"{stage}/") for stage in stages], axis="columns")
-    delta = compare_means(measures["retrieval"], measures["reranked"])
-    table = pd.concat([bound_means(wide), delta.rename(index=lambda name: f"delta/{name}")])
+    delta = measures["reranked"] - measures["retrieval"]
+    stages = {"retrieval": measures["retrieval"], "reranked": measures["reranked"], "delta": delta}
+    wide = [values.add_prefix(f"{stage}/") for stage, values in stages.items()]
+    table = bound_means(pd.concat(wide, axis="columns"))
+    table["p"] = compute_p_values(delta).add_prefix("delta/")
     table.to_csv(output_dir / "statistics.csv", index_label="measure")
     return {
-        f"delta/{name}_{column}": float(row[column])
-        for name, row in delta.iterrows()
+        f"{name}_{column}": float(row[column])
+        for name, row in table.iterrows()
+        if str(name).startswith("delta/")
         for column in ("low", "high", "p")
     }
 

@@ -10,7 +10,7 @@ from newsimg.datatypes import FusedArray
 
 CONFIDENCE = 0.95
 N_RESAMPLES = 2000  # of the bootstrap: both ends of an interval to a few per cent of its width
-N_FLIPS = 4999  # of the sign-flipping test: p down to 0.0004
+N_FLIPS = 2499  # of the sign-flipping test: p down to 0.0008
 SEED = 28
 
 

@@ -1,26 +1,40 @@
-"""What a sweep found: a table of its jobs, and a plot of the objective."""
+"""What a sweep found: a table of its jobs, plots of the objective, and what of it is chance."""
 
 import logging
 from pathlib import Path
 
 import pandas as pd
+from omegaconf import OmegaConf
 
 from newsimg.console import console, print_table
+from newsimg.plots import name_measure, plot_curves
+from newsimg.stats import Gain, correct_holm, describe_gain
 
 
 def summarize_sweep(jobs: pd.DataFrame, objective: str, output_dir: Path) -> dict[str, float]:
-    """Print the jobs, and write `sweep.csv` and `sweep.png`.
+    """Print the jobs, and write `sweep.csv`, `sweep.png` and, from the jobs' folders, `curves.png`.
+
+    The p values of the jobs' gains are corrected for their number, and the best gain is put in
+    words: the best of many is often the luckiest.
 
     Args:
         jobs: One row per job: `name`, `status`, `params.*` and metrics.
         objective: The metric that the sweep looks for the largest value of.
-        output_dir: Where the files go.
+        output_dir: Where the files go; the jobs' folders lie beside it.
 
     Returns:
-        The best value of the objective and the number of jobs, for the sweep's own run.
+        The best value of the objective and the number of jobs, for the sweep's own run; of the
+        best job `best/p_holm`, of the best weight of any job `curve/best_weight` and so on.
     """
+    measure = objective.removeprefix("reranked/")
+    jobs = add_holm(jobs, measure)
     params = varying_params(jobs)
-    stages = [objective, objective.replace("reranked/", "retrieval/"), "reranked/mrr_at_10"]
+    stages = [
+        objective,
+        objective.replace("reranked/", "retrieval/"),
+        "reranked/mrr_at_10",
+        "p_holm",
+    ]
     metrics = [name for name in dict.fromkeys(stages) if name in jobs]
     table = jobs[["name", "status", *params, *metrics]]
     table.to_csv(output_dir / "sweep.csv", index=False)
@@ -32,7 +46,64 @@ def summarize_sweep(jobs: pd.DataFrame, objective: str, output_dir: Path) -> dic
     best = finished.loc[finished[objective].idxmax()]
     console.print(f"best {objective}: {best[objective]:.4f} ({best['name']})")
     plot_sweep(finished, params, objective, output_dir / "sweep.png")
-    return counts | {f"best/{objective}": float(best[objective])}
+    if curves := read_curves(output_dir.parent, measure):
+        plot_curves(curves, measure, output_dir / "curves.png")
+    return (
+        counts
+        | {f"best/{objective}": float(best[objective])}
+        | judge_best(best, measure, int(jobs["p_holm"].notna().sum()) if "p_holm" in jobs else 0)
+        | find_best_plateau(finished)
+    )
+
+
+def add_holm(jobs: pd.DataFrame, measure: str) -> pd.DataFrame:
+    """Return the jobs with `p_holm`, the p value of the gain corrected for the number of jobs."""
+    column = f"delta/{measure}_p"
+    if column not in jobs:
+        return jobs
+    return jobs.assign(p_holm=correct_holm(jobs[column].to_numpy(dtype=float)))
+
+
+def judge_best(best: pd.Series, measure: str, n_tried: int) -> dict[str, float]:
+    """Say in words whether the best job's gain over retrieval can be told from zero."""
+    if not n_tried or pd.isna(best["p_holm"]):
+        return {}
+    delta = f"delta/{measure}"
+    gain = Gain(best[delta], best[f"{delta}_low"], best[f"{delta}_high"], best["p_holm"])
+    console.print(f"over retrieval {describe_gain(name_measure(measure), gain, n_tried)}")
+    return {"best/p_holm": float(best["p_holm"])}
+
+
+def find_best_plateau(jobs: pd.DataFrame) -> dict[str, float]:
+    """Report the best weight of any job's curve, of those tried and all others."""
+    if "curve/best_hits_at_1" not in jobs or jobs["curve/best_hits_at_1"].isna().all():
+        return {}
+    names = ["curve/best_hits_at_1", "curve/plateau_low", "curve/plateau_high"]
+    best = jobs.loc[jobs["curve/best_hits_at_1"].idxmax()]
+    value, low, high = (float(best[name]) for name in names)
+    console.print(
+        f"largest Hits@1 of any weight: {value:.4f}, from {low:.4f} to {high:.4f} "
+        f"({best['params.reranker']}, {best['params.normalization']})"
+    )
+    names.append("curve/best_weight")
+    return {name: float(best[name]) for name in names}
+
+
+def read_curves(sweep_dir: Path, measure: str) -> dict[str, pd.DataFrame]:
+    """Read the curves that the jobs wrote, labelled by what sets them apart but the weight."""
+    overrides, curves = {}, {}
+    for path in sorted(sweep_dir.glob("*/curve.csv")):
+        curve = pd.read_csv(path, usecols=lambda name: name in ("w_lo", "w_hi", measure))
+        texts = OmegaConf.to_container(OmegaConf.load(path.parent / ".hydra" / "overrides.yaml"))
+        if measure in curve and isinstance(texts, list):
+            overrides[path] = [str(t) for t in texts if not str(t).startswith("weight.value=")]
+            curves[path] = curve
+    common = set.intersection(*map(set, overrides.values())) if overrides else set()
+    labelled: dict[str, pd.DataFrame] = {}
+    for path, texts in overrides.items():
+        label = " ".join(text for text in texts if text not in common)
+        labelled.setdefault(label or "all jobs", curves[path])
+    return labelled
 
 
 def varying_params(jobs: pd.DataFrame) -> list[str]:

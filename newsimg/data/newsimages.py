@@ -1,8 +1,9 @@
 """The NewsImages benchmark, and anything in its layout."""
 
+import copy
 from pathlib import Path
 
-from newsimg.articles import check_choices, load_articles
+from newsimg.articles import check_choices, check_resplit, load_articles
 from newsimg.datatypes import Collection
 from newsimg.interfaces import Dataset
 
@@ -55,3 +56,10 @@ class NewsImagesDataset(Dataset):
             seed=self.seed,
             pool=self.pool,
         )
+
+    def with_split(self, split: str) -> "NewsImagesDataset":
+        """See `Dataset.with_split`."""
+        check_resplit(split, self.subset)
+        other = copy.copy(self)
+        other.split = split
+        return other

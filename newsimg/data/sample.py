@@ -1,8 +1,9 @@
 """The embedded sample newsroom: synthetic news, drawn on this machine at first use."""
 
+import copy
 from pathlib import Path
 
-from newsimg.articles import check_choices, load_articles
+from newsimg.articles import check_choices, check_resplit, load_articles
 from newsimg.datatypes import Collection
 from newsimg.files import cache_dir
 from newsimg.interfaces import Dataset
@@ -43,3 +44,10 @@ class SampleDataset(Dataset):
             seed=self.seed,
             pool=self.pool,
         )
+
+    def with_split(self, split: str) -> "SampleDataset":
+        """See `Dataset.with_split`."""
+        check_resplit(split, self.subset)
+        other = copy.copy(self)
+        other.split = split
+        return other

@@ -1,0 +1,241 @@
+"""Choose the weight on one split, report what it is worth on another."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas as pd
+
+from newsimg.console import console, print_table
+from newsimg.curve import score_ranks, trace_curve
+from newsimg.datatypes import Candidates, Collection
+from newsimg.fusion import LinearWeight, check_scores
+from newsimg.interfaces import Components, Reranker, Task, Weight
+from newsimg.metrics import CUTOFFS
+from newsimg.pipeline import load_and_retrieve, retrieve, score_candidates
+from newsimg.plots import name_measure, plot_curve
+from newsimg.report import find_positions, write_curve
+from newsimg.stats import Gain, compare_means, describe_gain
+from newsimg.tuning import Choice, Lines, choose_weight, cross_validate
+
+
+class TuneTask(Task):
+    """Chooses the weight, and if asked the normalisation and the reranker, where it may.
+
+    Writes `tune.csv` with the result, `choices.csv` with the choice (one per fold in
+    cross-validation), and `curve.csv` and `curve.png` of the queries that it was chosen on.
+
+    Args:
+        measure: What to make as large as possible, e.g. "hits_at_1" or "mrr_at_10".
+        report_split: Split to report on; the choice is made on the data's own. None for
+            cross-validation within the data's own, whose queries are all reported on, each at
+            weights that were chosen without it.
+        weights: Name -> weight component to choose from; their values are not used. None for the
+            run's own.
+        rerankers: Name -> reranker to choose from. None for the run's own.
+        n_folds: Parts that cross-validation divides the queries into.
+        n_repeats: How often it does.
+        seed: Of these divisions.
+
+    Raises:
+        ValueError: If a number is out of range, a choice is empty, or a weight is not linear.
+    """
+
+    def __init__(
+        self,
+        *,
+        measure: str,
+        report_split: str | None,
+        weights: Mapping[str, Weight] | None,
+        rerankers: Mapping[str, Reranker] | None,
+        n_folds: int,
+        n_repeats: int,
+        seed: int,
+    ) -> None:
+        if n_folds < 2:
+            raise ValueError(f"task.n_folds must be at least 2, got {n_folds}")
+        if n_repeats < 1:
+            raise ValueError(f"task.n_repeats must be at least 1, got {n_repeats}")
+        for name, choices in (("weights", weights), ("rerankers", rerankers)):
+            if choices is not None and not choices:
+                raise ValueError(f"task.{name} must name at least one component or be null")
+        for name, weight in (weights or {}).items():
+            check_linear(f"task.weights.{name}", weight)
+        self.measure = measure
+        self.report_split = report_split
+        self.weights = weights
+        self.rerankers = rerankers
+        self.n_folds = n_folds
+        self.n_repeats = n_repeats
+        self.seed = seed
+
+    def run(self, components: Components, output_dir: Path) -> dict[str, float]:
+        """See `Task.run`.
+
+        Returns:
+            Of the queries reported on, in `EvaluateTask`'s names: `retrieval/hits_at_1`,
+            `reranked/hits_at_1`, `delta/hits_at_1` with `_low`, `_high` and `_p`, and so on. Of the
+            choice: `tune/weight`, `tune/plateau_low`, `tune/plateau_high`, `tune/chosen_on` (the
+            measure where it was chosen) and `tune/optimism` (that minus the one reported).
+
+        Raises:
+            ValueError: If editors' pictures are not known, one query is in both splits, or the
+                measure is unknown.
+        """
+        stages = (components.backbone, components.index, components.top_k)
+        report = None
+        if self.report_split is not None:
+            report = components.dataset.with_split(self.report_split).load()
+            check_disjoint(components.dataset.load(), report)  # before any model is asked
+        collection, retrieved = load_and_retrieve(components.dataset, *stages)
+        reported = retrieve(report, *stages) if report else retrieved
+        top_k = min(retrieved.rows.shape[1], reported.rows.shape[1])
+        cutoffs = [k for k in CUTOFFS if k <= top_k]
+
+        options = self._list_options(components)
+        lines = {name: draw_lines(collection, retrieved, *pair) for name, pair in options.items()}
+        choice = choose_weight(lines, self.measure, cutoffs)
+        if report is None:
+            folds = cross_validate(
+                lines,
+                self.measure,
+                cutoffs,
+                n_folds=self.n_folds,
+                n_repeats=self.n_repeats,
+                seed=self.seed,
+            )
+            choices, chosen_on, after = folds.choices, folds.chosen_on, folds.reported
+            positions = lines[choice.option].positions
+        else:
+            choices, chosen_on = [choice], choice.plateau.value
+            unseen = draw_lines(report, reported, *options[choice.option])
+            after, positions = unseen.score(choice.plateau.midpoint, cutoffs), unseen.positions
+        before = score_ranks(positions + 1, cutoffs)
+
+        list_choices(choices).to_csv(output_dir / "choices.csv", index=False)
+        draw_choice(lines[choice.option], choice, self.measure, cutoffs, output_dir)
+        gains = compare_means(before, after)
+        result = {
+            "tune/weight": choice.plateau.midpoint,
+            "tune/plateau_low": choice.plateau.low,
+            "tune/plateau_high": choice.plateau.high,
+            "tune/chosen_on": chosen_on,
+            "tune/optimism": chosen_on - float(after[self.measure].mean()),
+            "n_queries": len(after),
+        }
+        for stage, values in (("retrieval", before), ("reranked", after)):
+            result |= {f"{stage}/{name}": mean for name, mean in values.mean().items()}
+        for name, gain in gains.iterrows():
+            result[f"delta/{name}"] = gain["value"]
+            result |= {f"delta/{name}_{end}": gain[end] for end in ("low", "high", "p")}
+        self._print(result, choice, choices, output_dir)
+        return result
+
+    def _list_options(self, components: Components) -> dict[str, tuple[Reranker, LinearWeight]]:
+        rerankers = self.rerankers or {type(components.reranker).__name__: components.reranker}
+        weights = self.weights or {type(components.weight).__name__: components.weight}
+        return {
+            f"{r} {w}": (reranker, check_linear("weight", weight))
+            for r, reranker in rerankers.items()
+            for w, weight in weights.items()
+        }
+
+    def _print(
+        self, result: Mapping[str, float], choice: Choice, choices: list[Choice], output_dir: Path
+    ) -> None:
+        name, delta = self.measure, f"delta/{self.measure}"
+        measure = name_measure(name)
+        table = pd.DataFrame(
+            {
+                "option": [choice.option],
+                f"identity {measure}": [result[f"retrieval/{name}"]],
+                "chosen weight": [result["tune/weight"]],
+                f"its {measure}": [result[f"reranked/{name}"]],
+                "difference": [result[delta]],
+                "95 % low": [result[f"{delta}_low"]],
+                "95 % high": [result[f"{delta}_high"]],
+                "p": [result[f"{delta}_p"]],
+                "optimism": [result["tune/optimism"]],
+            }
+        )
+        table.to_csv(output_dir / "tune.csv", index=False)
+        where = self.report_split or f"{self.n_repeats} x {self.n_folds} folds"
+        print_table(table, f"reported on {where}")
+        gain = Gain(*(float(result[f"{delta}{end}"]) for end in ("", "_low", "_high", "_p")))
+        console.print(describe_gain(measure, gain))
+        midpoints = [c.plateau.midpoint for c in choices]
+        spread = f"; over the folds {min(midpoints):.4f} to {max(midpoints):.4f}"
+        console.print(
+            f"any weight from {choice.plateau.low:.4f} to {choice.plateau.high:.4f} is best where "
+            f"it was chosen{spread if len(choices) > 1 else ''}"
+        )
+
+
+def check_linear(name: str, weight: Weight) -> LinearWeight:
+    """Return `weight`, or refuse one whose curve is not known.
+
+    Raises:
+        ValueError: If it is not linear in its value.
+    """
+    if not isinstance(weight, LinearWeight):
+        raise ValueError(f"{name} must be a LinearWeight, got {type(weight).__name__}")
+    return weight
+
+
+def check_disjoint(chosen: Collection, reported: Collection) -> None:
+    """Refuse to report on queries that the weight is chosen on.
+
+    Raises:
+        ValueError: If the splits share queries, or the editors' pictures are not known.
+    """
+    shared = {query.query_id for query in chosen.queries} & {
+        query.query_id for query in reported.queries
+    }
+    if shared:
+        raise ValueError(
+            f"task.report_split and data.split must not share queries, got {len(shared)} that are "
+            f"in both, {min(shared)!r} among them; task.report_split=null cross-validates instead"
+        )
+
+
+def draw_lines(
+    collection: Collection, retrieved: Candidates, reranker: Reranker, weight: LinearWeight
+) -> Lines:
+    """Score the candidates and normalise both sides.
+
+    Raises:
+        ValueError: If the editors' pictures are not known, or a score is not finite.
+    """
+    if collection.qrels is None:
+        raise ValueError(f"{collection.name} names no editors' pictures: nothing to choose by")
+    scores = score_candidates(collection, retrieved, reranker)
+    check_scores(retrieved.parts["retrieval"], scores)
+    return Lines(
+        weight.normalize(retrieved.parts["retrieval"]),
+        weight.normalize(scores),
+        find_positions(collection, retrieved, collection.qrels),
+    )
+
+
+def list_choices(choices: list[Choice]) -> pd.DataFrame:
+    """Return a row per choice: option, weight, plateau and value there."""
+    return pd.DataFrame(
+        [
+            {
+                "option": choice.option,
+                "weight": choice.plateau.midpoint,
+                "plateau_low": choice.plateau.low,
+                "plateau_high": choice.plateau.high,
+                "chosen_on": choice.plateau.value,
+            }
+            for choice in choices
+        ]
+    )
+
+
+def draw_choice(
+    lines: Lines, choice: Choice, measure: str, cutoffs: list[int], output_dir: Path
+) -> None:
+    """Write the curve that the choice was made by."""
+    curve = trace_curve(lines.start, lines.end, lines.positions, cutoffs)
+    write_curve(curve, output_dir / "curve.csv")
+    plot_curve(curve, choice.plateau, choice.plateau.midpoint, [measure], output_dir / "curve.png")
