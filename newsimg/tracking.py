@@ -62,7 +62,11 @@ class MlflowTracker(Tracker):
         found = self._search(
             f"tags.config_hash = '{config_hash}' and attributes.status = 'FINISHED'"
         )
-        return dict(found[0].data.metrics) if found else None
+        if not found:
+            return None
+        if parent := os.environ.get(PARENT_RUN_VARIABLE):  # the open sweep's table lists it, too
+            self._client.set_tag(found[0].info.run_id, f"resumed_in.{parent}", "true")
+        return dict(found[0].data.metrics)
 
     def log_metrics(self, metrics: Mapping[str, float]) -> None:
         """See `Tracker.log_metrics`."""
@@ -81,7 +85,9 @@ class MlflowTracker(Tracker):
         """See `Tracker.load_jobs`."""
         import pandas as pd
 
-        runs = self._search(f"tags.`mlflow.parentRunId` = '{os.environ[PARENT_RUN_VARIABLE]}'")
+        parent = os.environ[PARENT_RUN_VARIABLE]
+        runs = self._search(f"tags.`resumed_in.{parent}` = 'true'")
+        runs += self._search(f"tags.`mlflow.parentRunId` = '{parent}'")
         return pd.DataFrame(
             [
                 {"name": run.info.run_name, "status": run.info.status}
