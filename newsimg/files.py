@@ -69,8 +69,11 @@ def fetch_file(source: str, sha256: str | None) -> Path:
     path = cache_dir() / "downloads" / sha256[:16] / Path(urlparse(source).path).name
     if not path.is_file():
         with write_atomically(path) as temporary:
-            with urllib.request.urlopen(source, timeout=60) as response:
-                temporary.write_bytes(response.read())
+            try:
+                with urllib.request.urlopen(source, timeout=60) as response:
+                    temporary.write_bytes(response.read())
+            except OSError as error:
+                raise OSError(f"cannot download {source}: {error}") from error
             _check_hash(temporary, source, sha256)
     _check_hash(path, source, sha256)
     return path

@@ -23,7 +23,10 @@ def open_image(path: Path) -> PILImage.Image:
         raise FileNotFoundError(f"no picture {path}")
     try:
         with PILImage.open(path) as image:
-            return ImageOps.exif_transpose(image).convert("RGB")
+            upright = ImageOps.exif_transpose(image)
+            if upright.mode.startswith("I;16"):  # converted as it is, all but black would be white
+                upright = upright.point(lambda value: value * (1 / 257)).convert("L")
+            return upright.convert("RGB")
     except (UnidentifiedImageError, OSError, SyntaxError, PILImage.DecompressionBombError) as error:
         raise ValueError(f"cannot read the picture {path}: {error}") from error
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from pickle import UnpicklingError
 
 import numpy as np
 
@@ -35,9 +36,9 @@ class AestheticsReranker(Reranker):
         Raises:
             ValueError: If the head does not fit the backbone's embeddings.
         """
+        weight, bias = load_head(fetch_file(self.head, self.sha256))
         rows, where = np.unique(candidates.rows, return_inverse=True)
         embeddings = self.backbone.embed_images([candidates.images[row] for row in rows])
-        weight, bias = load_head(fetch_file(self.head, self.sha256))
         if weight.shape[0] != embeddings.shape[1]:
             raise ValueError(
                 f"{self.head} is a head for dim {weight.shape[0]}, "
@@ -50,17 +51,20 @@ def load_head(path: Path) -> tuple[FloatArray, np.float32]:
     """Read a linear layer: weight (dim,) and bias, float32.
 
     Raises:
-        ValueError: If the file is not one linear layer with a single output.
+        ValueError: If the file is not one linear layer with a single output, or more than tensors.
     """
     if path.suffix == ".safetensors":
-        from safetensors.numpy import load_file
+        from safetensors.torch import load_file
 
         state = load_file(path)
     else:
         import torch
 
-        state = {k: v.numpy() for k, v in torch.load(path, weights_only=True).items()}
-    shapes = {name: np.shape(value) for name, value in state.items()}
+        try:
+            state = torch.load(path, weights_only=True)
+        except UnpicklingError as error:
+            raise ValueError(f"{path} must hold tensors alone; it is not loaded") from error
+    shapes = {name: tuple(value.shape) for name, value in state.items()}
     if set(shapes) != {"weight", "bias"} or shapes["weight"][:-1] != (1,) or shapes["bias"] != (1,):
         raise ValueError(f"{path} must hold weight (1, dim) and bias (1,), got {shapes}")
-    return state["weight"][0].astype(np.float32), np.float32(state["bias"][0])
+    return state["weight"][0].float().numpy(), np.float32(state["bias"][0].item())
