@@ -19,11 +19,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from newsimg.crossings import Pieces, find_crossings, sum_changes, whole_lines
 from newsimg.datatypes import FusedArray, IntArray
 from newsimg.fusion import interpolate
-
-ROUNDING = 2.0**-49  # bounds the relative error of comparing two fused scores, with a margin
-MAX_ZONE = 1e-9
 
 
 @dataclass(frozen=True)
@@ -38,23 +36,6 @@ class Plateau:
     def midpoint(self) -> float:
         """The weight farthest from both ends."""
         return (self.low + self.high) / 2
-
-
-@dataclass(frozen=True)
-class _Crossings:
-    """Pairs of an editor's picture and a rival whose order depends on the weight.
-
-    `before`, `middle` and `after` tell whether the rival is ahead (0 or 1) below the zone, at the
-    weight that stands for it, and above.
-    """
-
-    initial: IntArray  # (n_queries,) rank below all zones; 0 if the picture is no candidate
-    query: IntArray  # (n_pairs,)
-    zone: IntArray  # (n_pairs,) position in `weights`
-    before: IntArray
-    middle: IntArray
-    after: IntArray
-    weights: FusedArray  # (n_zones,) ascending
 
 
 def trace_curve(
@@ -75,14 +56,20 @@ def trace_curve(
     Raises:
         ValueError: If the shapes do not fit, a position is out of range, or a score not finite.
     """
-    _check_lines(start, end, positions)
-    n_queries, top_k = start.shape
+    return trace_pieces(whole_lines(start, end, positions), cutoffs)
+
+
+def trace_pieces(pieces: Pieces, cutoffs: Sequence[int]) -> pd.DataFrame:
+    """Compute the curve of scores that are straight lines piece by piece; see `trace_curve`."""
+    _check_lines(pieces.start, pieces.end, pieces.positions)
+    first = pieces.low == 0
+    n_queries, top_k = int(first.sum()), pieces.start.shape[1]
     names, gains, units = _count_gains(cutoffs, top_k, n_queries)
-    found = _find_crossings(start, end, positions)
-    totals = gains[found.initial].sum(axis=0, keepdims=True)
+    found = find_crossings(pieces)
+    totals = gains[found.initial[first]].sum(axis=0, keepdims=True)
     low, high = np.array([0.0]), np.array([1.0])
     if len(found.weights):
-        changes, excursions = _sum_changes(found, gains)
+        changes, excursions = sum_changes(found, gains)
         between = totals + np.vstack([np.zeros_like(totals), np.cumsum(changes, axis=0)])
         # The weights of the zones and the intervals between them take turns.
         totals = np.empty((2 * len(found.weights) + 1, len(names)), dtype=np.int64)
@@ -172,88 +159,6 @@ def _count_gains(
     inverse = np.append(0, unit // np.arange(1, top_k + 1))
     gains = np.where(units == 1, 1, inverse[:, None]) * (per_rank.to_numpy() > 0)
     return list(per_rank), gains.astype(np.int64), units
-
-
-def _find_crossings(start: FusedArray, end: FusedArray, positions: IntArray) -> _Crossings:
-    """Find where each editor's picture meets each rival, and who is ahead on either side."""
-    queries = np.flatnonzero(positions >= 0)
-    own = positions[queries, None]
-    a, b = start[queries].astype(np.float64), end[queries].astype(np.float64)
-    own_a, own_b = np.take_along_axis(a, own, axis=1), np.take_along_axis(b, own, axis=1)
-    lead_a, lead_b = own_a - a, own_b - b  # of the picture over the rival, at weights 0 and 1
-    slope = lead_b - lead_a
-    size = np.maximum(abs(a), abs(b)) + np.maximum(abs(own_a), abs(own_b))
-    steep = np.where(slope == 0, 1.0, slope)
-    with np.errstate(over="ignore"):  # nearly parallel lines meet far outside, or at infinity
-        at = np.where(slope == 0, np.inf, -lead_a / steep)
-        width = np.minimum((ROUNDING * size + 1e-300) / abs(steep), MAX_ZONE)
-    crosses = (at + width >= 0) & (at - width <= 1)
-
-    earlier = np.arange(a.shape[1]) < own
-    equal = (lead_a == 0) & (lead_b == 0)
-    always = np.where(equal, earlier, lead_a + lead_b < 0)
-    before = np.where(crosses, slope > 0, always)
-    initial = np.zeros(len(positions), dtype=np.int64)
-    initial[queries] = 1 + before.sum(axis=1)
-
-    row, rival = np.nonzero(crosses)
-    at, width = np.clip(at[crosses], 0, 1), width[crosses]
-    zone, weights = _merge_zones(at, np.maximum(at - width, 0), np.minimum(at + width, 1))
-    here = weights[zone]
-    rival_score = interpolate(a[row, rival], b[row, rival], here)
-    own_score = interpolate(own_a[row, 0], own_b[row, 0], here)
-    ahead = (rival_score > own_score) | ((rival_score == own_score) & earlier[row, rival])
-    below = before[crosses]
-    return _Crossings(
-        initial,
-        queries[row],
-        zone,
-        below.astype(np.int64),
-        ahead.astype(np.int64),
-        1 - below.astype(np.int64),
-        weights,
-    )
-
-
-def _merge_zones(at: FusedArray, low: FusedArray, high: FusedArray) -> tuple[IntArray, FusedArray]:
-    """Join overlapping zones; return each pair's zone, and the weight that stands for each zone."""
-    if not len(at):
-        return np.zeros(0, dtype=np.int64), np.zeros(0)
-    order = np.argsort(low, kind="stable")
-    reach = np.maximum.accumulate(high[order])
-    opens = np.append(True, low[order][1:] > reach[:-1])
-    zone = np.empty(len(at), dtype=np.int64)
-    zone[order] = np.cumsum(opens) - 1
-    first = np.flatnonzero(opens)
-    lowest, highest = low[order][first], reach[np.append(first[1:] - 1, len(at) - 1)]
-    middle = (np.minimum.reduceat(at[order], first) + np.maximum.reduceat(at[order], first)) / 2
-    # People type 0.3, and crossings that are 0.3 but for rounding should be found there.
-    short = np.round(middle, 12)
-    weights = np.where((lowest <= short) & (short <= highest), short, middle)
-    return zone, np.where(lowest <= 0, 0.0, np.where(highest >= 1, 1.0, weights))
-
-
-def _sum_changes(found: _Crossings, gains: IntArray) -> tuple[IntArray, IntArray]:
-    """Return by how much the sums change over each zone, and at its weight: (n_zones, ...)."""
-    order = np.lexsort((found.zone, found.query))
-    query, zone = found.query[order], found.zone[order]
-    new_query = np.append(True, query[1:] != query[:-1])
-    first = np.flatnonzero(new_query | np.append(True, zone[1:] != zone[:-1]))
-    change = np.add.reduceat((found.after - found.before)[order], first)
-    excursion = np.add.reduceat((found.middle - found.before)[order], first)
-
-    query, zone = query[first], zone[first]
-    so_far = np.cumsum(change) - change
-    starts = np.flatnonzero(new_query[first])
-    counts = np.diff(np.append(starts, len(query)))
-    ranks = found.initial[query] + so_far - np.repeat(so_far[starts], counts)
-
-    by_zone = np.argsort(zone, kind="stable")
-    zone_starts = np.searchsorted(zone[by_zone], np.arange(len(found.weights)))
-    return tuple(
-        np.add.reduceat((gains[ranks + step] - gains[ranks])[by_zone], zone_starts, axis=0)
-        for step in (change, excursion)
-    )  # type: ignore[return-value]
 
 
 def _join_equal(

@@ -1,11 +1,12 @@
 """The arithmetic of fusing two score arrays, shared by the weight components."""
 
 from abc import abstractmethod
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from newsimg.datatypes import FloatArray, FusedArray
-from newsimg.interfaces import Weight
+from newsimg.datatypes import Candidates, FloatArray, FusedArray, Query
+from newsimg.interfaces import Reranker, Weight
 
 
 class LinearWeight(Weight):
@@ -31,10 +32,36 @@ class LinearWeight(Weight):
             (n_queries, top_k) float64. A row without differences becomes a row without differences.
         """
 
+    def find_divisors(self, scores: FusedArray) -> FusedArray | None:
+        """Return what `normalize` divides each row by, if it does and then only shifts it.
+
+        Returns:
+            (n_queries, 1); None where normalising is anything else.
+        """
+        return None
+
+    def find_bends(self, start: FusedArray, end: FusedArray) -> FusedArray:
+        """Return where the divisor bends while the scores go straight from `start` to `end`.
+
+        Returns:
+            (n_queries, n_bends) between 0 (`start`) and 1; more than there are does no harm.
+        """
+        return np.zeros((len(start), 0))
+
     def combine(self, retrieval: FloatArray, rerank: FloatArray) -> FusedArray:
         """Fuse both sides; see `Weight.combine`."""
         check_scores(retrieval, rerank)
         return interpolate(self.normalize(retrieval), self.normalize(rerank), self.value)
+
+
+class LinearEnsemble(Reranker):
+    """A reranker whose score is the sum of its members' normalised scores, each times its share."""
+
+    @abstractmethod
+    def normalize_members(
+        self, queries: Sequence[Query], candidates: Candidates
+    ) -> Mapping[str, tuple[float, FusedArray]]:
+        """Return each member's share, of 1 in all, and its normalised (n_queries, top_k) scores."""
 
 
 def interpolate(retrieval: FusedArray, rerank: FusedArray, value: float | FusedArray) -> FusedArray:

@@ -29,9 +29,12 @@ def plot_curve(
     save()
 
 
-def plot_curves(curves: Mapping[str, pd.DataFrame], measure: str, path: Path) -> None:
+def plot_curves(
+    curves: Mapping[str, pd.DataFrame], measure: str, path: Path, over: str = "weight"
+) -> None:
     """Draw one measure over all weights, a line for each curve."""
     axes, save = _open_axes(path)
+    axes.set_xlabel(over)
     for label, curve in curves.items():
         _draw_steps(axes, curve, measure, label)
     axes.set_ylabel(name_measure(measure))

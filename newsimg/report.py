@@ -10,12 +10,13 @@ import pyarrow as pa
 import pyarrow.csv
 
 from newsimg.comparison import find_ranks
-from newsimg.curve import find_plateau, trace_curve
+from newsimg.curve import find_plateau, trace_curve, trace_pieces
 from newsimg.datatypes import Candidates, Collection, FloatArray, IntArray, Qrels
-from newsimg.fusion import LinearWeight
-from newsimg.interfaces import Weight
+from newsimg.fusion import LinearEnsemble, LinearWeight
+from newsimg.interfaces import Reranker, Weight
+from newsimg.member_curves import draw_member
 from newsimg.metrics import CUTOFFS
-from newsimg.plots import plot_curve
+from newsimg.plots import plot_curve, plot_curves
 from newsimg.stats import bound_means, compute_p_values, measure_effective_weight
 
 log = logging.getLogger(__name__)
@@ -80,6 +81,52 @@ def report_curve(
         "curve/best_hits_at_1": plateau.value,
         "effective_weight": measure_effective_weight(start, end, weight.value),
     }
+
+
+def report_members(
+    collection: Collection,
+    retrieved: Candidates,
+    reranker: Reranker,
+    weight: Weight,
+    output_dir: Path,
+) -> dict[str, float]:
+    """Write `curve_<member>.csv` for each member of an ensemble, and `curve_members.png`.
+
+    The weight of these curves is the member's share of the ensemble, the others in proportion.
+
+    Returns:
+        `curve/<member>/best_share`, `.../plateau_low`, `.../plateau_high`, `.../best_hits_at_1`;
+        nothing for other rerankers.
+    """
+    qrels = collection.qrels
+    if not (isinstance(reranker, LinearEnsemble) and isinstance(weight, LinearWeight) and qrels):
+        return {}
+    members = reranker.normalize_members(collection.queries, retrieved)
+    if len(members) < 2 or any(len(relevant) != 1 for relevant in qrels.values()):
+        return {}
+    retrieval = weight.normalize(retrieved.parts["retrieval"])
+    positions = find_positions(collection, retrieved, qrels)
+    cutoffs = [k for k in CUTOFFS if k <= retrieval.shape[1]]
+    curves: dict[str, pd.DataFrame] = {}
+    metrics: dict[str, float] = {}
+    for name in members:
+        pieces = draw_member(retrieval, members, name, weight, positions)
+        if pieces is None:
+            log.warning(
+                "no curves of the members: weight must be none, l1 or minmax, or its value 1"
+            )
+            return {}
+        curves[name] = trace_pieces(pieces, cutoffs)
+        write_curve(curves[name], output_dir / f"curve_{name}.csv")
+        plateau = find_plateau(curves[name], "hits_at_1")
+        metrics |= {
+            f"curve/{name}/best_share": plateau.midpoint,
+            f"curve/{name}/plateau_low": plateau.low,
+            f"curve/{name}/plateau_high": plateau.high,
+            f"curve/{name}/best_hits_at_1": plateau.value,
+        }
+    plot_curves(curves, "hits_at_1", output_dir / "curve_members.png", "member's share")
+    return metrics
 
 
 def write_curve(curve: pd.DataFrame, path: Path) -> None:

@@ -4,7 +4,7 @@ import logging
 from pathlib import Path
 
 import pandas as pd
-from omegaconf import OmegaConf
+import yaml
 
 from newsimg.console import console, print_table
 from newsimg.plots import name_measure, plot_curves
@@ -94,9 +94,9 @@ def read_curves(sweep_dir: Path, measure: str) -> dict[str, pd.DataFrame]:
     overrides, curves = {}, {}
     for path in sorted(sweep_dir.glob("*/curve.csv")):
         curve = pd.read_csv(path, usecols=lambda name: name in ("w_lo", "w_hi", measure))
-        texts = OmegaConf.to_container(OmegaConf.load(path.parent / ".hydra" / "overrides.yaml"))
-        if measure in curve and isinstance(texts, list):
-            overrides[path] = [str(t) for t in texts if not str(t).startswith("weight.value=")]
+        texts = yaml.safe_load((path.parent / ".hydra" / "overrides.yaml").read_text())
+        if measure in curve:
+            overrides[path] = [text for text in texts if not text.startswith("weight.value=")]
             curves[path] = curve
     common = set.intersection(*map(set, overrides.values())) if overrides else set()
     labelled: dict[str, pd.DataFrame] = {}

@@ -35,10 +35,22 @@ class Lines:
 
 @dataclass(frozen=True)
 class Choice:
-    """The best option, and the weights at which it is the best."""
+    """The best option, and the weights at which it is the best.
+
+    Attributes:
+        option: Its name.
+        plateau: Where, and what the measure is there.
+        identity: What the measure is at weight 0, on the same queries.
+    """
 
     option: str
     plateau: Plateau
+    identity: float
+
+    @property
+    def gain(self) -> float:
+        """What the choice seems to gain, on the very queries that it was made on."""
+        return self.plateau.value - self.identity
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,20 +60,19 @@ class Folds:
     Attributes:
         choices: One per fold, made without the fold's queries.
         reported: Per-query values at the weights chosen without them, a mean over the repeats.
-        chosen_on: Mean value of the choices on the queries they were made on.
     """
 
     choices: list[Choice]
     reported: pd.DataFrame
-    chosen_on: float
 
 
 def choose_weight(options: Mapping[str, Lines], measure: str, cutoffs: Sequence[int]) -> Choice:
     """Return the option with the largest value at any weight; of equals that of widest plateau."""
-    choices = [
-        Choice(name, find_plateau(trace_curve(o.start, o.end, o.positions, cutoffs), measure))
-        for name, o in options.items()
-    ]
+    choices = []
+    for name, lines in options.items():
+        curve = trace_curve(lines.start, lines.end, lines.positions, cutoffs)
+        plateau = find_plateau(curve, measure)
+        choices.append(Choice(name, plateau, float(curve[measure].iloc[0])))
     return max(choices, key=lambda c: (c.plateau.value, c.plateau.high - c.plateau.low))
 
 
@@ -104,5 +115,4 @@ def cross_validate(
             values = options[choice.option].take(fold).score(choice.plateau.midpoint, cutoffs)
             parts.append(values.set_index(fold))
         totals = totals + pd.concat(parts).sort_index()
-    chosen_on = float(np.mean([choice.plateau.value for choice in choices]))
-    return Folds(choices, totals / n_repeats, chosen_on)
+    return Folds(choices, totals / n_repeats)

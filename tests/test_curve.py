@@ -9,9 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from newsimg.crossings import MAX_ZONE, ROUNDING
 from newsimg.curve import (
-    MAX_ZONE,
-    ROUNDING,
     Plateau,
     find_plateau,
     look_up,

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from newsimg.datatypes import Candidates, FloatArray, Query
-from newsimg.fusion import LinearWeight
+from newsimg.datatypes import Candidates, FloatArray, FusedArray, Query
+from newsimg.fusion import LinearEnsemble, LinearWeight
 from newsimg.interfaces import Reranker
 
 
@@ -20,7 +20,7 @@ class Member:
     normalization: LinearWeight
 
 
-class EnsembleReranker(Reranker):
+class EnsembleReranker(LinearEnsemble):
     """Scores by the mean of its members' normalised scores, weighted by their shares.
 
     A member alone has nothing to be brought to a scale with, and keeps its scores as they are.
@@ -50,19 +50,29 @@ class EnsembleReranker(Reranker):
 
     def score(self, queries: Sequence[Query], candidates: Candidates) -> FloatArray:
         """See `Reranker.score`."""
-        scores = {name: m.reranker.score(queries, candidates) for name, m in self.members.items()}
+        members = self.normalize_members(queries, candidates)
         self.metrics = {
             f"{name}/{metric}": value
             for name, member in self.members.items()
             for metric, value in member.reranker.metrics.items()
         }
-        if len(scores) == 1:
-            return next(iter(scores.values()))
-        total = sum(member.weight for member in self.members.values())
         fused = np.zeros(candidates.rows.shape)
-        for name, member in self.members.items():
-            fused += member.weight / total * member.normalization.normalize(scores[name])
+        for share, scores in members.values():
+            fused += share * scores
         return fused.astype(np.float32)
+
+    def normalize_members(
+        self, queries: Sequence[Query], candidates: Candidates
+    ) -> dict[str, tuple[float, FusedArray]]:
+        """See `LinearEnsemble.normalize_members`."""
+        total = sum(member.weight for member in self.members.values())
+        scored = {name: m.reranker.score(queries, candidates) for name, m in self.members.items()}
+        if len(scored) == 1:
+            return {name: (1.0, scores.astype(np.float64)) for name, scores in scored.items()}
+        return {
+            name: (member.weight / total, member.normalization.normalize(scored[name]))
+            for name, member in self.members.items()
+        }
 
 
 def check_member(name: str, member: Mapping[str, Any]) -> Member:

@@ -10,7 +10,7 @@ from newsimg.contact_sheet import draw_contact_sheet
 from newsimg.interfaces import Components, Task
 from newsimg.metrics import measure_run, to_run, write_qrels, write_run
 from newsimg.pipeline import load_and_retrieve, rerank, score_candidates
-from newsimg.report import check_reranker, report_curve, report_statistics
+from newsimg.report import check_reranker, report_curve, report_members, report_statistics
 
 
 class EvaluateTask(Task):
@@ -70,6 +70,9 @@ class EvaluateTask(Task):
         check_reranker(retrieved, scores, components.weight, int(metrics["n_changed"]))
         metrics |= report_statistics(measures, output_dir)
         metrics |= report_curve(collection, retrieved, scores, components.weight, output_dir)
+        metrics |= report_members(
+            collection, retrieved, components.reranker, components.weight, output_dir
+        )
 
         write_qrels(collection.qrels, output_dir / "qrels.txt")
         pd.concat([comparison, *_prefixed(measures)], axis="columns").to_csv(

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from newsimg.console import console, print_table
@@ -75,7 +76,8 @@ class TuneTask(Task):
             Of the queries reported on, in `EvaluateTask`'s names: `retrieval/hits_at_1`,
             `reranked/hits_at_1`, `delta/hits_at_1` with `_low`, `_high` and `_p`, and so on. Of the
             choice: `tune/weight`, `tune/plateau_low`, `tune/plateau_high`, `tune/chosen_on` (the
-            measure where it was chosen) and `tune/optimism` (that minus the one reported).
+            measure where it was chosen) and `tune/optimism` (the gain over retrieval where it was
+            chosen, minus the one reported: an easier split does not pass for a better weight).
 
         Raises:
             ValueError: If editors' pictures are not known, one query is in both splits, or the
@@ -103,10 +105,10 @@ class TuneTask(Task):
                 n_repeats=self.n_repeats,
                 seed=self.seed,
             )
-            choices, chosen_on, after = folds.choices, folds.chosen_on, folds.reported
+            choices, after = folds.choices, folds.reported
             positions = lines[choice.option].positions
         else:
-            choices, chosen_on = [choice], choice.plateau.value
+            choices = [choice]
             unseen = draw_lines(report, reported, *options[choice.option])
             after, positions = unseen.score(choice.plateau.midpoint, cutoffs), unseen.positions
         before = score_ranks(positions + 1, cutoffs)
@@ -118,8 +120,10 @@ class TuneTask(Task):
             "tune/weight": choice.plateau.midpoint,
             "tune/plateau_low": choice.plateau.low,
             "tune/plateau_high": choice.plateau.high,
-            "tune/chosen_on": chosen_on,
-            "tune/optimism": chosen_on - float(after[self.measure].mean()),
+            "tune/chosen_on": float(np.mean([c.plateau.value for c in choices])),
+            "tune/optimism": float(
+                np.mean([c.gain for c in choices]) - gains["value"][self.measure]
+            ),
             "n_queries": len(after),
         }
         for stage, values in (("retrieval", before), ("reranked", after)):
@@ -225,6 +229,7 @@ def list_choices(choices: list[Choice]) -> pd.DataFrame:
                 "weight": choice.plateau.midpoint,
                 "plateau_low": choice.plateau.low,
                 "plateau_high": choice.plateau.high,
+                "identity": choice.identity,
                 "chosen_on": choice.plateau.value,
             }
             for choice in choices

@@ -12,4 +12,13 @@ class L1Weight(LinearWeight):
     def normalize(self, scores: FloatArray) -> FusedArray:
         """See `LinearWeight.normalize`."""
         exact = scores.astype(np.float64)
-        return divide_rows(exact, np.abs(exact).sum(axis=1, keepdims=True))
+        return divide_rows(exact, self.find_divisors(exact))
+
+    def find_divisors(self, scores: FusedArray) -> FusedArray:
+        """See `LinearWeight.find_divisors`."""
+        return np.abs(scores).sum(axis=1, keepdims=True)
+
+    def find_bends(self, start: FusedArray, end: FusedArray) -> FusedArray:
+        """See `LinearWeight.find_bends`: where a score changes its sign."""
+        changes = start * end < 0
+        return np.where(changes, start / np.where(changes, start - end, 1.0), 0.0)

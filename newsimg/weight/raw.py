@@ -12,3 +12,7 @@ class RawWeight(LinearWeight):
     def normalize(self, scores: FloatArray) -> FusedArray:
         """See `LinearWeight.normalize`."""
         return scores.astype(np.float64)
+
+    def find_divisors(self, scores: FusedArray) -> FusedArray:
+        """See `LinearWeight.find_divisors`."""
+        return np.ones((len(scores), 1))
