@@ -172,7 +172,7 @@ def test_headlines_never_describe_the_picture_literally(scenes: list[Scene]) -> 
         title = newsroom_story(generator.DEFAULT_SEED, number, scene).title.lower()
         assert literal_caption(scene) not in title
         noun = SUBJECTS[scene.subject].singular
-        assert f"{scene.colour} {noun}" not in title
+        assert f" {scene.colour} {noun}" not in title
 
 
 def test_headlines_mention_only_some_of_the_factors(scenes: list[Scene]) -> None:

@@ -46,7 +46,9 @@ def paint_sky(size: tuple[int, int], time: str, weather: str) -> Image.Image:
     top, bottom = mix(top, grey, cover), mix(bottom, grey, cover)
     shares = np.minimum(np.arange(size[1]) / 330, 1.0)[:, None]  # the horizon is at about 330
     column = np.array(top) * (1 - shares) + np.array(bottom) * shares
-    return Image.fromarray(column.round().astype(np.uint8)[:, None]).resize(size, Image.Resampling.NEAREST)
+    return Image.fromarray(column.round().astype(np.uint8)[:, None]).resize(
+        size, Image.Resampling.NEAREST
+    )
 
 
 def draw_lights_in_sky(

@@ -24,7 +24,9 @@ def write_scenes(path: Path, scenes: Mapping[str, Scene]) -> None:
         writer.writerows({"image_id": key, **asdict(scene)} for key, scene in scenes.items())
 
 
-def draw_all(folder: Path, n_pictures: int, n_workers: int | None = None, quiet: bool = False) -> None:
+def draw_all(
+    folder: Path, n_pictures: int, n_workers: int | None = None, quiet: bool = False
+) -> None:
     """Draw the scenes of `folder`/scenes.csv into `folder`/newsimages.
 
     The workers are plain `python -m` processes: they never run the caller's main module again, so

@@ -1,6 +1,7 @@
 """Draw scenes as pictures; run as a module, draw a share of a table of scenes into a folder."""
 
 import csv
+import os
 import sys
 from pathlib import Path
 
@@ -87,7 +88,10 @@ def save_share(folder: Path, worker: int, n_workers: int) -> None:
     """Draw every `n_workers`-th scene of `folder`/scenes.csv into `folder`/newsimages."""
     with (folder / "scenes.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
+    parent = os.getppid()
     for row in rows[worker::n_workers]:
+        if os.getppid() != parent:  # the parent was killed: nobody waits for the rest
+            sys.exit(1)
         save_picture(scene_from_row(row), folder / "newsimages" / f"{row['image_id']}.jpg")
 
 

@@ -13,12 +13,13 @@ from transformers.utils import logging
 
 from newsimg.sample.clip_parts import build_model, build_processor, train_tokenizer
 from newsimg.sample.figures import FloatArray, fused_hits_at_1, hits_at_1
-from newsimg.sample.fitting import embed_pictures, embed_texts, fit_clip, fit_head
+from newsimg.sample.fitting import embed_pictures, embed_texts, fit_pairs, fit_pictures
+from newsimg.sample.head import fit_head
 from newsimg.sample.scenes import WEB_POOR_SHARE
 from newsimg.sample.training_data import Pictures, draw_training_pictures
 
 SEED = 7
-N_PICTURES, N_EPOCHS = 10_000, 8
+N_PICTURES, LABEL_EPOCHS, PAIR_EPOCHS = 8_000, 14, 10
 N_HEAD, N_CHECK = 2_000, 1_200  # pictures to fit the head on, and to print figures on
 HEAD_POOR_SHARE = 0.45
 RIDGE = 1e-4
@@ -30,15 +31,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent)
     parser.add_argument("--pictures", type=int, default=N_PICTURES)
-    parser.add_argument("--epochs", type=int, default=N_EPOCHS)
+    parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
     start = time.perf_counter()
     torch.manual_seed(SEED)
-    torch.set_num_threads(2)
+    torch.set_num_threads(arguments.threads)
     pictures = draw_training_pictures(arguments.pictures, SEED, WEB_POOR_SHARE)
     tokenizer = train_tokenizer(pictures.alt_texts(0) + pictures.headlines(0))
     model = build_model(len(tokenizer))
-    fit_clip(model, tokenizer, pictures, arguments.epochs, SEED)
+    fit_pictures(model, pictures, LABEL_EPOCHS, SEED)
+    fit_pairs(model, tokenizer, pictures, PAIR_EPOCHS, SEED)
     model = model.half().float()  # the head and the figures are those of the saved weights
     weight, bias = make_head(model)
     save(arguments.out, model, tokenizer, weight, bias)
