@@ -95,7 +95,8 @@ def test_pictures_are_distinct_rgb_jpegs_of_460_by_260(newsroom: Path) -> None:
 
 def test_titles_keep_quotes_commas_and_letters_that_are_not_english(newsroom: Path) -> None:
     titles = " ".join(row["article_title"] for row in read_articles(newsroom))
-    assert '"' in titles and "," in titles
+    assert '"' in titles
+    assert "," in titles
     assert any(ord(letter) > 127 for letter in titles)
     assert "\n" not in titles
 
@@ -124,9 +125,10 @@ def test_an_interrupted_generation_leaves_no_newsroom_and_the_next_start_makes_i
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch:
         patch.setattr(generator, "draw_all", interrupt)
-        ensure_newsroom(tmp_path, N_ARTICLES, quiet=True)
+        with pytest.raises(KeyboardInterrupt):
+            ensure_newsroom(tmp_path, N_ARTICLES, quiet=True)
     assert [path for path in tmp_path.iterdir() if path.is_dir()] == []
     assert hash_folder(ensure_newsroom(tmp_path, N_ARTICLES, quiet=True)) == hash_folder(newsroom)
 
@@ -141,7 +143,8 @@ def test_what_a_killed_process_left_is_cleaned_up(newsroom: Path, tmp_path: Path
 
 def test_two_processes_at_once_make_one_newsroom(newsroom: Path, tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from newsimg.sample.generator import ensure_newsroom;"
+        "import sys; from pathlib import Path;"
+        "from newsimg.sample.generator import ensure_newsroom;"
         f"print(ensure_newsroom(Path(sys.argv[1]), {N_ARTICLES}, n_workers=1, quiet=True))"
     )
     root = Path(generator.__file__).parents[2]
@@ -206,7 +209,8 @@ def test_every_subject_and_every_defect_occurs(scenes: list[Scene]) -> None:
     assert min(Counter(scene.subject for scene in scenes).values()) > 100
     assert set(Counter(s.subject for s in scenes)) == set(SUBJECTS)
     poor = Counter(scene.worst_defect for scene in scenes if scene.is_poor)
-    assert set(poor) == set(DEFECTS) and min(poor.values()) > 100
+    assert set(poor) == set(DEFECTS)
+    assert min(poor.values()) > 100
 
 
 def test_no_training_scene_is_a_newsroom_scene(scenes: list[Scene]) -> None:

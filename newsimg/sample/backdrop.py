@@ -63,7 +63,9 @@ def draw_lights_in_sky(
         y = {"day": y, "dawn": 250, "dusk": 270, "night": y}[time]
         disc = {"day": (255, 246, 190), "dawn": (255, 236, 170), "dusk": (255, 90, 50)}
         radius = {"day": 38, "night": 30}.get(time, 54)
-        draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=disc.get(time, (236, 238, 246)))  # fmt: skip
+        draw.ellipse(
+            (x - radius, y - radius, x + radius, y + radius), fill=disc.get(time, (236, 238, 246))
+        )
     light = light_of(time, weather)
     tone = {"clear": 250, "snow": 214, "fog": 206, "rain": 150, "storm": 92}[weather]
     for _ in range({"clear": 1, "fog": 0, "snow": 3, "rain": 5, "storm": 7}[weather]):
@@ -89,8 +91,14 @@ def draw_ground(
     if setting in ("street", "hall"):
         _draw_walls(draw, setting, light, horizon, rng)
     elif setting not in ("sea", "flood"):
-        hills = [(x, horizon - int(h)) for x, h in zip(range(0, 1001, 125), rng.uniform(5, 60, 9), strict=True)]  # fmt: skip
-        draw.polygon([*hills, (1000, horizon + 4), (0, horizon + 4)], fill=lit(mix(ground, (60, 80, 110), 0.5), light))  # fmt: skip
+        hills = [
+            (x, horizon - int(h))
+            for x, h in zip(range(0, 1001, 125), rng.uniform(5, 60, 9), strict=True)
+        ]
+        draw.polygon(
+            [*hills, (1000, horizon + 4), (0, horizon + 4)],
+            fill=lit(mix(ground, (60, 80, 110), 0.5), light),
+        )
     draw.rectangle((0, horizon, width, height), fill=lit(ground, light))
     stripe = lit(mix(ground, (255, 255, 255), 0.45), light)
     if setting in ("sea", "flood"):
@@ -106,7 +114,11 @@ def draw_ground(
         draw.ellipse((310, horizon + 70, 610, height - 10), outline=stripe, width=7)
     elif setting == "field":
         for x in range(-300, width + 300, 120):
-            draw.line((460 + (x - 460) * 0.4, horizon + 6, x, height), fill=lit(mix(ground, (70, 60, 30), 0.25), light), width=6)  # fmt: skip
+            draw.line(
+                (460 + (x - 460) * 0.4, horizon + 6, x, height),
+                fill=lit(mix(ground, (70, 60, 30), 0.25), light),
+                width=6,
+            )
 
 
 def _draw_walls(
@@ -124,7 +136,10 @@ def _draw_walls(
     while x < 920:
         step, tall = int(rng.uniform(60, 130)), int(rng.uniform(40, 130))
         shade = int(rng.uniform(130, 180))
-        draw.rectangle((x, horizon - tall, x + step - 6, horizon), fill=lit((shade, shade - 8, shade - 4), light))  # fmt: skip
+        draw.rectangle(
+            (x, horizon - tall, x + step - 6, horizon),
+            fill=lit((shade, shade - 8, shade - 4), light),
+        )
         x += step
 
 
@@ -165,6 +180,11 @@ def add_weather(
         draw.polygon(bolt, fill=(255, 250, 190))
     if weather == "snow":
         flake = mix(lit((255, 255, 255), light), (255, 255, 255), 0.35)
-        for x, y, r in zip(rng.integers(0, 920, 170), rng.integers(0, 520, 170), rng.integers(3, 8, 170), strict=True):  # fmt: skip
+        for x, y, r in zip(
+            rng.integers(0, 920, 170),
+            rng.integers(0, 520, 170),
+            rng.integers(3, 8, 170),
+            strict=True,
+        ):
             draw.ellipse((x - r, y - r, x + r, y + r), fill=flake)
     return image

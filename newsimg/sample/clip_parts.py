@@ -54,7 +54,7 @@ def train_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
 
 
 def build_model(vocabulary_size: int) -> CLIPModel:
-    """A CLIP of about 1.3 million parameters with random weights (relu is the cheapest on a CPU)."""
+    """A CLIP of 1.3 million random parameters (relu is the cheapest on a CPU)."""
     tower = {
         "hidden_size": 128,
         "intermediate_size": 512,

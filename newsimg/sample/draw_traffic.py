@@ -53,8 +53,8 @@ def train(pen: Pen, colour: Colour) -> None:
     _wheels(pen, (-0.45, -0.2, 0.14, 0.4), 0.06)
     pen.rect(-0.58, 0.09, -0.05, 0.46, colour)
     pen.poly([(-0.02, 0.09), (0.62, 0.09), (0.5, 0.46), (-0.02, 0.46)], colour)
-    for x in (-0.53, -0.36, -0.19, 0.03, 0.2):
-        pen.rect(x, 0.26, x + 0.11, 0.4, GLASS)
+    for left in (-0.53, -0.36, -0.19, 0.03, 0.2):
+        pen.rect(left, 0.26, left + 0.11, 0.4, GLASS)
     pen.poly([(0.38, 0.26), (0.56, 0.26), (0.51, 0.4), (0.38, 0.4)], BLACK)
     pen.disc(0.57, 0.16, 0.03, LAMP, glow=True)
 
@@ -86,7 +86,10 @@ def airplane(pen: Pen, colour: Colour) -> None:
     """An airplane in the air, its tail and wing in the main colour."""
     y = 0.72
     pen.poly([(-0.56, y + 0.06), (-0.46, y + 0.06), (-0.42, y + 0.36), (-0.58, y + 0.36)], colour)
-    pen.poly([(-0.56, y + 0.1), (0.46, y + 0.1), (0.62, y), (0.5, y - 0.08), (-0.46, y - 0.06)], (244, 244, 244))  # fmt: skip
+    pen.poly(
+        [(-0.56, y + 0.1), (0.46, y + 0.1), (0.62, y), (0.5, y - 0.08), (-0.46, y - 0.06)],
+        (244, 244, 244),
+    )
     pen.poly([(0.16, y), (-0.06, y), (-0.36, y - 0.32), (-0.22, y - 0.32)], colour)
     pen.poly([(0.08, y + 0.1), (-0.06, y + 0.1), (-0.24, y + 0.28), (-0.14, y + 0.28)], colour)
     for x in (-0.36, -0.24, -0.12, 0, 0.12, 0.24, 0.36):

@@ -77,7 +77,9 @@ def fit_pairs(
         seed: Seed of the order of pictures and of the texts.
     """
     with torch.inference_mode():
-        chunks = [_see(model, pictures.pixels[i : i + 200]) for i in range(0, len(pictures.pixels), 200)]  # fmt: skip
+        chunks = [
+            _see(model, pictures.pixels[i : i + 200]) for i in range(0, len(pictures.pixels), 200)
+        ]
     seen = torch.cat(chunks).clone()
     parts = (model.text_model, model.text_projection, model.visual_projection)
     parameters = [model.logit_scale, *(p for part in parts for p in part.parameters())]
@@ -158,7 +160,7 @@ def _step(
     scheduler: torch.optim.lr_scheduler.LRScheduler,
 ) -> None:
     optimizer.zero_grad()
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward()
     nn.utils.clip_grad_norm_(parameters, 1.0)
     optimizer.step()
     scheduler.step()

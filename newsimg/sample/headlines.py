@@ -50,7 +50,9 @@ def write_story(scene: Scene, rng: np.random.Generator, house_share: float = HOU
     Returns:
         The story; its title has no line breaks and never contains the literal caption.
     """
-    people = tuple(f"{_pick(FIRST_NAMES, rng)} {_pick(LAST_NAMES, rng)}" for _ in range(1 + rng.integers(2)))  # fmt: skip
+    people = tuple(
+        f"{_pick(FIRST_NAMES, rng)} {_pick(LAST_NAMES, rng)}" for _ in range(1 + rng.integers(2))
+    )
     organisations = (_pick(ORGANISATIONS, rng),)
     events = EVENTS[scene.subject]
     is_house = rng.random() < house_share

@@ -23,7 +23,7 @@ SHOT_POOR_SHARE = 0.45  # of what photographers send in
 EDITOR_CARE = 0.6  # how often an editor compares two shots instead of taking the first
 WEB_POOR_SHARE = 0.12  # of the training pictures: the web is mostly clean
 
-# First word of every random stream, so that no training scene shares its numbers with a newsroom scene.
+# First word of every random stream: no training scene shares its numbers with a newsroom scene.
 NEWSROOM_STREAM, TRAINING_STREAM = 1, 2
 
 
@@ -92,13 +92,13 @@ def scene_from_row(row: Mapping[str, str]) -> Scene:
 
 
 def is_held_out(scene: Scene) -> bool:
-    """Whether the scene's (subject, time, weather) is one of the sevenths never used in training."""
+    """Whether the (subject, time, weather) is of the seventh that training never shows."""
     key = f"{scene.subject}|{scene.time}|{scene.weather}"
     return zlib.crc32(key.encode()) % 7 == 0
 
 
 def newsroom_scene(seed: int, number: int) -> Scene:
-    """The scene of article `number`: an editor's choice, which is a poor one less often than chance.
+    """The scene of article `number`: an editor's choice, poor less often than chance.
 
     Args:
         seed: Seed of the whole newsroom.

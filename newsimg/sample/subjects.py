@@ -30,26 +30,70 @@ class Subject:
 SUBJECTS: dict[str, Subject] = {
     "flood": Subject(draw_country.flood, "flood", "house", "houses", "standing in flood water"),
     "rocket": Subject(draw_traffic.rocket, "runway", "rocket", "rockets", "lifting off with fire"),
-    "football": Subject(draw_people.footballer, "pitch", "football player", "football players", "with a ball on the pitch"),
-    "court": Subject(draw_city.court, "street", "building with columns", "buildings with columns", "and steps on a square", 2),
-    "protest": Subject(draw_people.protester, "street", "banner", "banners", "held up by people on a street"),
+    "football": Subject(
+        draw_people.footballer,
+        "pitch",
+        "football player",
+        "football players",
+        "with a ball on the pitch",
+    ),
+    "court": Subject(
+        draw_city.court,
+        "street",
+        "building with columns",
+        "buildings with columns",
+        "and steps on a square",
+        2,
+    ),
+    "protest": Subject(
+        draw_people.protester, "street", "banner", "banners", "held up by people on a street"
+    ),
     "wind": Subject(draw_country.turbine, "field", "wind turbine", "wind turbines", "on a field"),
-    "stocks": Subject(draw_city.chart, "hall", "line chart", "line charts", "on a screen in a hall", 3),
+    "stocks": Subject(
+        draw_city.chart, "hall", "line chart", "line charts", "on a screen in a hall", 3
+    ),
     "ferry": Subject(draw_traffic.ferry, "sea", "boat", "boats", "on the sea"),
-    "wildfire": Subject(draw_country.cabin_on_fire, "field", "burning cabin", "burning cabins", "among trees"),
-    "hospital": Subject(draw_city.hospital, "street", "hospital building", "hospital buildings", "with a cross on the wall", 2),
+    "wildfire": Subject(
+        draw_country.cabin_on_fire, "field", "burning cabin", "burning cabins", "among trees"
+    ),
+    "hospital": Subject(
+        draw_city.hospital,
+        "street",
+        "hospital building",
+        "hospital buildings",
+        "with a cross on the wall",
+        2,
+    ),
     "train": Subject(draw_traffic.train, "field", "train", "trains", "on rails"),
     "bus": Subject(draw_traffic.bus, "street", "bus", "buses", "with many windows on a street"),
-    "election": Subject(draw_city.ballot_box, "hall", "ballot box", "ballot boxes", "with a paper in the slot"),
-    "power": Subject(draw_country.pylon, "field", "power pylon", "power pylons", "with cables on a field"),
+    "election": Subject(
+        draw_city.ballot_box, "hall", "ballot box", "ballot boxes", "with a paper in the slot"
+    ),
+    "power": Subject(
+        draw_country.pylon, "field", "power pylon", "power pylons", "with cables on a field"
+    ),
     "harbour": Subject(draw_city.crane, "sea", "harbour crane", "harbour cranes", "over the water"),
-    "plough": Subject(draw_traffic.plough, "street", "snow plough truck", "snow plough trucks", "on a road"),
-    "concert": Subject(draw_people.singer, "hall", "singer", "singers", "with a microphone in a hall"),
-    "airport": Subject(draw_traffic.airplane, "runway", "airplane", "airplanes", "above a runway", 3),
+    "plough": Subject(
+        draw_traffic.plough, "street", "snow plough truck", "snow plough trucks", "on a road"
+    ),
+    "concert": Subject(
+        draw_people.singer, "hall", "singer", "singers", "with a microphone in a hall"
+    ),
+    "airport": Subject(
+        draw_traffic.airplane, "runway", "airplane", "airplanes", "above a runway", 3
+    ),
     "farm": Subject(draw_traffic.tractor, "field", "tractor", "tractors", "on a field"),
     "bridge": Subject(draw_city.bridge, "sea", "bridge", "bridges", "over the water", 2),
-    "volcano": Subject(draw_country.volcano, "field", "volcano", "volcanoes", "with glowing lava", 2),
-    "police": Subject(draw_traffic.police_car, "street", "police car", "police cars", "with lights on a street"),
-    "housing": Subject(draw_city.tower, "street", "tower block", "tower blocks", "with many lit windows"),
-    "telescope": Subject(draw_country.dish, "field", "radio dish", "radio dishes", "pointing up from a field"),
-}  # fmt: skip
+    "volcano": Subject(
+        draw_country.volcano, "field", "volcano", "volcanoes", "with glowing lava", 2
+    ),
+    "police": Subject(
+        draw_traffic.police_car, "street", "police car", "police cars", "with lights on a street"
+    ),
+    "housing": Subject(
+        draw_city.tower, "street", "tower block", "tower blocks", "with many lit windows"
+    ),
+    "telescope": Subject(
+        draw_country.dish, "field", "radio dish", "radio dishes", "pointing up from a field"
+    ),
+}

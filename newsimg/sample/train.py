@@ -80,7 +80,8 @@ def print_figures(
     images = embed_pictures(model, pictures.pixels)
     scores = images @ weight + np.float32(bias)
     correlation = np.corrcoef(scores, quality_of(pictures))[0, 1]
-    print(f"head: correlation with quality {correlation:.3f}, mean {scores.mean():.2f}, sd {scores.std():.2f}")  # fmt: skip
+    print(f"head: correlation with quality {correlation:.3f}")
+    print(f"head: mean {scores.mean():.2f}, standard deviation {scores.std():.2f}")
     headlines = embed_texts(model, tokenizer, pictures.headlines(0, house_share=0.1))
     captions = embed_texts(model, tokenizer, pictures.literal_captions())
     pools = [slice(i, i + 400) for i in range(0, N_CHECK, 400)]
