@@ -293,3 +293,27 @@ def test_a_weight_that_changes_next_to_nothing_is_warned_of(tmp_path, caplog):
     parts.weight.value = 0.0
     EvaluateTask(n_sheet_queries=0).run(parts, tmp_path)
     assert "the first image changes for" not in caplog.text
+
+
+def test_where_there_is_no_curve_evaluate_says_why_and_does_the_rest(tmp_path, caplog):
+    caplog.set_level("INFO")
+    parts = dataclasses.replace(components(), weight=Loudest())
+    metrics = EvaluateTask(n_sheet_queries=0).run(parts, tmp_path)
+    assert "no curve: Loudest is not linear in its value" in caplog.text
+
+    class TwoEach(NoisyNews):
+        def load(self):
+            found = super().load()
+            qrels = {
+                query_id: relevant | {found.images[i - 1].image_id: 1}
+                for i, (query_id, relevant) in enumerate(found.qrels.items())
+            }
+            return dataclasses.replace(found, qrels=qrels)
+
+    parts = dataclasses.replace(components(), dataset=TwoEach())
+    metrics |= EvaluateTask(n_sheet_queries=0).run(parts, tmp_path)
+    assert "no curve: some queries have several editors' pictures" in caplog.text
+    assert not any(name.startswith("curve/") for name in metrics)
+    assert not (tmp_path / "curve.csv").exists()
+    with pytest.raises(ValueError, match="needs one editor's picture per query, got 2 for 'q000'"):
+        tune(report_split=None).run(parts, tmp_path)
