@@ -4,7 +4,6 @@ import json
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +11,7 @@ import numpy as np
 from newsimg.datatypes import FloatArray, Image
 from newsimg.images import open_images
 from newsimg.interfaces import Backbone
-from newsimg.models import DTYPES, identify_model
+from newsimg.models import DTYPES, hub_arguments, identify_model
 from newsimg.queries import check_template
 
 if TYPE_CHECKING:
@@ -128,12 +127,7 @@ class DualEncoder(Backbone):
 
     @property
     def _source(self) -> dict[str, Any]:
-        folder = Path(self.model_id).expanduser()
-        return {
-            "pretrained_model_name_or_path": str(folder) if folder.is_dir() else self.model_id,
-            "revision": self.revision,
-            "trust_remote_code": self.trust_remote_code,
-        }
+        return hub_arguments(self.model_id, self.revision, self.trust_remote_code)
 
     def _encode_texts(self, texts: Sequence[str]) -> "torch.Tensor":
         inputs = self.tokenizer(

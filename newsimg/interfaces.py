@@ -66,6 +66,64 @@ class Backbone(ABC):
         """
 
 
+class LanguageModel(ABC):
+    """A chat model that writes."""
+
+    @property
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """Identifies all that an answer depends on but the chat: a JSON object, `model` in it."""
+
+    @abstractmethod
+    def generate(self, chats: Sequence[Sequence[Mapping[str, str]]], seed: int | None) -> list[str]:
+        """Answer each chat: messages with `role` (system, user, assistant) and `content`.
+
+        An answer depends on its chat and the seed, not on the other chats.
+
+        Args:
+            chats: The conversations; the model writes the next turn of each.
+            seed: None takes the likeliest token at each step, a number draws by it.
+        """
+
+
+class VisionLanguageModel(ABC):
+    """A chat model that looks at a picture and answers questions about it."""
+
+    @property
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """Identifies all that an answer depends on but picture and question, as JSON."""
+
+    @abstractmethod
+    def answer_probabilities(
+        self, images: Sequence[Image], questions: Sequence[Sequence[str]], answers: Sequence[str]
+    ) -> list[FloatArray]:
+        """Read how likely each answer is as the next token, among all tokens.
+
+        Args:
+            images: Pictures, each of which is encoded once.
+            questions: For each picture, what is asked about it.
+            answers: Words of one token each.
+
+        Returns:
+            For each picture (n_questions, n_answers): probabilities, summing to at most 1.
+
+        Raises:
+            ValueError: If an answer is not one token after the prompt, or a picture is unreadable.
+        """
+
+    @abstractmethod
+    def choose_answers(
+        self, images: Sequence[Image], questions: Sequence[Sequence[str]], answers: Sequence[str]
+    ) -> list[FloatArray]:
+        """Let the model write, and find the answer in its text.
+
+        Returns:
+            As `answer_probabilities`, with 1 for the answer that the text names; all zeros where it
+            names none.
+        """
+
+
 class Index(ABC):
     """Finds the images nearest to a query."""
 

@@ -41,6 +41,24 @@ def identify_model(model: str, revision: str) -> str:
     return f"{model}@{Path(config).parent.name}"
 
 
+def describe_model(model: str, revision: str) -> dict[str, str]:
+    """Return the model's name and what tells its revisions apart, for fingerprints and records."""
+    identity = identify_model(model, revision)
+    if identity.startswith("files:"):
+        return {"model": Path(model).expanduser().resolve().name, "revision": identity}
+    return {"model": model, "revision": identity.rpartition("@")[2]}
+
+
+def hub_arguments(model: str, revision: str, trust_remote_code: bool) -> dict[str, Any]:
+    """Return what `from_pretrained` needs to find a hub model or a local folder."""
+    folder = Path(model).expanduser()
+    return {
+        "pretrained_model_name_or_path": str(folder) if folder.is_dir() else model,
+        "revision": revision,
+        "trust_remote_code": trust_remote_code,
+    }
+
+
 def choose_device(device: str) -> str:
     """Return `device`, or for "auto" CUDA where there is one, else the CPU."""
     import torch
@@ -63,10 +81,8 @@ def load_pretrained(
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     loaded, report = auto_class.from_pretrained(
-        str(Path(model).expanduser()) if Path(model).expanduser().is_dir() else model,
-        revision=revision,
+        **hub_arguments(model, revision, trust_remote_code),
         dtype=getattr(torch, dtype),
-        trust_remote_code=trust_remote_code,
         output_loading_info=True,
     )
     if missing := sorted(report["missing_keys"]):
@@ -74,3 +90,19 @@ def load_pretrained(
             f"{model} lacks {len(missing)} weights of {type(loaded).__name__}, {missing[0]} first"
         )
     return loaded.to(choose_device(device)).eval()
+
+
+def greedy_settings(model: Any, tokenizer: Any, max_new_tokens: int) -> Any:
+    """Return generation settings that take the likeliest token, whatever the model's own say."""
+    from transformers import GenerationConfig
+
+    ends = model.generation_config.eos_token_id
+    padding = tokenizer.pad_token_id
+    return GenerationConfig(
+        max_new_tokens=max_new_tokens,
+        do_sample=False,
+        num_beams=1,
+        repetition_penalty=1.0,
+        eos_token_id=tokenizer.eos_token_id if ends is None else ends,
+        pad_token_id=tokenizer.eos_token_id if padding is None else padding,
+    )

@@ -23,19 +23,31 @@ from newsimg.interfaces import (
     Components,
     Dataset,
     Index,
+    LanguageModel,
     Reranker,
     Task,
     Tracker,
+    VisionLanguageModel,
     Weight,
 )
-from newsimg.store import Store, StoredBackbone
+from newsimg.store import Store, StoredBackbone, StoredVLM
 
 PACKAGE_DIR = Path(__file__).resolve().parent
 # A wheel carries the configs inside the package; in a checkout they lie beside it.
 CONF_DIR = PACKAGE_DIR / "conf" if (PACKAGE_DIR / "conf").is_dir() else PACKAGE_DIR.parent / "conf"
 PLACES = ("folder", "store", "tracking", "resume")
 GROUPS = ("data", "backbone", "index", "reranker", "weight", "task", "tracking")
-COMPONENTS = (Dataset, Backbone, Index, Reranker, Weight, Task, Tracker)
+COMPONENTS = (
+    Dataset,
+    Backbone,
+    LanguageModel,
+    VisionLanguageModel,
+    Index,
+    Reranker,
+    Weight,
+    Task,
+    Tracker,
+)
 # What the jobs that a sweep runs in this process share: components by their config.
 BUILT: dict[str, Any] = {}
 
@@ -47,7 +59,8 @@ def run(cfg: DictConfig) -> float | None:
     """Run one job.
 
     Returns:
-        The metric that `objective` names, for Hydra's sweepers to maximise; None if it is null.
+        In a sweep the metric that `objective` names, for Hydra's sweepers to maximise; otherwise,
+        and if it is null, None.
 
     Raises:
         ValueError: If a value of the config is not what its component expects.
@@ -59,6 +72,7 @@ def run(cfg: DictConfig) -> float | None:
     builder = get_builder(tuple(config["trusted_packages"]), config["store"]["dir"])
     hydra_config = HydraConfig.get()
     sweeping = hydra_config.mode == RunMode.MULTIRUN
+    sought = config["objective"] if sweeping else None  # a single run looks for nothing
     output_dir = Path(hydra_config.runtime.output_dir)
     choices = {group: str(hydra_config.runtime.choices[group]) for group in GROUPS}
     weight_value = float(config["weight"]["value"])
@@ -71,8 +85,8 @@ def run(cfg: DictConfig) -> float | None:
         name = choices["task"]
     tags["config_hash"] = hash_config(config)
     if config["resume"] and (finished := tracker.find_finished(tags["config_hash"])) is not None:
-        objective = choose_objective(finished, config["objective"])
-        print_job("finished before", config["objective"], objective)
+        objective = choose_objective(finished, sought)
+        print_job("finished before", sought, objective)
         return objective
     with tracker.track(config["data"]["name"], name, params | flatten(config), tags):
         dataset: Dataset = builder.build(config["data"])
@@ -91,9 +105,9 @@ def run(cfg: DictConfig) -> float | None:
             metrics = task.run(components, output_dir) | builder.store.counts
         tracker.log_metrics(metrics)
         tracker.log_artifacts(output_dir)
-        objective = choose_objective(metrics, config["objective"]) if sweeping else None
+        objective = choose_objective(metrics, sought)
     if sweeping:
-        print_job(str(output_dir), config["objective"], objective)
+        print_job(str(output_dir), sought, objective)
     else:
         print_outcome(output_dir, tracker.describe())
     return objective
@@ -130,8 +144,10 @@ class Builder:
         if "_target_" not in config:
             return {key: self.build(value) for key, value in config.items()}
         identity = json.dumps(config, sort_keys=True, default=str)
+        # The parts of what is built already are in use as well.
+        parts = {key: self.build(value) for key, value in config.items() if key != "_target_"}
         if identity not in self._built:
-            self._built[identity] = self._instantiate(config)
+            self._built[identity] = self._instantiate(config["_target_"], parts)
         self._used.add(identity)
         return self._built[identity]
 
@@ -140,16 +156,17 @@ class Builder:
         self._built = {key: value for key, value in self._built.items() if key in self._used}
         self._used.clear()
 
-    def _instantiate(self, config: dict[str, Any]) -> Any:
-        target = check_target(config["_target_"], self.trusted)
-        arguments = {key: self.build(value) for key, value in config.items() if key != "_target_"}
+    def _instantiate(self, target: str, arguments: dict[str, Any]) -> Any:
+        check_target(target, self.trusted)
         try:
             component = instantiate({"_target_": target, "_convert_": "all"}, **arguments)
         except InstantiationException as error:
             raise (error.__cause__ or error) from None  # the class's own message says it best
-        return (
-            StoredBackbone(component, self.store) if isinstance(component, Backbone) else component
-        )
+        if isinstance(component, Backbone):
+            return StoredBackbone(component, self.store)
+        if isinstance(component, VisionLanguageModel):
+            return StoredVLM(component, self.store)
+        return component
 
 
 @cache

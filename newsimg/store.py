@@ -9,16 +9,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from newsimg.datatypes import FloatArray, Image
 from newsimg.files import hash_file
-from newsimg.interfaces import Backbone
+from newsimg.interfaces import Backbone, VisionLanguageModel
 from newsimg.shards import ShardFolder, digest_key, from_bytes, to_bytes, write_to_store
 
 log = logging.getLogger(__name__)
 
+JUDGED_AT_ONCE = 256  # questions between two writes to the store
 SETTLED_NS = 2_000_000_000  # a file changed later than this ago may change again unnoticed
 
 
@@ -203,3 +205,60 @@ class StoredBackbone(Backbone):
             "Embedding pictures",
             self.batch_size,
         )
+
+
+class StoredVLM(VisionLanguageModel):
+    """A vision-language model that asks the store first, by picture and exact question.
+
+    A question that does not mention the headline so is asked once for each distinct picture.
+    """
+
+    def __init__(self, vlm: VisionLanguageModel, store: Store) -> None:
+        self._vlm = vlm
+        self._store = store
+
+    @property
+    def fingerprint(self) -> str:
+        """See `VisionLanguageModel.fingerprint`."""
+        return self._vlm.fingerprint
+
+    def answer_probabilities(
+        self, images: Sequence[Image], questions: Sequence[Sequence[str]], answers: Sequence[str]
+    ) -> list[FloatArray]:
+        """See `VisionLanguageModel.answer_probabilities`."""
+        return self._ask("expected", self._vlm.answer_probabilities, images, questions, answers)
+
+    def choose_answers(
+        self, images: Sequence[Image], questions: Sequence[Sequence[str]], answers: Sequence[str]
+    ) -> list[FloatArray]:
+        """See `VisionLanguageModel.choose_answers`."""
+        return self._ask("generate", self._vlm.choose_answers, images, questions, answers)
+
+    def _ask(
+        self,
+        reading: str,
+        ask: Callable[..., list[FloatArray]],
+        images: Sequence[Image],
+        questions: Sequence[Sequence[str]],
+        answers: Sequence[str],
+    ) -> list[FloatArray]:
+        pairs = [(i, text) for i, own in enumerate(questions) for text in own]
+        hashes = self._store.hash_files([image.path for image in images])
+
+        def compute(batch: list[int]) -> FloatArray:
+            asked: dict[int, list[str]] = {}  # picture -> its questions, which lie side by side
+            for position in batch:
+                picture, text = pairs[position]
+                asked.setdefault(picture, []).append(text)
+            return np.concatenate(ask([images[i] for i in asked], list(asked.values()), answers))
+
+        rows = self._store.get_or_compute(
+            "scores",
+            self.fingerprint,
+            [json.dumps([reading, hashes[i], text, list(answers)]) for i, text in pairs],
+            compute,
+            "Judging pictures",
+            JUDGED_AT_ONCE,
+        )
+        ends = np.cumsum([len(own) for own in questions])
+        return np.split(rows, ends[:-1])

@@ -3,14 +3,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tiny_models import RandomBackbone
 
 from newsimg.datatypes import Candidates, Collection, Image, Query
-from newsimg.embedding import to_unit_rows
-from newsimg.interfaces import Backbone, Dataset
+from newsimg.interfaces import Dataset
 from newsimg.reranker.nnn import NNNReranker
 from newsimg.reranker.qb_norm import QBNormReranker
 
-DIM, N_IMAGES, N_BANK, N_QUERIES, TOP_K = 8, 1500, 300, 40, 6
+N_IMAGES, N_BANK, N_QUERIES, TOP_K = 1500, 300, 40, 6
 
 
 @dataclass
@@ -20,25 +20,6 @@ class Headlines(Dataset):
 
     def load(self):
         return Collection(self.name, self.queries, (), None)
-
-
-class RandomBackbone(Backbone):
-    """Each text and each picture has its own random direction; some pictures are hubs."""
-
-    query_template = "{title}"
-    fingerprint = "random"
-
-    def embed_texts(self, texts):
-        return np.concatenate([self._draw(text, 0.0) for text in texts])
-
-    def embed_images(self, images):
-        return np.concatenate(
-            [self._draw(i.image_id, 2.0 * (int(i.image_id) % 50 == 0)) for i in images]
-        )
-
-    def _draw(self, seed, pull):
-        rng = np.random.default_rng(list(seed.encode()))
-        return to_unit_rows(rng.normal(size=(1, DIM)).astype(np.float32) + 0.6 + np.float32(pull))
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ MODULES = {
     ".".join(("newsimg", *path.relative_to(PACKAGE).with_suffix("").parts)): path
     for path in sorted(PACKAGE.rglob("*.py"))
 }
-GROUPS = ("data", "backbone", "index", "reranker", "weight", "task")
+GROUPS = ("data", "backbone", "llm", "vlm", "index", "reranker", "weight", "task")
 LEAVES = [name for name in MODULES if name.split(".")[1] in GROUPS and "__init__" not in name]
 # What stands above the helpers; only run.py may see all of it.
 UPPER = {"newsimg.run", "newsimg.pipeline", "newsimg.tracking", "newsimg.sweep"}

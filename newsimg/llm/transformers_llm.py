@@ -1,0 +1,191 @@
+"""Chat models of the transformers library."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from newsimg.interfaces import LanguageModel
+from newsimg.models import (
+    DTYPES,
+    describe_model,
+    greedy_settings,
+    hub_arguments,
+    load_pretrained,
+)
+
+if TYPE_CHECKING:
+    import torch
+
+
+class TransformersLLM(LanguageModel):
+    """Any causal language model that has a chat template; loaded at first use.
+
+    Args:
+        model: Hub id or local folder.
+        revision: Branch, tag or commit of a hub model.
+        dtype: Of weights and activations: float32, bfloat16 or float16.
+        device: A torch device, or "auto".
+        batch_size: Chats per forward pass.
+        max_new_tokens: Tokens after which an answer is cut off.
+        temperature: Of drawn answers.
+        top_p: Share of the probability that drawn answers come from.
+        trust_remote_code: Whether the model may run Python code that comes with it.
+
+    Raises:
+        ValueError: If an argument is out of range; names it.
+    """
+
+    padding_side = "left"
+
+    def __init__(
+        self,
+        *,
+        model: str,
+        revision: str,
+        dtype: str,
+        device: str,
+        batch_size: int,
+        max_new_tokens: int,
+        temperature: float,
+        top_p: float,
+        trust_remote_code: bool = False,
+    ) -> None:
+        if dtype not in DTYPES:
+            raise ValueError(f"llm.dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
+        for name, number in (("batch_size", batch_size), ("max_new_tokens", max_new_tokens)):
+            if number < 1:
+                raise ValueError(f"llm.{name} must be at least 1, got {number}")
+        if not temperature > 0:
+            raise ValueError(f"llm.temperature must be above 0, got {temperature}")
+        if not 0 < top_p <= 1:
+            raise ValueError(f"llm.top_p must be in (0, 1], got {top_p}")
+        self.model_id = model
+        self.revision = revision
+        self.dtype = dtype
+        self.device = device
+        self.batch_size = batch_size
+        self.max_new_tokens = max_new_tokens
+        self.temperature = float(temperature)
+        self.top_p = float(top_p)
+        self.trust_remote_code = trust_remote_code
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """See `LanguageModel.fingerprint`. The chat template is among the model's files."""
+        return json.dumps(
+            {
+                "class": type(self).__name__,
+                **describe_model(self.model_id, self.revision),
+                "dtype": self.dtype,
+                "padding_side": self.padding_side,
+                "max_new_tokens": self.max_new_tokens,
+                "temperature": self.temperature,
+                "top_p": self.top_p,
+            }
+        )
+
+    def generate(self, chats: Sequence[Sequence[Mapping[str, str]]], seed: int | None) -> list[str]:
+        """See `LanguageModel.generate`.
+
+        Raises:
+            ValueError: If the model has no chat template.
+        """
+        prompts = [
+            self.tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
+            for chat in chats
+        ]
+        answers = []
+        for start in range(0, len(prompts), self.batch_size):
+            answers += self._answer(prompts[start : start + self.batch_size], seed)
+        return answers
+
+    @cached_property
+    def model(self) -> Any:
+        """The model, loaded."""
+        from transformers import AutoModelForCausalLM
+
+        return load_pretrained(
+            AutoModelForCausalLM,
+            self.model_id,
+            revision=self.revision,
+            dtype=self.dtype,
+            device=self.device,
+            trust_remote_code=self.trust_remote_code,
+        )
+
+    @cached_property
+    def tokenizer(self) -> Any:
+        """The model's own tokenizer."""
+        from transformers import AutoTokenizer
+
+        tokenizer = AutoTokenizer.from_pretrained(
+            **hub_arguments(self.model_id, self.revision, self.trust_remote_code)
+        )
+        if tokenizer.chat_template is None:
+            raise ValueError(f"llm.model must be a chat model, but {self.model_id} has no template")
+        if tokenizer.pad_token is None:  # as in Llama 3; padding is masked, any token will do
+            tokenizer.pad_token = tokenizer.eos_token
+        return tokenizer
+
+    def _answer(self, prompts: list[str], seed: int | None) -> list[str]:
+        import torch
+        from transformers import LogitsProcessorList
+
+        inputs = self.tokenizer(
+            prompts,
+            padding=True,
+            padding_side=self.padding_side,
+            add_special_tokens=False,  # the template has put them in
+            return_tensors="pt",
+            return_token_type_ids=False,
+        ).to(self.model.device)
+        drawing = [] if seed is None else self._draw_by(prompts, seed)
+        with torch.inference_mode():
+            tokens = self.model.generate(
+                **inputs,
+                generation_config=greedy_settings(self.model, self.tokenizer, self.max_new_tokens),
+                logits_processor=LogitsProcessorList(drawing),
+            )
+        written = tokens[:, inputs["input_ids"].shape[1] :]
+        return self.tokenizer.batch_decode(written, skip_special_tokens=True)
+
+    def _draw_by(self, prompts: list[str], seed: int) -> list[Any]:
+        from transformers import TemperatureLogitsWarper, TopPLogitsWarper
+
+        warpers = [TemperatureLogitsWarper(self.temperature), TopPLogitsWarper(self.top_p)]
+        return [*warpers, GumbelNoise(prompts, seed)]
+
+
+class GumbelNoise:
+    """Turns the likeliest token into a drawn one (Gumbel-max), each row by its own generator.
+
+    What is drawn for a prompt so depends on the prompt and the seed alone, not on its batch.
+
+    Args:
+        prompts: One for each row.
+        seed: Shared by all.
+    """
+
+    def __init__(self, prompts: Sequence[str], seed: int) -> None:
+        import torch
+
+        self.generators = [
+            torch.Generator().manual_seed(
+                int.from_bytes(hashlib.sha256(f"{seed}|{prompt}".encode()).digest()[:7])
+            )
+            for prompt in prompts
+        ]
+
+    def __call__(self, input_ids: "torch.Tensor", scores: "torch.Tensor") -> "torch.Tensor":
+        """Add noise to `scores`: (n_rows, n_tokens)."""
+        import torch
+
+        noise = torch.stack(
+            [
+                -torch.empty(scores.shape[1]).exponential_(generator=generator).log()
+                for generator in self.generators
+            ]
+        )
+        return scores.float() + noise.to(scores.device)

@@ -1,0 +1,85 @@
+"""How well a picture fits the captions that a language model makes of the headline."""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from newsimg.captions import Captioner
+from newsimg.datatypes import Candidates, FloatArray, Query
+from newsimg.interfaces import Backbone, LanguageModel, Reranker
+
+log = logging.getLogger(__name__)
+
+POOLS: dict[str, Callable[..., FloatArray]] = {"max": np.max, "mean": np.mean}
+
+
+class LLMRewritingReranker(Reranker):
+    """Scores a candidate by its cosine with the captions, the largest or the mean.
+
+    A headline without captions keeps its retrieval scores, and is counted in `captions_missing`.
+
+    Args:
+        backbone: Embeds captions and pictures; the run's own, which has embedded the pictures.
+        llm: See `Captioner`.
+        prompt: See `Captioner`.
+        num_captions: See `Captioner`.
+        seed: See `Captioner`.
+        captions_path: See `Captioner`.
+        pool: "max" or "mean" over a headline's captions.
+
+    Raises:
+        ValueError: If `pool` or an argument of the captioner is not what it should be.
+    """
+
+    def __init__(
+        self,
+        *,
+        backbone: Backbone,
+        llm: LanguageModel | None,
+        prompt: Mapping[str, str],
+        num_captions: int,
+        seed: int | None,
+        captions_path: str | None,
+        pool: str,
+    ) -> None:
+        if pool not in POOLS:
+            raise ValueError(f"reranker.pool must be one of {', '.join(POOLS)}, got {pool!r}")
+        self.backbone = backbone
+        self.pool = pool
+        self.captioner = Captioner(
+            llm=llm,
+            prompt=prompt,
+            num_captions=num_captions,
+            seed=seed,
+            captions_path=captions_path,
+        )
+
+    def score(self, queries: Sequence[Query], candidates: Candidates) -> FloatArray:
+        """See `Reranker.score`."""
+        captions = [record["captions"] for record in self.captioner.caption(queries)]
+        n_missing = sum(not own for own in captions)
+        self.metrics = {
+            "captions_missing": n_missing,
+            "captions_per_query": sum(map(len, captions)) / len(captions),
+        }
+        scores = candidates.parts["retrieval"].copy()
+        if n_missing:
+            log.warning(
+                "%d of %d headlines have no captions and keep their retrieval scores",
+                n_missing,
+                len(captions),
+            )
+        if n_missing == len(captions):
+            return scores
+        texts = list(dict.fromkeys(caption for own in captions for caption in own))
+        position = {text: i for i, text in enumerate(texts)}
+        embedded = self.backbone.embed_texts(texts)
+        rows, where = np.unique(candidates.rows, return_inverse=True)
+        images = self.backbone.embed_images([candidates.images[row] for row in rows])
+        where = where.reshape(candidates.rows.shape)
+        for i, own in enumerate(captions):
+            if own:
+                cosines = embedded[[position[text] for text in own]] @ images[where[i]].T
+                scores[i] = POOLS[self.pool](cosines, axis=0)
+        return scores

@@ -1,0 +1,177 @@
+"""How a vision-language model rates the candidates."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from string import Formatter
+from typing import Any
+
+import numpy as np
+
+from newsimg.datatypes import Candidates, FloatArray, FusedArray, IntArray, Query
+from newsimg.interfaces import Reranker, VisionLanguageModel
+
+log = logging.getLogger(__name__)
+
+SCALE = ("1", "2", "3", "4", "5")
+READINGS = ("expected", "generate")
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """What is asked about a picture, and how much the answer counts."""
+
+    name: str
+    question: str
+    weight: float
+
+    @property
+    def about_headline(self) -> bool:
+        """Whether the question mentions the headline; otherwise it is asked once per picture."""
+        return "title" in find_fields(self.question)
+
+
+class VLMJudgeReranker(Reranker):
+    """Scores a candidate by the mean of its ratings from 1 to 5, weighted by criterion.
+
+    A rating is the expectation over the probabilities of the answers "1" to "5" (Liu et al. 2023,
+    "G-Eval"; Lin et al. 2024, "Evaluating text-to-visual generation with image-to-text
+    generation"), or the first number of the text that the model writes. An answer that holds no
+    rating counts as the criterion's mean over all that were read, and is counted.
+
+    Metrics: for each criterion `<name>/mean`; with "expected" `<name>/mass`, the mean probability
+    of the five answers together; and `unread`, the number of ratings that could not be read.
+
+    Args:
+        vlm: Looks at the pictures.
+        criteria: Name -> `question`, which may use {title}, and `weight`. One that is null or has
+            weight 0 is not asked.
+        reading: "expected" or "generate".
+
+    Raises:
+        ValueError: If `reading` or a criterion is not what it should be, or none is left.
+    """
+
+    def __init__(
+        self,
+        *,
+        vlm: VisionLanguageModel,
+        criteria: Mapping[str, Mapping[str, Any] | None],
+        reading: str,
+    ) -> None:
+        if reading not in READINGS:
+            raise ValueError(
+                f"reranker.reading must be one of {', '.join(READINGS)}, got {reading!r}"
+            )
+        named = [check_criterion(name, value) for name, value in criteria.items() if value]
+        self.criteria = [criterion for criterion in named if criterion.weight > 0]
+        if not self.criteria:
+            raise ValueError(
+                "reranker.criteria must hold one with a weight above 0, "
+                f"got {', '.join(criteria) or 'none'}"
+            )
+        self.vlm = vlm
+        self.reading = reading
+
+    def score(self, queries: Sequence[Query], candidates: Candidates) -> FloatArray:
+        """See `Reranker.score`.
+
+        Raises:
+            ValueError: If no rating of a criterion can be read.
+        """
+        ask = self.vlm.answer_probabilities
+        if self.reading == "generate":
+            ask = self.vlm.choose_answers
+        asked, where = self._list_questions(queries, candidates.rows)
+        images = [candidates.images[row] for row in asked]
+        answers = np.concatenate(ask(images, [list(texts) for texts in asked.values()], SCALE))
+        scores = np.zeros(candidates.rows.shape)
+        total = sum(criterion.weight for criterion in self.criteria)
+        self.metrics = {"unread": 0.0}
+        for criterion, positions in zip(self.criteria, where, strict=True):
+            ratings = self._rate(criterion, answers, positions)
+            scores += criterion.weight / total * ratings[positions]
+        return scores.astype(np.float32)
+
+    def _list_questions(
+        self, queries: Sequence[Query], rows: IntArray
+    ) -> tuple[dict[int, dict[str, int]], list[IntArray]]:
+        """Collect the distinct questions about each distinct picture.
+
+        Returns:
+            asked: Row of a picture -> its questions -> order in which they were met.
+            where: For each criterion (n_queries, top_k), positions among all questions.
+        """
+        texts = [
+            [criterion.question.replace("{title}", query.title) for query in queries]
+            for criterion in self.criteria
+        ]
+        asked: dict[int, dict[str, int]] = {int(row): {} for row in np.unique(rows)}
+        for own in texts:
+            for text, candidates in zip(own, rows, strict=True):
+                for row in candidates:
+                    asked[int(row)].setdefault(text, len(asked[int(row)]))
+        sizes = [len(own) for own in asked.values()]
+        start = dict(zip(asked, np.cumsum([0, *sizes[:-1]]), strict=True))
+        where = [
+            np.array(
+                [
+                    [start[int(row)] + asked[int(row)][text] for row in candidates]
+                    for text, candidates in zip(own, rows, strict=True)
+                ]
+            )
+            for own in texts
+        ]
+        return asked, where
+
+    def _rate(self, criterion: Criterion, answers: FloatArray, positions: IntArray) -> FusedArray:
+        """Read the ratings of one criterion: (n_questions,), those of others unused."""
+        own = np.unique(positions)
+        mass = answers[own].sum(axis=1, dtype=np.float64)
+        readable = mass > 0
+        if not readable.any():
+            raise ValueError(
+                f"no answer to {criterion.name} holds a rating from 1 to 5, the question being "
+                f"{criterion.question!r}"
+            )
+        expected = answers[own] @ np.arange(1.0, len(SCALE) + 1) / np.where(readable, mass, 1.0)
+        mean = expected[readable].mean()
+        if n_unread := int((~readable).sum()):
+            log.warning(
+                "%d of %d answers to %s hold no rating and count as their mean, %.2f",
+                n_unread,
+                len(own),
+                criterion.name,
+                mean,
+            )
+        self.metrics = {
+            **self.metrics,
+            "unread": self.metrics["unread"] + n_unread,
+            f"{criterion.name}/mean": float(mean),
+        }
+        if self.reading == "expected":
+            self.metrics[f"{criterion.name}/mass"] = float(mass.mean())
+        ratings = np.zeros(len(answers))
+        ratings[own] = np.where(readable, expected, mean)
+        return ratings
+
+
+def check_criterion(name: str, value: Mapping[str, Any]) -> Criterion:
+    """Return a criterion of a config as one.
+
+    Raises:
+        ValueError: If a part is missing, unknown or out of range.
+    """
+    where = f"reranker.criteria.{name}"
+    if set(value) != {"question", "weight"}:
+        raise ValueError(f"{where} must have question and weight, got {', '.join(value)}")
+    if not 0 <= value["weight"] < float("inf"):
+        raise ValueError(f"{where}.weight must be at least 0, got {value['weight']}")
+    if unknown := find_fields(value["question"]) - {"title"}:
+        raise ValueError(f"{where}.question may use {{title}}, got {{{unknown.pop()}}}")
+    return Criterion(name, value["question"], float(value["weight"]))
+
+
+def find_fields(question: str) -> set[str]:
+    """Return the names in braces."""
+    return {name for _, name, _, _ in Formatter().parse(question) if name is not None}

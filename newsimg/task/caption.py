@@ -1,0 +1,82 @@
+"""Caption the headlines with a language model, or import captions made elsewhere."""
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+
+from newsimg.caption_file import CaptionFile, import_captions
+from newsimg.captions import Captioner
+from newsimg.console import console
+from newsimg.interfaces import Components, LanguageModel, Task
+
+log = logging.getLogger(__name__)
+
+
+class CaptionTask(Task):
+    """Writes `captions.jsonl` with the captions of all headlines.
+
+    Args:
+        llm: See `Captioner`.
+        prompt: See `Captioner`.
+        num_captions: See `Captioner`.
+        seed: See `Captioner`.
+        captions_path: See `Captioner`.
+        import_path: A JSON list of lists of captions, keyed by position, to convert instead.
+        import_csv: The articles that the lists were made from.
+
+    Raises:
+        ValueError: If only one of `import_path` and `import_csv` is given, or an argument of the
+            captioner is not what it should be.
+    """
+
+    def __init__(
+        self,
+        *,
+        llm: LanguageModel | None,
+        prompt: Mapping[str, str],
+        num_captions: int,
+        seed: int | None,
+        captions_path: str | None,
+        import_path: str | None,
+        import_csv: str | None,
+    ) -> None:
+        if (import_path is None) != (import_csv is None):
+            raise ValueError(
+                "task.import_path and task.import_csv must be given together, "
+                f"got {import_path} and {import_csv}"
+            )
+        self.source = (
+            (Path(import_path).expanduser(), Path(import_csv).expanduser())
+            if import_path and import_csv
+            else None
+        )
+        self.captioner = Captioner(
+            llm=llm,
+            prompt=prompt,
+            num_captions=num_captions,
+            seed=seed,
+            captions_path=captions_path,
+        )
+
+    def run(self, components: Components, output_dir: Path) -> dict[str, float]:
+        """See `Task.run`.
+
+        Returns:
+            `n_articles`, `captions_missing` (articles without any) and `captions_per_article`.
+        """
+        if self.source:
+            records = import_captions(*self.source)
+        else:
+            records = self.captioner.caption(components.dataset.load().queries)
+        path = output_dir / "captions.jsonl"
+        CaptionFile(path, shared=False).append(records)
+        counts = [len(record["captions"]) for record in records]
+        metrics = {
+            "n_articles": len(counts),
+            "captions_missing": counts.count(0),
+            "captions_per_article": sum(counts) / len(counts),
+        }
+        console.print(f"{sum(counts)} captions for {len(counts)} articles in {path}")
+        if counts.count(0):
+            log.warning("%d of %d articles have no captions", counts.count(0), len(counts))
+        return metrics

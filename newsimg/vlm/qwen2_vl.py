@@ -1,0 +1,37 @@
+"""Qwen2-VL and the models built like it."""
+
+from typing import TYPE_CHECKING
+
+from PIL import Image as PILImage
+
+from newsimg.vision_language import ChatVLM
+
+if TYPE_CHECKING:
+    import torch
+
+
+class Qwen2VLM(ChatVLM):
+    """Qwen2-VL, Qwen2.5-VL: pictures of any size, and positions in three dimensions.
+
+    Wang et al. (2024), "Qwen2-VL: Enhancing vision-language model's perception of the world at any
+    resolution". The tokens of a picture share positions (M-RoPE), so that the text after it goes on
+    at a smaller position than its place in the prompt.
+    """
+
+    placeholder = "<|image_pad|>"
+
+    def encode(self, picture: PILImage.Image) -> tuple[list[int], dict[str, "torch.Tensor"]]:
+        """See `ChatVLM.encode`."""
+        inputs = self.image_processor(images=[picture], return_tensors="pt")
+        n_patches = int(inputs["image_grid_thw"][0].prod())
+        n_tokens = n_patches // self.image_processor.merge_size**2
+        tokens = [self.model.config.image_token_id] * n_tokens
+        return tokens, {name: inputs[name] for name in ("pixel_values", "image_grid_thw")}
+
+    def mark_tokens(self, tokens: "torch.Tensor") -> dict[str, "torch.Tensor"]:
+        """See `ChatVLM.mark_tokens`."""
+        return {"mm_token_type_ids": (tokens == self.model.config.image_token_id).int()}
+
+    def next_offset(self) -> int:
+        """See `ChatVLM.next_offset`."""
+        return int(self.model.model.rope_deltas.item())

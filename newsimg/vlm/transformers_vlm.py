@@ -1,0 +1,44 @@
+"""Vision-language models whose own processor prepares the prompt."""
+
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from PIL import Image as PILImage
+
+from newsimg.vision_language import ChatVLM
+
+if TYPE_CHECKING:
+    import torch
+
+
+class TransformersVLM(ChatVLM):
+    """Any image-text-to-text model whose text positions simply count the tokens.
+
+    Some processors also prepare videos and ask for torchvision; Qwen2-VL and SmolVLM have classes
+    of their own here, which do without.
+    """
+
+    @cached_property
+    def processor(self) -> Any:
+        """The model's own processor of prompts with pictures."""
+        from transformers import AutoProcessor
+
+        return AutoProcessor.from_pretrained(**self._source)
+
+    @property
+    def placeholder(self) -> str:
+        """See `ChatVLM.placeholder`."""
+        return str(self.processor.image_token)
+
+    def encode(self, picture: PILImage.Image) -> tuple[list[int], dict[str, "torch.Tensor"]]:
+        """See `ChatVLM.encode`."""
+        inputs = self.processor(
+            images=[picture],
+            text=[self.placeholder],
+            add_special_tokens=False,
+            return_tensors="pt",
+        )
+        tokens = inputs.pop("input_ids")
+        # What is not the picture's is laid out as the tokens are: their mask, their types.
+        own = {name: value for name, value in inputs.items() if value.shape != tokens.shape}
+        return tokens[0].tolist(), own

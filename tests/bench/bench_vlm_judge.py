@@ -1,0 +1,135 @@
+"""Pairs of headline and picture judged per second, by shared prefixes and the plain ways.
+
+python tests/bench/bench_vlm_judge.py [--pictures 2] [--headlines 5] [--rounds 3]
+
+The model is a random Qwen2-VL of a few layers, the pictures have the number of tokens that
+photographs have. The ways take turns, so that a busy machine slows all of them; the table has
+medians. Every pair is judged by the five criteria of `criteria=all`.
+"""
+
+import argparse
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+import yaml
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from tiny_models import draw_pictures, make_qwen2_vl
+
+from newsimg.datatypes import Image
+from newsimg.vlm.qwen2_vl import Qwen2VLM
+
+ANSWERS = ("1", "2", "3", "4", "5")
+CRITERIA = Path(__file__).parents[2] / "conf" / "criteria" / "all.yaml"
+SETTINGS = {
+    "revision": "main",
+    "dtype": "float32",
+    "device": "cpu",
+    "answer_prefix": "",
+    "max_new_tokens": 2,  # a digit and the end of the turn, as a model that does as told writes
+}
+
+
+def main():
+    """Make the model, let the ways take turns, print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--pictures", type=int, default=2)
+    parser.add_argument("--headlines", type=int, default=5, help="per picture")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=2)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    with tempfile.TemporaryDirectory() as folder:
+        compare(Path(folder), options)
+
+
+def compare(folder, options):
+    """Time every way in turn."""
+    model = make_qwen2_vl(
+        folder / "model",
+        max_pixels=1280 * 28 * 28,
+        text={
+            "hidden_size": 512,
+            "intermediate_size": 1024,
+            "num_hidden_layers": 4,
+            "num_attention_heads": 8,
+            "rope_parameters": {
+                "rope_type": "default",
+                "mrope_section": [8, 12, 12],
+                "rope_theta": 1e6,
+            },
+        },
+        vision={"depth": 4, "embed_dim": 128, "hidden_size": 512, "num_heads": 4},
+    )
+    paths = draw_pictures(folder / "pictures", [(640, 480)] * options.pictures)
+    images = [Image(str(i), path) for i, path in enumerate(paths)]
+    titles = [f"Harbour town counts the cost of storm number {i}" for i in range(options.headlines)]
+    criteria = yaml.safe_load(CRITERIA.read_text())
+    pairs = [
+        [text.replace("{title}", title) for text in (c["question"] for c in criteria.values())]
+        for title in titles
+    ]
+    shared = Qwen2VLM(model=model, share_prefix=True, batch_size=64, **SETTINGS)
+    plain = Qwen2VLM(model=model, share_prefix=False, batch_size=1, **SETTINGS)
+    distinct = list(dict.fromkeys(text for own in pairs for text in own))
+
+    def judge_shared():
+        return shared.answer_probabilities(images, [distinct] * len(images), ANSWERS)
+
+    def judge_by_forward():
+        return plain.answer_probabilities(images, [distinct] * len(images), ANSWERS)
+
+    def judge_by_writing():
+        for image in images:
+            for own in pairs:
+                for text in own:
+                    plain.choose_answers([image], [[text]], ANSWERS)
+
+    ways = {
+        "expected, shared prefixes": judge_shared,
+        "expected, one forward per distinct question": judge_by_forward,
+        "generate, one call per pair and criterion": judge_by_writing,
+    }
+    difference = max(
+        np.abs(rate(one) - rate(other)).max()
+        for one, other in zip(judge_shared(), judge_by_forward(), strict=True)
+    )
+    seconds = {name: [] for name in ways}
+    for _ in range(options.rounds):
+        for name, way in ways.items():
+            shared._last = None  # nothing is left from the round before
+            start = time.perf_counter()
+            way()
+            seconds[name].append(time.perf_counter() - start)
+    n_tokens = len(shared.encode(open_first(images))[0])
+    n_pairs = len(images) * len(pairs)
+    print(
+        f"{len(images)} pictures of {n_tokens} tokens x {len(pairs)} headlines x "
+        f"{len(criteria)} criteria, {options.threads} threads, median of {options.rounds}"
+    )
+    slowest = statistics.median(seconds["generate, one call per pair and criterion"])
+    for name, times in seconds.items():
+        median = statistics.median(times)
+        print(f"{name:45} {n_pairs / median:8.2f} pairs/s {slowest / median:7.1f} x")
+    print(f"largest difference of a rating, shared prefixes to plain forward: {difference:.1e}")
+
+
+def rate(probabilities):
+    """Return expected ratings."""
+    return probabilities @ np.arange(1, 6) / probabilities.sum(axis=1)
+
+
+def open_first(images):
+    """Decode the first picture."""
+    from newsimg.images import open_image
+
+    return open_image(images[0].path)
+
+
+if __name__ == "__main__":
+    main()
