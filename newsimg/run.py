@@ -48,9 +48,6 @@ COMPONENTS = (
     Task,
     Tracker,
 )
-# What the jobs that a sweep runs in this process share: components by their config.
-BUILT: dict[str, Any] = {}
-
 OmegaConf.register_new_resolver("package", lambda path: str(PACKAGE_DIR / path), replace=True)
 OmegaConf.register_new_resolver("merge", OmegaConf.merge, replace=True)
 
@@ -196,7 +193,14 @@ def check_target(target: str, trusted: list[str]) -> str:
 def hash_config(config: dict[str, Any]) -> str:
     """Return what a job's outcome depends on: the code, and the config but for places."""
     kept = {key: value for key, value in config.items() if key not in PLACES}
-    digest = hashlib.sha256(json.dumps(kept, sort_keys=True, default=str).encode())
+    text = json.dumps(kept, sort_keys=True, default=str)
+    return hashlib.sha256(f"{hash_code()}{text}".encode()).hexdigest()
+
+
+@cache
+def hash_code() -> str:
+    """Return the hash of the package's source: a change of it may change any number."""
+    digest = hashlib.sha256()
     for path in sorted(PACKAGE_DIR.rglob("*.py")):
         digest.update(path.read_bytes())
     return digest.hexdigest()

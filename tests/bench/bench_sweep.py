@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from itertools import pairwise
 from pathlib import Path
 
 WEIGHTS = [f"{weight / 20:.2f}" for weight in range(11)]
@@ -43,7 +44,7 @@ def seconds_per_job(folder: Path) -> float:
                 "where t.key = 'mlflow.parentRunId' order by start_time"
             )
         ]
-    gaps = [later - earlier for earlier, later in zip(starts, starts[1:], strict=False)]
+    gaps = [later - earlier for earlier, later in pairwise(starts)]
     return statistics.median(gaps[1:])
 
 
