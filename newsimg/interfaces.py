@@ -13,8 +13,6 @@ from newsimg.datatypes import Candidates, Collection, FloatArray, FusedArray, Im
 if TYPE_CHECKING:
     import pandas as pd
 
-    from newsimg.store import Store
-
 
 class Dataset(ABC):
     """Where queries and images come from."""
@@ -180,7 +178,6 @@ class Components:
     reranker: Reranker
     weight: Weight
     top_k: int
-    store: "Store"
 
 
 class Task(ABC):

@@ -17,7 +17,6 @@ from hydra.types import RunMode
 from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from newsimg.files import cache_dir
 from newsimg.interfaces import (
     Backbone,
     Components,
@@ -30,7 +29,7 @@ from newsimg.interfaces import (
     VisionLanguageModel,
     Weight,
 )
-from newsimg.store import Store, StoredBackbone, StoredVLM
+from newsimg.store import Store, StoredBackbone, StoredVLM, find_store
 
 PACKAGE_DIR = Path(__file__).resolve().parent
 # A wheel carries the configs inside the package; in a checkout they lie beside it.
@@ -92,9 +91,7 @@ def run(cfg: DictConfig) -> float | None:
         reranker: Reranker = builder.build(config["reranker"])
         weight: Weight = builder.build(config["weight"])
         task: Task = builder.build(config["task"])
-        components = Components(
-            dataset, backbone, index, reranker, weight, config["top_k"], builder.store
-        )
+        components = Components(dataset, backbone, index, reranker, weight, config["top_k"])
         OmegaConf.save(OmegaConf.create(config), output_dir / "config.yaml")
         builder.release_unused()
         builder.store.reset_counts()
@@ -168,9 +165,8 @@ class Builder:
 
 @cache
 def get_builder(trusted: tuple[str, ...], store_dir: str | None) -> Builder:
-    """Return this process's builder; a store's folder is by default in the user's cache."""
-    folder = Path(store_dir).expanduser() if store_dir else cache_dir() / "store"
-    return Builder(list(trusted), Store(folder.absolute()))
+    """Return this process's builder."""
+    return Builder(list(trusted), Store(find_store(store_dir)))
 
 
 def check_target(target: str, trusted: list[str]) -> str:

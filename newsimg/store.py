@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from newsimg.datatypes import FloatArray, Image
-from newsimg.files import hash_file
+from newsimg.files import cache_dir, hash_file
 from newsimg.interfaces import Backbone, VisionLanguageModel
 from newsimg.shards import ShardFolder, digest_key, from_bytes, to_bytes, write_to_store
 
@@ -22,6 +22,11 @@ log = logging.getLogger(__name__)
 
 JUDGED_AT_ONCE = 256  # questions between two writes to the store
 SETTLED_NS = 2_000_000_000  # a file changed later than this ago may change again unnoticed
+
+
+def find_store(folder: str | None) -> Path:
+    """Return the folder of a store, by default in the user's cache."""
+    return Path(folder).expanduser().absolute() if folder else cache_dir() / "store"
 
 
 class Store:

@@ -6,7 +6,7 @@ import pandas as pd
 
 from newsimg.console import confirm, console, print_table
 from newsimg.interfaces import Components, Task
-from newsimg.store import StoreEntry
+from newsimg.store import Store, StoreEntry, find_store
 
 ACTIONS = ("list", "verify", "prune")
 
@@ -15,6 +15,7 @@ class StoreTask(Task):
     """Lists the models whose rows the store keeps; verifies or deletes on demand.
 
     Args:
+        dir: The store's folder; null: in the user's cache.
         action: "list"; "verify", which reads every file and sets damaged ones aside; or "prune",
             which deletes what `model` and `older_than_days` select.
         model: Part of a model's fingerprint; null selects all models.
@@ -26,12 +27,19 @@ class StoreTask(Task):
     """
 
     def __init__(
-        self, *, action: str, model: str | None, older_than_days: float | None, ask: bool
+        self,
+        *,
+        dir: str | None,
+        action: str,
+        model: str | None,
+        older_than_days: float | None,
+        ask: bool,
     ) -> None:
         if action not in ACTIONS:
             raise ValueError(f"task.action must be one of {', '.join(ACTIONS)}, got {action!r}")
         if action == "prune" and model is None and older_than_days is None:
             raise ValueError("task.action=prune needs task.model or task.older_than_days")
+        self.dir = dir
         self.action = action
         self.model = model
         self.older_than_days = older_than_days
@@ -44,10 +52,10 @@ class StoreTask(Task):
             The number of models, items and bytes in the store after all; damaged files and pruned
             models.
         """
-        store = components.store
+        store = Store(find_store(self.dir))
         verify = self.action == "verify"
         damaged = sum(store.verify(entry) for entry in store.list_entries()) if verify else 0
-        pruned = self._prune(components) if self.action == "prune" else 0
+        pruned = self._prune(store) if self.action == "prune" else 0
         entries = store.list_entries()
         table = pd.DataFrame(
             [
@@ -67,15 +75,15 @@ class StoreTask(Task):
             "n_pruned": pruned,
         }
 
-    def _prune(self, components: Components) -> int:
-        chosen = [entry for entry in components.store.list_entries() if self._selects(entry)]
+    def _prune(self, store: Store) -> int:
+        chosen = [entry for entry in store.list_entries() if self._selects(entry)]
         for entry in chosen:
             console.print(f"{entry.kind} {entry.model}: {entry.n_items} items")
         if chosen and self.ask and not confirm(f"delete these {len(chosen)}?"):
             console.print("nothing deleted")
             return 0
         for entry in chosen:
-            components.store.delete(entry)
+            store.delete(entry)
         return len(chosen)
 
     def _selects(self, entry: StoreEntry) -> bool:
