@@ -35,7 +35,19 @@ PACKAGE_DIR = Path(__file__).resolve().parent
 # A wheel carries the configs inside the package; in a checkout they lie beside it.
 CONF_DIR = PACKAGE_DIR / "conf" if (PACKAGE_DIR / "conf").is_dir() else PACKAGE_DIR.parent / "conf"
 PLACES = ("folder", "store", "tracking", "resume")
-GROUPS = ("data", "backbone", "index", "reranker", "weight", "task", "tracking")
+GROUPS = (
+    "data",
+    "backbone",
+    "index",
+    "llm",
+    "vlm",
+    "prompt",
+    "criteria",
+    "reranker",
+    "weight",
+    "task",
+    "tracking",
+)
 COMPONENTS = (
     Dataset,
     Backbone,
