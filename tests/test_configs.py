@@ -1,0 +1,235 @@
+"""Every yaml under conf/: fits its class, does what its comment says, and runs where it can."""
+
+import inspect
+import re
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.utils import get_class
+from omegaconf import OmegaConf
+
+from newsimg.interfaces import Backbone, Dataset, Index, Reranker, Task, Tracker, Weight
+from newsimg.run import CONF_DIR, GROUPS
+
+INTERFACES = {
+    "data": Dataset,
+    "backbone": Backbone,
+    "index": Index,
+    "reranker": Reranker,
+    "weight": Weight,
+    "task": Task,
+    "tracking": Tracker,
+}
+OPTIONS = [
+    (group, path.stem) for group in GROUPS for path in sorted((CONF_DIR / group).glob("*.yaml"))
+]
+EXPERIMENTS = sorted(path.stem for path in (CONF_DIR / "experiment").glob("*.yaml"))
+NEWSIMAGES = ["data.csv_path=articles.csv", "data.image_dir=pictures"]
+options = pytest.mark.parametrize(
+    ("group", "option"), OPTIONS, ids=[f"{group}={option}" for group, option in OPTIONS]
+)
+
+
+@pytest.fixture(autouse=True)
+def _resolver(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+
+@cache
+def compose_config(*overrides: str, hydra: bool = False) -> dict[str, Any]:
+    """Compose as the command line does, with every value resolved; with `hydra`, what is swept."""
+    # What a user has to give, where the option asks for it.
+    needed = NEWSIMAGES if "data=newsimages" in overrides else []
+    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+        config = compose("config", [*needed, *overrides], return_hydra_config=hydra)
+    if hydra:
+        return dict(config.hydra.sweeper.params or {})
+    return OmegaConf.to_container(config, resolve=True, throw_on_missing=True)  # type: ignore
+
+
+def find_targets(config: Any) -> Iterator[dict[str, Any]]:
+    """Yield every mapping that becomes an object, inner ones too."""
+    if isinstance(config, dict):
+        if "_target_" in config:
+            yield config
+        for value in config.values():
+            yield from find_targets(value)
+    elif isinstance(config, list):
+        for value in config:
+            yield from find_targets(value)
+
+
+def needs_download(config: dict[str, Any]) -> bool:
+    """Tell whether a part of the config is on the internet: a model's hub id, or a head's URL."""
+    parts = list(find_targets(config))
+    models = [part["model"] for part in parts if "batch_size" in part]
+    heads = [part["head"] for part in parts if "head" in part]
+    return any(not Path(model).is_dir() for model in models) or any("://" in head for head in heads)
+
+
+def read_command(path: Path) -> list[str]:
+    """Return the arguments of the command in a yaml's first comment."""
+    lines = [line for line in path.read_text().splitlines() if "@package" not in line]
+    match = re.match(r"# newsimg ((?:(?:-m|[\w.+~]+=\S+)\s*)+)", lines[0])
+    assert match, f"{path} does not begin with the command that uses it"
+    return [word.rstrip(":") for word in match[1].split()]
+
+
+def test_every_group_is_a_folder_of_configs_and_no_other() -> None:
+    folders = {path.name for path in CONF_DIR.iterdir() if path.is_dir()}
+    assert folders - {"experiment", "hydra"} == set(GROUPS) == set(INTERFACES)
+
+
+@options
+def test_an_option_gives_its_class_all_that_it_requires_and_nothing_else(
+    group: str, option: str
+) -> None:
+    config = compose_config(f"{group}={option}")
+    assert issubclass(get_class(config[group]["_target_"]), INTERFACES[group])
+    for part in find_targets(config):
+        arguments = {key: value for key, value in part.items() if key != "_target_"}
+        signature = inspect.signature(get_class(part["_target_"]))
+        signature.bind(**arguments)
+        kinds = {parameter.kind for parameter in signature.parameters.values()}
+        assert kinds <= {inspect.Parameter.KEYWORD_ONLY}, part["_target_"]
+
+
+@options
+def test_the_command_on_top_of_a_yaml_uses_it_and_composes(group: str, option: str) -> None:
+    arguments = read_command(CONF_DIR / group / f"{option}.yaml")
+    assert f"{group}={option}" in arguments
+    compose_config(*(argument for argument in arguments if argument != "-m"))
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_an_experiment_composes_for_each_of_its_jobs(name: str) -> None:
+    arguments = read_command(CONF_DIR / "experiment" / f"{name}.yaml")
+    assert f"experiment={name}" in arguments
+    overrides = [argument for argument in arguments if argument != "-m"]
+    swept = compose_config(*overrides, hydra=True)
+    assert bool(swept) == ("-m" in arguments)
+    values = [f"{key}={value}" for key in swept for value in str(swept[key]).split(",")]
+    for value in values or ["seed=28"]:
+        config = compose_config(*overrides, value)
+        for part in find_targets(config):
+            signature = inspect.signature(get_class(part["_target_"]))
+            signature.bind(**{key: value for key, value in part.items() if key != "_target_"})
+
+
+def test_the_original_systems_sweep_is_ten_weights_of_ten_candidates_on_clip_b32() -> None:
+    config = compose_config("experiment=aesthetics_weights")
+    assert config["top_k"] == 10
+    assert config["backbone"]["model"] == "openai/clip-vit-base-patch32"
+    assert config["reranker"]["backbone"] == config["backbone"]  # so its embeddings are reused
+    assert config["weight"]["_target_"].endswith("L1Weight")
+    swept = compose_config("experiment=aesthetics_weights", hydra=True)["weight.value"]
+    assert [float(value) for value in swept.split(",")] == [i / 10 for i in range(1, 11)]
+
+
+def test_identity_is_run_over_every_backbone_of_the_original_system() -> None:
+    swept = compose_config("experiment=identity_backbones", hydra=True)["backbone"].split(",")
+    shipped = {option for group, option in OPTIONS if group == "backbone"}
+    # Jina's model brings code of its own, which has to be trusted first.
+    assert set(swept) == shipped - {"sample", "jina_clip_v2"}
+
+
+def test_code_that_comes_with_a_model_is_off_in_every_yaml() -> None:
+    for group, option in OPTIONS:
+        for part in find_targets(compose_config(f"{group}={option}")):
+            assert not part.get("trust_remote_code", False)
+
+
+def test_heads_that_are_downloaded_are_pinned() -> None:
+    for group, option in OPTIONS:
+        for part in find_targets(compose_config(f"{group}={option}")):
+            if "://" in str(part.get("head", "")):
+                assert re.fullmatch(r"[0-9a-f]{64}", part["sha256"])
+                assert "LAION-AI/aesthetic-predictor/raw/" in part["head"]
+
+
+@pytest.fixture
+def run_sample(newsimg_here: Callable[..., Any], sample_cache: Path) -> Callable[..., Any]:
+    """Run the command line on the sample newsroom, with the store of whoever runs the tests."""
+
+    def run(*arguments: str) -> Any:
+        quick = [f"store.dir={sample_cache / 'store'}", "tracking=none"]
+        if not any(argument.startswith(("task=", "experiment=")) for argument in arguments):
+            quick.append("task.n_sheet_queries=0")
+        return newsimg_here(*arguments, *quick)
+
+    return run
+
+
+def narrow(experiment: str) -> list[str]:
+    """Return overrides that leave the first and the last value of whatever an experiment sweeps."""
+    swept = compose_config(f"experiment={experiment}", hydra=True)
+    values = {key: str(swept[key]).split(",") for key in swept}
+    return [f"{key}={listed[0]},{listed[-1]}" for key, listed in values.items()]
+
+
+@pytest.mark.parametrize(
+    ("group", "option"),
+    [(g, o) for g, o in OPTIONS if g not in ("index", "tracking")],
+    ids=lambda value: value,
+)
+def test_an_option_that_needs_no_download_runs(
+    group: str, option: str, run_sample: Callable[..., Any], sample_newsroom: Path
+) -> None:
+    arguments = [f"{group}={option}"]
+    if needs_download(compose_config(*arguments)):
+        pytest.skip("a model of the hub, or a head from the internet")
+    if option == "newsimages":
+        arguments.append(f"data.csv_path={sample_newsroom / 'newsarticles.csv'}")
+        arguments.append(f"data.image_dir={sample_newsroom / 'newsimages'}")
+    result = run_sample(*arguments)
+    assert result.code == 0, result.output
+    assert "written to" in result.stdout
+    assert "Traceback" not in result.output
+
+
+def test_every_index_runs_and_finds_nearly_what_the_exact_one_finds(
+    run_sample: Callable[..., Any],
+) -> None:
+    ceilings = {}
+    for option in [option for group, option in OPTIONS if group == "index"]:
+        result = run_sample(f"index={option}", "reranker=identity", "top_k=10")
+        assert result.code == 0, result.output
+        found = re.search(r"ceiling Hits@10 ([\d.]+)", result.stdout)
+        assert found
+        ceilings[option] = float(found[1])
+    assert min(ceilings.values()) > ceilings["flat"] - 0.1
+    assert max(ceilings.values()) < ceilings["flat"] + 0.05
+    assert ceilings["ivf_pq"] != ceilings["flat"]  # an approximation that really was in use
+
+
+@pytest.mark.parametrize("name", [name for name in EXPERIMENTS if "sample" in name])
+def test_an_experiment_on_the_sample_newsroom_runs(
+    name: str, run_sample: Callable[..., Any]
+) -> None:
+    swept = narrow(name)
+    result = run_sample(*(["-m"] if swept else []), f"experiment={name}", *swept)
+    assert result.code == 0, result.output
+    assert result.stdout.count("reranked/hits_at_1 ") == (2 ** len(swept) if swept else 0)
+
+
+@pytest.mark.parametrize("name", [name for name in EXPERIMENTS if "sample" not in name])
+def test_an_experiment_of_the_original_system_runs_on_tiny_models(
+    name: str,
+    newsimg_here: Callable[..., Any],
+    tiny_options: list[str],
+    tiny_clip: Path,
+    tiny_head: Path,
+) -> None:
+    overrides = [option for option in tiny_options if not option.startswith("reranker=")]
+    if "aesthetics" in name:
+        overrides.append(f"reranker.backbone.model={tiny_clip}")
+        overrides += [f"reranker.head={tiny_head}", "reranker.sha256=null", *narrow(name)]
+    else:
+        overrides.append("backbone=clip_vit_b32,clip_vit_l14")
+    result = newsimg_here("-m", f"experiment={name}", *overrides, "tracking=none")
+    assert result.code == 0, result.output
+    assert result.stdout.count("reranked/hits_at_1 ") == 2
