@@ -277,4 +277,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    # The sweep's callback imports this module by its name, and would else see another OPEN_SWEEP.
+    from newsimg.run import main as main_of_module
+
+    main_of_module()
