@@ -7,7 +7,7 @@ import os
 import sys
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -29,13 +29,27 @@ from newsimg.interfaces import (
     VisionLanguageModel,
     Weight,
 )
-from newsimg.store import Store, StoredBackbone, StoredVLM, find_store
+
+if TYPE_CHECKING:
+    from newsimg.store import Store  # brings pyarrow, too slow for --help
 
 PACKAGE_DIR = Path(__file__).resolve().parent
 # A wheel carries the configs inside the package; in a checkout they lie beside it.
 CONF_DIR = PACKAGE_DIR / "conf" if (PACKAGE_DIR / "conf").is_dir() else PACKAGE_DIR.parent / "conf"
 PLACES = ("folder", "store", "tracking", "resume")
-GROUPS = ("data", "backbone", "index", "reranker", "weight", "task", "tracking")
+GROUPS = (
+    "data",
+    "backbone",
+    "index",
+    "llm",
+    "vlm",
+    "prompt",
+    "criteria",
+    "reranker",
+    "weight",
+    "task",
+    "tracking",
+)
 COMPONENTS = (
     Dataset,
     Backbone,
@@ -118,7 +132,7 @@ class Builder:
         store: What models have computed before.
     """
 
-    def __init__(self, trusted: list[str], store: Store) -> None:
+    def __init__(self, trusted: list[str], store: "Store") -> None:
         self.trusted = trusted
         self.store = store
         self._built: dict[str, Any] = {}
@@ -156,6 +170,8 @@ class Builder:
             component = instantiate({"_target_": target, "_convert_": "all"}, **arguments)
         except InstantiationException as error:
             raise (error.__cause__ or error) from None  # the class's own message says it best
+        from newsimg.store import StoredBackbone, StoredVLM
+
         if isinstance(component, Backbone):
             return StoredBackbone(component, self.store)
         if isinstance(component, VisionLanguageModel):
@@ -166,6 +182,8 @@ class Builder:
 @cache
 def get_builder(trusted: tuple[str, ...], store_dir: str | None) -> Builder:
     """Return this process's builder."""
+    from newsimg.store import Store, find_store
+
     return Builder(list(trusted), Store(find_store(store_dir)))
 
 
@@ -265,4 +283,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    # The sweep's callback imports this module by its name, and would else see another OPEN_SWEEP.
+    from newsimg.run import main as main_of_module
+
+    main_of_module()

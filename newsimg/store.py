@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
@@ -128,7 +129,7 @@ class Store:
                     kind=description.parent.parent.name,
                     model=json.loads(description.read_text())["fingerprint"],
                     folder=description.parent,
-                    n_items=sum(pq.ParquetFile(path).metadata.num_rows for path in paths),
+                    n_items=sum(map(_count_rows, paths)),
                     n_bytes=sum(stat.st_size for stat in stats),
                     age_days=(time.time() - newest) / 86400,
                 )
@@ -168,6 +169,14 @@ class StoreEntry:
     n_items: int
     n_bytes: int
     age_days: float
+
+
+def _count_rows(path: Path) -> int:
+    try:
+        return int(pq.ParquetFile(path).metadata.num_rows)
+    except pa.ArrowInvalid:
+        log.warning("a damaged file of the store, see task.action=verify: %s", path)
+        return 0
 
 
 class StoredBackbone(Backbone):

@@ -12,18 +12,34 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import get_class
 from omegaconf import OmegaConf
 
-from newsimg.interfaces import Backbone, Dataset, Index, Reranker, Task, Tracker, Weight
+from newsimg.interfaces import (
+    Backbone,
+    Dataset,
+    Index,
+    LanguageModel,
+    Reranker,
+    Task,
+    Tracker,
+    VisionLanguageModel,
+    Weight,
+)
 from newsimg.run import CONF_DIR, GROUPS
 
 INTERFACES = {
     "data": Dataset,
     "backbone": Backbone,
     "index": Index,
+    "llm": LanguageModel,
+    "vlm": VisionLanguageModel,
     "reranker": Reranker,
     "weight": Weight,
     "task": Task,
     "tracking": Tracker,
 }
+VALUES = {"prompt", "criteria"}  # groups of plain values, which components take as arguments
+# What uses a group that no run reaches otherwise.
+USED_BY = dict.fromkeys(("llm", "prompt"), "llm_rewriting")
+USED_BY |= dict.fromkeys(("vlm", "criteria"), "vlm_judge")
 OPTIONS = [
     (group, path.stem) for group in GROUPS for path in sorted((CONF_DIR / group).glob("*.yaml"))
 ]
@@ -65,7 +81,7 @@ def find_targets(config: Any) -> Iterator[dict[str, Any]]:
 
 def needs_download(config: dict[str, Any]) -> bool:
     """Tell whether a part of the config is on the internet: a model's hub id, or a head's URL."""
-    parts = list(find_targets(config))
+    parts = list(find_targets({k: v for k, v in config.items() if k not in USED_BY}))
     models = [part["model"] for part in parts if "batch_size" in part]
     heads = [part["head"] for part in parts if "head" in part]
     return any(not Path(model).is_dir() for model in models) or any("://" in head for head in heads)
@@ -81,7 +97,7 @@ def read_command(path: Path) -> list[str]:
 
 def test_every_group_is_a_folder_of_configs_and_no_other() -> None:
     folders = {path.name for path in CONF_DIR.iterdir() if path.is_dir()}
-    assert folders - {"experiment", "hydra"} == set(GROUPS) == set(INTERFACES)
+    assert folders - {"experiment", "hydra"} == set(GROUPS) == set(INTERFACES) | VALUES
 
 
 @options
@@ -89,7 +105,8 @@ def test_an_option_gives_its_class_all_that_it_requires_and_nothing_else(
     group: str, option: str
 ) -> None:
     config = compose_config(f"{group}={option}")
-    assert issubclass(get_class(config[group]["_target_"]), INTERFACES[group])
+    if group not in VALUES:
+        assert issubclass(get_class(config[group]["_target_"]), INTERFACES[group])
     for part in find_targets(config):
         arguments = {key: value for key, value in part.items() if key != "_target_"}
         signature = inspect.signature(get_class(part["_target_"]))
@@ -180,6 +197,8 @@ def test_an_option_that_needs_no_download_runs(
     group: str, option: str, run_sample: Callable[..., Any], sample_newsroom: Path
 ) -> None:
     arguments = [f"{group}={option}"]
+    if group in USED_BY:
+        arguments.append(f"reranker={USED_BY[group]}")
     if needs_download(compose_config(*arguments)):
         pytest.skip("a model of the hub, or a head from the internet")
     if option == "newsimages":
@@ -216,7 +235,10 @@ def test_an_experiment_on_the_sample_newsroom_runs(
     assert result.stdout.count("reranked/hits_at_1 ") == (2 ** len(swept) if swept else 0)
 
 
-@pytest.mark.parametrize("name", [name for name in EXPERIMENTS if "sample" not in name])
+# The experiments with chat models have a test beside those of their rerankers.
+@pytest.mark.parametrize(
+    "name", [n for n in EXPERIMENTS if not re.search("sample|llm_rewriting|vlm_judge", n)]
+)
 def test_an_experiment_of_the_original_system_runs_on_tiny_models(
     name: str,
     newsimg_here: Callable[..., Any],

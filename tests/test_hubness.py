@@ -21,6 +21,9 @@ class Headlines(Dataset):
     def load(self):
         return Collection(self.name, self.queries, (), None)
 
+    def with_split(self, split):
+        raise ValueError(f"no split {split}")
+
 
 @pytest.fixture(scope="module")
 def scene():

@@ -172,6 +172,9 @@ class Headlines(Dataset):
     def load(self):
         return Collection(self.name, QUERIES, (), None)
 
+    def with_split(self, split):
+        raise ValueError(f"no split {split}")
+
 
 def caption_task(llm, tmp_path, **changes):
     settings = {

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize
 from transformers import CLIPModel, PreTrainedTokenizerFast
 
-from newsimg.sample.scenes import COLOURS, DEFECTS, TIMES, VIEWS, WEATHERS, Scene
+from newsimg.sample.scenes import COLOURS, TIMES, VIEWS, WEATHERS, Scene
 from newsimg.sample.subjects import SUBJECTS
 from newsimg.sample.training_data import Pictures
 
@@ -26,7 +26,6 @@ LABELS: dict[str, tuple[object, ...]] = {
     "time": TIMES,
     "weather": WEATHERS,
     "view": VIEWS,
-    "defect": ("none", *DEFECTS),
 }
 
 
@@ -115,9 +114,7 @@ def embed_texts(
 
 
 def _label(scene: Scene) -> list[int]:
-    found = {name: getattr(scene, name, None) for name in LABELS}
-    found["defect"] = scene.worst_defect if scene.is_poor else "none"
-    return [values.index(found[name]) for name, values in LABELS.items()]
+    return [values.index(getattr(scene, name)) for name, values in LABELS.items()]
 
 
 def _see(model: CLIPModel, pixels: NDArray[np.uint8]) -> Tensor:

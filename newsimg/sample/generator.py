@@ -13,9 +13,9 @@ from platformdirs import user_cache_path
 
 from newsimg.sample.drawing_pool import draw_all, write_scenes
 from newsimg.sample.headlines import Story, write_story
-from newsimg.sample.scenes import Scene, newsroom_scene
+from newsimg.sample.scenes import Scene, is_column, newsroom_scene
 
-GENERATOR_VERSION = 2  # raise it when a change alters any byte, so that old folders are not reused
+GENERATOR_VERSION = 3  # raise it when a change alters any byte, so that old folders are not reused
 DEFAULT_SEED = 28
 HEADER = ("article_id", "article_url", "article_title", "article_tags", "image_id", "image_url")
 HEADLINE_STREAM, ID_STREAM = 3, 4
@@ -67,7 +67,8 @@ def newsroom_name(n_articles: int, seed: int = DEFAULT_SEED) -> str:
 
 def newsroom_story(seed: int, number: int, scene: Scene) -> Story:
     """The headline and tags of article `number` of the newsroom with this seed."""
-    return write_story(scene, np.random.default_rng([HEADLINE_STREAM, seed, number]))
+    rng = np.random.default_rng([HEADLINE_STREAM, seed, number])
+    return write_story(scene, rng, is_column(seed, number))
 
 
 def _make_newsroom(

@@ -18,13 +18,14 @@ COUNT_SHARES = (0.46, 0.26, 0.16, 0.12)
 TIME_SHARES = (0.40, 0.18, 0.20, 0.22)
 WEATHER_SHARES = (0.36, 0.18, 0.16, 0.15, 0.15)
 
-POOR_SEVERITY = 0.4  # a defect of at least this severity makes a picture a poor choice
-SHOT_POOR_SHARE = 0.45  # of what photographers send in
-EDITOR_CARE = 0.6  # how often an editor compares two shots instead of taking the first
-WEB_POOR_SHARE = 0.12  # of the training pictures: the web is mostly clean
+POOR_SEVERITY = 0.5  # a defect of at least this severity makes a picture a poor choice
+SHOT_POOR_SHARE = 0.6  # of what photographers send in
+COLUMN_SHARE = 0.25  # opinion columns: their headlines say nothing that a picture could show
+N_SHOTS, CARE = 4, 0.95  # how often the editor of a news story looks at four shots
+WEB_POOR_SHARE = 0.04  # of the training pictures: the web is mostly clean
 
 # First word of every random stream: no training scene shares its numbers with a newsroom scene.
-NEWSROOM_STREAM, TRAINING_STREAM = 1, 2
+NEWSROOM_STREAM, TRAINING_STREAM, COLUMN_STREAM = 1, 2, 8
 
 
 @dataclass(frozen=True)
@@ -105,36 +106,55 @@ def newsroom_scene(seed: int, number: int) -> Scene:
         number: 0-based article number; scenes do not depend on each other.
 
     Returns:
-        The better of two shots in a share `EDITOR_CARE` of the cases, else the first shot.
+        The best of `N_SHOTS` shots in a share `CARE` of the news stories; else, and for columns,
+        the first shot.
     """
     rng = np.random.default_rng([NEWSROOM_STREAM, seed, number])
-    return _choose_shot(_draw_event(rng), rng)
+    return _choose_shot(_draw_event(rng), rng, is_column(seed, number))
 
 
-def training_scenes(
-    seed: int, poor_share: float = WEB_POOR_SHARE, edited: bool = False
-) -> Iterator[Scene]:
+def is_column(seed: int, number: int) -> bool:
+    """Whether article `number` is an opinion column, illustrated with whatever came first."""
+    return bool(np.random.default_rng([COLUMN_STREAM, seed, number]).random() < COLUMN_SHARE)
+
+
+def training_scenes(seed: int, poor_share: float = WEB_POOR_SHARE) -> Iterator[Scene]:
     """Draw scenes for training without end, none of them of a held-out combination.
 
     Args:
         seed: Seed of the stream; none of them gives a newsroom's scenes.
         poor_share: Share of poor pictures.
-        edited: Draw as a newsroom does instead (for validation), leaving `poor_share` unused.
 
     Yields:
         Scenes that do not depend on how many are taken.
     """
     rng = np.random.default_rng([TRAINING_STREAM, seed])
     while True:
-        event = _draw_event(rng)
-        scene = _choose_shot(event, rng) if edited else _add_defects(event, rng, poor_share)
+        scene = _add_defects(_draw_event(rng), rng, poor_share)
         if not is_held_out(scene):
             yield scene
 
 
-def _choose_shot(event: Scene, rng: np.random.Generator) -> Scene:
-    shots = [_add_defects(event, rng, SHOT_POOR_SHARE) for _ in range(2)]
-    is_careful = rng.random() < EDITOR_CARE
+def training_newsroom(seed: int) -> Iterator[tuple[Scene, bool]]:
+    """Draw what editors would choose, on the training side: no held-out combination.
+
+    Args:
+        seed: Seed of the stream.
+
+    Yields:
+        A scene, and whether it is of an opinion column.
+    """
+    rng = np.random.default_rng([TRAINING_STREAM, seed])
+    while True:
+        column = bool(rng.random() < COLUMN_SHARE)
+        scene = _choose_shot(_draw_event(rng), rng, column)
+        if not is_held_out(scene):
+            yield scene, column
+
+
+def _choose_shot(event: Scene, rng: np.random.Generator, column: bool) -> Scene:
+    shots = [_add_defects(event, rng, SHOT_POOR_SHARE) for _ in range(N_SHOTS)]
+    is_careful = not column and rng.random() < CARE
     return min(shots, key=lambda shot: shot.severity) if is_careful else shots[0]
 
 

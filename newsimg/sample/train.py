@@ -16,7 +16,11 @@ from newsimg.sample.figures import FloatArray, fused_hits_at_1, hits_at_1
 from newsimg.sample.fitting import embed_pictures, embed_texts, fit_pairs, fit_pictures
 from newsimg.sample.head import fit_head
 from newsimg.sample.scenes import WEB_POOR_SHARE
-from newsimg.sample.training_data import Pictures, draw_training_pictures
+from newsimg.sample.training_data import (
+    Pictures,
+    draw_edited_pictures,
+    draw_web_pictures,
+)
 
 SEED = 7
 N_PICTURES, LABEL_EPOCHS, PAIR_EPOCHS = 8_000, 14, 10
@@ -36,7 +40,7 @@ def main() -> None:
     start = time.perf_counter()
     torch.manual_seed(SEED)
     torch.set_num_threads(arguments.threads)
-    pictures = draw_training_pictures(arguments.pictures, SEED, WEB_POOR_SHARE)
+    pictures = draw_web_pictures(arguments.pictures, SEED, WEB_POOR_SHARE)
     tokenizer = train_tokenizer(pictures.alt_texts(0) + pictures.headlines(0))
     model = build_model(len(tokenizer))
     fit_pictures(model, pictures, LABEL_EPOCHS, SEED)
@@ -55,7 +59,7 @@ def quality_of(pictures: Pictures) -> FloatArray:
 
 def make_head(model: CLIPModel) -> tuple[FloatArray, float]:
     """Fit the head on fresh training-side pictures, many of them poor."""
-    pictures = draw_training_pictures(N_HEAD, SEED + 1, HEAD_POOR_SHARE)
+    pictures = draw_web_pictures(N_HEAD, SEED + 1, HEAD_POOR_SHARE)
     return fit_head(embed_pictures(model, pictures.pixels), quality_of(pictures), RIDGE)
 
 
@@ -76,13 +80,13 @@ def print_figures(
     model: CLIPModel, tokenizer: PreTrainedTokenizerFast, weight: FloatArray, bias: float
 ) -> None:
     """Hits@1 on fresh training-side scenes chosen by editors, in pools of 400."""
-    pictures = draw_training_pictures(N_CHECK, SEED + 2, 0.0, edited=True)
+    pictures = draw_edited_pictures(N_CHECK, SEED + 2)
     images = embed_pictures(model, pictures.pixels)
     scores = images @ weight + np.float32(bias)
     correlation = np.corrcoef(scores, quality_of(pictures))[0, 1]
     print(f"head: correlation with quality {correlation:.3f}")
     print(f"head: mean {scores.mean():.2f}, standard deviation {scores.std():.2f}")
-    headlines = embed_texts(model, tokenizer, pictures.headlines(0, house_share=0.1))
+    headlines = embed_texts(model, tokenizer, pictures.headlines(0))
     captions = embed_texts(model, tokenizer, pictures.literal_captions())
     pools = [slice(i, i + 400) for i in range(0, N_CHECK, 400)]
     literal = np.mean([hits_at_1(captions[p], images[p]) for p in pools])

@@ -1,6 +1,7 @@
 """Pictures and texts for training, on scenes that the newsroom never shows."""
 
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -13,7 +14,7 @@ from newsimg.sample.captions import literal_caption, write_alt_text
 from newsimg.sample.clip_parts import IMAGE_SIZE
 from newsimg.sample.drawing_pool import draw_all, write_scenes
 from newsimg.sample.headlines import write_story
-from newsimg.sample.scenes import Scene, training_scenes
+from newsimg.sample.scenes import Scene, training_newsroom, training_scenes
 
 
 @dataclass(frozen=True)
@@ -22,10 +23,12 @@ class Pictures:
 
     Attributes:
         scenes: The factors, one per picture.
+        columns: Whether each is of an opinion column.
         pixels: (n_pictures, 3, size, size) uint8.
     """
 
     scenes: list[Scene]
+    columns: list[bool]
     pixels: NDArray[np.uint8]
 
     def alt_texts(self, seed: int) -> list[str]:
@@ -33,35 +36,46 @@ class Pictures:
         rng = np.random.default_rng([5, seed])
         return [write_alt_text(scene, rng) for scene in self.scenes]
 
-    def headlines(self, seed: int, house_share: float = 0.0) -> list[str]:
-        """A headline of each picture, by default in words the newsroom shares with the web."""
+    def headlines(self, seed: int) -> list[str]:
+        """A headline of each picture; another seed words it in another way."""
         rng = np.random.default_rng([6, seed])
-        return [write_story(scene, rng, house_share).title for scene in self.scenes]
+        pairs = zip(self.scenes, self.columns, strict=True)
+        return [write_story(scene, rng, column).title for scene, column in pairs]
 
     def literal_captions(self) -> list[str]:
         """The full caption of each picture."""
         return [literal_caption(scene) for scene in self.scenes]
 
 
-def draw_training_pictures(n: int, seed: int, poor_share: float, edited: bool = False) -> Pictures:
-    """Draw pictures by the newsroom's own path: full size, JPEG, decode, resize.
+def draw_web_pictures(n: int, seed: int, poor_share: float) -> Pictures:
+    """Draw training pictures, none of them of an opinion column.
 
     Args:
         n: How many.
         seed: Seed of the training stream.
         poor_share: Share of poor pictures.
-        edited: Choose as the newsroom's editors do.
 
     Returns:
         The pictures, in memory.
     """
-    scenes = list(islice(training_scenes(seed, poor_share, edited), n))
+    scenes = list(islice(training_scenes(seed, poor_share), n))
+    return Pictures(scenes, [False] * n, _draw_pixels(scenes))
+
+
+def draw_edited_pictures(n: int, seed: int) -> Pictures:
+    """Draw what editors would choose, on the training side, for validation."""
+    scenes, columns = zip(*islice(training_newsroom(seed), n), strict=True)
+    return Pictures(list(scenes), list(columns), _draw_pixels(scenes))
+
+
+def _draw_pixels(scenes: Sequence[Scene]) -> NDArray[np.uint8]:
+    """Draw by the newsroom's own path: full size, JPEG, decode, resize."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_scenes(folder / "scenes.csv", {str(i): scene for i, scene in enumerate(scenes)})
-        draw_all(folder, n)
-        paths = [folder / "newsimages" / f"{i}.jpg" for i in range(n)]
-        return Pictures(scenes, np.stack([read_pixels(path) for path in paths]))
+        draw_all(folder, len(scenes))
+        paths = [folder / "newsimages" / f"{i}.jpg" for i in range(len(scenes))]
+        return np.stack([read_pixels(path) for path in paths])
 
 
 def read_pixels(path: Path) -> NDArray[np.uint8]:
