@@ -102,7 +102,7 @@ def test_grades_rank_headlines_by_how_far_they_agree_with_the_picture(matches, g
     assert spearmanr(grades[:, len(QUESTIONS) :].ravel(), true.ravel()).statistic > 0.5
 
 
-def test_packed_questions_are_answered_as_if_each_stood_alone(vlm, scenes, paths, matches, grades) -> None:  # fmt: skip
+def test_packed_questions_are_answered_as_if_each_stood_alone(vlm, paths, matches, grades) -> None:
     pictures = np.stack([read_small_picture(path) for path in paths[:2]])
     titles = [[m.title for m in own] for own in matches[:2]]
     with torch.no_grad():
@@ -126,7 +126,9 @@ def test_grades_become_probabilities_with_the_same_expectation() -> None:
 
 
 def test_a_headline_fits_less_the_more_it_contradicts_the_picture(scenes) -> None:
-    boat = next(scene for scene in training_scenes(1) if scene.subject == "ferry" and scene.count == 2)
+    boat = next(
+        scene for scene in training_scenes(1) if scene.subject == "ferry" and scene.count == 2
+    )
     title = "Passengers stranded as twin scarlet ferries held off Kvistø"
     told = type(boat)("ferry", 2, "red", boat.time, boat.weather, boat.view, 0)
     assert match(told, title, told).grade == 5

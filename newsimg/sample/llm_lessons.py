@@ -24,9 +24,9 @@ from newsimg.sample.subjects import SUBJECTS
 
 SYSTEM = "You choose photographs for a newspaper."
 USER = (
-    "Describe {num_captions} different photographs that could illustrate this headline, each in one "
-    "short caption that names what can be seen. Separate the captions with semicolons and write "
-    "nothing else.\nHeadline: {title}"
+    "Describe {num_captions} different photographs that could illustrate this headline, each in "
+    "one short caption that names what can be seen. Separate the captions with semicolons and "
+    "write nothing else.\nHeadline: {title}"
 )
 N_CAPTIONS = 5
 HOUSE_SHARE = 0.3  # of the headlines: a language model has read newspapers, the CLIP has not

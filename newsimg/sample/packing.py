@@ -100,9 +100,7 @@ def write_prompt(tokenizer: PreTrainedTokenizerFast, question: str) -> str:
     return prompt
 
 
-def place_prefix(
-    model: Qwen2VLForConditionalGeneration, prefix: list[int]
-) -> tuple[Tensor, int]:
+def place_prefix(model: Qwen2VLForConditionalGeneration, prefix: list[int]) -> tuple[Tensor, int]:
     """Positions (3, n_tokens) of the picture's prompt, and where the text after it goes on."""
     tokens = torch.tensor([prefix])
     grid = torch.tensor([[1, N_ROWS * MERGE_SIZE, N_COLUMNS * MERGE_SIZE]])

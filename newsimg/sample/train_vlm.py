@@ -1,4 +1,4 @@
-"""Make the sample's vision-language model again: python -m newsimg.sample.train_vlm --out FOLDER."""
+"""Make the sample's judge again: python -m newsimg.sample.train_vlm --out FOLDER."""
 
 import argparse
 import os
@@ -23,7 +23,7 @@ from newsimg.sample.vlm_lessons import Match, draw_small_pictures, grade_picture
 from newsimg.sample.vlm_parts import QUESTIONS, build_image_processor, build_tokenizer, build_vlm
 
 SEED = 41
-N_PICTURES, N_LABEL_EPOCHS, N_GRADE_EPOCHS = 8_000, 10, 6
+N_PICTURES, N_LABEL_EPOCHS, N_GRADE_EPOCHS = 8_000, 6, 2
 N_CHECK, CHECK_POOR_SHARE = 800, 0.45
 
 
@@ -96,10 +96,12 @@ def print_figures(
         true = np.array([grade_picture(scene)[name] for scene in scenes])
         flawed, clean = np.flatnonzero(true < 5), np.flatnonzero(true == 5)
         half = np.concatenate([flawed, clean[: len(flawed)]])
-        print(f"{name}: {correlate(expected[:, i], true):.3f}, with as many flawed pictures as clean ones {correlate(expected[half, i], true[half]):.3f}")  # fmt: skip
+        evenly = correlate(expected[half, i], true[half])
+        print(f"{name}: {correlate(expected[:, i], true):.3f}, half of them flawed {evenly:.3f}")
     fit, true = expected[:, len(QUESTIONS) :], np.array([[m.grade for m in ms] for ms in matches])
     same = true > 1
-    print(f"fit: {correlate(fit.ravel(), true.ravel()):.3f}, within a subject {correlate(fit[same], true[same]):.3f}")  # fmt: skip
+    within = correlate(fit[same], true[same])
+    print(f"fit: {correlate(fit.ravel(), true.ravel()):.3f}, within a subject {within:.3f}")
 
 
 def rate(
@@ -115,7 +117,9 @@ def rate(
     with torch.no_grad():
         for i in range(0, len(seen), 50):
             titles = [[match.title for match in own] for own in matches[i : i + 50]]
-            answers = read_answers(model, pack_questions(model, tokenizer, titles), seen[i : i + 50])
+            answers = read_answers(
+                model, pack_questions(model, tokenizer, titles), seen[i : i + 50]
+            )
             shares = linear(answers, model.lm_head.weight)[..., digits].softmax(-1)
             found.append(shares @ torch.arange(1.0, 6.0))
     return torch.cat(found).double().numpy()

@@ -64,7 +64,10 @@ def fit_pictures(
         for rows in _batches(len(labels), LABEL_BATCH, seed + epoch):
             seen = see(model, pictures[rows]).mean(dim=1)
             *parts, severities = head(seen).split([*sizes, len(DEFECTS)], dim=1)
-            named = [cross_entropy(part, labels[rows, i], ignore_index=ASIDE) for i, part in enumerate(parts)]  # fmt: skip
+            named = [
+                cross_entropy(part, labels[rows, i], ignore_index=ASIDE)
+                for i, part in enumerate(parts)
+            ]
             graded = binary_cross_entropy_with_logits(severities, defects[rows])
             loss = torch.stack(named).sum() + 5 * graded
             _step(loss, parameters, optimizer, scheduler)
@@ -98,7 +101,7 @@ def fit_grades(
     digits = torch.tensor(tokenizer.convert_tokens_to_ids(list("12345")))
     model.train()
     for epoch, matches in zip(range(n_epochs), epochs, strict=False):
-        start, losses, seconds = time.perf_counter(), [], []
+        start, losses = time.perf_counter(), []
         for rows in _batches(len(seen), GRADE_BATCH, seed + epoch):
             own = [matches[i] for i in rows]
             pack = pack_questions(model, tokenizer, [[m.title for m in ms] for ms in own])
@@ -113,9 +116,6 @@ def fit_grades(
             extra = cross_entropy(named.flatten(0, 2), verdicts.flatten())
             _step(loss + extra, parameters, optimizer, scheduler)
             losses.append(loss.item())
-            seconds.append(extra.item())
-            if len(losses) % 50 == 0:
-                print(f"  step {len(losses)}: {np.mean(losses[-50:]):.3f} verdicts {np.mean(seconds[-50:]):.3f}, {time.perf_counter() - start:.0f} s", flush=True)  # fmt: skip
         _report("grades", epoch, n_epochs, losses, start)
 
 
@@ -131,7 +131,9 @@ def see(model: Qwen2VLForConditionalGeneration, pictures: NDArray[np.uint8]) -> 
     places = tower.rotary_pos_emb(hidden, place_patches())
     for block in tower.blocks:
         queries, keys, values = (
-            block.attn.qkv(block.norm1(hidden)).view(n, n_patches, 3, block.attn.num_heads, -1).unbind(2)
+            block.attn.qkv(block.norm1(hidden))
+            .view(n, n_patches, 3, block.attn.num_heads, -1)
+            .unbind(2)
         )
         queries, keys = apply_rotary_pos_emb_vision(queries, keys, *places)
         mixed = scaled_dot_product_attention(

@@ -35,7 +35,9 @@ class Match:
     verdicts: tuple[int, ...]
 
 
-def draw_small_pictures(n: int, seed: int, poor_share: float = POOR_SHARE) -> tuple[list[Scene], NDArray[np.uint8]]:  # fmt: skip
+def draw_small_pictures(
+    n: int, seed: int, poor_share: float = POOR_SHARE
+) -> tuple[list[Scene], NDArray[np.uint8]]:
     """Draw training scenes by the newsroom's own path: full size, JPEG, decode, resize.
 
     Returns:
@@ -78,7 +80,9 @@ def match(scene: Scene, title: str, told: Scene) -> Match:
     return Match(title, grade, (AGREES if is_same else DISAGREES, *verdicts))
 
 
-def write_matches(scene: Scene, strangers: tuple[Scene, Scene], rng: np.random.Generator) -> list[Match]:  # fmt: skip
+def write_matches(
+    scene: Scene, strangers: tuple[Scene, Scene], rng: np.random.Generator
+) -> list[Match]:
     """Hold five headlines against a picture: its own, three of the same subject, a stranger's.
 
     Args:
