@@ -305,7 +305,7 @@ def test_what_is_stopped_by_ctrl_c_is_recorded_as_killed(
     assert runs[-1].data.tags["error"] == "interrupted"
 
 
-def test_two_processes_at_once_share_an_empty_folder(
+def test_four_processes_at_once_lose_no_run_in_an_empty_folder(
     tiny_options: list[str], tmp_path: Path
 ) -> None:
     command = [sys.executable, "-m", "newsimg.run", *tiny_options, "folder=runs"]
@@ -314,13 +314,13 @@ def test_two_processes_at_once_share_an_empty_folder(
         subprocess.Popen(
             command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
         )
-        for _ in range(2)
+        for _ in range(4)
     ]
     for process in processes:
         _, stderr = process.communicate(timeout=500)
         assert process.returncode == 0, stderr
     runs = runs_of(tmp_path / "runs")
-    assert [run.info.status for run in runs] == ["FINISHED"] * 2
+    assert [run.info.status for run in runs] == ["FINISHED"] * 4
     assert len({run.info.experiment_id for run in runs}) == 1
 
 
