@@ -5,6 +5,8 @@ import json
 import logging
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -233,9 +235,19 @@ def choose_objective(metrics: dict[str, float], objective: str | None) -> float 
     return metrics[objective]
 
 
+@contextmanager
+def fatal() -> Iterator[None]:
+    """Let an error end the program; Hydra makes a warning of what a callback raises."""
+    try:
+        yield
+    except Exception as error:
+        raise SystemExit(f"{type(error).__name__}: {error}") from error
+
+
 class SweepCallback(Callback):
     """Opens a sweep's run before its first job, and summarises the jobs after the last."""
 
+    @fatal()
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Make the store and the parent run, once, in the process that all jobs come from."""
         global OPEN_SWEEP
@@ -246,6 +258,7 @@ class SweepCallback(Callback):
         self.tracker.open_sweep(config.data.name, name[:250])
         OPEN_SWEEP = self.tracker
 
+    @fatal()
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Write the table and the plot, and close the parent run."""
         global OPEN_SWEEP
@@ -266,6 +279,7 @@ OPEN_SWEEP: Tracker | None = None
 
 def main() -> None:
     """Run the command line."""
+    global OPEN_SWEEP
     logging.captureWarnings(True)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # forking launchers would be warned
     app = hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="config")(run)
@@ -280,6 +294,7 @@ def main() -> None:
         # Hydra ends a sweep by its callback only if no job failed.
         if OPEN_SWEEP is not None:
             OPEN_SWEEP.close_sweep(status, {}, None)
+            OPEN_SWEEP = None
 
 
 if __name__ == "__main__":

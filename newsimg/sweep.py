@@ -11,7 +11,9 @@ from newsimg.plots import name_measure, plot_curves
 from newsimg.stats import Gain, correct_holm, describe_gain
 
 
-def summarize_sweep(jobs: pd.DataFrame, objective: str, output_dir: Path) -> dict[str, float]:
+def summarize_sweep(
+    jobs: pd.DataFrame, objective: str | None, output_dir: Path
+) -> dict[str, float]:
     """Print the jobs, and write `sweep.csv`, `sweep.png` and, from the jobs' folders, `curves.png`.
 
     The p values of the jobs' gains are corrected for their number, and the best gain is put in
@@ -19,29 +21,26 @@ def summarize_sweep(jobs: pd.DataFrame, objective: str, output_dir: Path) -> dic
 
     Args:
         jobs: One row per job: `name`, `status`, `params.*` and metrics.
-        objective: The metric that the sweep looks for the largest value of.
+        objective: The metric that the sweep looks for the largest value of; None for the table
+            alone.
         output_dir: Where the files go; the jobs' folders lie beside it.
 
     Returns:
         The best value of the objective and the number of jobs, for the sweep's own run; of the
         best job `best/p_holm`, of the best weight of any job `curve/best_weight` and so on.
     """
-    measure = objective.removeprefix("reranked/")
+    measure = (objective or "").removeprefix("reranked/")
     jobs = add_holm(jobs, measure)
     params = varying_params(jobs)
-    stages = [
-        objective,
-        objective.replace("reranked/", "retrieval/"),
-        "reranked/mrr_at_10",
-        "p_holm",
-    ]
+    stages = [objective, objective.replace("reranked/", "retrieval/")] if objective else []
+    stages += ["reranked/mrr_at_10", "p_holm"]
     metrics = [name for name in dict.fromkeys(stages) if name in jobs]
     table = jobs[["name", "status", *params, *metrics]]
     table.to_csv(output_dir / "sweep.csv", index=False)
     print_table(table.rename(columns=lambda name: name.removeprefix("params.")), "sweep")
     finished = jobs[jobs["status"] == "FINISHED"]
     counts: dict[str, float] = {"n_jobs": len(jobs), "n_finished": len(finished)}
-    if objective not in finished or finished[objective].isna().all():
+    if objective is None or objective not in finished or finished[objective].isna().all():
         return counts
     best = finished.loc[finished[objective].idxmax()]
     console.print(f"best {objective}: {best[objective]:.4f} ({best['name']})")

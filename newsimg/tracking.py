@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -111,7 +112,7 @@ class MlflowTracker(Tracker):
         """See `Tracker.describe`."""
         if self._is_remote:
             return f"# runs are on {self.uri}"
-        return f"mlflow ui --backend-store-uri {self.uri}"
+        return shlex.join(["mlflow", "ui", "--backend-store-uri", self.uri])
 
     @property
     def _is_remote(self) -> bool:

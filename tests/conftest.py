@@ -197,7 +197,7 @@ def newsimg() -> Callable[..., Outcome]:
             text=True,
             env=os.environ | {"PYTHONPATH": search} | (env or {}),
             stdin=subprocess.DEVNULL,
-            timeout=300,
+            timeout=500,
         )
         return Outcome(done.returncode, done.stdout, done.stderr)
 
@@ -220,7 +220,9 @@ def newsimg_here(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Outc
                 try:
                     main()
                 except SystemExit as stop:
-                    code = int(stop.code or 0)
+                    code = stop.code if isinstance(stop.code, int) else int(bool(stop.code))
+                    if isinstance(stop.code, str):
+                        print(stop.code, file=err)
                 finally:
                     GlobalHydra.instance().clear()
         return Outcome(code, out.getvalue(), err.getvalue())

@@ -18,7 +18,7 @@ def add_defects(image: Image.Image, scene: Scene, rng: np.random.Generator) -> I
         A picture of the same size; the same object when the scene has no defect.
     """
     if scene.blur > 0:
-        image = image.filter(ImageFilter.GaussianBlur(11 * scene.blur))
+        image = image.filter(ImageFilter.GaussianBlur(9 * scene.blur))
     if scene.exposure > 0:
         image = _expose(image, scene.exposure, scene.is_overexposed)
     if scene.noise > 0:
@@ -54,7 +54,7 @@ def _add_bars(image: Image.Image, severity: float, rng: np.random.Generator) -> 
     veil = Image.new("L", image.size, 0)
     draw = ImageDraw.Draw(veil)
     width, height = image.size
-    thick, shift = int(10 + 26 * severity), int(rng.uniform(0, 90))
+    thick, shift = int(8 + 20 * severity), int(rng.uniform(0, 90))
     for x in range(shift - height, width, 92):
         draw.line((x, height, x + height, 0), fill=int(90 + 140 * severity), width=thick)
     edge = int(10 + 34 * severity)

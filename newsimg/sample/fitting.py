@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize
 from transformers import CLIPModel, PreTrainedTokenizerFast
 
-from newsimg.sample.scenes import COLOURS, TIMES, VIEWS, WEATHERS, Scene
+from newsimg.sample.scenes import COLOURS, DEFECTS, TIMES, VIEWS, WEATHERS, Scene
 from newsimg.sample.subjects import SUBJECTS
 from newsimg.sample.training_data import Pictures
 
@@ -26,6 +26,7 @@ LABELS: dict[str, tuple[object, ...]] = {
     "time": TIMES,
     "weather": WEATHERS,
     "view": VIEWS,
+    "defect": ("none", *DEFECTS),
 }
 
 
@@ -114,7 +115,9 @@ def embed_texts(
 
 
 def _label(scene: Scene) -> list[int]:
-    return [values.index(getattr(scene, name)) for name, values in LABELS.items()]
+    found = {name: getattr(scene, name) for name in LABELS if name != "defect"}
+    found["defect"] = scene.worst_defect if scene.is_poor else "none"
+    return [values.index(found[name]) for name, values in LABELS.items()]
 
 
 def _see(model: CLIPModel, pixels: NDArray[np.uint8]) -> Tensor:

@@ -15,7 +15,7 @@ from newsimg.sample.drawing_pool import draw_all, write_scenes
 from newsimg.sample.headlines import Story, write_story
 from newsimg.sample.scenes import Scene, is_column, newsroom_scene
 
-GENERATOR_VERSION = 3  # raise it when a change alters any byte, so that old folders are not reused
+GENERATOR_VERSION = 4  # raise it when a change alters any byte, so that old folders are not reused
 DEFAULT_SEED = 28
 HEADER = ("article_id", "article_url", "article_title", "article_tags", "image_id", "image_url")
 HEADLINE_STREAM, ID_STREAM = 3, 4

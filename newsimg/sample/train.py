@@ -23,9 +23,9 @@ from newsimg.sample.training_data import (
 )
 
 SEED = 7
-N_PICTURES, LABEL_EPOCHS, PAIR_EPOCHS = 8_000, 14, 10
-N_HEAD, N_CHECK = 2_000, 1_200  # pictures to fit the head on, and to print figures on
-HEAD_POOR_SHARE = 0.45
+N_PICTURES, LABEL_EPOCHS, PAIR_EPOCHS = 8_000, 13, 6
+N_HEAD, N_CHECK = 2_000, 1_600  # pictures to fit the head on, and to print figures on
+HEAD_POOR_SHARE = 0.5
 RIDGE = 1e-4
 WEIGHTS = np.arange(0, 0.51, 0.05, dtype=np.float32)
 

@@ -41,7 +41,7 @@ def main():
     parser.add_argument("--pictures", type=int, default=2)
     parser.add_argument("--headlines", type=int, default=5, help="per picture")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     with tempfile.TemporaryDirectory() as folder:
