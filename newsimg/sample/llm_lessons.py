@@ -29,7 +29,9 @@ USER = (
     "write nothing else.\nHeadline: {title}"
 )
 N_CAPTIONS = 5
-HOUSE_SHARE = 0.3  # of the headlines: a language model has read newspapers, the CLIP has not
+# Of the headlines, opinion columns: the CLIP never reads their idioms, but a language model has
+# read newspapers.
+COLUMN_SHARE = 0.25
 # What an editor would expect of a headline that leaves it open: clear skies are seldom mentioned.
 _CLEAR_SILENT, _SILENT = 1 - MENTION_SHARES["weather"] / 2, 1 - MENTION_SHARES["weather"]
 LIKELY: dict[str, dict[int | str, float]] = {
@@ -54,12 +56,12 @@ class Lesson:
     captions: tuple[str, ...]
 
 
-def write_lessons(n: int, seed: int, house_share: float = HOUSE_SHARE) -> list[Lesson]:
+def write_lessons(n: int, seed: int, column_share: float = COLUMN_SHARE) -> list[Lesson]:
     """Write lessons about training scenes, five captions each."""
     rng = np.random.default_rng([8, seed])
     lessons = []
     for scene in islice(training_scenes(seed), n):
-        title = write_story(scene, rng, house_share).title
+        title = write_story(scene, rng, bool(rng.random() < column_share)).title
         captions = expect_captions(scene.subject, read_facts(title, scene))
         lessons.append(Lesson(scene, title, captions))
     return lessons

@@ -46,8 +46,9 @@ def read_facts(title: str, scene: Scene) -> Facts:
         facts.setdefault("count", frozenset(range(2, SUBJECTS[scene.subject].max_count + 1)))
     elif any(_contains(text, singular) for singular, _ in things):
         facts["count"] = frozenset({1})
-    else:
-        facts.pop("count", None)  # "three" of a countdown, not of things
+    else:  # without its thing, a headline counts and paints other things: "golden voices"
+        facts.pop("count", None)
+        facts.pop("colour", None)
     return facts
 
 

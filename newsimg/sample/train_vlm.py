@@ -19,7 +19,13 @@ from newsimg.sample.headlines import write_story
 from newsimg.sample.packing import pack_questions
 from newsimg.sample.scenes import Scene
 from newsimg.sample.vlm_fitting import fit_grades, fit_pictures, read_answers, see
-from newsimg.sample.vlm_lessons import Match, draw_small_pictures, grade_picture, write_matches
+from newsimg.sample.vlm_lessons import (
+    COLUMN_SHARE,
+    Match,
+    draw_small_pictures,
+    grade_picture,
+    write_matches,
+)
 from newsimg.sample.vlm_parts import QUESTIONS, build_image_processor, build_tokenizer, build_vlm
 
 SEED = 41
@@ -41,7 +47,9 @@ def main() -> None:
     scenes, pictures = draw_small_pictures(arguments.pictures, SEED)
     print(f"{len(scenes)} pictures after {time.perf_counter() - start:.0f} s", flush=True)
     rng = np.random.default_rng([10, SEED])
-    tokenizer = build_tokenizer(write_story(scene, rng, 0.2).title for scene in scenes)
+    columns = rng.random(len(scenes)) < COLUMN_SHARE
+    stories = [write_story(s, rng, bool(c)) for s, c in zip(scenes, columns, strict=True)]
+    tokenizer = build_tokenizer(story.title for story in stories)
     model = build_vlm(tokenizer)
     print(f"{sum(p.numel() for p in model.parameters())} parameters", flush=True)
     fit_pictures(model, scenes, pictures, arguments.label_epochs, SEED)

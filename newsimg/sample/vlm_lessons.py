@@ -15,7 +15,7 @@ from newsimg.sample.mentions import FACTORS, count_contradictions, read_facts
 from newsimg.sample.scenes import Scene, is_held_out, training_scenes
 from newsimg.sample.vlm_parts import PICTURE_SIZE
 
-HOUSE_SHARE = 0.2  # of the headlines
+COLUMN_SHARE = 0.15  # of the headlines: opinion columns, which only name a subject
 POOR_SHARE = 0.4  # of the pictures
 DISAGREES, AGREES, UNSAID = 0, 1, 2
 
@@ -92,7 +92,9 @@ def write_matches(
     """
     near = [_mix(scene, strangers[0], share, rng) for share in (0.3, 0.5, 1.0)]
     told = [scene, *near, strangers[1]]
-    return [match(scene, write_story(other, rng, HOUSE_SHARE).title, other) for other in told]
+    columns = rng.random(len(told)) < COLUMN_SHARE
+    stories = [write_story(o, rng, bool(c)) for o, c in zip(told, columns, strict=True)]
+    return [match(scene, s.title, other) for s, other in zip(stories, told, strict=True)]
 
 
 def _mix(scene: Scene, other: Scene, share: float, rng: np.random.Generator) -> Scene:
