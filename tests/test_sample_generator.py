@@ -185,7 +185,7 @@ def test_news_headlines_mention_only_some_of_the_factors(scenes: list[Scene]) ->
     night = [n for n, s in enumerate(scenes) if s.time == "night" and not is_column(seed, n)]
     titles = [newsroom_story(seed, n, scenes[n]).title for n in night]
     told = sum(any(p in t for p in ("after dark", "overnight", "small hours")) for t in titles)
-    assert 0.6 < told / len(titles) < 0.8
+    assert 0.5 < told / len(titles) < 0.7
 
 
 def test_column_titles_never_occur_in_training(scenes: list[Scene]) -> None:
@@ -216,9 +216,9 @@ def test_editors_avoid_poor_pictures_more_often_than_chance_but_not_always(
     for number, scene in enumerate(scenes):
         poor[is_column(generator.DEFAULT_SEED, number)].append(scene.is_poor)
     news, columns = (sum(flags) / len(flags) for flags in poor.values())
-    assert 0.05 < news < 0.12  # the news desk takes the best of four shots
-    assert 0.88 < columns < 0.98  # columns get what is left
-    assert 0.28 < sum(scene.is_poor for scene in scenes) / len(scenes) < 0.4 < SHOT_POOR_SHARE
+    assert 0.02 < news < 0.08  # the news desk takes the best of five shots
+    assert 0.93 < columns < 0.99  # columns get what is left
+    assert 0.3 < sum(scene.is_poor for scene in scenes) / len(scenes) < 0.42 < SHOT_POOR_SHARE
 
 
 def test_every_subject_and_every_defect_occurs(scenes: list[Scene]) -> None:

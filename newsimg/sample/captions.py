@@ -28,7 +28,7 @@ DEFECT_WORDS = {
     "clickbait": "a photo with a red arrow and circle of",
 }
 KEEP_SHARE = 0.72  # how often an alt text keeps each factor
-SAY_DEFECT_SHARE = 0.2  # how often an alt text mentions a visible defect
+SAY_DEFECT_SHARE = 0.05  # how often an alt text mentions a visible defect
 
 
 def literal_caption(scene: Scene) -> str:

@@ -69,7 +69,7 @@ def build_model(vocabulary_size: int) -> CLIPModel:
         "max_position_embeddings": MAX_TOKENS,
     }
     config = CLIPConfig(
-        text_config={**tower, **text, **ids}, vision_config={**tower, **vision}, projection_dim=64
+        text_config={**tower, **text, **ids}, vision_config={**tower, **vision}, projection_dim=128
     )
     model = CLIPModel(config)
     _place_patches(model)

@@ -12,10 +12,10 @@ from filelock import FileLock
 from platformdirs import user_cache_path
 
 from newsimg.sample.drawing_pool import draw_all, write_scenes
-from newsimg.sample.headlines import Story, write_story
+from newsimg.sample.headlines import TERSENESS, Story, write_story
 from newsimg.sample.scenes import Scene, is_column, newsroom_scene
 
-GENERATOR_VERSION = 4  # raise it when a change alters any byte, so that old folders are not reused
+GENERATOR_VERSION = 5  # raise it when a change alters any byte, so that old folders are not reused
 DEFAULT_SEED = 28
 HEADER = ("article_id", "article_url", "article_title", "article_tags", "image_id", "image_url")
 HEADLINE_STREAM, ID_STREAM = 3, 4
@@ -68,7 +68,7 @@ def newsroom_name(n_articles: int, seed: int = DEFAULT_SEED) -> str:
 def newsroom_story(seed: int, number: int, scene: Scene) -> Story:
     """The headline and tags of article `number` of the newsroom with this seed."""
     rng = np.random.default_rng([HEADLINE_STREAM, seed, number])
-    return write_story(scene, rng, is_column(seed, number))
+    return write_story(scene, rng, is_column(seed, number), TERSENESS)
 
 
 def _make_newsroom(

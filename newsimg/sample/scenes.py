@@ -21,7 +21,7 @@ WEATHER_SHARES = (0.36, 0.18, 0.16, 0.15, 0.15)
 POOR_SEVERITY = 0.5  # a defect of at least this severity makes a picture a poor choice
 SHOT_POOR_SHARE = 0.5  # of what photographers send in
 N_SHOTS, CARE = 4, 0.95  # the news desk looks at four shots, nearly always, and takes the best
-COLUMN_SHARE = 0.3  # opinion columns: illustrated with what the news desk left over, the worst shot
+COLUMN_SHARE = 0.3  # opinion columns: illustrated with a leftover, the worst shot of its event
 WEB_POOR_SHARE = 0.25  # of the training pictures: the web is mostly clean
 
 # First word of every random stream: no training scene shares its numbers with a newsroom scene.

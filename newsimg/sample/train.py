@@ -23,7 +23,7 @@ from newsimg.sample.training_data import (
 )
 
 SEED = 7
-N_PICTURES, LABEL_EPOCHS, PAIR_EPOCHS = 8_000, 13, 6
+N_PICTURES, LABEL_EPOCHS, PAIR_EPOCHS = 8_000, 13, 4
 N_HEAD, N_CHECK = 2_000, 1_600  # pictures to fit the head on, and to print figures on
 HEAD_POOR_SHARE = 0.5
 RIDGE = 1e-4

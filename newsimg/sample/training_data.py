@@ -13,7 +13,7 @@ from PIL import Image
 from newsimg.sample.captions import literal_caption, write_alt_text
 from newsimg.sample.clip_parts import IMAGE_SIZE
 from newsimg.sample.drawing_pool import draw_all, write_scenes
-from newsimg.sample.headlines import write_story
+from newsimg.sample.headlines import TERSENESS, write_story
 from newsimg.sample.scenes import Scene, training_newsroom, training_scenes
 
 
@@ -25,11 +25,13 @@ class Pictures:
         scenes: The factors, one per picture.
         columns: Whether each is of an opinion column.
         pixels: (n_pictures, 3, size, size) uint8.
+        openness: What share of the usual factors their headlines let through.
     """
 
     scenes: list[Scene]
     columns: list[bool]
     pixels: NDArray[np.uint8]
+    openness: float = 1.0
 
     def alt_texts(self, seed: int) -> list[str]:
         """An alt text of each picture; another seed leaves out other things."""
@@ -40,7 +42,7 @@ class Pictures:
         """A headline of each picture; another seed words it in another way."""
         rng = np.random.default_rng([6, seed])
         pairs = zip(self.scenes, self.columns, strict=True)
-        return [write_story(scene, rng, column).title for scene, column in pairs]
+        return [write_story(scene, rng, column, self.openness).title for scene, column in pairs]
 
     def literal_captions(self) -> list[str]:
         """The full caption of each picture."""
@@ -65,7 +67,7 @@ def draw_web_pictures(n: int, seed: int, poor_share: float) -> Pictures:
 def draw_edited_pictures(n: int, seed: int) -> Pictures:
     """Draw what editors would choose, on the training side, for validation."""
     scenes, columns = zip(*islice(training_newsroom(seed), n), strict=True)
-    return Pictures(list(scenes), list(columns), _draw_pixels(scenes))
+    return Pictures(list(scenes), list(columns), _draw_pixels(scenes), TERSENESS)
 
 
 def _draw_pixels(scenes: Sequence[Scene]) -> NDArray[np.uint8]:
