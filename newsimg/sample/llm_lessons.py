@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from itertools import islice, product
+from typing import Any
 
 import numpy as np
 
@@ -86,16 +87,16 @@ def expect_captions(subject: str, facts: Facts) -> tuple[str, ...]:
     return tuple(list(dict.fromkeys(captions))[:N_CAPTIONS])
 
 
-def write_caption(subject: str, factors: dict[str, int | str], is_plural: bool) -> str:
+def write_caption(subject: str, factors: dict[str, Any], is_plural: bool) -> str:
     """Write a literal caption that leaves out the factors that are not given."""
     noun = SUBJECTS[subject].plural if is_plural else SUBJECTS[subject].singular
     words = [
-        NUMBERS.get(factors.get("count"), ""),  # type: ignore[call-overload]
+        NUMBERS.get(factors.get("count", 0), ""),
         factors.get("colour", ""),
         noun,
         SUBJECTS[subject].where,
-        TIME_WORDS.get(factors.get("time"), ""),  # type: ignore[call-overload]
-        WEATHER_WORDS.get(factors.get("weather"), ""),  # type: ignore[call-overload]
+        TIME_WORDS.get(factors.get("time", ""), ""),
+        WEATHER_WORDS.get(factors.get("weather", ""), ""),
     ]
     text = " ".join(str(word) for word in words if word)
     return f"{text}, {VIEW_WORDS[str(factors['view'])]}" if "view" in factors else text

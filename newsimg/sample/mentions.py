@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from typing import Any
 
 from newsimg.sample.scenes import Scene
 from newsimg.sample.subjects import SUBJECTS
@@ -16,12 +17,12 @@ from newsimg.sample.wording import (
 
 Facts = dict[str, frozenset[int | str]]
 FACTORS = ("count", "colour", "time", "weather", "view")  # besides the subject
-PHRASES: dict[str, Mapping[int | str, tuple[str, ...]]] = {
-    "count": {**COUNT_WORDS},
-    "colour": {**COLOUR_WORDS},
-    "time": {**TIME_PHRASES},
-    "weather": {**WEATHER_PHRASES},
-    "view": {**VIEW_PHRASES},
+PHRASES: dict[str, Mapping[Any, tuple[str, ...]]] = {
+    "count": COUNT_WORDS,
+    "colour": COLOUR_WORDS,
+    "time": TIME_PHRASES,
+    "weather": WEATHER_PHRASES,
+    "view": VIEW_PHRASES,
 }
 
 
