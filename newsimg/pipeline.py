@@ -19,8 +19,8 @@ def retrieve(collection: Collection, backbone: Backbone, index: Index, top_k: in
     Raises:
         ValueError: If `top_k` is below 1. Above the pool's size it is lowered, with a warning.
     """
-    if top_k < 1:
-        raise ValueError(f"top_k must be at least 1, got {top_k}")
+    if not isinstance(top_k, int) or top_k < 1:
+        raise ValueError(f"top_k must be at least 1, got {top_k!r}")
     if top_k > len(collection.images):
         n_images = len(collection.images)
         log.warning("top_k=%d exceeds the pool of %d images; using %d", top_k, n_images, n_images)

@@ -80,14 +80,19 @@ def run(cfg: DictConfig) -> float | None:
     from newsimg.console import muted, print_job, print_outcome
     from newsimg.tracking import flatten
 
-    config: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
+    config: dict[str, Any] = OmegaConf.to_container(  # type: ignore[assignment]
+        cfg, resolve=True, throw_on_missing=True
+    )
     builder = get_builder(tuple(config["trusted_packages"]), config["store"]["dir"])
     hydra_config = HydraConfig.get()
     sweeping = hydra_config.mode == RunMode.MULTIRUN
     sought = config["objective"] if sweeping else None  # a single run looks for nothing
     output_dir = Path(hydra_config.runtime.output_dir)
     choices = {group: str(hydra_config.runtime.choices[group]) for group in GROUPS}
-    weight_value = float(config["weight"]["value"])
+    weight_value = config["weight"]["value"]
+    if not isinstance(weight_value, int | float):
+        raise ValueError(f"weight.value must be in [0, 1], got {weight_value!r}")
+    weight_value = float(weight_value)
     params = choices | {"weight": weight_value, "normalization": choices["weight"]}
     tags = {group: str(params[group]) for group in ("backbone", "reranker", "weight")}
 
