@@ -100,8 +100,12 @@ def test_three_weights_can_be_compared_by_a_measure(page, server):
     for weight in WEIGHTS:
         page.get_by_text(f"aesthetics w={weight}").first.wait_for()
     page.get_by_text("Scatter Plot").click()
-    page.get_by_text("reranked/hits_at_1", exact=True).first.wait_for()
-    page.locator(".js-plotly-plot").first.wait_for()
+    for axis, name in enumerate(("weight", "reranked/hits_at_1")):
+        page.get_by_role("combobox").nth(axis).click()
+        page.get_by_role("option", name=name, exact=True).first.click()
+    title = page.locator(".js-plotly-plot .ytitle", has_text="reranked/hits_at_1")
+    title.wait_for()
+    assert page.locator(".js-plotly-plot .scatterlayer .point").count() == 3
 
 
 def test_runs_are_filtered_by_reranker_weight_and_measure(page, server):
