@@ -61,7 +61,7 @@ def test_only_run_and_the_sample_know_a_leaf(name: str) -> None:
 
 def test_nothing_imports_the_entry_point() -> None:
     importers = {name for name in MODULES if "newsimg.run" in imports_of(name)}
-    assert not importers
+    assert importers <= {"newsimg.run"}  # which imports itself when run as a script
 
 
 def test_interfaces_import_datatypes_only_and_datatypes_nothing() -> None:

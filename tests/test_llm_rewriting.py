@@ -190,7 +190,7 @@ def caption_task(llm, tmp_path, **changes):
 
 def test_the_task_writes_the_captions_of_all_articles(folder, tmp_path, monkeypatch):
     monkeypatch.setenv("NEWSIMG_CACHE", str(tmp_path / "cache"))
-    components = Components(Headlines(), None, None, None, None, 1, None)
+    components = Components(Headlines(), None, None, None, None, 1)
     llm = make(folder, temperature=0.01)
     metrics = caption_task(llm, tmp_path).run(components, tmp_path)
     assert metrics == {"n_articles": 3, "captions_missing": 1, "captions_per_article": 4 / 3}
@@ -206,7 +206,7 @@ def test_the_task_imports_lists_that_the_reranker_then_takes(tmp_path, candidate
         + "".join(f"{query.query_id},{query.title},{i}\n" for i, query in enumerate(QUERIES))
     )
     lists.write_text(json.dumps([["a wave", ""], ["a cow", "a churn"], ["", ""]]))
-    components = Components(Headlines(), None, None, None, None, 1, None)
+    components = Components(Headlines(), None, None, None, None, 1)
     task = caption_task(
         None, tmp_path, captions_path="-", import_path=str(lists), import_csv=str(csv)
     )

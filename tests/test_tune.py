@@ -12,7 +12,6 @@ from newsimg.data.newsimages import NewsImagesDataset
 from newsimg.datatypes import Collection, Image, Query
 from newsimg.index.faiss_index import FaissIndex
 from newsimg.interfaces import Backbone, Components, Dataset, Reranker, Weight
-from newsimg.store import Store
 from newsimg.task.evaluate import EvaluateTask
 from newsimg.task.tune import TuneTask
 from newsimg.tuning import Lines, choose_weight, cross_validate, split_folds
@@ -84,7 +83,6 @@ def components(strength=1.5, split="val"):
         KnowingReranker(strength),
         L1Weight(value=0.2),
         10,
-        Store(Path("store").absolute()),
     )
 
 

@@ -44,7 +44,7 @@ def read_metrics(outcome):
     ("reranker", "weight"),
     [
         (["llm_rewriting"], "RawWeight"),
-        (["vlm_judge", "criteria=all"], "L1Weight"),
+        (["vlm_judge", "vlm=qwen2_vl_7b"], "L1Weight"),
         (["hubness"], "RawWeight"),
         (["nnn", "reranker.k=3"], "RawWeight"),
     ],
