@@ -167,12 +167,12 @@ def test_the_process_prints_its_table_its_places_and_nothing_else(
     newsimg: Callable[..., Any], tiny_aesthetics: list[str], tmp_path: Path
 ) -> None:
     """The one run here in a process of its own: what libraries write, they write there."""
-    result = newsimg(*tiny_aesthetics, "folder=runs")
+    result = newsimg(*tiny_aesthetics, "folder=runs", "weight.value=0.3")
     assert result.code == 0, result.output
     assert result.stderr == ""
     table, _, rest = result.stdout.partition("written to")
     assert re.search(r"Hits@1 +[\d.]+ +[\d.]+ +[+-][\d.]+", table)
-    assert "weight 0.15" in table
+    assert "weight 0.30" in table
     assert re.search(r"60 queries, 60 images, ceiling Hits@10 [\d.]+", table)
     assert f"mlflow ui --backend-store-uri sqlite:///{tmp_path}/runs/mlflow.db" in rest
 
