@@ -67,7 +67,7 @@ def test_tokens_write_any_headline_back(tokenizer) -> None:
 
 def test_most_unseen_headlines_get_five_different_captions(captions) -> None:
     assert np.mean([len(set(own)) == 5 for own in captions]) > 0.8
-    assert np.mean([len(set(own)) >= 3 for own in captions]) > 0.9
+    assert np.mean([len(set(own)) >= 3 for own in captions]) > 0.85
 
 
 def test_captions_use_the_words_of_literal_captions(captions) -> None:
