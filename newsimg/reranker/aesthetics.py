@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 from pickle import UnpicklingError
+from typing import Any
 
 import numpy as np
 
@@ -53,10 +54,17 @@ def load_head(path: Path) -> tuple[FloatArray, np.float32]:
     Raises:
         ValueError: If the file is not one linear layer with a single output, or more than tensors.
     """
+    state: dict[str, Any]
     if path.suffix == ".safetensors":
-        from safetensors.torch import load_file
+        from safetensors import safe_open
 
-        state = load_file(path)
+        with safe_open(path, framework="np") as file:
+            dtypes = {file.get_slice(name).get_dtype() for name in file.keys()}  # noqa: SIM118
+        if "BF16" in dtypes:  # which numpy lacks
+            from safetensors.torch import load_file as load
+        else:  # without torch, whose import takes longer than all the rest of a warm run
+            from safetensors.numpy import load_file as load  # type: ignore[assignment]
+        state = load(path)
     else:
         import torch
 
@@ -67,4 +75,6 @@ def load_head(path: Path) -> tuple[FloatArray, np.float32]:
     shapes = {name: tuple(value.shape) for name, value in state.items()}
     if set(shapes) != {"weight", "bias"} or shapes["weight"][:-1] != (1,) or shapes["bias"] != (1,):
         raise ValueError(f"{path} must hold weight (1, dim) and bias (1,), got {shapes}")
-    return state["weight"][0].float().numpy(), np.float32(state["bias"][0].item())
+    weight, bias = state["weight"][0], state["bias"][0]
+    weight = np.array(weight.tolist(), dtype=np.float32)  # of numpy or torch, of any dtype
+    return weight, np.float32(bias.item())
