@@ -8,7 +8,7 @@ import pandas as pd
 from PIL import Image as PILImage
 from PIL import ImageDraw, ImageFont, ImageOps
 
-from newsimg.datatypes import Candidates, Collection
+from newsimg.datatypes import Candidates, Collection, Image
 from newsimg.images import open_image
 
 N_SHOWN = 5
@@ -41,7 +41,7 @@ def draw_contact_sheet(
     block = HEADLINE_HEIGHT + 2 * (THUMBNAIL[1] + GAP) + MARGIN
     width = 2 * MARGIN + (N_SHOWN + 1) * (THUMBNAIL[0] + GAP) + LABEL_WIDTH
     sheet = PILImage.new("RGB", (width, MARGIN + block * len(chosen)), PAPER)
-    by_id = {image.image_id: image.path for image in collection.images}
+    by_id = {image.image_id: image for image in collection.images}
     for i, position in enumerate(chosen):
         row = comparison.iloc[position]
         stages = [stage.rows[position, :N_SHOWN] for stage in (retrieved, reranked)]
@@ -63,7 +63,11 @@ def choose_queries(comparison: pd.DataFrame, n_queries: int) -> list[int]:
 
 
 def _draw_query(
-    sheet: PILImage.Image, top: int, row: pd.Series, shown: list[list[str]], paths: dict[str, Path]
+    sheet: PILImage.Image,
+    top: int,
+    row: pd.Series,
+    shown: list[list[str]],
+    images: dict[str, Image],
 ) -> None:
     draw = ImageDraw.Draw(sheet)
     colour = COLOURS[row["outcome"]]
@@ -74,9 +78,9 @@ def _draw_query(
     )
     top += HEADLINE_HEIGHT
     editors = row["image_id"].split()
-    if editors[0] in paths:
+    if editors[0] in images:
         height = 2 * THUMBNAIL[1] + GAP
-        sheet.paste(_thumbnail(paths[editors[0]], THUMBNAIL), (MARGIN, top))
+        sheet.paste(_thumbnail(images[editors[0]], THUMBNAIL), (MARGIN, top))
         draw.text((MARGIN, top + THUMBNAIL[1] + 4), "editor's picture", fill=INK, font=_font(11))
         draw.line(
             (MARGIN + THUMBNAIL[0] + GAP, top, MARGIN + THUMBNAIL[0] + GAP, top + height), FRAME
@@ -87,15 +91,15 @@ def _draw_query(
         draw.text((x, y + THUMBNAIL[1] // 2 - 7), label, fill=INK, font=_font(11))
         for rank, image_id in enumerate(image_ids):
             x = MARGIN + LABEL_WIDTH + GAP + (rank + 1) * (THUMBNAIL[0] + GAP)
-            sheet.paste(_thumbnail(paths[image_id], THUMBNAIL), (x, y))
+            sheet.paste(_thumbnail(images[image_id], THUMBNAIL), (x, y))
             if image_id in editors:
                 box = (x, y, x + THUMBNAIL[0] - 1, y + THUMBNAIL[1] - 1)
                 draw.rectangle(box, outline=FRAME, width=4)
 
 
 @lru_cache(maxsize=1024)  # the jobs of a sweep show much the same pictures
-def _thumbnail(path: Path, size: tuple[int, int]) -> PILImage.Image:
-    return ImageOps.fit(open_image(path), size, PILImage.Resampling.BICUBIC)
+def _thumbnail(image: Image, size: tuple[int, int]) -> PILImage.Image:
+    return ImageOps.fit(open_image(image), size, PILImage.Resampling.BICUBIC)
 
 
 def _fit(text: str, width: int) -> str:

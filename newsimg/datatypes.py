@@ -1,6 +1,6 @@
 """The values that flow through newsimg: nothing here computes, or changes once it is made."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -30,10 +30,24 @@ class Query:
 
 @dataclass(frozen=True)
 class Image:
-    """A picture on disk, not yet opened."""
+    """A picture on disk, not yet opened.
+
+    Attributes:
+        image_id: Its name in the collection.
+        path: Its file, or the archive that it lies in.
+        member: Its name within the archive.
+        digest: SHA-256 of its bytes in hex digits, where that is known.
+    """
 
     image_id: str
     path: Path
+    member: str | None = None
+    digest: str | None = None
+
+    @property
+    def uri(self) -> str:
+        """Where it is, for people: a path, or `archive.zip::member`."""
+        return str(self.path) if self.member is None else f"{self.path}::{self.member}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +56,7 @@ class Collection:
 
     name: str
     queries: tuple[Query, ...]
-    images: tuple[Image, ...]  # in image-id order, so that row order breaks ties
+    images: Sequence[Image]  # in image-id order, so that row order breaks ties
     qrels: Qrels | None
 
 
@@ -58,7 +72,7 @@ class Candidates:
             `rows`: "retrieval", and after reranking "rerank".
     """
 
-    images: tuple[Image, ...]
+    images: Sequence[Image]
     rows: IntArray
     scores: FloatArray | FusedArray
     parts: Mapping[str, FloatArray] = field(default_factory=dict)

@@ -94,6 +94,11 @@ class Store:
         self.counts[f"store/{kind}_reused"] += len(position) - len(missing)
         return from_bytes([shards.rows[digest] for digest in digests])
 
+    def hash_images(self, images: Sequence[Image]) -> list[str]:
+        """Return the SHA-256 of each picture's bytes; those that know theirs are not opened."""
+        unknown = iter(self.hash_files([image.path for image in images if image.digest is None]))
+        return [image.digest or next(unknown) for image in images]
+
     def hash_files(self, paths: Sequence[Path]) -> list[str]:
         """Return the SHA-256 of each file's bytes, in hex digits.
 
@@ -210,7 +215,7 @@ class StoredBackbone(Backbone):
 
     def embed_images(self, images: Sequence[Image]) -> FloatArray:
         """See `Backbone.embed_images`. A picture is known by its bytes, wherever it lies."""
-        hashes = self._store.hash_files([image.path for image in images])
+        hashes = self._store.hash_images(images)
         return self._store.get_or_compute(
             "embeddings",
             self.fingerprint,
@@ -257,7 +262,7 @@ class StoredVLM(VisionLanguageModel):
         answers: Sequence[str],
     ) -> list[FloatArray]:
         pairs = [(i, text) for i, own in enumerate(questions) for text in own]
-        hashes = self._store.hash_files([image.path for image in images])
+        hashes = self._store.hash_images(images)
 
         def compute(batch: list[int]) -> FloatArray:
             asked: dict[int, list[str]] = {}  # picture -> its questions, which lie side by side

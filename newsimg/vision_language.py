@@ -230,7 +230,7 @@ class ChatVLM(VisionLanguageModel):
     def _run_picture(self, image: Image, head: list[int]) -> Prefix:
         # The questions of a picture may come in two calls, one right after the other.
         if self._last is None or self._last[0] != image:
-            expansion, inputs = self.encode(open_image(image.path))
+            expansion, inputs = self.encode(open_image(image))
             tokens = pad_right([head + expansion], self.model.device)
             output = self.model(
                 input_ids=tokens,
@@ -246,7 +246,7 @@ class ChatVLM(VisionLanguageModel):
     def _read_plain(self, image: Image, texts: Sequence[str], answers: list[int]) -> FloatArray:
         import torch
 
-        expansion, inputs = self.encode(open_image(image.path))
+        expansion, inputs = self.encode(open_image(image))
         rows = self._write_prompts(texts, expansion, self.answer_prefix)
         found = []
         for start in range(0, len(rows), self.batch_size):
@@ -263,7 +263,7 @@ class ChatVLM(VisionLanguageModel):
         return torch.cat(found).cpu().numpy()
 
     def _write(self, image: Image, texts: Sequence[str]) -> list[str]:
-        expansion, inputs = self.encode(open_image(image.path))
+        expansion, inputs = self.encode(open_image(image))
         rows = self._write_prompts(texts, expansion, "")
         settings = greedy_settings(self.model, self.tokenizer, self.max_new_tokens)
         written = []

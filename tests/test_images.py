@@ -20,7 +20,7 @@ def noise(seed: int = 0, size: tuple[int, int] = (31, 23)) -> PILImage.Image:
 @pytest.mark.parametrize("extension", ["png", "bmp", "tif"])
 def test_pixels_come_as_they_were_saved(extension: str, tmp_path: Path) -> None:
     noise().save(tmp_path / f"a.{extension}")
-    opened = open_image(tmp_path / f"a.{extension}")
+    opened = open_image(Image("a", tmp_path / f"a.{extension}"))
     assert opened.mode == "RGB"
     np.testing.assert_array_equal(np.asarray(opened), np.asarray(noise()))
 
@@ -33,7 +33,7 @@ def test_every_colour_mode_becomes_rgb(mode: str, tmp_path: Path) -> None:
         PILImage.fromarray(grey).save(path)
     else:
         noise().convert(mode).save(path)
-    opened = open_image(path)
+    opened = open_image(Image("a", path))
     assert opened.mode == "RGB"
     if mode == "I;16":  # sixteen bits of grey keep their shades
         np.testing.assert_allclose(np.asarray(opened)[..., 0], grey / 257, atol=1)
@@ -43,7 +43,7 @@ def test_a_picture_is_turned_upright_by_its_exif_orientation(tmp_path: Path) -> 
     exif = PILImage.Exif()
     exif[0x0112] = 6  # to be turned by a quarter, clockwise
     noise(size=(40, 20)).save(tmp_path / "a.jpg", exif=exif)
-    assert open_image(tmp_path / "a.jpg").size == (20, 40)
+    assert open_image(Image("a", tmp_path / "a.jpg")).size == (20, 40)
 
 
 def test_many_pictures_come_in_order(tmp_path: Path) -> None:
@@ -56,14 +56,14 @@ def test_many_pictures_come_in_order(tmp_path: Path) -> None:
 
 def test_a_missing_picture_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"no picture .*a\.jpg"):
-        open_image(tmp_path / "a.jpg")
+        open_image(Image("a", tmp_path / "a.jpg"))
 
 
 @pytest.mark.parametrize("content", [b"", b"no picture at all", b"\xff\xd8\xff\xe0", b"GIF89a"])
 def test_what_is_no_picture_is_named(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(content)
     with pytest.raises(ValueError, match=r"cannot read the picture .*a\.jpg"):
-        open_image(tmp_path / "a.jpg")
+        open_image(Image("a", tmp_path / "a.jpg"))
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow's, on the bytes that it can do without
@@ -86,7 +86,7 @@ def test_a_picture_cut_off_anywhere_or_with_bytes_changed_opens_or_is_named(
     for content in broken:
         path.write_bytes(content)
         try:
-            open_image(path)
+            open_image(Image("a", path))
         except ValueError as error:
             refused += 1
             messages.add(str(error).partition(":")[0])

@@ -100,8 +100,8 @@ def test_smolvlm_lays_its_tiles_out_as_the_processor_of_the_family_does(folders,
         for name in ("idefics3", "processor")
     )
     for image in images:
-        tokens, inputs = own.encode(open_image(image.path))
-        expected_tokens, expected = processed.encode(open_image(image.path))
+        tokens, inputs = own.encode(open_image(image))
+        expected_tokens, expected = processed.encode(open_image(image))
         assert tokens == expected_tokens
         assert set(inputs) == set(expected)
         for name in inputs:

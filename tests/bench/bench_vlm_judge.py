@@ -128,7 +128,7 @@ def open_first(images):
     """Decode the first picture."""
     from newsimg.images import open_image
 
-    return open_image(images[0].path)
+    return open_image(images[0])
 
 
 if __name__ == "__main__":
