@@ -57,7 +57,7 @@ def measure_run(run: Run, qrels: Qrels, top_k: int) -> pd.DataFrame:
         for name, measure in MEASURES.items()
     }
     values = list(ir_measures.iter_calc(list(names), qrels, run))
-    # Hashing a measure writes it out as text, several times; there are few, and thousands of values.
+    # Hashing a measure writes it out as text; there are few of them, and thousands of values.
     labels = {id(value.measure): value.measure for value in values}
     known = {key: names[measure] for key, measure in labels.items()}
     found = pd.DataFrame(
