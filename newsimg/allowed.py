@@ -4,8 +4,6 @@ import inspect
 from collections.abc import Mapping
 from typing import Any, get_type_hints
 
-from hydra.utils import get_class
-
 from newsimg.interfaces import (
     Backbone,
     Dataset,
@@ -31,20 +29,28 @@ COMPONENTS = (
 )
 
 
-def check_target(target: str, trusted: list[str]) -> type:
-    """Return the class, or refuse what is not a component: a config must not run just any code.
+def check_package(target: str, trusted: list[str]) -> None:
+    """Refuse what comes from elsewhere: a config must not import just any code.
 
     Raises:
-        ValueError: If the package is not trusted, or the class not derived from an interface.
+        ValueError: If the package is not trusted.
     """
     if target.split(".")[0] not in trusted:
         raise ValueError(
             f"_target_ {target} is not of a trusted package ({', '.join(trusted)}); "
             "add its package to trusted_packages if you trust it"
         )
-    component = get_class(target)
+
+
+def check_component(component: type) -> type:
+    """Return a class, or refuse one that is not a component.
+
+    Raises:
+        ValueError: If the class is not derived from an interface.
+    """
     if not issubclass(component, COMPONENTS):
-        names = ", ".join(component.__name__ for component in COMPONENTS)
+        names = ", ".join(interface.__name__ for interface in COMPONENTS)
+        target = f"{component.__module__}.{component.__name__}"
         raise ValueError(f"_target_ {target} must be derived from one of {names}")
     return component
 

@@ -16,10 +16,10 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
-from hydra.utils import instantiate
+from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from newsimg.allowed import check_arguments, check_target
+from newsimg.allowed import check_arguments, check_component, check_package
 from newsimg.interfaces import (
     Backbone,
     Components,
@@ -161,7 +161,8 @@ class Builder:
         self._used.clear()
 
     def _instantiate(self, target: str, arguments: dict[str, Any]) -> Any:
-        check_arguments(check_target(target, self.trusted), arguments)
+        check_package(target, self.trusted)
+        check_arguments(check_component(get_class(target)), arguments)
         try:
             component = instantiate({"_target_": target, "_convert_": "all"}, **arguments)
         except InstantiationException as error:
