@@ -4,6 +4,7 @@ import hashlib
 import json
 import logging
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -263,6 +264,8 @@ def main() -> None:
     global OPEN_SWEEP
     logging.captureWarnings(True)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # forking launchers would be warned
+    # What a scheduler sends before it kills: runs are closed as after Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     app = hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="config")(run)
     status = "FAILED"
     try:
