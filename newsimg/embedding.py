@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from newsimg.datatypes import FloatArray, Image
-from newsimg.images import open_images
+from newsimg.images import DECODING, open_images
 from newsimg.interfaces import Backbone
 from newsimg.models import DTYPES, hub_arguments, identify_model
 from newsimg.queries import check_template
@@ -83,6 +83,7 @@ class DualEncoder(Backbone):
                 "text_padding": self.text_padding,
                 "text_length": self.text_length,
                 "lowercase": self.lowercase,
+                "decoding": DECODING,
             }
         )
 

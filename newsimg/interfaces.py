@@ -1,7 +1,7 @@
 """The parts that a run is put together from. Start reading here."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +28,13 @@ class Dataset(ABC):
             ValueError: If the data is not what the config says; names file, row and value.
             FileNotFoundError: If a file or a picture is not there.
         """
+
+    def stream_images(self) -> Iterator[Image]:
+        """Yield the images in a fixed order, each as soon as it is known; ids are unique.
+
+        A collection without articles lists its pictures here and never holds them all.
+        """
+        return iter(self.load().images)
 
     @abstractmethod
     def with_split(self, split: str) -> "Dataset":

@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from newsimg.datatypes import FloatArray, Image
 from newsimg.files import cache_dir, hash_file
+from newsimg.images import read_image
 from newsimg.interfaces import Backbone, VisionLanguageModel
 from newsimg.shards import ShardFolder, digest_key, from_bytes, to_bytes, write_to_store
 
@@ -96,8 +97,12 @@ class Store:
 
     def hash_images(self, images: Sequence[Image]) -> list[str]:
         """Return the SHA-256 of each picture's bytes; those that know theirs are not opened."""
-        unknown = iter(self.hash_files([image.path for image in images if image.digest is None]))
-        return [image.digest or next(unknown) for image in images]
+        files = [image for image in images if image.digest is None and image.member is None]
+        hashes = iter(self.hash_files([image.path for image in files]))
+        return [
+            image.digest or (next(hashes) if image.member is None else hash_image(image))
+            for image in images
+        ]
 
     def hash_files(self, paths: Sequence[Path]) -> list[str]:
         """Return the SHA-256 of each file's bytes, in hex digits.
@@ -162,6 +167,11 @@ class Store:
         path = folder / "model.json"
         if not path.is_file():
             write_to_store(path, json.dumps({"fingerprint": model}).encode())
+
+
+def hash_image(image: Image) -> str:
+    """Return the SHA-256 of the bytes that a picture is decoded from, in hex digits."""
+    return hashlib.sha256(read_image(image)).hexdigest()
 
 
 @dataclass(frozen=True)
