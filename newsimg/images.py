@@ -54,6 +54,8 @@ def open_image(image: Image) -> PILImage.Image:
     """
     try:
         return decode_picture(read_image(image), image.truncated)
+    except TruncatedPictureError as error:
+        raise TruncatedPictureError(f"cannot read the picture {image.uri}: {error}") from error
     except ValueError as error:
         raise ValueError(f"cannot read the picture {image.uri}: {error}") from error
 

@@ -70,6 +70,22 @@ class Backbone(ABC):
             ValueError: If a picture cannot be read; names it.
         """
 
+    def find_embeddings(self, images: Sequence[Image]) -> list[FloatArray | None]:
+        """Return the embeddings that need not be computed, each (dim,); None for the others."""
+        return [None] * len(images)
+
+    def preprocess(self, image: Image) -> Any:
+        """Do for one picture what comes before the model, in any thread; at the least nothing.
+
+        Raises:
+            ValueError: If the picture cannot be read; names it.
+        """
+        return image
+
+    def embed_preprocessed(self, images: Sequence[Image], inputs: Sequence[Any]) -> FloatArray:
+        """Embed a batch of `images` from what `preprocess` made of each; see `embed_images`."""
+        return self.embed_images(images)
+
 
 class LanguageModel(ABC):
     """A chat model that writes."""
@@ -131,6 +147,11 @@ class VisionLanguageModel(ABC):
 
 class Index(ABC):
     """Finds the images nearest to a query."""
+
+    @property
+    def images(self) -> Sequence[Image] | None:
+        """The pictures that a saved index brings along; None: it is built from a collection's."""
+        return None
 
     @abstractmethod
     def build(self, embeddings: FloatArray) -> None:
