@@ -107,10 +107,6 @@ class Scratch:
         for part in self._read_parts():
             yield part.filter(pc.is_valid(part["reason"])).select(REJECTED.names)
 
-    def delete(self) -> None:
-        """Delete everything."""
-        shutil.rmtree(self.folder)
-
     def _read_parts(self) -> Iterator[pa.Table]:
         for path in self._parts:
             yield pq.read_table(path).replace_schema_metadata(None)
