@@ -17,6 +17,7 @@ DECODING = 2  # raised when the same bytes come to give other pixels: embeddings
 BACKGROUND = (255, 255, 255)  # behind transparent pixels
 PILLOW_MAX_PIXELS = 178_956_970  # twice Pillow's MAX_IMAGE_PIXELS, where it refuses to open
 JPEG_END = b"\xff\xd9"
+JPEG_TABLES = (b"\xff\xc4", b"\xff\xda")
 ORIENTATION = 0x0112
 UPRIGHT = {
     2: PILImage.Transpose.FLIP_LEFT_RIGHT,
@@ -90,7 +91,7 @@ def decode_picture(content: bytes, truncated: bool = False) -> PILImage.Image:
         ValueError: If it is no picture, or a broken one.
     """
     try:
-        return _decode(content + JPEG_END if truncated else content)
+        return _decode(_close_jpeg(content) if truncated else content)
     # Decoders meet hostile bytes and raise errors of any type; whatever it is, this picture is bad.
     except Exception as error:
         if isinstance(error, MemoryError):
@@ -108,7 +109,7 @@ def measure_picture(content: bytes) -> tuple[int, int]:
     """
     try:
         with PILImage.open(io.BytesIO(content)) as picture:
-            if picture.format != "JPEG":  # others may tell their orientation after the pixels
+            if picture.format in ("PNG", "TIFF"):  # may tell their orientation after the pixels
                 return _upright(picture).size
             turned = _read_orientation(picture) >= 5
             return picture.size[::-1] if turned else picture.size
@@ -161,11 +162,20 @@ def _read_orientation(picture: PILImage.Image) -> int:
         return 1
 
 
+def _close_jpeg(content: bytes) -> bytes:
+    """End a JPEG where it was cut off, or before the tables of a scan that were cut off."""
+    # Among a scan's own bytes 255 is never followed by one of these.
+    start = max(content.rfind(marker) for marker in JPEG_TABLES)
+    length = int.from_bytes(content[start + 2 : start + 4])
+    whole = start < 0 or start + 2 + length <= len(content) > start + 4
+    return (content if whole else content[:start]) + JPEG_END
+
+
 def _is_cut_off(content: bytes, error: Exception) -> bool:
     if not (isinstance(error, OSError) and "truncated" in str(error)):
         return False
     try:
-        _decode(content + JPEG_END)
+        _decode(_close_jpeg(content))
     except Exception:  # it is not only the tail that is missing: the first error says it best
         return False
     return True

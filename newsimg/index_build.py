@@ -159,7 +159,9 @@ def merge_rejected(path: Path, scratch: Scratch) -> Iterator[pa.Table]:
     tried = [_uris(images) for images in scratch.read_images(0)]
     tried += [rejected["uri"] for rejected in scratch.read_rejected()]
     for uris in tried:
-        before = before.filter(pc.invert(pc.is_in(before["uri"], pa.array(uris.to_pylist()))))
+        before = before.filter(
+            pc.invert(pc.is_in(before["uri"], pa.array(uris.to_pylist(), pa.string())))
+        )
     yield before
     yield from scratch.read_rejected()
 

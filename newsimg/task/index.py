@@ -150,7 +150,7 @@ class IndexTask(Task):
         if not scratch.n_accepted:
             raise ValueError(f"{components.dataset.name}: none of {n_listed} pictures can be used")
         embeddings = scratch.open_embeddings()
-        console.print(f"building {index.factory} over {len(embeddings)} pictures")
+        console.print(f"indexing {len(embeddings)} pictures")
         train_index(index, embeddings)
         add_embeddings(index, embeddings, 0)
         write_tables(scratch.read_images(0), IMAGES, staging / "images.parquet")
