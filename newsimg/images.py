@@ -2,8 +2,6 @@
 
 import io
 import warnings
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from PIL import Image as PILImage
@@ -75,12 +73,6 @@ def read_image(image: Image) -> bytes:
     if image.member is not None:
         return read_member(image.path, image.member)
     return image.path.read_bytes()
-
-
-def open_images(images: Iterable[Image]) -> Iterator[PILImage.Image]:
-    """Decode pictures in parallel, in order."""
-    with ThreadPoolExecutor(DECODER_THREADS) as pool:
-        yield from pool.map(open_image, images)
 
 
 def decode_picture(content: bytes, truncated: bool = False) -> PILImage.Image:

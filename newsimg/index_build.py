@@ -171,6 +171,21 @@ def _uris(images: pa.Table) -> pa.ChunkedArray:
     return pc.if_else(pc.is_valid(images["member"]), inside, images["path"])
 
 
+def describe_quality(quality: IndexQuality | None) -> dict[str, Any]:
+    """Return what a manifest says of a measured index, or of one that could not be measured."""
+    if quality is None:
+        return {"recall": {}, "ms_per_query": {}, "measured_with": None}
+    return {
+        "recall": {str(quality.top_k): quality.recall},
+        "ms_per_query": {"single": quality.ms_single, "batched": quality.ms_batched},
+        "measured_with": {
+            "queries": "pictures of the index",
+            "n_queries": quality.n_queries,
+            "n_threads": quality.n_threads,
+        },
+    }
+
+
 def describe_versions() -> dict[str, Any]:
     """Return the versions that an index depends on."""
     from importlib.metadata import version

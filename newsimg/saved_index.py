@@ -59,19 +59,27 @@ class SavedImages(Sequence[Image]):
     def __getitem__(self, position: int | slice) -> Image | list[Image]:
         """Return the picture at a position, or those of a slice."""
         if isinstance(position, slice):
-            return [self[i] for i in range(*position.indices(len(self)))]
+            rows = range(*position.indices(len(self)))
+            if rows.step != 1:
+                return [self[row] for row in rows]
+            part = self.table.slice(rows.start, len(rows))
+            return [_to_image(row) for row in part.to_pylist()]
         position = int(position)
         if not -len(self) <= position < len(self):
             raise IndexError(f"position must be below {len(self)}, got {position}")
         (row,) = self.table.slice(position % len(self), 1).to_pylist()
-        return Image(
-            row["image_id"],
-            Path(row["path"]),
-            row["member"],
-            row["digest"],
-            row["truncated"],
-            {name: row[name] for name in METADATA if row[name]},
-        )
+        return _to_image(row)
+
+
+def _to_image(row: dict[str, Any]) -> Image:
+    return Image(
+        row["image_id"],
+        Path(row["path"]),
+        row["member"],
+        row["digest"],
+        row["truncated"],
+        {name: row[name] for name in METADATA if row[name]},
+    )
 
 
 class SavedIndex:

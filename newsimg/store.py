@@ -147,20 +147,23 @@ class Store:
         """
         shards = self._open("hashes", "sha256")
         shards.refresh()
-        hashes, settled = [], {}
+        statuses = [path.stat() for path in paths]
+        keys = [
+            digest_key(f"{path.absolute()}|{status.st_size}|{status.st_mtime_ns}")
+            for path, status in zip(paths, statuses, strict=True)
+        ]
+        known = [key for key in keys if key in shards.rows]
+        hashes = {key: row.hex() for key, row in zip(known, shards.read(known), strict=True)}
+        settled = {}
         now = time.time_ns()
-        for path in paths:
-            status = path.stat()
-            key = digest_key(f"{path.absolute()}|{status.st_size}|{status.st_mtime_ns}")
-            if key in shards.rows:
-                hashes.append(shards.rows[key].hex())
-                continue
-            hashes.append(hash_file(path))
-            if now - status.st_mtime_ns > SETTLED_NS:
-                settled[key] = bytes.fromhex(hashes[-1])
+        for path, status, key in zip(paths, statuses, keys, strict=True):
+            if key not in hashes:
+                hashes[key] = hash_file(path)
+                if now - status.st_mtime_ns > SETTLED_NS:
+                    settled[key] = bytes.fromhex(hashes[key])
         if settled:
             shards.add(settled)
-        return hashes
+        return [hashes[key] for key in keys]
 
     def list_entries(self) -> list["StoreEntry"]:
         """Return what is kept of each model, by kind and model."""

@@ -13,7 +13,6 @@ from newsimg.images import (
     decode_picture,
     measure_picture,
     open_image,
-    open_images,
 )
 
 FORMATS = {"jpg": "JPEG", "png": "PNG", "webp": "WEBP", "gif": "GIF", "bmp": "BMP", "tif": "TIFF"}
@@ -51,14 +50,6 @@ def test_a_picture_is_turned_upright_by_its_exif_orientation(tmp_path: Path) -> 
     exif[0x0112] = 6  # to be turned by a quarter, clockwise
     noise(size=(40, 20)).save(tmp_path / "a.jpg", exif=exif)
     assert open_image(Image("a", tmp_path / "a.jpg")).size == (20, 40)
-
-
-def test_many_pictures_come_in_order(tmp_path: Path) -> None:
-    images = []
-    for i in range(20):
-        PILImage.new("RGB", (8, 8), (i, 0, 0)).save(tmp_path / f"{i}.png")
-        images.append(Image(str(i), tmp_path / f"{i}.png"))
-    assert [image.getpixel((0, 0))[0] for image in open_images(images)] == list(range(20))
 
 
 def test_a_missing_picture_is_named(tmp_path: Path) -> None:
@@ -99,17 +90,6 @@ def test_a_picture_cut_off_anywhere_or_with_bytes_changed_opens_or_is_named(
             messages.add(str(error).partition(":")[0])
     assert messages == {f"cannot read the picture {path}"}
     assert refused > 20
-
-
-def test_a_broken_picture_among_many_is_the_one_that_is_named(tmp_path: Path) -> None:
-    images = []
-    for i in range(6):
-        noise(i).save(tmp_path / f"{i}.jpg")
-        images.append(Image(str(i), tmp_path / f"{i}.jpg"))
-    content = images[4].path.read_bytes()
-    images[4].path.write_bytes(content[: len(content) // 2])
-    with pytest.raises(ValueError, match=r"4\.jpg"):
-        list(open_images(images))
 
 
 def encode(picture: PILImage.Image, kind: str, **options: object) -> bytes:

@@ -19,6 +19,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from filelock import FileLock
 from PIL import Image as PILImage
 
 from newsimg.backbone.transformers_backbone import TransformersBackbone
@@ -323,6 +324,47 @@ def test_what_cannot_be_done_is_refused_in_words(
         make(folder)
     with pytest.raises(ValueError, match=message):
         make(folder, **changes)
+
+
+def test_two_jobs_do_not_work_in_one_folder(
+    make: Callable[..., dict[str, float]], tmp_path: Path
+) -> None:
+    folder = fill(tmp_path / "pictures", 3)
+    (tmp_path / "index").mkdir()
+    with (
+        FileLock(tmp_path / "index" / ".lock"),
+        pytest.raises(ValueError, match=r"another job is at work in .*index"),
+    ):
+        make(folder)
+
+
+def test_a_job_that_was_stopped_among_the_last_renames_is_finished_by_the_next(
+    make: Callable[..., dict[str, float]], clip: TransformersBackbone, tmp_path: Path
+) -> None:
+    folder = fill(tmp_path / "pictures", 12)
+    metrics = make(folder)
+    staging = tmp_path / "index" / ".building"
+    staging.mkdir()
+    for name in ("rejected.parquet", "manifest.json"):  # the first two were moved
+        (tmp_path / "index" / name).rename(staging / name)
+    with pytest.raises(FileNotFoundError, match="no index in"):
+        open_saved_index(tmp_path / "index", clip.fingerprint)
+    assert make(folder) == metrics
+    assert not staging.exists()
+    check_every_row(tmp_path / "index", clip)
+
+
+def test_a_saved_index_gives_pictures_by_position_and_by_slice(
+    built: Path, clip: TransformersBackbone
+) -> None:
+    images = open_saved_index(built, clip.fingerprint).images
+    ids = [f"{i:05}.jpg" for i in range(40)]
+    assert [image.image_id for image in images] == ids
+    assert images[-1].image_id == ids[-1]
+    for part in (slice(3, 9), slice(None), slice(30, 99), slice(20, 3, -4), slice(9, 3)):
+        assert [image.image_id for image in images[part]] == ids[part]
+    with pytest.raises(IndexError):
+        images[40]
 
 
 @pytest.fixture
