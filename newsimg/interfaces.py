@@ -308,13 +308,18 @@ class Tracker(ABC):
 
     @abstractmethod
     def load_jobs(self) -> "pd.DataFrame":
-        """Return the open sweep's jobs, oldest first: `name`, `status`, `params.*` and metrics."""
+        """Return the open sweep's jobs, oldest first.
+
+        Returns:
+            Columns `name`, `status`, `link` (where the tracker shows the run), `params.*` and the
+            metrics.
+        """
 
     @abstractmethod
     def close_sweep(
-        self, status: str, metrics: Mapping[str, float], output_dir: Path | None
+        self, status: str, metrics: Mapping[str, float], output_dir: Path | None, note: str
     ) -> None:
-        """Close the sweep's run as FINISHED, FAILED or KILLED, with metrics and files."""
+        """Close the sweep's run as FINISHED, FAILED or KILLED, with metrics, files and a text."""
 
     @abstractmethod
     def describe(self) -> str | None:

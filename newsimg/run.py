@@ -242,13 +242,16 @@ class SweepCallback(Callback):
         """Write the table and the plot, and close the parent run."""
         global OPEN_SWEEP
         from newsimg.console import print_outcome
-        from newsimg.sweep import summarize_sweep
+        from newsimg.sweep import describe_jobs, summarize_sweep
 
         output_dir = Path(config.hydra.sweep.dir).absolute() / "summary"
         output_dir.mkdir(parents=True, exist_ok=True)
         jobs = self.tracker.load_jobs()
-        metrics = summarize_sweep(jobs, config.objective, output_dir) if len(jobs) else {}
-        self.tracker.close_sweep("FINISHED", metrics, output_dir)
+        metrics, note = {}, ""
+        if len(jobs):
+            metrics = summarize_sweep(jobs, config.objective, output_dir)
+            note = describe_jobs(jobs, config.objective)
+        self.tracker.close_sweep("FINISHED", metrics, output_dir, note)
         OPEN_SWEEP = None
         print_outcome(output_dir, self.tracker.describe())
 
@@ -272,7 +275,7 @@ def main() -> None:
     finally:
         # Hydra ends a sweep by its callback only if no job failed.
         if OPEN_SWEEP is not None:
-            OPEN_SWEEP.close_sweep(status, {}, None)
+            OPEN_SWEEP.close_sweep(status, {}, None, "")
             OPEN_SWEEP = None
 
 
