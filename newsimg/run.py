@@ -108,6 +108,7 @@ def run(cfg: DictConfig) -> float | None:
         builder.store.reset_counts()
         with muted(sweeping):
             metrics = task.run(components, output_dir) | builder.store.counts
+        builder.store.settle()
         tracker.log_metrics(metrics)
         tracker.log_artifacts(output_dir)
         objective = choose_objective(metrics, sought)
