@@ -29,13 +29,13 @@ class Details:
     """What a report says beyond pictures and scores.
 
     Attributes:
-        facts: Name -> value, for the page's head.
+        facts: What the page's head says of the run.
         measures: Name -> value before and after.
         parts: See `Reranker.parts`; aligned with the retrieved candidates.
         captions: See `Reranker.captions`.
     """
 
-    facts: Mapping[str, str]
+    facts: Sequence[str]
     measures: Mapping[str, tuple[float, float]]
     parts: Mapping[str, FloatArray]
     captions: Sequence[Sequence[str]]
@@ -91,7 +91,7 @@ def write_report(
         log.warning("%s shows %d of %d queries", path.name, len(kept), len(queries))
     shown = [queries[position] for position in kept]
     data = {
-        "facts": dict(details.facts),
+        "facts": list(details.facts),
         "measures": {name: [before, after] for name, (before, after) in details.measures.items()},
         "judged": comparison is not None,
         "n_queries": len(queries),
@@ -187,7 +187,7 @@ def check_aligned(details: Details, retrieved: Candidates) -> None:
 
 
 def find_rows(collection: Collection) -> dict[str, int]:
-    """Return where the editors' pictures are in the pool, by id; those that are not are left out."""
+    """Return the rows of the editors' pictures in the pool, by id, without those not in it."""
     wanted = {image_id for relevant in (collection.qrels or {}).values() for image_id in relevant}
     return {
         image.image_id: row

@@ -175,7 +175,7 @@ def run_sample(newsimg_here: Callable[..., Any], sample_cache: Path) -> Callable
     def run(*arguments: str) -> Any:
         quick = [f"store.dir={sample_cache / 'store'}", "tracking=none"]
         if not any(argument.startswith(("task=", "experiment=")) for argument in arguments):
-            quick.append("task.n_sheet_queries=0")
+            quick += ["task.n_sheet_queries=0", "task.report=false"]
         return newsimg_here(*arguments, *quick)
 
     return run
