@@ -2,6 +2,7 @@
 
 import inspect
 import re
+import zipfile
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -12,6 +13,7 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import get_class
 from omegaconf import OmegaConf
 
+from newsimg.datatypes import Image
 from newsimg.interfaces import (
     Backbone,
     Dataset,
@@ -23,7 +25,9 @@ from newsimg.interfaces import (
     VisionLanguageModel,
     Weight,
 )
+from newsimg.rendering import render_picture
 from newsimg.run import CONF_DIR, GROUPS
+from tests.submissions import write_results
 
 INTERFACES = {
     "data": Dataset,
@@ -204,10 +208,24 @@ def test_an_option_that_needs_no_download_runs(
     if option == "newsimages":
         arguments.append(f"data.csv_path={sample_newsroom / 'newsarticles.csv'}")
         arguments.append(f"data.image_dir={sample_newsroom / 'newsimages'}")
+    if option in ("submit", "check"):
+        arguments += prepare_submission(sample_newsroom)[option]
     result = run_sample(*arguments)
     assert result.code == 0, result.output
     assert "written to" in result.stdout
     assert "Traceback" not in result.output
+
+
+def prepare_submission(newsroom: Path) -> dict[str, list[str]]:
+    """Write results for task=submit and a zip for task=check; return what the tasks are given."""
+    picture = next((newsroom / "newsimages").iterdir())
+    results = write_results(Path("results.parquet"), {"1": ["a"]}, {"a": picture})
+    with zipfile.ZipFile("made.zip", "w") as archive:
+        archive.writestr("team_run/1_team_run.png", render_picture(Image("a", picture), "center"))
+    return {
+        "submit": ["task.group=team", f"task.runs={{run:{results}}}"],
+        "check": ["submission=made.zip"],
+    }
 
 
 def test_every_index_runs_and_finds_nearly_what_the_exact_one_finds(
