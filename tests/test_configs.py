@@ -12,6 +12,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.utils import get_class
 from omegaconf import OmegaConf
+from submissions import write_results
 
 from newsimg.datatypes import Image
 from newsimg.interfaces import (
@@ -27,7 +28,6 @@ from newsimg.interfaces import (
 )
 from newsimg.rendering import render_picture
 from newsimg.run import CONF_DIR, GROUPS
-from tests.submissions import write_results
 
 INTERFACES = {
     "data": Dataset,

@@ -2,7 +2,6 @@
 
 import base64
 import io
-import json
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,38 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image as PILImage
+from report_pages import PLAIN, rank, read_data
 
-from newsimg.datatypes import Candidates, Collection, Image, Query
-from newsimg.pipeline import sort_candidates
-from newsimg.report_page import TEMPLATE, Details, write_report
+from newsimg.datatypes import Collection, Image, Query
+from newsimg.report_page import TEMPLATE, write_report
 from newsimg.thumbnails import SCALES
-
-TOP_K = 8
-PLAIN = Details(facts=["tiny"], measures={"Hits@1": (0.25, 0.5)}, parts={}, captions=())
-
-
-def rank(collection: Collection, top_k: int = TOP_K) -> tuple[Candidates, Candidates]:
-    """Return candidates by chance, every other editor's among the first four; and another order."""
-    random = np.random.default_rng(3)
-    n_queries, n_images = len(collection.queries), len(collection.images)
-    rows = np.stack([random.permutation(n_images)[:top_k] for _ in range(n_queries)])
-    ids = [image.image_id for image in collection.images]
-    for i, query in list(enumerate(collection.queries))[::2] if collection.qrels else ():
-        (editors,) = collection.qrels[query.query_id]
-        others = rows[i][rows[i] != ids.index(editors)]
-        rows[i] = np.insert(others, min(i // 2 % 4, top_k - 1), ids.index(editors))[:top_k]
-    retrieval = -np.sort(-random.random((n_queries, top_k)).astype(np.float32), axis=1)
-    rerank = random.random((n_queries, top_k)).astype(np.float32)
-    retrieved = Candidates(collection.images, rows, retrieval, {"retrieval": retrieval})
-    both = replace(retrieved, parts={"retrieval": retrieval, "rerank": rerank})
-    return retrieved, sort_candidates(both, 0.5 * retrieval + 0.5 * rerank)
-
-
-def read_data(path: Path) -> dict[str, Any]:
-    (text,) = re.findall(
-        r'<script type="application/json" id="data">(.*?)</script>', path.read_text()
-    )
-    return json.loads(text)
 
 
 @pytest.fixture(scope="session")

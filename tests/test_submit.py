@@ -13,13 +13,13 @@ import pandas as pd
 import pytest
 from PIL import Image as PILImage
 from PIL import ImageOps
+from submissions import draw, write_results
 
 from newsimg.datatypes import Image
 from newsimg.layouts import check_name
 from newsimg.rendering import find_box, render_picture
 from newsimg.submission_check import check_submission
 from newsimg.task.submit import SubmitTask
-from tests.submissions import draw, write_results
 
 IDS = ("101", "102", "103")
 

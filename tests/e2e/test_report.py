@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from report_pages import PLAIN, rank, read_data
 
 from newsimg.datatypes import Collection, Query
 from newsimg.report_page import Details, write_report
-from tests.test_report_page import PLAIN, rank, read_data
 
 sync_api = pytest.importorskip("playwright.sync_api")
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
