@@ -244,6 +244,10 @@ class Reranker(ABC):
 
     metrics: Mapping[str, float] = MappingProxyType({})
     """What the last `score` counted, such as candidates that could not be judged."""
+    parts: Mapping[str, FloatArray] = MappingProxyType({})
+    """What the last `score` was made of, by criterion: each (n_queries, top_k), aligned with it."""
+    captions: Sequence[Sequence[str]] = ()
+    """The captions that the last `score` went by, query by query; empty if by none."""
 
     @abstractmethod
     def score(self, queries: Sequence[Query], candidates: Candidates) -> FloatArray:

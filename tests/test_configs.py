@@ -13,7 +13,9 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.utils import get_class
 from omegaconf import OmegaConf
+from submissions import write_results
 
+from newsimg.datatypes import Image
 from newsimg.interfaces import (
     Backbone,
     Dataset,
@@ -25,6 +27,7 @@ from newsimg.interfaces import (
     VisionLanguageModel,
     Weight,
 )
+from newsimg.rendering import render_picture
 from newsimg.run import CONF_DIR, GROUPS
 
 INTERFACES = {
@@ -185,7 +188,7 @@ def run_sample(newsimg_here: Callable[..., Any], sample_cache: Path) -> Callable
     def run(*arguments: str) -> Any:
         quick = [f"store.dir={sample_cache / 'store'}", "tracking=none"]
         if not any(argument.startswith(("task=", "experiment=")) for argument in arguments):
-            quick.append("task.n_sheet_queries=0")
+            quick += ["task.n_sheet_queries=0", "task.report=false"]
         return newsimg_here(*arguments, *quick)
 
     return run
@@ -216,6 +219,8 @@ def test_an_option_that_needs_no_download_runs(
         arguments.append(f"data.image_dir={sample_newsroom / 'newsimages'}")
     if option.startswith("collection"):
         arguments += ["task=index", *make_collection(option, sample_newsroom / "newsimages")]
+    if option in ("submit", "check"):
+        arguments += prepare_submission(sample_newsroom)[option]
     result = run_sample(*arguments)
     assert result.code == 0, result.output
     assert "written to" in result.stdout
@@ -243,6 +248,18 @@ def make_collection(option: str, pictures: Path) -> list[str]:
         Path(name).write_text("\n".join(lines))
         return [f"data.path={name}"]
     return ["data.folder=shards"]
+
+
+def prepare_submission(newsroom: Path) -> dict[str, list[str]]:
+    """Write results for task=submit and a zip for task=check; return what the tasks are given."""
+    picture = next((newsroom / "newsimages").iterdir())
+    results = write_results(Path("results.parquet"), {"1": ["a"]}, {"a": picture})
+    with zipfile.ZipFile("made.zip", "w") as archive:
+        archive.writestr("team_run/1_team_run.png", render_picture(Image("a", picture), "center"))
+    return {
+        "submit": ["task.group=team", f"task.runs={{run:{results}}}"],
+        "check": ["submission=made.zip"],
+    }
 
 
 def test_every_index_runs_and_finds_nearly_what_the_exact_one_finds(

@@ -224,6 +224,10 @@ def test_the_score_is_the_weighted_mean_of_the_expected_ratings(table, candidate
     masses = [table[str(i), "Q?"].sum() for i in range(3)]
     assert reranker.metrics["quality/mass"] == pytest.approx(np.mean(masses))
     assert reranker.metrics["unread"] == 0
+    rated = [[rate(table[str(row), "Q?"]) for row in rows] for rows in candidates.rows]
+    np.testing.assert_allclose(reranker.parts["quality"], rated, atol=1e-5)
+    quality, other = reranker.parts.values()
+    np.testing.assert_allclose(0.25 * quality + 0.75 * other, got, atol=1e-5)
 
 
 def test_a_question_without_the_headline_is_asked_once_per_picture(table, candidates):
