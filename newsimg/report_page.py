@@ -106,7 +106,7 @@ def write_report(
 
 
 def describe_run(source: str, components: Components, metrics: Mapping[str, float]) -> Details:
-    """Return what a page says above its queries, which are `source`'s, and beside their pictures."""
+    """Return what a page says above the queries of `source`, and beside their pictures."""
     top_k, reranker = int(metrics["top_k"]), components.reranker
     names = {f"Hits@{k}": f"hits_at_{k}" for k in (1, 10) if k <= top_k}
     names |= {f"MRR@{k}": f"mrr_at_{k}" for k in (10,) if k <= top_k}

@@ -41,6 +41,7 @@ PACKAGE_DIR = Path(__file__).resolve().parent
 # A wheel carries the configs inside the package; in a checkout they lie beside it.
 CONF_DIR = PACKAGE_DIR / "conf" if (PACKAGE_DIR / "conf").is_dir() else PACKAGE_DIR.parent / "conf"
 PLACES = ("folder", "store", "tracking", "resume")
+QUOTED = re.compile(r"""(["'])(?:(?!\1)[^\\]|\\.)*\1""", re.DOTALL)
 GROUPS = (
     "data",
     "backbone",
@@ -270,7 +271,7 @@ def quote_headline(argument: str) -> str:
     A headline that is in quotes already, or null, is left as it is.
     """
     key, _, text = argument.partition("=")
-    if key != "query" or text in ("", "null") or re.fullmatch(r"""(["']).*\1""", text, re.DOTALL):
+    if key != "query" or text in ("", "null") or QUOTED.fullmatch(text):
         return argument
     # In Hydra's quotes a backslash means something only in front of a quote, or of "${".
     escaped = re.sub(
