@@ -57,6 +57,7 @@ NEEDED = {
     "data=collection_zip": ["data.folder=shards"],
     "data=collection_list": ["data.path=pictures.txt"],
     "data=collection_table": ["data.path=pictures.csv"],
+    "data=queries": ["data.csv_path=queries.csv"],
     "index=saved": ["index.folders=[index]"],
 }
 options = pytest.mark.parametrize(
@@ -219,6 +220,15 @@ def test_an_option_that_needs_no_download_runs(
         arguments.append(f"data.image_dir={sample_newsroom / 'newsimages'}")
     if option.startswith("collection"):
         arguments += ["task=index", *make_collection(option, sample_newsroom / "newsimages")]
+    if option == "queries":
+        Path("queries.csv").write_text("article_id,article_title\n1,Bridge closed\n")
+        made = run_sample(
+            "task=index",
+            *make_collection("collection", sample_newsroom / "newsimages"),
+            "task.index_dir=index",
+        )
+        assert made.code == 0, made.output
+        arguments += ["task=infer", "index=saved", "index.folders=[index]"]
     if option in ("submit", "check"):
         arguments += prepare_submission(sample_newsroom)[option]
     result = run_sample(*arguments)
