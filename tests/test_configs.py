@@ -222,11 +222,8 @@ def test_an_option_that_needs_no_download_runs(
         arguments += ["task=index", *make_collection(option, sample_newsroom / "newsimages")]
     if option == "queries":
         Path("queries.csv").write_text("article_id,article_title\n1,Bridge closed\n")
-        made = run_sample(
-            "task=index",
-            *make_collection("collection", sample_newsroom / "newsimages"),
-            "task.index_dir=index",
-        )
+        pictures = make_collection("collection", sample_newsroom / "newsimages")
+        made = run_sample("task=index", "data=collection", *pictures, "task.index_dir=index")
         assert made.code == 0, made.output
         arguments += ["task=infer", "index=saved", "index.folders=[index]"]
     if option in ("submit", "check"):
