@@ -225,7 +225,7 @@ def test_an_option_that_needs_no_download_runs(
         pictures = make_collection("collection", sample_newsroom / "newsimages")
         made = run_sample("task=index", "data=collection", *pictures, "task.index_dir=index")
         assert made.code == 0, made.output
-        arguments += ["task=infer", "index=saved", "index.folders=[index]"]
+        arguments += [*NEEDED["data=queries"], "task=infer", "index=saved", "index.folders=[index]"]
     if option in ("submit", "check"):
         arguments += prepare_submission(sample_newsroom)[option]
     result = run_sample(*arguments)

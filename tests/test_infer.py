@@ -151,16 +151,11 @@ def test_from_headline_to_submission_with_scores_as_the_arithmetic_says(
         zip(found["article_id"], found["image_id"], found["rank"], strict=True)
     )
 
-    editors = dict(
-        zip(found["article_id"].unique(), (a["image_id"] for a in desk.articles), strict=False)
-    )
+    editors = {article["article_id"]: article["image_id"] for article in desk.articles}
     first = found[found["rank"] == 1]
-    hits = [
-        editors[article] == image
-        for article, image in zip(first.article_id, first.image_id, strict=False)
-    ]
+    hits = first["article_id"].map(editors) == first["image_id"]
     summary = json.loads((folder / "summary.json").read_text())
-    assert summary["reranked/hits_at_1"] == pytest.approx(np.mean(hits))
+    assert summary["reranked/hits_at_1"] == pytest.approx(hits.mean())
     assert (summary["n_queries"], summary["n_judged"]) == (N_ARTICLES, N_ARTICLES - 2)
     assert (summary["n_images"], summary["top_k"]) == (N_PICTURES, TOP_K)
     assert (folder / "report.html").stat().st_size > 10_000
