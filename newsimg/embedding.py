@@ -3,13 +3,15 @@
 import json
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from newsimg.datatypes import FloatArray, Image
-from newsimg.images import open_images
+from newsimg.images import DECODER_THREADS, DECODING, open_image
 from newsimg.interfaces import Backbone
 from newsimg.models import Checkpoint, check_positive, identify_model
 from newsimg.queries import check_template
@@ -63,6 +65,7 @@ class DualEncoder(Backbone):
         self.text_length = text_length
         self.query_template = check_template(query_template)
         self.lowercase = lowercase
+        self._lock = Lock()
 
     @cached_property
     def fingerprint(self) -> str:
@@ -75,6 +78,7 @@ class DualEncoder(Backbone):
                 "text_padding": self.text_padding,
                 "text_length": self.text_length,
                 "lowercase": self.lowercase,
+                "decoding": DECODING,
             }
         )
 
@@ -123,9 +127,26 @@ class DualEncoder(Backbone):
         )
         return self.text_features(inputs.to(self.model.device))
 
+    def preprocess(self, image: Image) -> Any:
+        """See `Backbone.preprocess`: decodes, resizes, crops and scales as the model wants it."""
+        with self._lock:
+            processor = self.image_processor
+        return processor(images=[open_image(image)], return_tensors="np")
+
+    def embed_preprocessed(self, images: Sequence[Image], inputs: Sequence[Any]) -> FloatArray:
+        """See `Backbone.embed_preprocessed`."""
+        return self._embed(inputs, self._encode_inputs)
+
     def _encode_images(self, images: Sequence[Image]) -> "torch.Tensor":
-        inputs = self.image_processor(images=list(open_images(images)), return_tensors="pt")
-        return self.image_features(inputs.to(self.model.device, self.model.dtype))
+        with ThreadPoolExecutor(DECODER_THREADS) as pool:
+            return self._encode_inputs(list(pool.map(self.preprocess, images)))
+
+    def _encode_inputs(self, inputs: Sequence[Any]) -> "torch.Tensor":
+        from transformers import BatchFeature
+
+        arrays = {key: np.concatenate([one[key] for one in inputs]) for key in inputs[0]}
+        batch = BatchFeature(arrays, tensor_type="pt")
+        return self.image_features(batch.to(self.model.device, self.model.dtype))
 
     def _embed(self, items: Sequence[Any], encode: Callable[..., "torch.Tensor"]) -> FloatArray:
         import torch

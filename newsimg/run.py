@@ -4,6 +4,7 @@ import hashlib
 import json
 import logging
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -108,6 +109,7 @@ def run(cfg: DictConfig) -> float | None:
         builder.store.reset_counts()
         with muted(sweeping):
             metrics = task.run(components, output_dir) | builder.store.counts
+        builder.store.settle()
         tracker.log_metrics(metrics)
         tracker.log_artifacts(output_dir)
         objective = choose_objective(metrics, sought)
@@ -247,13 +249,16 @@ class SweepCallback(Callback):
         """Write the table and the plot, and close the parent run."""
         global OPEN_SWEEP
         from newsimg.console import print_outcome
-        from newsimg.sweep import summarize_sweep
+        from newsimg.sweep import describe_jobs, summarize_sweep
 
         output_dir = Path(config.hydra.sweep.dir).absolute() / "summary"
         output_dir.mkdir(parents=True, exist_ok=True)
         jobs = self.tracker.load_jobs()
-        metrics = summarize_sweep(jobs, config.objective, output_dir) if len(jobs) else {}
-        self.tracker.close_sweep("FINISHED", metrics, output_dir)
+        metrics, note = {}, ""
+        if len(jobs):
+            metrics = summarize_sweep(jobs, config.objective, output_dir)
+            note = describe_jobs(jobs, config.objective)
+        self.tracker.close_sweep("FINISHED", metrics, output_dir, note)
         OPEN_SWEEP = None
         print_outcome(output_dir, self.tracker.describe())
 
@@ -266,6 +271,8 @@ def main() -> None:
     global OPEN_SWEEP
     logging.captureWarnings(True)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # forking launchers would be warned
+    # What a scheduler sends before it kills: runs are closed as after Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     app = hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="config")(run)
     status = "FAILED"
     try:
@@ -277,7 +284,7 @@ def main() -> None:
     finally:
         # Hydra ends a sweep by its callback only if no job failed.
         if OPEN_SWEEP is not None:
-            OPEN_SWEEP.close_sweep(status, {}, None)
+            OPEN_SWEEP.close_sweep(status, {}, None, "")
             OPEN_SWEEP = None
 
 
