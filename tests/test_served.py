@@ -30,23 +30,23 @@ def server_settings(url, **changes):
     return settings | {"timeout": 2, "retries": 4, "backoff": 0.01} | changes
 
 
-def make_llm(url, extra_body=None, **changes):
+def make_llm(url, model="tiny", answers_as=None, extra_body=None, max_new_tokens=50, **server):
     return OpenAILLM(
-        server=server_settings(url, **changes),
-        model="tiny",
-        answers_as=None,
+        server=server_settings(url, **server),
+        model=model,
+        answers_as=answers_as,
         revision=None,
-        max_new_tokens=50,
+        max_new_tokens=max_new_tokens,
         temperature=0.7,
         top_p=0.9,
         extra_body=extra_body or {},
     )
 
 
-def make_vlm(url, **changes):
+def make_vlm(url, server=None, **changes):
     settings = {"answers_as": None, "revision": None, "max_side": 64, "jpeg_quality": 90}
     settings |= {"top_logprobs": 20, "max_new_tokens": 8, "extra_body": {}, "model": "tiny"}
-    return OpenAIVLM(server=server_settings(url), **settings | changes)
+    return OpenAIVLM(server=server_settings(url, **server or {}), **settings | changes)
 
 
 def caption(llm, path, queries=QUERIES):
