@@ -71,8 +71,8 @@ def test_a_run_keeps_its_config_tags_metrics_and_files(
 
     files = {path.name for path in folder.iterdir()}
     assert files >= {"config.yaml", "retrieval.run", "reranked.run", "qrels.txt", "queries.csv"}
-    with PILImage.open(folder / "contact_sheet.png") as sheet:
-        assert sheet.format == "PNG"
+    with PILImage.open(folder / "contact_sheet.jpg") as sheet:
+        assert sheet.format == "JPEG"
         assert sheet.height > 4 * 100
     check_metrics(run)
 

@@ -8,7 +8,7 @@ from newsimg.comparison import compare_stages
 from newsimg.console import print_evaluation
 from newsimg.contact_sheet import draw_contact_sheet
 from newsimg.interfaces import Components, Task
-from newsimg.metrics import measure_run, to_run, write_qrels, write_run
+from newsimg.metrics import measure_retrieval, measure_run, to_run, write_qrels, write_run
 from newsimg.pipeline import load_and_retrieve, rerank, score_candidates
 from newsimg.report import check_reranker, report_curve, report_members, report_statistics
 
@@ -18,7 +18,7 @@ class EvaluateTask(Task):
 
     Writes `retrieval.run`, `reranked.run` and `qrels.txt` in TREC's formats, `queries.csv` with
     what became of each query, `statistics.csv` with intervals and tests, `curve.csv` and
-    `curve.png` with the measures over all weights, and `contact_sheet.png`.
+    `curve.png` with the measures over all weights, and `contact_sheet.jpg`.
 
     Args:
         n_sheet_queries: Headlines on the contact sheet; 0 for none.
@@ -57,11 +57,12 @@ class EvaluateTask(Task):
         metrics = _summarize(comparison) | {"n_images": len(collection.images), "top_k": top_k}
         counted = components.reranker.metrics
         metrics |= {f"reranker/{name}": value for name, value in counted.items()}
-        measures = {}
-        for stage, candidates in {"retrieval": retrieved, "reranked": reranked}.items():
-            run = to_run(collection.queries, candidates)
-            write_run(run, output_dir / f"{stage}.run", tag=stage)
-            measures[stage] = measure_run(run, collection.qrels, top_k)
+        retrieval_run, retrieval_measures = measure_retrieval(collection, retrieved)
+        reranked_run = to_run(collection.queries, reranked)
+        write_run(retrieval_run, output_dir / "retrieval.run", tag="retrieval")
+        write_run(reranked_run, output_dir / "reranked.run", tag="reranked")
+        measures = {"retrieval": retrieval_measures}
+        measures["reranked"] = measure_run(reranked_run, collection.qrels, top_k)
         measures["delta"] = measures["reranked"] - measures["retrieval"]
         for stage, values in measures.items():
             metrics |= {f"{stage}/{name}": mean for name, mean in values.mean().items()}
@@ -82,7 +83,7 @@ class EvaluateTask(Task):
             sheet = draw_contact_sheet(
                 collection, retrieved, reranked, comparison, self.n_sheet_queries
             )
-            sheet.save(output_dir / "contact_sheet.png", compress_level=3)
+            sheet.save(output_dir / "contact_sheet.jpg", quality=90)
         print_evaluation(metrics, components.weight.value)
         return metrics
 

@@ -121,7 +121,7 @@ def test_the_contact_sheet_opens_as_a_picture(page, server, store):
         ((run_id,),) = database.execute(
             "select run_uuid from runs where name = 'aesthetics w=0.50'"
         ).fetchall()
-    page.goto(f"{server}/#/experiments/1/runs/{run_id}/artifacts/contact_sheet.png")
+    page.goto(f"{server}/#/experiments/1/runs/{run_id}/artifacts/contact_sheet.jpg")
     picture = page.locator("img[src^='blob:'], img[src*='contact_sheet']").first
     picture.wait_for()
     assert picture.evaluate("picture => picture.naturalWidth") > 500
