@@ -19,12 +19,12 @@ from hydra.types import RunMode
 from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from newsimg.allowed import check_arguments, check_component, check_package
 from newsimg.interfaces import (
     Backbone,
     Components,
     Dataset,
     Index,
-    LanguageModel,
     Reranker,
     Task,
     Tracker,
@@ -51,17 +51,6 @@ GROUPS = (
     "weight",
     "task",
     "tracking",
-)
-COMPONENTS = (
-    Dataset,
-    Backbone,
-    LanguageModel,
-    VisionLanguageModel,
-    Index,
-    Reranker,
-    Weight,
-    Task,
-    Tracker,
 )
 OmegaConf.register_new_resolver("package", lambda path: str(PACKAGE_DIR / path), replace=True)
 OmegaConf.register_new_resolver("merge", OmegaConf.merge, replace=True)
@@ -172,7 +161,8 @@ class Builder:
         self._used.clear()
 
     def _instantiate(self, target: str, arguments: dict[str, Any]) -> Any:
-        check_target(target, self.trusted)
+        check_package(target, self.trusted)
+        check_arguments(check_component(get_class(target)), arguments)
         try:
             component = instantiate({"_target_": target, "_convert_": "all"}, **arguments)
         except InstantiationException as error:
@@ -192,23 +182,6 @@ def get_builder(trusted: tuple[str, ...], store_dir: str | None) -> Builder:
     from newsimg.store import Store, find_store
 
     return Builder(list(trusted), Store(find_store(store_dir)))
-
-
-def check_target(target: str, trusted: list[str]) -> str:
-    """Return `target`, or refuse what is not a component: a config must not run just any code.
-
-    Raises:
-        ValueError: If the package is not trusted, or the class not derived from an interface.
-    """
-    if target.split(".")[0] not in trusted:
-        raise ValueError(
-            f"_target_ {target} is not of a trusted package ({', '.join(trusted)}); "
-            "add its package to trusted_packages if you trust it"
-        )
-    if not issubclass(get_class(target), COMPONENTS):
-        names = ", ".join(component.__name__ for component in COMPONENTS)
-        raise ValueError(f"_target_ {target} must be derived from one of {names}")
-    return target
 
 
 def hash_config(config: dict[str, Any]) -> str:
