@@ -4,18 +4,13 @@ import io
 
 import numpy as np
 from PIL import Image as PILImage
-from PIL import ImageOps, UnidentifiedImageError
 from scipy.ndimage import gaussian_filter, uniform_filter
 
 from newsimg.datatypes import FloatArray, Image
-from newsimg.images import read_image
+from newsimg.images import open_image
 from newsimg.layouts import PICTURE_SIZE
 
 CROPS = ("center", "saliency")
-ORIENTATION = 0x0112  # EXIF's tag
-# A JPEG is decoded at 1/2, 1/4 or 1/8 if twice the wanted size remains: at once the size, errors
-# are five grey levels, at twice three at most.
-REDUCING_GAP = 2
 SALIENCY_SIZE = 64
 
 
@@ -30,41 +25,11 @@ def render_picture(image: Image, crop: str) -> bytes:
         FileNotFoundError: If the picture is not there.
         ValueError: If it cannot be decoded.
     """
-    picture = decode_reduced(image, PICTURE_SIZE)
+    picture = open_image(image, PICTURE_SIZE)
     box = find_box(picture, crop)
     buffer = io.BytesIO()
     picture.resize(PICTURE_SIZE, PILImage.Resampling.LANCZOS, box=box).save(buffer, "PNG")
     return buffer.getvalue()
-
-
-def decode_reduced(image: Image, size: tuple[int, int]) -> PILImage.Image:
-    """Decode a picture, upright and RGB, a JPEG no larger than it takes to fill `size` well.
-
-    Transparent parts become white.
-
-    Raises:
-        FileNotFoundError: If the picture is not there.
-        ValueError: If it cannot be decoded.
-    """
-    content = read_image(image)
-    try:
-        with PILImage.open(io.BytesIO(content)) as picture:
-            turned = picture.getexif().get(ORIENTATION, 1) >= 5
-            width, height = size[::-1] if turned else size
-            scale = REDUCING_GAP * max(width / picture.width, height / picture.height)
-            picture.draft(None, (round(picture.width * scale), round(picture.height * scale)))
-            return _to_rgb(ImageOps.exif_transpose(picture))
-    except (UnidentifiedImageError, OSError, SyntaxError, PILImage.DecompressionBombError) as error:
-        raise ValueError(f"cannot read the picture {image.uri}: {error}") from error
-
-
-def _to_rgb(picture: PILImage.Image) -> PILImage.Image:
-    if picture.mode.startswith("I;16"):  # converted as it is, all but black would be white
-        picture = picture.point(lambda value: value * (1 / 257)).convert("L")
-    if picture.has_transparency_data:
-        paper = PILImage.new("RGBA", picture.size, "white")
-        picture = PILImage.alpha_composite(paper, picture.convert("RGBA"))
-    return picture.convert("RGB")
 
 
 def find_box(picture: PILImage.Image, crop: str) -> tuple[float, float, float, float]:

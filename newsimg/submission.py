@@ -14,9 +14,9 @@ from tqdm import tqdm
 
 from newsimg.datatypes import Image
 from newsimg.files import write_atomically
-from newsimg.images import read_image
-from newsimg.layouts import check_name, find_clash, name_picture
-from newsimg.rendering import PICTURE_SIZE, decode_reduced, render_picture
+from newsimg.images import open_image, read_image
+from newsimg.layouts import PICTURE_SIZE, check_name, find_clash, name_picture
+from newsimg.rendering import render_picture
 from newsimg.results import Choice, Results
 
 log = logging.getLogger(__name__)
@@ -165,7 +165,7 @@ def see_picture(image: Image, near_duplicates: int | None) -> Sighting:
         from imagehash import phash
     except ImportError as error:
         raise ImportError("task.near_duplicates needs: pip install newsimg[submit]") from error
-    return Sighting(digest, phash(decode_reduced(image, PICTURE_SIZE)), near_duplicates)
+    return Sighting(digest, phash(open_image(image, PICTURE_SIZE)), near_duplicates)
 
 
 def choose_next(

@@ -11,8 +11,7 @@ from PIL import Image as PILImage
 from PIL import ImageOps
 
 from newsimg.datatypes import Image
-from newsimg.images import DECODER_THREADS
-from newsimg.rendering import decode_reduced
+from newsimg.images import DECODER_THREADS, open_image
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +38,7 @@ def encode_thumbnail(image: Image, scale: tuple[int, int, int]) -> str | None:
     """Return a picture as a WebP in base64, or None if it cannot be read."""
     width, height, quality = scale
     try:
-        picture = decode_reduced(image, (width, height))
+        picture = open_image(image, (width, height))
     except (FileNotFoundError, ValueError):
         return None  # a report of thousands of pictures does without one, and says so
     small = ImageOps.fit(picture, (width, height), PILImage.Resampling.BICUBIC)

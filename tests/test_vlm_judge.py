@@ -167,16 +167,19 @@ class TableVLM(VisionLanguageModel):
         self.table = table
         self.asked = []
 
-    def answer_probabilities(self, images, questions, answers):
+    def answer_probabilities(self, images, questions, answers, keep=None):
         assert tuple(answers) == ANSWERS
         pairs = [
             (i.image_id, text) for i, own in zip(images, questions, strict=True) for text in own
         ]
         self.asked += pairs
-        return [
+        found = [
             np.array([self.table[i.image_id, text] for text in own], dtype=np.float32)
             for i, own in zip(images, questions, strict=True)
         ]
+        for picture, rows in enumerate(found if keep else []):
+            keep(picture, dict(enumerate(rows)))
+        return found
 
     choose_answers = answer_probabilities
 

@@ -141,7 +141,7 @@ def print_results(
     if "n_judged" in metrics:
         console.print(
             f"Hits@1 {metrics['retrieval/hits_at_1']:.4f} before and "
-            f"{metrics['reranked/hits_at_1']:.4f} after reranking; editors' pictures of "
-            f"{metrics['n_judged']:.0f} of {n_queries} headlines are in the index, "
-            "the others count 0"
+            f"{metrics['reranked/hits_at_1']:.4f} after reranking; the editors' pictures of "
+            f"{metrics['n_judged']:.0f} of {n_queries} headlines are in the index"
+            + (", the others count 0" if metrics["n_judged"] < n_queries else "")
         )

@@ -127,27 +127,20 @@ def test_runs_are_filtered_by_reranker_weight_and_measure(page, server):
     page.get_by_text("aesthetics w=0.50").first.wait_for()
 
 
-def test_the_sweeps_own_page_links_to_its_jobs(page, server, store):
-    with sqlite3.connect(store) as database:
-        ((run_id,),) = database.execute(
-            "select run_uuid from runs where name = 'weight.value=0,0.5,1'"
-        ).fetchall()
-    page.goto(f"{server}/#/experiments/1/runs/{run_id}")
-    link = page.get_by_role("link", name="aesthetics w=0.50").first
-    link.wait_for()
-    with sqlite3.connect(store) as database:
-        ((job_id,),) = database.execute(
-            "select run_uuid from runs where name = 'aesthetics w=0.50'"
-        ).fetchall()
-    assert (link.get_attribute("href") or "").endswith(f"/runs/{job_id}")
-
-
 def find_run(store: Path, name: str) -> str:
     with sqlite3.connect(store) as database:
         ((run_id,),) = database.execute(
             "select run_uuid from runs where name = ?", (name,)
         ).fetchall()
     return run_id
+
+
+def test_the_sweeps_own_page_links_to_its_jobs(page, server, store):
+    page.goto(f"{server}/#/experiments/1/runs/{find_run(store, 'weight.value=0,0.5,1')}")
+    link = page.get_by_role("link", name="aesthetics w=0.50").first
+    link.wait_for()
+    job_id = find_run(store, "aesthetics w=0.50")
+    assert (link.get_attribute("href") or "").endswith(f"/runs/{job_id}")
 
 
 def test_the_contact_sheet_opens_as_a_picture(page, server, store):
