@@ -5,6 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from newsimg.datatypes import Collection, Image, Query
+from newsimg.images import EXTENSIONS
 
 COLUMNS = [
     "article_id",
@@ -16,7 +17,6 @@ COLUMNS = [
 ]
 REQUIRED_COLUMNS = ("article_id", "article_title")
 ID_COLUMNS = ("article_id", "image_id")
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 SPLITS = ("train", "val", "test", "all")
 POOLS = ("split", "all")
 

@@ -1,7 +1,7 @@
 """The parts that a run is put together from. Start reading here."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +28,13 @@ class Dataset(ABC):
             ValueError: If the data is not what the config says; names file, row and value.
             FileNotFoundError: If a file or a picture is not there.
         """
+
+    def stream_images(self) -> Iterator[Image]:
+        """Yield the images in a fixed order, each as soon as it is known; ids are unique.
+
+        A collection without articles lists its pictures here and never holds them all.
+        """
+        return iter(self.load().images)
 
     @abstractmethod
     def with_split(self, split: str) -> "Dataset":
@@ -62,6 +69,22 @@ class Backbone(ABC):
         Raises:
             ValueError: If a picture cannot be read; names it.
         """
+
+    def find_embeddings(self, images: Sequence[Image]) -> list[FloatArray | None]:
+        """Return the embeddings that need not be computed, each (dim,); None for the others."""
+        return [None] * len(images)
+
+    def preprocess(self, image: Image) -> Any:
+        """Do for one picture what comes before the model, in any thread; at the least nothing.
+
+        Raises:
+            ValueError: If the picture cannot be read; names it.
+        """
+        return image
+
+    def embed_preprocessed(self, images: Sequence[Image], inputs: Sequence[Any]) -> FloatArray:
+        """Embed a batch of `images` from what `preprocess` made of each; see `embed_images`."""
+        return self.embed_images(images)
 
 
 class LanguageModel(ABC):
@@ -125,6 +148,11 @@ class VisionLanguageModel(ABC):
 class Index(ABC):
     """Finds the images nearest to a query."""
 
+    @property
+    def images(self) -> Sequence[Image] | None:
+        """The pictures that a saved index brings along; None: it is built from a collection's."""
+        return None
+
     @abstractmethod
     def build(self, embeddings: FloatArray) -> None:
         """Index `embeddings`: (n_images, dim) float32, rows of unit length."""
@@ -144,6 +172,71 @@ class Index(ABC):
         Raises:
             ValueError: If `dim` differs from the index's, or `top_k` is out of range.
         """
+
+
+class GrowingIndex(Index):
+    """An index that takes its vectors in parts, under ids of their own, and lies in a file."""
+
+    factory: str
+    """What it is made of, as FAISS writes it."""
+    seed: int
+    """Draws the images that it is trained on."""
+
+    @abstractmethod
+    def training_size(self, n_images: int) -> int:
+        """Return how many of `n_images` images to train on: none, if there is nothing to learn."""
+
+    @abstractmethod
+    def train(self, sample: FloatArray, n_images: int) -> None:
+        """Begin anew: choose numbers for `n_images` images, and learn from some of them.
+
+        Args:
+            sample: (n_sample, dim) float32, the embeddings of `training_size` images; (0, dim) says
+                the dim where there is nothing to learn.
+            n_images: How many will be added.
+
+        Raises:
+            ValueError: If these images are too few for what the config asks for.
+        """
+
+    @abstractmethod
+    def add(self, embeddings: FloatArray, ids: IntArray) -> None:
+        """Add images under new, ascending ids, which `search` returns for rows.
+
+        Raises:
+            ValueError: If the shapes do not fit, or ids do not ascend.
+        """
+
+    @abstractmethod
+    def remove(self, ids: IntArray) -> int:
+        """Remove images by id; returns how many of them were there."""
+
+    @abstractmethod
+    def write(self, path: Path) -> None:
+        """Write the index to one file, whole or not at all."""
+
+    @abstractmethod
+    def read(self, path: Path) -> None:
+        """Go on with the index of a file, as it was trained and searched when it was written.
+
+        Raises:
+            ValueError: If the file cannot be read.
+        """
+
+    @property
+    @abstractmethod
+    def n_vectors(self) -> int:
+        """Images that can be found."""
+
+    @property
+    @abstractmethod
+    def bytes_per_vector(self) -> float:
+        """Bytes of the whole index by image, in memory and in its file."""
+
+    @property
+    @abstractmethod
+    def numbers(self) -> Mapping[str, Any]:
+        """What it was made and is searched with, for a manifest: factory, n_training, seed ..."""
 
 
 class Reranker(ABC):
@@ -215,13 +308,18 @@ class Tracker(ABC):
 
     @abstractmethod
     def load_jobs(self) -> "pd.DataFrame":
-        """Return the open sweep's jobs, oldest first: `name`, `status`, `params.*` and metrics."""
+        """Return the open sweep's jobs, oldest first.
+
+        Returns:
+            Columns `name`, `status`, `link` (where the tracker shows the run), `params.*` and the
+            metrics.
+        """
 
     @abstractmethod
     def close_sweep(
-        self, status: str, metrics: Mapping[str, float], output_dir: Path | None
+        self, status: str, metrics: Mapping[str, float], output_dir: Path | None, note: str
     ) -> None:
-        """Close the sweep's run as FINISHED, FAILED or KILLED, with metrics and files."""
+        """Close the sweep's run as FINISHED, FAILED or KILLED, with metrics, files and a text."""
 
     @abstractmethod
     def describe(self) -> str | None:

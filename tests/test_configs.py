@@ -2,6 +2,8 @@
 
 import inspect
 import re
+import tarfile
+import zipfile
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -44,7 +46,16 @@ OPTIONS = [
     (group, path.stem) for group in GROUPS for path in sorted((CONF_DIR / group).glob("*.yaml"))
 ]
 EXPERIMENTS = sorted(path.stem for path in (CONF_DIR / "experiment").glob("*.yaml"))
-NEWSIMAGES = ["data.csv_path=articles.csv", "data.image_dir=pictures"]
+# What a user has to give, where an option asks for it.
+NEEDED = {
+    "data=newsimages": ["data.csv_path=articles.csv", "data.image_dir=pictures"],
+    "data=collection": ["data.folder=pictures"],
+    "data=collection_tar": ["data.folder=shards"],
+    "data=collection_zip": ["data.folder=shards"],
+    "data=collection_list": ["data.path=pictures.txt"],
+    "data=collection_table": ["data.path=pictures.csv"],
+    "index=saved": ["index.folders=[index]"],
+}
 options = pytest.mark.parametrize(
     ("group", "option"), OPTIONS, ids=[f"{group}={option}" for group, option in OPTIONS]
 )
@@ -58,8 +69,7 @@ def _resolver(monkeypatch: pytest.MonkeyPatch) -> None:
 @cache
 def compose_config(*overrides: str, hydra: bool = False) -> dict[str, Any]:
     """Compose as the command line does, with every value resolved; with `hydra`, what is swept."""
-    # What a user has to give, where the option asks for it.
-    needed = NEWSIMAGES if "data=newsimages" in overrides else []
+    needed = [value for override in overrides for value in NEEDED.get(override, [])]
     with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
         config = compose("config", [*needed, *overrides], return_hydra_config=hydra)
     if hydra:
@@ -204,18 +214,46 @@ def test_an_option_that_needs_no_download_runs(
     if option == "newsimages":
         arguments.append(f"data.csv_path={sample_newsroom / 'newsarticles.csv'}")
         arguments.append(f"data.image_dir={sample_newsroom / 'newsimages'}")
+    if option.startswith("collection"):
+        arguments += ["task=index", *make_collection(option, sample_newsroom / "newsimages")]
     result = run_sample(*arguments)
     assert result.code == 0, result.output
     assert "written to" in result.stdout
     assert "Traceback" not in result.output
 
 
+def make_collection(option: str, pictures: Path) -> list[str]:
+    """Bring some pictures into the form that an option reads, and return what names it."""
+    chosen = sorted(pictures.iterdir())[:20]
+    Path("shards").mkdir()
+    if option == "collection":
+        for path in chosen:
+            Path("shards", path.name).symlink_to(path)
+    elif option == "collection_zip":
+        with zipfile.ZipFile("shards/000.zip", "w") as archive:
+            for path in chosen:
+                archive.write(path, f"data/images/{path.name}")
+    elif option == "collection_tar":
+        with tarfile.open("shards/000.tar", "w") as archive:
+            for path in chosen:
+                archive.add(path, path.name)
+    else:
+        lines = [*(["path"] if option == "collection_table" else []), *map(str, chosen)]
+        name = NEEDED[f"data={option}"][0].partition("=")[2]
+        Path(name).write_text("\n".join(lines))
+        return [f"data.path={name}"]
+    return ["data.folder=shards"]
+
+
 def test_every_index_runs_and_finds_nearly_what_the_exact_one_finds(
     run_sample: Callable[..., Any],
 ) -> None:
     ceilings = {}
+    made = run_sample("task=index", "task.index_dir=index")
+    assert made.code == 0, made.output
     for option in [option for group, option in OPTIONS if group == "index"]:
-        result = run_sample(f"index={option}", "reranker=identity", "top_k=10")
+        needed = NEEDED.get(f"index={option}", [])
+        result = run_sample(*needed, f"index={option}", "reranker=identity", "top_k=10")
         assert result.code == 0, result.output
         found = re.search(r"ceiling Hits@10 ([\d.]+)", result.stdout)
         assert found

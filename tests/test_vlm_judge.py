@@ -110,7 +110,7 @@ def test_smolvlm_lays_its_tiles_out_as_the_processor_of_the_family_does(folders,
 
 def test_the_plain_forward_equals_transformers_called_by_hand(qwen, images):
     """Positions, placeholders and template, written out once without any of our helpers."""
-    tokenizer = AutoTokenizer.from_pretrained(qwen.model_id)
+    tokenizer = AutoTokenizer.from_pretrained(qwen.checkpoint.model)
     pixels = qwen.image_processor(
         images=[PILImage.open(images[0].path).convert("RGB")], return_tensors="pt"
     )

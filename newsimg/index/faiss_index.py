@@ -2,29 +2,41 @@
 
 import logging
 import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
 
 import faiss
+import numpy as np
 
 from newsimg.datatypes import FloatArray, IntArray
-from newsimg.interfaces import Index
+from newsimg.interfaces import GrowingIndex
+from newsimg.vector_index import VectorIndex, find_part, walk_parts
 
 log = logging.getLogger(__name__)
 
-TRAINING_POINTS_PER_CENTROID = 39  # below this FAISS itself warns
+POINTS_PER_LIST = 40  # below 39 FAISS itself warns
+QUANTISER_POINTS = 65_536  # what FAISS uses at most for a product quantiser and its rotation
+Number = int | Literal["auto"] | None
 
 
-class FaissIndex(Index):
+class FaissIndex(GrowingIndex):
     """An inner-product index made by `faiss.index_factory`.
 
     Args:
         factory: FAISS factory string, in which `{m}`, `{nlist}` and `{nbits}` stand for the numbers
             below, e.g. "IVF{nlist},PQ{m}x{nbits}".
-        m: HNSW's links per vector, or the number of product-quantiser codes.
-        nlist: Number of inverted lists.
+        m: HNSW's links per vector, or the number of product-quantiser codes; auto: a code for each
+            8 dimensions.
+        nlist: Number of inverted lists; auto: about 4 sqrt(n_images), a power of two, and no more
+            than there are 40 images for.
         nbits: Bits per product-quantiser code.
         ef_construction: HNSW's beam width while building.
         ef_search: HNSW's beam width while searching; raised to `top_k` where that is larger.
-        nprobe: Inverted lists visited per query; more for a query that would come back short.
+        nprobe: Inverted lists visited per query, more for a query that would come back short; auto:
+            a sixty-fourth of the lists, and at least 8.
+        k_factor: Times `top_k` that a refined index compares again with its finer codes.
+        seed: Draws the images to train on.
 
     Raises:
         ValueError: If a number is not positive, or the factory has no use for it, or lacks one.
@@ -34,31 +46,41 @@ class FaissIndex(Index):
         self,
         *,
         factory: str,
-        m: int | None = None,
-        nlist: int | None = None,
+        m: Number = None,
+        nlist: Number = None,
         nbits: int | None = None,
         ef_construction: int | None = None,
         ef_search: int | None = None,
-        nprobe: int | None = None,
+        nprobe: Number = None,
+        k_factor: int | None = None,
+        seed: int = 28,
     ) -> None:
-        numbers = {"m": m, "nlist": nlist, "nbits": nbits}
-        search = {"ef_construction": ef_construction, "ef_search": ef_search, "nprobe": nprobe}
-        given = {name: number for name, number in (numbers | search).items() if number is not None}
+        made_with = {"m": m, "nlist": nlist, "nbits": nbits}
+        searched_with = {
+            "ef_construction": ef_construction,
+            "ef_search": ef_search,
+            "nprobe": nprobe,
+            "k_factor": k_factor,
+        }
+        given = {k: v for k, v in (made_with | searched_with).items() if v is not None}
         for name, number in given.items():
-            if number < 1:
+            automatic = number == "auto" and name in ("m", "nlist", "nprobe")
+            if not automatic and (not isinstance(number, int) or number < 1):
                 raise ValueError(f"index.{name} must be at least 1, got {number}")
         placeholders = set(re.findall(r"{(\w+)}", factory))
         usable = placeholders | ({"ef_construction", "ef_search"} if "HNSW" in factory else set())
         usable |= {"nprobe"} if "IVF" in factory else set()
+        usable |= {"k_factor"} if re.search("Refine|RFlat", factory) else set()
         if set(given) - usable or placeholders - set(given):
             raise ValueError(
                 f"index.factory {factory!r} takes {sorted(usable) or 'no numbers'}, "
                 f"got {sorted(given) or 'none'}"
             )
-        self.factory = factory.format(**given)
-        self.nlist, self.nbits, self.m = nlist, nbits, m
-        self.ef_construction, self.ef_search, self.nprobe = ef_construction, ef_search, nprobe
-        self.faiss: faiss.Index | None = None
+        self.template = self.factory = factory
+        self.given = given
+        self.seed = seed
+        self.vectors: VectorIndex | None = None
+        self._numbers: dict[str, Any] = {}
 
     def build(self, embeddings: FloatArray) -> None:
         """Train where the factory needs it, and add all `embeddings`.
@@ -66,73 +88,137 @@ class FaissIndex(Index):
         Raises:
             ValueError: If there are fewer vectors than centroids, or `dim` does not suit.
         """
-        n_images, dim = embeddings.shape
-        self._check_training(n_images, dim)
+        n_images = len(embeddings)
+        random = np.random.default_rng(self.seed)
+        drawn = random.choice(n_images, self.training_size(n_images), replace=False)
+        self.train(embeddings[np.sort(drawn)], n_images)
+        self.add(embeddings, np.arange(n_images))
+
+    def training_size(self, n_images: int) -> int:
+        """See `GrowingIndex.training_size`."""
+        n_points = POINTS_PER_LIST * self._choose_nlist(n_images) if "IVF" in self.template else 0
+        if re.search(r"PQ|SQ\d", self.template):
+            n_points = max(n_points, QUANTISER_POINTS)
+        return min(n_points, n_images)
+
+    def train(self, sample: FloatArray, n_images: int) -> None:
+        """See `GrowingIndex.train`."""
+        dim = sample.shape[1]
+        numbers = self._choose_numbers(n_images, dim)
+        factory = self.template.format(**numbers)
+        _check_training(factory, numbers, len(sample), dim)
         try:
-            index = faiss.index_factory(dim, self.factory, faiss.METRIC_INNER_PRODUCT)
+            index = faiss.index_factory(dim, factory, faiss.METRIC_INNER_PRODUCT)
         except RuntimeError as error:
-            raise ValueError(
-                f"FAISS cannot make {self.factory!r} for dim {dim}: {error}"
-            ) from error
-        parameters = {
-            "efConstruction": self.ef_construction,
-            "efSearch": self.ef_search,
-            "nprobe": self.nprobe,
-        }
-        for name, number in parameters.items():
-            if number is not None:
-                faiss.ParameterSpace().set_index_parameter(index, name, number)
-        _silence_clustering(index)
-        index.train(embeddings)
-        index.add(embeddings)
-        self.faiss = index
+            raise ValueError(f"FAISS cannot make {factory!r} for dim {dim}: {error}") from error
+        _set_numbers(index, numbers)
+        if not index.is_trained:
+            _train(index, np.ascontiguousarray(sample, np.float32))
+        self.factory = factory
+        self.vectors = VectorIndex(index)
+        self._numbers = numbers | {"n_training": len(sample), "seed": self.seed}
+
+    def add(self, embeddings: FloatArray, ids: IntArray) -> None:
+        """See `GrowingIndex.add`."""
+        self._opened("add").add(embeddings, ids)
+
+    def remove(self, ids: IntArray) -> int:
+        """See `GrowingIndex.remove`."""
+        return self._opened("remove").remove(ids)
 
     def search(self, embeddings: FloatArray, top_k: int) -> tuple[FloatArray, IntArray]:
         """See `Index.search`."""
-        if self.faiss is None:
-            raise ValueError("search comes after build: this index is empty")
-        if embeddings.ndim != 2 or embeddings.shape[1] != self.faiss.d:
-            raise ValueError(f"queries must be (n_queries, {self.faiss.d}), got {embeddings.shape}")
-        if not 1 <= top_k <= self.faiss.ntotal:
-            raise ValueError(f"top_k must be in [1, {self.faiss.ntotal}], got {top_k}")
-        scores, rows = self.faiss.search(embeddings, top_k, params=self._search_parameters(top_k))
-        nprobe = self.nprobe
-        while (short := (rows < 0).any(axis=1)).any():
-            if self.nlist is None or nprobe is None or nprobe >= self.nlist:
-                raise ValueError(
-                    f"{self.factory} found less than top_k={top_k} images for {short.sum()} queries"
-                )
-            nprobe = min(2 * nprobe, self.nlist)
-            log.info("%d queries came back short: searching %d lists", short.sum(), nprobe)
-            scores[short], rows[short] = self.faiss.search(
-                embeddings[short], top_k, params=faiss.SearchParametersIVF(nprobe=nprobe)
-            )
-        return scores, rows
+        return self._opened("search").search(embeddings, top_k)
 
-    def _search_parameters(self, top_k: int) -> "faiss.SearchParameters | None":
-        if self.ef_search is None or self.ef_search >= top_k:
-            return None
-        return faiss.SearchParametersHNSW(efSearch=top_k)
+    def write(self, path: Path) -> None:
+        """See `GrowingIndex.write`."""
+        self._opened("write").write(path)
 
-    def _check_training(self, n_images: int, dim: int) -> None:
-        centroids = [self.nlist or 0, 2**self.nbits if self.nbits else 0]
-        if n_images < max(centroids):
-            raise ValueError(
-                f"{self.factory} needs at least {max(centroids)} images to train on, got {n_images}"
-            )
-        if "PQ" in self.factory and self.m and dim % self.m:
-            raise ValueError(f"index.m must divide the embedding's dim {dim}, got {self.m}")
-        if n_images < TRAINING_POINTS_PER_CENTROID * max(centroids):
-            wanted = TRAINING_POINTS_PER_CENTROID * max(centroids)
-            log.info("%s trains on %d images; %d are advised", self.factory, n_images, wanted)
+    def read(self, path: Path) -> None:
+        """See `GrowingIndex.read`."""
+        self.vectors = VectorIndex.read(path)
+        self._numbers = {}
+
+    @property
+    def n_vectors(self) -> int:
+        """See `GrowingIndex.n_vectors`."""
+        return self.vectors.n_vectors if self.vectors else 0
+
+    @property
+    def bytes_per_vector(self) -> float:
+        """See `GrowingIndex.bytes_per_vector`."""
+        return self._opened("bytes_per_vector").bytes_per_vector
+
+    @property
+    def numbers(self) -> Mapping[str, Any]:
+        """See `GrowingIndex.numbers`."""
+        return {"factory": self.factory} | self._numbers
+
+    def _opened(self, action: str) -> VectorIndex:
+        if self.vectors is None:
+            raise ValueError(f"{action} comes after build: this index is empty")
+        return self.vectors
+
+    def _choose_numbers(self, n_images: int, dim: int) -> dict[str, int]:
+        numbers: dict[str, Any] = dict(self.given)
+        if numbers.get("m") == "auto":
+            numbers["m"] = max(dim // 8, 1)
+        if "nlist" in numbers:
+            numbers["nlist"] = self._choose_nlist(n_images)
+        if numbers.get("nprobe") == "auto":
+            numbers["nprobe"] = min(max(numbers["nlist"] // 64, 8), numbers["nlist"])
+        return numbers
+
+    def _choose_nlist(self, n_images: int) -> int:
+        nlist = self.given.get("nlist", 0)
+        if nlist != "auto":
+            return int(nlist)
+        most = min(4 * n_images**0.5, n_images / POINTS_PER_LIST)
+        return int(2 ** max(np.floor(np.log2(max(most, 1))), 0))
 
 
-def _silence_clustering(index: faiss.Index) -> None:
-    """Keep FAISS from writing its own training warnings to the console; ours are logged."""
-    ivf = faiss.try_extract_index_ivf(index)
-    if ivf is None:
-        return
-    ivf.cp.min_points_per_centroid = 1
-    quantiser = faiss.downcast_index(ivf)
-    if hasattr(quantiser, "pq"):
-        quantiser.pq.cp.min_points_per_centroid = 1
+def _check_training(factory: str, numbers: Mapping[str, int], n_points: int, dim: int) -> None:
+    """Refuse too few images for so many centroids, and codes that the dim cannot be cut into."""
+    codes = [(int(m), int(bits or 8)) for m, bits in re.findall(r"PQ(\d+)(?:x(\d+))?", factory)]
+    needed = max([numbers.get("nlist", 0), *(2**bits for _, bits in codes)])
+    if n_points < needed:
+        raise ValueError(f"{factory} needs at least {needed} images to train on, got {n_points}")
+    for m, _ in codes:
+        if dim % m:
+            raise ValueError(f"index.m must divide the embedding's dim {dim}, got {m}")
+    if n_points < POINTS_PER_LIST * needed:
+        wanted = POINTS_PER_LIST * needed
+        log.info("%s trains on %d images; %d are advised", factory, n_points, wanted)
+
+
+def _set_numbers(index: faiss.Index, numbers: Mapping[str, int]) -> None:
+    for part in walk_parts(index):
+        if isinstance(part, faiss.IndexHNSW):
+            part.hnsw.efConstruction = numbers.get("ef_construction", part.hnsw.efConstruction)
+            part.hnsw.efSearch = numbers.get("ef_search", part.hnsw.efSearch)
+        elif isinstance(part, faiss.IndexIVF):
+            part.nprobe = numbers.get("nprobe", part.nprobe)
+        elif isinstance(part, faiss.IndexRefine):
+            part.k_factor = numbers.get("k_factor", part.k_factor)
+
+
+def _train(index: faiss.Index, sample: FloatArray) -> None:
+    """Train; FAISS's own warnings of few points stay off the console, since ours are logged."""
+    parts = list(walk_parts(index))
+    refine = find_part(index, faiss.IndexRefine)
+    if refine is not None:
+        parts += walk_parts(refine.refine_index)
+    quantisers = [part.pq for part in parts if hasattr(part, "pq")]
+    for part in parts:
+        if isinstance(part, faiss.IndexIVF):
+            part.cp.min_points_per_centroid = 1
+        if isinstance(part, faiss.IndexPreTransform):
+            rotation = faiss.downcast_VectorTransform(part.chain.at(0))
+            if isinstance(rotation, faiss.OPQMatrix):
+                # Left alone it rotates for codes of 8 bits, whatever the index has.
+                codes = find_part(part, faiss.IndexIVF).pq
+                rotation.pq = faiss.ProductQuantizer(rotation.d_out, rotation.M, codes.nbits)
+                quantisers.append(rotation.pq)
+    for quantiser in quantisers:
+        quantiser.cp.min_points_per_centroid = 1
+    index.train(sample)

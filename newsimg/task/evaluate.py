@@ -54,7 +54,7 @@ class EvaluateTask(Task):
 
         top_k = retrieved.rows.shape[1]
         comparison = compare_stages(collection, retrieved, reranked, collection.qrels)
-        metrics = _summarize(comparison) | {"n_images": len(collection.images), "top_k": top_k}
+        metrics = _summarize(comparison) | {"n_images": len(retrieved.images), "top_k": top_k}
         counted = components.reranker.metrics
         metrics |= {f"reranker/{name}": value for name, value in counted.items()}
         retrieval_run, retrieval_measures = measure_retrieval(collection, retrieved)

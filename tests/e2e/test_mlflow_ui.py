@@ -90,7 +90,7 @@ def test_the_experiment_shows_the_sweep_as_a_parent_with_its_jobs(page, server):
     page.get_by_text("4 matching runs").wait_for()
 
 
-def test_three_weights_can_be_compared_by_a_measure(page, server):
+def test_three_weights_can_be_compared_by_a_measure(page, server, store):
     open_runs(page, server)
     for weight in WEIGHTS:
         row = page.locator(".ag-row", has_text=f"aesthetics w={weight}").first
@@ -104,6 +104,16 @@ def test_three_weights_can_be_compared_by_a_measure(page, server):
         page.get_by_role("combobox").nth(axis).click()
         page.get_by_role("option", name=name, exact=True).first.click()
     page.locator(".js-plotly-plot .ytitle", has_text="reranked/hits_at_1").wait_for()
+    points = page.locator(".js-plotly-plot").first.evaluate(
+        "plot => plot.data.flatMap(line => line.x.map((x, i) => [Number(x), Number(line.y[i])]))"
+    )
+    with sqlite3.connect(store) as database:
+        logged = database.execute(
+            "select params.value, latest_metrics.value from params join latest_metrics"
+            " on params.run_uuid = latest_metrics.run_uuid where params.key = 'weight'"
+            " and latest_metrics.key = 'reranked/hits_at_1'"
+        ).fetchall()
+    assert sorted(map(tuple, points)) == sorted((float(weight), hits) for weight, hits in logged)
 
 
 def test_runs_are_filtered_by_reranker_weight_and_measure(page, server):
@@ -114,6 +124,21 @@ def test_runs_are_filtered_by_reranker_weight_and_measure(page, server):
     search.press("Enter")
     page.get_by_text("aesthetics w=0.00").first.wait_for(state="hidden")
     page.get_by_text("aesthetics w=0.50").first.wait_for()
+
+
+def test_the_sweeps_own_page_links_to_its_jobs(page, server, store):
+    with sqlite3.connect(store) as database:
+        ((run_id,),) = database.execute(
+            "select run_uuid from runs where name = 'weight.value=0,0.5,1'"
+        ).fetchall()
+    page.goto(f"{server}/#/experiments/1/runs/{run_id}")
+    link = page.get_by_role("link", name="aesthetics w=0.50").first
+    link.wait_for()
+    with sqlite3.connect(store) as database:
+        ((job_id,),) = database.execute(
+            "select run_uuid from runs where name = 'aesthetics w=0.50'"
+        ).fetchall()
+    assert (link.get_attribute("href") or "").endswith(f"/runs/{job_id}")
 
 
 def test_the_contact_sheet_opens_as_a_picture(page, server, store):

@@ -1,0 +1,59 @@
+"""Several indexes searched as one."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+
+from newsimg.datatypes import FloatArray, IntArray
+
+
+class Searchable(Protocol):
+    """What can be searched with others: a `VectorIndex`, a `GrowingIndex`, a saved index."""
+
+    @property
+    def n_vectors(self) -> int:
+        """Images that can be found."""
+
+    def search(self, embeddings: FloatArray, top_k: int) -> tuple[FloatArray, IntArray]:
+        """See `Index.search`."""
+
+
+def search_merged(
+    indexes: Sequence[Searchable], offsets: Sequence[int], embeddings: FloatArray, top_k: int
+) -> tuple[FloatArray, IntArray]:
+    """Find the `top_k` nearest images of all indexes together.
+
+    The result is that of one index over all images, if each of them is exact; otherwise what each
+    of them finds is merged without further loss. Equal scores come in the order of rows.
+
+    Args:
+        indexes: One or more, none of which need have `top_k` images.
+        offsets: What is added to the rows of each.
+        embeddings: (n_queries, dim) float32, rows of unit length.
+        top_k: Images per query, between 1 and the number in all indexes.
+
+    Returns:
+        scores: (n_queries, top_k) float32, descending.
+        rows: (n_queries, top_k) int64, each of its index's offset and row.
+
+    Raises:
+        ValueError: If `top_k` is out of range, or there are not as many offsets as indexes.
+    """
+    if len(offsets) != len(indexes):
+        raise ValueError(f"{len(indexes)} indexes need as many offsets, got {len(offsets)}")
+    n_vectors = sum(index.n_vectors for index in indexes)
+    if not 1 <= top_k <= n_vectors:
+        raise ValueError(f"top_k must be in [1, {n_vectors}], got {top_k}")
+    scores = np.empty((len(embeddings), 0), np.float32)
+    rows = np.empty((len(embeddings), 0), np.int64)
+    for index, offset in zip(indexes, offsets, strict=True):
+        if index.n_vectors == 0:
+            continue
+        more_scores, more_rows = index.search(embeddings, min(top_k, index.n_vectors))
+        scores = np.concatenate([scores, more_scores], axis=1)
+        rows = np.concatenate([rows, more_rows + offset], axis=1)
+        order = np.lexsort((rows, -scores), axis=1)[:, :top_k]
+        scores = np.take_along_axis(scores, order, axis=1)
+        rows = np.take_along_axis(rows, order, axis=1)
+    return scores, rows
