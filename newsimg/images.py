@@ -17,6 +17,8 @@ PILLOW_MAX_PIXELS = 178_956_970  # twice Pillow's MAX_IMAGE_PIXELS, where it ref
 JPEG_END = b"\xff\xd9"
 JPEG_TABLES = (b"\xff\xc4", b"\xff\xda")
 ORIENTATION = 0x0112
+# How many times the wanted size is decoded: at once, errors are five grey levels, at twice three.
+REDUCING_GAP = 2
 UPRIGHT = {
     2: PILImage.Transpose.FLIP_LEFT_RIGHT,
     3: PILImage.Transpose.ROTATE_180,
@@ -41,18 +43,23 @@ class LoadedImage(Image):
     content: bytes = field(default=b"", repr=False)
 
 
-def open_image(image: Image) -> PILImage.Image:
+def open_image(image: Image, fill: tuple[int, int] | None = None) -> PILImage.Image:
     """Decode a picture as RGB, turned upright by its EXIF orientation, transparency on white.
 
     Of an animation it is the first frame. A picture marked as truncated is decoded as far as it
     goes, the rest is grey.
+
+    Args:
+        image: The picture.
+        fill: Decode a JPEG at a half, a quarter or an eighth if it then still takes half its size
+            to fill this width and height; None decodes all pixels.
 
     Raises:
         FileNotFoundError: If the file is not there.
         ValueError: If it is not a picture, or a broken one; names it.
     """
     try:
-        return decode_picture(read_image(image), image.truncated)
+        return decode_picture(read_image(image), image.truncated, fill)
     except TruncatedPictureError as error:
         raise TruncatedPictureError(f"cannot read the picture {image.uri}: {error}") from error
     except ValueError as error:
@@ -75,7 +82,9 @@ def read_image(image: Image) -> bytes:
     return image.path.read_bytes()
 
 
-def decode_picture(content: bytes, truncated: bool = False) -> PILImage.Image:
+def decode_picture(
+    content: bytes, truncated: bool = False, fill: tuple[int, int] | None = None
+) -> PILImage.Image:
     """Decode bytes; see `open_image`.
 
     Raises:
@@ -83,7 +92,7 @@ def decode_picture(content: bytes, truncated: bool = False) -> PILImage.Image:
         ValueError: If it is no picture, or a broken one.
     """
     try:
-        return _decode(_close_jpeg(content) if truncated else content)
+        return _decode(_close_jpeg(content) if truncated else content, fill)
     # Decoders meet hostile bytes and raise errors of any type; whatever it is, this picture is bad.
     except Exception as error:
         if isinstance(error, MemoryError):
@@ -128,8 +137,10 @@ def read_header(content: bytes) -> tuple[int, int]:
         raise ValueError(str(error) or type(error).__name__) from error
 
 
-def _decode(content: bytes) -> PILImage.Image:
+def _decode(content: bytes, fill: tuple[int, int] | None = None) -> PILImage.Image:
     with PILImage.open(io.BytesIO(content)) as opened:
+        if fill is not None:
+            _reduce(opened, fill)
         picture = _upright(opened)
         if picture.mode.startswith("I"):  # converted as it is, all but black would be white
             return picture.point(lambda value: value * (1 / 257)).convert("L").convert("RGB")
@@ -139,6 +150,13 @@ def _decode(content: bytes) -> PILImage.Image:
         canvas = PILImage.new("RGB", layer.size, BACKGROUND)
         canvas.paste(layer, mask=layer.getchannel("A"))
         return canvas
+
+
+def _reduce(picture: PILImage.Image, fill: tuple[int, int]) -> None:
+    """Let a JPEG be decoded at a reduced scale, the only format that can."""
+    width, height = fill[::-1] if _read_orientation(picture) >= 5 else fill
+    scale = REDUCING_GAP * max(width / picture.width, height / picture.height)
+    picture.draft(None, (round(picture.width * scale), round(picture.height * scale)))
 
 
 def _upright(picture: PILImage.Image) -> PILImage.Image:

@@ -1,7 +1,7 @@
 """The parts that a run is put together from. Start reading here."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,7 +96,12 @@ class LanguageModel(ABC):
         """Identifies all that an answer depends on but the chat: a JSON object, `model` in it."""
 
     @abstractmethod
-    def generate(self, chats: Sequence[Sequence[Mapping[str, str]]], seed: int | None) -> list[str]:
+    def generate(
+        self,
+        chats: Sequence[Sequence[Mapping[str, str]]],
+        seed: int | None,
+        keep: Callable[[int, str], None] | None = None,
+    ) -> list[str]:
         """Answer each chat: messages with `role` (system, user, assistant) and `content`.
 
         An answer depends on its chat and the seed, not on the other chats.
@@ -104,7 +109,13 @@ class LanguageModel(ABC):
         Args:
             chats: The conversations; the model writes the next turn of each.
             seed: None takes the likeliest token at each step, a number draws by it.
+            keep: Called with every answer and its position as soon as there is one, in any order,
+                so that what follows cannot cost what is answered.
         """
+
+
+KeepAnswers = Callable[[int, Mapping[int, FloatArray]], None]
+"""Takes a picture's position and, by position, (n_answers,) for some of its questions."""
 
 
 class VisionLanguageModel(ABC):
@@ -117,7 +128,11 @@ class VisionLanguageModel(ABC):
 
     @abstractmethod
     def answer_probabilities(
-        self, images: Sequence[Image], questions: Sequence[Sequence[str]], answers: Sequence[str]
+        self,
+        images: Sequence[Image],
+        questions: Sequence[Sequence[str]],
+        answers: Sequence[str],
+        keep: KeepAnswers | None = None,
     ) -> list[FloatArray]:
         """Read how likely each answer is as the next token, among all tokens.
 
@@ -125,6 +140,8 @@ class VisionLanguageModel(ABC):
             images: Pictures, each of which is encoded once.
             questions: For each picture, what is asked about it.
             answers: Words of one token each.
+            keep: Called with every question's result as soon as there is one, in any order, so that
+                what follows cannot cost what is answered.
 
         Returns:
             For each picture (n_questions, n_answers): probabilities, summing to at most 1.
@@ -135,7 +152,11 @@ class VisionLanguageModel(ABC):
 
     @abstractmethod
     def choose_answers(
-        self, images: Sequence[Image], questions: Sequence[Sequence[str]], answers: Sequence[str]
+        self,
+        images: Sequence[Image],
+        questions: Sequence[Sequence[str]],
+        answers: Sequence[str],
+        keep: KeepAnswers | None = None,
     ) -> list[FloatArray]:
         """Let the model write, and find the answer in its text.
 
@@ -244,6 +265,10 @@ class Reranker(ABC):
 
     metrics: Mapping[str, float] = MappingProxyType({})
     """What the last `score` counted, such as candidates that could not be judged."""
+    parts: Mapping[str, FloatArray] = MappingProxyType({})
+    """What the last `score` was made of, by criterion: each (n_queries, top_k), aligned with it."""
+    captions: Sequence[Sequence[str]] = ()
+    """The captions that the last `score` went by, query by query; empty if by none."""
 
     @abstractmethod
     def score(self, queries: Sequence[Query], candidates: Candidates) -> FloatArray:

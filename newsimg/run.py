@@ -55,6 +55,7 @@ GROUPS = (
 )
 OmegaConf.register_new_resolver("package", lambda path: str(PACKAGE_DIR / path), replace=True)
 OmegaConf.register_new_resolver("merge", OmegaConf.merge, replace=True)
+OmegaConf.register_new_resolver("single", lambda: not is_sweeping(), replace=True)
 
 
 def run(cfg: DictConfig) -> float | None:
@@ -75,7 +76,7 @@ def run(cfg: DictConfig) -> float | None:
     )
     builder = get_builder(tuple(config["trusted_packages"]), config["store"]["dir"])
     hydra_config = HydraConfig.get()
-    sweeping = hydra_config.mode == RunMode.MULTIRUN
+    sweeping = is_sweeping()
     sought = config["objective"] if sweeping else None  # a single run looks for nothing
     output_dir = Path(hydra_config.runtime.output_dir)
     choices = {group: str(hydra_config.runtime.choices[group]) for group in GROUPS}
@@ -117,6 +118,11 @@ def run(cfg: DictConfig) -> float | None:
     else:
         print_outcome(output_dir, tracker.describe())
     return objective
+
+
+def is_sweeping() -> bool:
+    """Tell whether this is a job of a sweep; outside of Hydra nothing is."""
+    return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
 
 
 class Builder:

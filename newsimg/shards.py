@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 MERGE_AT = 64  # small files of one writer that become one larger file
 GROUP_ROWS = 1024  # rows that are read at once
 GROUPS_AT_HAND = 8
+SMALL_BYTES = 1 << 20  # a merged file below this size is merged again
 
 
 def digest_key(key: str) -> bytes:
@@ -95,15 +96,18 @@ class ShardFolder:
 
     def merge(self) -> None:
         """Replace this writer's small files by one."""
-        if len(self._unmerged) > 1:
-            merged: dict[bytes, bytes] = {}
-            for rows in self._unmerged.values():
-                merged |= rows
-            kept = self._write(merged)
-            for path in self._unmerged:
-                if path != kept:
-                    path.unlink(missing_ok=True)
+        if len(self._unmerged) <= 1:
+            return
+        merged: dict[bytes, bytes] = {}
+        for rows in self._unmerged.values():
+            merged |= rows
+        kept = self._write(merged)
+        for path in self._unmerged:
+            if path != kept:
+                path.unlink(missing_ok=True)
         self._unmerged.clear()
+        if kept.stat().st_size < SMALL_BYTES:
+            self._unmerged[kept] = merged
 
     def _write(self, rows: Mapping[bytes, bytes]) -> Path:
         width = len(next(iter(rows.values())))

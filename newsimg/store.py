@@ -5,7 +5,7 @@ import json
 import logging
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,12 +18,13 @@ from tqdm import tqdm
 from newsimg.datatypes import FloatArray, Image
 from newsimg.files import cache_dir, hash_file
 from newsimg.images import read_image
-from newsimg.interfaces import Backbone, VisionLanguageModel
+from newsimg.interfaces import Backbone, KeepAnswers, VisionLanguageModel
 from newsimg.shards import ShardFolder, digest_key, from_bytes, to_bytes, write_to_store
 
 log = logging.getLogger(__name__)
 
-JUDGED_AT_ONCE = 256  # questions between two writes to the store
+KeepRows = Callable[[list[int], FloatArray], None]
+"""Takes positions and their rows, (n_positions, width)."""
 SETTLED_NS = 2_000_000_000  # a file changed later than this ago may change again unnoticed
 
 
@@ -77,6 +78,36 @@ class Store:
         Raises:
             OSError: If the store cannot be read or written.
         """
+
+        def compute_batches(missing: list[int], keep: KeepRows) -> None:
+            for start in range(0, len(missing), batch_size):
+                batch = missing[start : start + batch_size]
+                keep(batch, compute(batch))
+
+        return self.get_or_ask(kind, model, keys, compute_batches, label)
+
+    def get_or_ask(
+        self,
+        kind: str,
+        model: str,
+        keys: Sequence[str],
+        ask: Callable[[list[int], KeepRows], None],
+        label: str,
+    ) -> FloatArray:
+        """Do as `get_or_compute`, where rows come in an order and at times of their own.
+
+        Args:
+            kind: See `get_or_compute`.
+            model: See `get_or_compute`.
+            keys: See `get_or_compute`.
+            ask: Takes the positions of all missing items and what it is to call with each of them;
+                what that was called with is on disk when it returns.
+            label: See `get_or_compute`.
+
+        Raises:
+            OSError: If the store cannot be read or written.
+            ValueError: If `ask` leaves items out.
+        """
         shards = self._open(kind, model)
         digests = [digest_key(key) for key in keys]
         position = {digest: i for i, digest in enumerate(digests)}
@@ -85,13 +116,19 @@ class Store:
         missing = [i for digest, i in position.items() if digest not in shards.rows]
         if missing:
             self._describe(shards.folder, model)
-        with tqdm(total=len(missing), desc=label, leave=False, delay=1, disable=None) as progress:
-            for start in range(0, len(missing), batch_size):
-                batch = missing[start : start + batch_size]
-                rows = to_bytes(compute(batch))
-                shards.add(dict(zip([digests[i] for i in batch], rows, strict=True)))
-                progress.update(len(batch))
-        shards.merge()
+            with tqdm(
+                total=len(missing), desc=label, leave=False, delay=1, disable=None
+            ) as progress:
+
+                def keep(positions: list[int], rows: FloatArray) -> None:
+                    named = [digests[i] for i in positions]
+                    shards.add(dict(zip(named, to_bytes(rows), strict=True)))
+                    progress.update(len(positions))
+
+                ask(missing, keep)
+            shards.merge()
+        if lacking := sum(digest not in shards.rows for digest in position):
+            raise ValueError(f"{label}: {lacking} of {len(missing)} results were not kept")
         self.counts[f"store/{kind}_computed"] += len(missing)
         self.counts[f"store/{kind}_reused"] += len(position) - len(missing)
         return from_bytes(shards.read(digests))
@@ -311,13 +348,21 @@ class StoredVLM(VisionLanguageModel):
         return self._vlm.fingerprint
 
     def answer_probabilities(
-        self, images: Sequence[Image], questions: Sequence[Sequence[str]], answers: Sequence[str]
+        self,
+        images: Sequence[Image],
+        questions: Sequence[Sequence[str]],
+        answers: Sequence[str],
+        keep: KeepAnswers | None = None,
     ) -> list[FloatArray]:
         """See `VisionLanguageModel.answer_probabilities`."""
         return self._ask("expected", self._vlm.answer_probabilities, images, questions, answers)
 
     def choose_answers(
-        self, images: Sequence[Image], questions: Sequence[Sequence[str]], answers: Sequence[str]
+        self,
+        images: Sequence[Image],
+        questions: Sequence[Sequence[str]],
+        answers: Sequence[str],
+        keep: KeepAnswers | None = None,
     ) -> list[FloatArray]:
         """See `VisionLanguageModel.choose_answers`."""
         return self._ask("generate", self._vlm.choose_answers, images, questions, answers)
@@ -333,20 +378,24 @@ class StoredVLM(VisionLanguageModel):
         pairs = [(i, text) for i, own in enumerate(questions) for text in own]
         hashes = self._store.hash_images(images)
 
-        def compute(batch: list[int]) -> FloatArray:
-            asked: dict[int, list[str]] = {}  # picture -> its questions, which lie side by side
-            for position in batch:
-                picture, text = pairs[position]
-                asked.setdefault(picture, []).append(text)
-            return np.concatenate(ask([images[i] for i in asked], list(asked.values()), answers))
+        def ask_missing(missing: list[int], keep_rows: KeepRows) -> None:
+            asked: dict[int, list[int]] = {}  # picture -> positions of its questions
+            for position in missing:
+                asked.setdefault(pairs[position][0], []).append(position)
+            groups = list(asked.values())
 
-        rows = self._store.get_or_compute(
+            def keep(picture: int, found: Mapping[int, FloatArray]) -> None:
+                keep_rows([groups[picture][j] for j in found], np.stack(list(found.values())))
+
+            texts = [[pairs[position][1] for position in group] for group in groups]
+            ask([images[i] for i in asked], texts, answers, keep)
+
+        rows = self._store.get_or_ask(
             "scores",
             self.fingerprint,
             [json.dumps([reading, hashes[i], text, list(answers)]) for i, text in pairs],
-            compute,
+            ask_missing,
             "Judging pictures",
-            JUDGED_AT_ONCE,
         )
         ends = np.cumsum([len(own) for own in questions])
         return np.split(rows, ends[:-1])

@@ -11,7 +11,7 @@ from PIL import Image as PILImage
 
 from newsimg.datatypes import FloatArray, Image
 from newsimg.images import open_image
-from newsimg.interfaces import VisionLanguageModel
+from newsimg.interfaces import KeepAnswers, VisionLanguageModel
 from newsimg.models import Checkpoint, check_positive, describe_model, greedy_settings
 from newsimg.picture_prompts import PicturePrompts, find_answer
 from newsimg.prefixes import (
@@ -92,20 +92,31 @@ class ChatVLM(VisionLanguageModel):
         )
 
     def answer_probabilities(
-        self, images: Sequence[Image], questions: Sequence[Sequence[str]], answers: Sequence[str]
+        self,
+        images: Sequence[Image],
+        questions: Sequence[Sequence[str]],
+        answers: Sequence[str],
+        keep: KeepAnswers | None = None,
     ) -> list[FloatArray]:
         """See `VisionLanguageModel.answer_probabilities`."""
         import torch
 
         read = self._read_shared if self.share_prefix else self._read_plain
         tokens = self.prompts.find_answer_tokens(questions[0][0], answers)
+        found = []
         with torch.inference_mode():
-            return [
-                read(image, texts, tokens) for image, texts in zip(images, questions, strict=True)
-            ]
+            for image, texts in zip(images, questions, strict=True):
+                found.append(read(image, texts, tokens))
+                if keep:
+                    keep(len(found) - 1, dict(enumerate(found[-1])))
+        return found
 
     def choose_answers(
-        self, images: Sequence[Image], questions: Sequence[Sequence[str]], answers: Sequence[str]
+        self,
+        images: Sequence[Image],
+        questions: Sequence[Sequence[str]],
+        answers: Sequence[str],
+        keep: KeepAnswers | None = None,
     ) -> list[FloatArray]:
         """See `VisionLanguageModel.choose_answers`. The likeliest token is taken at each step."""
         import torch
@@ -116,6 +127,8 @@ class ChatVLM(VisionLanguageModel):
                 found = [find_answer(text, answers) for text in self._write(image, texts)]
                 rows = [[answer == one for answer in answers] for one in found]
                 chosen.append(np.array(rows, dtype=np.float32))
+                if keep:
+                    keep(len(chosen) - 1, dict(enumerate(chosen[-1])))
         return chosen
 
     @property

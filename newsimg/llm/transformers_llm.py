@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -72,7 +72,12 @@ class TransformersLLM(LanguageModel):
             }
         )
 
-    def generate(self, chats: Sequence[Sequence[Mapping[str, str]]], seed: int | None) -> list[str]:
+    def generate(
+        self,
+        chats: Sequence[Sequence[Mapping[str, str]]],
+        seed: int | None,
+        keep: Callable[[int, str], None] | None = None,
+    ) -> list[str]:
         """See `LanguageModel.generate`.
 
         Raises:
@@ -82,9 +87,13 @@ class TransformersLLM(LanguageModel):
             self.tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
             for chat in chats
         ]
-        answers = []
+        answers: list[str] = []
         for start in range(0, len(prompts), self.batch_size):
-            answers += self._answer(prompts[start : start + self.batch_size], seed)
+            batch = self._answer(prompts[start : start + self.batch_size], seed)
+            answers += batch
+            if keep:
+                for i, answer in enumerate(batch, start):
+                    keep(i, answer)
         return answers
 
     @cached_property

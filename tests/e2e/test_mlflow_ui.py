@@ -24,7 +24,8 @@ WEIGHTS = ("0.00", "0.50", "1.00")
 def store(tiny_aesthetics, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("sweep")
     options = [option for option in tiny_aesthetics if "n_sheet_queries" not in option]
-    command = [sys.executable, "-m", "newsimg.run", "-m", *options, "weight.value=0,0.5,1"]
+    options += ["task.report=true", "weight.value=0,0.5,1"]
+    command = [sys.executable, "-m", "newsimg.run", "-m", *options]
     root = str(Path(__file__).parents[2])
     subprocess.run(command, cwd=folder, check=True, env=os.environ | {"PYTHONPATH": root})
     return folder / "multirun" / "mlflow.db"
@@ -126,27 +127,36 @@ def test_runs_are_filtered_by_reranker_weight_and_measure(page, server):
     page.get_by_text("aesthetics w=0.50").first.wait_for()
 
 
-def test_the_sweeps_own_page_links_to_its_jobs(page, server, store):
+def find_run(store: Path, name: str) -> str:
     with sqlite3.connect(store) as database:
         ((run_id,),) = database.execute(
-            "select run_uuid from runs where name = 'weight.value=0,0.5,1'"
+            "select run_uuid from runs where name = ?", (name,)
         ).fetchall()
-    page.goto(f"{server}/#/experiments/1/runs/{run_id}")
+    return run_id
+
+
+def test_the_sweeps_own_page_links_to_its_jobs(page, server, store):
+    page.goto(f"{server}/#/experiments/1/runs/{find_run(store, 'weight.value=0,0.5,1')}")
     link = page.get_by_role("link", name="aesthetics w=0.50").first
     link.wait_for()
-    with sqlite3.connect(store) as database:
-        ((job_id,),) = database.execute(
-            "select run_uuid from runs where name = 'aesthetics w=0.50'"
-        ).fetchall()
+    job_id = find_run(store, "aesthetics w=0.50")
     assert (link.get_attribute("href") or "").endswith(f"/runs/{job_id}")
 
 
 def test_the_contact_sheet_opens_as_a_picture(page, server, store):
-    with sqlite3.connect(store) as database:
-        ((run_id,),) = database.execute(
-            "select run_uuid from runs where name = 'aesthetics w=0.50'"
-        ).fetchall()
+    run_id = find_run(store, "aesthetics w=0.50")
     page.goto(f"{server}/#/experiments/1/runs/{run_id}/artifacts/contact_sheet.jpg")
     picture = page.locator("img[src^='blob:'], img[src*='contact_sheet']").first
     picture.wait_for()
     assert picture.evaluate("picture => picture.naturalWidth") > 500
+
+
+def test_the_report_opens_and_can_be_filtered(page, server, store):
+    run_id = find_run(store, "aesthetics w=0.50")
+    page.goto("about:blank")  # the UI does not look at the address of another file of the run
+    page.goto(f"{server}/#/experiments/1/runs/{run_id}/artifacts/report.html")
+    report = page.frame_locator("iframe").first
+    report.locator(".card").nth(59).wait_for()
+    report.get_by_role("button", name="unchanged").click()
+    n_unchanged = report.locator(".card").count()
+    assert report.locator("#count").inner_text() == f"{n_unchanged} of 60"
