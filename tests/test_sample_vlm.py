@@ -94,12 +94,12 @@ def test_the_sample_preset_asks_what_the_judge_was_trained_on() -> None:
 @pytest.mark.parametrize("name", list(QUESTIONS))
 def test_grades_rank_unseen_pictures_as_their_known_flaws_do(name, scenes, grades) -> None:
     true = [grade_picture(scene)[name] for scene in scenes]
-    assert spearmanr(grades[:, list(QUESTIONS).index(name)], true).statistic > 0.5
+    assert spearmanr(grades[:, list(QUESTIONS).index(name)], true).statistic > 0.6
 
 
 def test_grades_rank_headlines_by_how_far_they_agree_with_the_picture(matches, grades) -> None:
     true = np.array([[m.grade for m in own] for own in matches])
-    assert spearmanr(grades[:, len(QUESTIONS) :].ravel(), true.ravel()).statistic > 0.5
+    assert spearmanr(grades[:, len(QUESTIONS) :].ravel(), true.ravel()).statistic > 0.6
 
 
 def test_packed_questions_are_answered_as_if_each_stood_alone(vlm, paths, matches, grades) -> None:
