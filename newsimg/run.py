@@ -4,6 +4,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 import signal
 import sys
 from collections.abc import Iterator
@@ -40,6 +41,7 @@ PACKAGE_DIR = Path(__file__).resolve().parent
 # A wheel carries the configs inside the package; in a checkout they lie beside it.
 CONF_DIR = PACKAGE_DIR / "conf" if (PACKAGE_DIR / "conf").is_dir() else PACKAGE_DIR.parent / "conf"
 PLACES = ("folder", "store", "tracking", "resume")
+QUOTED = re.compile(r"""(["'])(?:(?!\1)[^\\]|\\.)*\1""", re.DOTALL)
 GROUPS = (
     "data",
     "backbone",
@@ -263,6 +265,22 @@ class SweepCallback(Callback):
         print_outcome(output_dir, self.tracker.describe())
 
 
+def quote_headline(argument: str) -> str:
+    """Quote the headline of `query=...` for Hydra, to which commas and brackets have a meaning.
+
+    A headline that is in quotes already, or null, is left as it is.
+    """
+    key, _, text = argument.partition("=")
+    if key != "query" or text in ("", "null") or QUOTED.fullmatch(text):
+        return argument
+    # In Hydra's quotes a backslash means something only in front of a quote, or of "${".
+    escaped = re.sub(
+        r"(\\*)(\"|$)", lambda found: found[1] * 2 + found[2].replace('"', '\\"'), text
+    )
+    escaped = escaped.replace("${", "\\${")
+    return f'{key}="{escaped}"'
+
+
 OPEN_SWEEP: Tracker | None = None
 
 
@@ -273,6 +291,8 @@ def main() -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # forking launchers would be warned
     # What a scheduler sends before it kills: runs are closed as after Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if not {"-m", "--multirun"} & set(sys.argv):  # a sweep may be over several headlines
+        sys.argv[1:] = map(quote_headline, sys.argv[1:])
     app = hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="config")(run)
     status = "FAILED"
     try:
