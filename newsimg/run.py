@@ -1,6 +1,5 @@
 """The entry point: compose a config, instantiate its components, run the task, track it."""
 
-import hashlib
 import json
 import logging
 import os
@@ -22,6 +21,7 @@ from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from newsimg.allowed import check_arguments, check_component, check_package
+from newsimg.config_hash import hash_config
 from newsimg.interfaces import (
     Backbone,
     Components,
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 PACKAGE_DIR = Path(__file__).resolve().parent
 # A wheel carries the configs inside the package; in a checkout they lie beside it.
 CONF_DIR = PACKAGE_DIR / "conf" if (PACKAGE_DIR / "conf").is_dir() else PACKAGE_DIR.parent / "conf"
-PLACES = ("folder", "store", "tracking", "resume")
 QUOTED = re.compile(r"""(["'])(?:(?!\1)[^\\]|\\.)*\1""", re.DOTALL)
 GROUPS = (
     "data",
@@ -177,7 +176,7 @@ class Builder:
             component = instantiate({"_target_": target, "_convert_": "all"}, **arguments)
         except InstantiationException as error:
             raise (error.__cause__ or error) from None  # the class's own message says it best
-        from newsimg.store import StoredBackbone, StoredVLM
+        from newsimg.stored_models import StoredBackbone, StoredVLM
 
         if isinstance(component, Backbone):
             return StoredBackbone(component, self.store)
@@ -192,22 +191,6 @@ def get_builder(trusted: tuple[str, ...], store_dir: str | None) -> Builder:
     from newsimg.store import Store, find_store
 
     return Builder(list(trusted), Store(find_store(store_dir)))
-
-
-def hash_config(config: dict[str, Any]) -> str:
-    """Return what a job's outcome depends on: the code, and the config but for places."""
-    kept = {key: value for key, value in config.items() if key not in PLACES}
-    text = json.dumps(kept, sort_keys=True, default=str)
-    return hashlib.sha256(f"{hash_code()}{text}".encode()).hexdigest()
-
-
-@cache
-def hash_code() -> str:
-    """Return the hash of the package's source: a change of it may change any number."""
-    digest = hashlib.sha256()
-    for path in sorted(PACKAGE_DIR.rglob("*.py")):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
 
 
 def choose_objective(metrics: dict[str, float], objective: str | None) -> float | None:

@@ -15,7 +15,8 @@ from newsimg.captions import Captioner
 from newsimg.datatypes import Image, Query
 from newsimg.llm.openai_llm import OpenAILLM
 from newsimg.served import ServerError, check_server, read_retry_after
-from newsimg.store import Store, StoredVLM
+from newsimg.store import Store
+from newsimg.stored_models import StoredVLM
 from newsimg.vlm.openai_vlm import OpenAIVLM, write_data_url
 
 KEY = "sk-very-secret-0815"
