@@ -3,7 +3,6 @@
 import json
 import logging
 import os
-import re
 import signal
 import sys
 from collections.abc import Iterator
@@ -33,6 +32,7 @@ from newsimg.interfaces import (
     VisionLanguageModel,
     Weight,
 )
+from newsimg.queries import quote_headline
 
 if TYPE_CHECKING:
     from newsimg.store import Store  # brings pyarrow, too slow for --help
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 PACKAGE_DIR = Path(__file__).resolve().parent
 # A wheel carries the configs inside the package; in a checkout they lie beside it.
 CONF_DIR = PACKAGE_DIR / "conf" if (PACKAGE_DIR / "conf").is_dir() else PACKAGE_DIR.parent / "conf"
-QUOTED = re.compile(r"""(["'])(?:(?!\1)[^\\]|\\.)*\1""", re.DOTALL)
 GROUPS = (
     "data",
     "backbone",
@@ -81,6 +80,7 @@ def run(cfg: DictConfig) -> float | None:
     sought = config["objective"] if sweeping else None  # a single run looks for nothing
     output_dir = Path(hydra_config.runtime.output_dir)
     choices = {group: str(hydra_config.runtime.choices[group]) for group in GROUPS}
+    check_shortcuts(config, choices["task"])
     weight_value = config["weight"]["value"]
     if not isinstance(weight_value, int | float):
         raise ValueError(f"weight.value must be in [0, 1], got {weight_value!r}")
@@ -193,6 +193,17 @@ def get_builder(trusted: tuple[str, ...], store_dir: str | None) -> Builder:
     return Builder(list(trusted), Store(find_store(store_dir)))
 
 
+def check_shortcuts(config: dict[str, Any], task: str) -> None:
+    """Refuse a query or submission that the task would not look at.
+
+    Raises:
+        ValueError: If there is one.
+    """
+    for name in ("query", "submission"):
+        if config[name] is not None and name not in config["task"]:
+            raise ValueError(f"task={task} takes no {name}, got {config[name]!r}")
+
+
 def choose_objective(metrics: dict[str, float], objective: str | None) -> float | None:
     """Return the metric that sweepers maximise.
 
@@ -246,22 +257,6 @@ class SweepCallback(Callback):
         self.tracker.close_sweep("FINISHED", metrics, output_dir, note)
         OPEN_SWEEP = None
         print_outcome(output_dir, self.tracker.describe())
-
-
-def quote_headline(argument: str) -> str:
-    """Quote the headline of `query=...` for Hydra, to which commas and brackets have a meaning.
-
-    A headline that is in quotes already, or null, is left as it is.
-    """
-    key, _, text = argument.partition("=")
-    if key != "query" or text in ("", "null") or QUOTED.fullmatch(text):
-        return argument
-    # In Hydra's quotes a backslash means something only in front of a quote, or of "${".
-    escaped = re.sub(
-        r"(\\*)(\"|$)", lambda found: found[1] * 2 + found[2].replace('"', '\\"'), text
-    )
-    escaped = escaped.replace("${", "\\${")
-    return f'{key}="{escaped}"'
 
 
 OPEN_SWEEP: Tracker | None = None

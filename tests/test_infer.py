@@ -22,8 +22,9 @@ from newsimg.index.faiss_index import FaissIndex
 from newsimg.inference import gather, write_results
 from newsimg.interfaces import Reranker
 from newsimg.pipeline import rerank, retrieve
+from newsimg.queries import quote_headline
 from newsimg.results import read_results
-from newsimg.run import PACKAGE_DIR, quote_headline
+from newsimg.run import PACKAGE_DIR
 from newsimg.task.infer import InferTask
 from newsimg.weight.l1 import L1Weight
 
