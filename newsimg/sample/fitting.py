@@ -1,7 +1,6 @@
 """Fit the CLIP in two steps: its picture tower on labels, then both sides contrastively."""
 
 import time
-from collections.abc import Iterable
 
 import numpy as np
 import torch
@@ -11,12 +10,14 @@ from torch.nn.functional import cross_entropy, normalize
 from transformers import CLIPModel, PreTrainedTokenizerFast
 
 from newsimg.sample.scenes import COLOURS, DEFECTS, TIMES, VIEWS, WEATHERS, Scene
+from newsimg.sample.steps import draw_batches, plan_steps, report_epoch, take_step
 from newsimg.sample.subjects import SUBJECTS
 from newsimg.sample.training_data import Pictures
 
 FloatArray = NDArray[np.float32]
 LABEL_BATCH, PAIR_BATCH = 64, 256
 LABEL_RATE, PAIR_RATE = 1e-3, 1.5e-3
+WARM_UP = 0.15  # share of the steps in which the rate rises
 HEADLINE_WEIGHT = 0.5  # of the contrastive loss; the rest is alt texts
 
 LABELS: dict[str, tuple[object, ...]] = {
@@ -46,16 +47,18 @@ def fit_pictures(model: CLIPModel, pictures: Pictures, n_epochs: int, seed: int)
     head = nn.Linear(model.config.vision_config.hidden_size, sum(sizes))
     labels = torch.tensor([_label(scene) for scene in pictures.scenes])
     parameters = [*model.vision_model.parameters(), *head.parameters()]
-    optimizer, scheduler = _plan(parameters, LABEL_RATE, n_epochs * (len(labels) // LABEL_BATCH))
+    optimizer, scheduler = plan_steps(
+        parameters, LABEL_RATE, n_epochs * (len(labels) // LABEL_BATCH), WARM_UP
+    )
     for epoch in range(n_epochs):
         start, losses = time.perf_counter(), []
-        for rows in _batches(len(labels), LABEL_BATCH, seed + epoch):
+        for rows in draw_batches(len(labels), LABEL_BATCH, seed + epoch):
             logits = head(_see(model, pictures.pixels[rows])).split(sizes, dim=1)
             loss = sum(cross_entropy(part, labels[rows, i]) for i, part in enumerate(logits))
             assert isinstance(loss, Tensor)
-            _step(loss, parameters, optimizer, scheduler)
+            take_step(loss, parameters, optimizer, scheduler)
             losses.append(loss.item())
-        _report("labels", epoch, n_epochs, losses, start)
+        report_epoch("labels", epoch, n_epochs, losses, start)
 
 
 def fit_pairs(
@@ -83,19 +86,21 @@ def fit_pairs(
     seen = torch.cat(chunks).clone()
     parts = (model.text_model, model.text_projection, model.visual_projection)
     parameters = [model.logit_scale, *(p for part in parts for p in part.parameters())]
-    optimizer, scheduler = _plan(parameters, PAIR_RATE, n_epochs * (len(seen) // PAIR_BATCH))
+    optimizer, scheduler = plan_steps(
+        parameters, PAIR_RATE, n_epochs * (len(seen) // PAIR_BATCH), WARM_UP
+    )
     for epoch in range(n_epochs):
         start, losses = time.perf_counter(), []
         kinds = pictures.alt_texts(seed + epoch), pictures.headlines(seed + epoch)
-        for rows in _batches(len(seen), PAIR_BATCH, seed + epoch):
+        for rows in draw_batches(len(seen), PAIR_BATCH, seed + epoch):
             images = normalize(model.visual_projection(seen[rows]), dim=-1)
             texts = [_read(model, tokenizer, [kind[i] for i in rows]) for kind in kinds]
             scale = model.logit_scale.exp().clamp(max=100)
             alt, headline = (_contrast(scale * text @ images.T) for text in texts)
             loss = alt * (1 - HEADLINE_WEIGHT) + headline * HEADLINE_WEIGHT
-            _step(loss, parameters, optimizer, scheduler)
+            take_step(loss, parameters, optimizer, scheduler)
             losses.append(loss.item())
-        _report("pairs", epoch, n_epochs, losses, start)
+        report_epoch("pairs", epoch, n_epochs, losses, start)
 
 
 def embed_pictures(model: CLIPModel, pixels: NDArray[np.uint8]) -> FloatArray:
@@ -137,35 +142,3 @@ def _read(model: CLIPModel, tokenizer: PreTrainedTokenizerFast, texts: list[str]
 def _contrast(logits: Tensor) -> Tensor:
     target = torch.arange(len(logits))
     return (cross_entropy(logits, target) + cross_entropy(logits.T, target)) / 2
-
-
-def _batches(n: int, size: int, seed: int) -> Iterable[NDArray[np.int64]]:
-    order = np.random.default_rng([7, seed]).permutation(n)
-    return (order[first : first + size] for first in range(0, n - size + 1, size))
-
-
-def _plan(
-    parameters: list[nn.Parameter], rate: float, n_steps: int
-) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
-    optimizer = torch.optim.AdamW(parameters, lr=rate, weight_decay=0.05)
-    return optimizer, torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, rate, total_steps=n_steps, pct_start=0.15
-    )
-
-
-def _step(
-    loss: Tensor,
-    parameters: list[nn.Parameter],
-    optimizer: torch.optim.Optimizer,
-    scheduler: torch.optim.lr_scheduler.LRScheduler,
-) -> None:
-    optimizer.zero_grad()
-    loss.backward()
-    nn.utils.clip_grad_norm_(parameters, 1.0)
-    optimizer.step()
-    scheduler.step()
-
-
-def _report(step: str, epoch: int, n_epochs: int, losses: list[float], start: float) -> None:
-    seconds = time.perf_counter() - start
-    print(f"{step} {epoch + 1}/{n_epochs}: loss {np.mean(losses):.3f}, {seconds:.0f} s", flush=True)

@@ -20,12 +20,14 @@ from transformers.models.qwen2_vl.modeling_qwen2_vl import apply_rotary_pos_emb_
 
 from newsimg.sample.packing import Pack, pack_questions
 from newsimg.sample.scenes import COLOURS, DEFECTS, TIMES, WEATHERS, Scene
+from newsimg.sample.steps import draw_batches, plan_steps, report_epoch, take_step
 from newsimg.sample.subjects import SUBJECTS
 from newsimg.sample.vlm_lessons import Match, grade_picture
 from newsimg.sample.vlm_parts import MERGE_SIZE, PATCH_SIZE, PICTURE_SIZE, QUESTIONS, WIDTH
 
 LABEL_BATCH, WORD_BATCH, GRADE_BATCH = 32, 256, 16
 LABEL_RATE, WORD_RATE, GRADE_RATE = 1e-3, 1e-2, 1.5e-3
+WARM_UP = 0.1  # share of the steps in which the rate rises
 SHARPNESS = 20.0  # what cosines of words and pictures are multiplied by
 LABELS: dict[str, tuple[object, ...]] = {
     "subject": tuple(SUBJECTS),
@@ -61,10 +63,12 @@ def fit_pictures(
     labels = torch.tensor([_label(scene) for scene in scenes])
     defects = torch.tensor([[getattr(scene, name) for name in DEFECTS] for scene in scenes])
     parameters = [*model.model.visual.parameters(), *head.parameters()]
-    optimizer, scheduler = _plan(parameters, LABEL_RATE, n_epochs * (len(labels) // LABEL_BATCH))
+    optimizer, scheduler = plan_steps(
+        parameters, LABEL_RATE, n_epochs * (len(labels) // LABEL_BATCH), WARM_UP
+    )
     for epoch in range(n_epochs):
         start, losses = time.perf_counter(), []
-        for rows in _batches(len(labels), LABEL_BATCH, seed + epoch):
+        for rows in draw_batches(len(labels), LABEL_BATCH, seed + epoch):
             seen = see(model, pictures[rows]).mean(dim=1)
             *parts, severities = head(seen).split([*sizes, len(DEFECTS)], dim=1)
             named = [
@@ -73,9 +77,9 @@ def fit_pictures(
             ]
             graded = binary_cross_entropy_with_logits(severities, defects[rows])
             loss = torch.stack(named).sum() + 5 * graded
-            _step(loss, parameters, optimizer, scheduler)
+            take_step(loss, parameters, optimizer, scheduler)
             losses.append(loss.item())
-        _report("labels", epoch, n_epochs, losses, start)
+        report_epoch("labels", epoch, n_epochs, losses, start)
 
 
 def fit_words(
@@ -103,17 +107,19 @@ def fit_words(
     pictures = seen.mean(dim=1)
     pictures = normalize(pictures - pictures.mean(dim=0), dim=1)
     embeddings = model.model.language_model.embed_tokens.weight
-    optimizer, scheduler = _plan([embeddings], WORD_RATE, n_epochs * (len(seen) // WORD_BATCH))
+    optimizer, scheduler = plan_steps(
+        [embeddings], WORD_RATE, n_epochs * (len(seen) // WORD_BATCH), WARM_UP
+    )
     for epoch in range(n_epochs):
         start, losses = time.perf_counter(), []
-        for batch in _batches(len(seen), WORD_BATCH, seed + epoch):
+        for batch in draw_batches(len(seen), WORD_BATCH, seed + epoch):
             own = [torch.tensor(rows[i]) for i in batch]
             offsets = torch.tensor([0, *(len(row) for row in own[:-1])]).cumsum(0)
             words = normalize(embedding_bag(torch.cat(own), embeddings, offsets), dim=1)
             loss = cross_entropy(words @ pictures[batch].T * SHARPNESS, torch.arange(len(batch)))
-            _step(loss, [embeddings], optimizer, scheduler)
+            take_step(loss, [embeddings], optimizer, scheduler)
             losses.append(loss.item())
-        _report("words", epoch, n_epochs, losses, start)
+        report_epoch("words", epoch, n_epochs, losses, start)
 
 
 def fit_grades(
@@ -138,12 +144,14 @@ def fit_grades(
     """
     judge = nn.Linear(WIDTH, N_VERDICTS[0] * N_VERDICTS[1])
     parameters = [*model.model.language_model.parameters(), *judge.parameters()]
-    optimizer, scheduler = _plan(parameters, GRADE_RATE, n_epochs * (len(seen) // GRADE_BATCH))
+    optimizer, scheduler = plan_steps(
+        parameters, GRADE_RATE, n_epochs * (len(seen) // GRADE_BATCH), WARM_UP
+    )
     digits = torch.tensor(tokenizer.convert_tokens_to_ids(list("12345")))
     model.train()
     for epoch, matches in zip(range(n_epochs), epochs, strict=False):
         start, losses = time.perf_counter(), []
-        for rows in _batches(len(seen), GRADE_BATCH, seed + epoch):
+        for rows in draw_batches(len(seen), GRADE_BATCH, seed + epoch):
             own = [matches[i] for i in rows]
             pack = pack_questions(model, tokenizer, [[m.title for m in ms] for ms in own])
             answers = read_answers(model, pack, seen[rows])  # (n, n_questions, width)
@@ -155,9 +163,9 @@ def fit_grades(
             verdicts = torch.tensor([[m.verdicts for m in ms] for ms in own])
             named = judge(answers[:, len(QUESTIONS) :]).view(*verdicts.shape, N_VERDICTS[1])
             extra = cross_entropy(named.flatten(0, 2), verdicts.flatten())
-            _step(loss + extra, parameters, optimizer, scheduler)
+            take_step(loss + extra, parameters, optimizer, scheduler)
             losses.append(loss.item())
-        _report("grades", epoch, n_epochs, losses, start)
+        report_epoch("grades", epoch, n_epochs, losses, start)
 
 
 def see(model: Qwen2VLForConditionalGeneration, pictures: NDArray[np.uint8]) -> Tensor:
@@ -225,35 +233,3 @@ def _label(scene: Scene) -> list[int]:
         values.index(getattr(scene, name)) if getattr(scene, name) in values else ASIDE
         for name, values in LABELS.items()
     ]
-
-
-def _batches(n: int, size: int, seed: int) -> Iterable[NDArray[np.int64]]:
-    order = np.random.default_rng([7, seed]).permutation(n)
-    return (order[first : first + size] for first in range(0, n - size + 1, size))
-
-
-def _plan(
-    parameters: list[nn.Parameter], rate: float, n_steps: int
-) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
-    optimizer = torch.optim.AdamW(parameters, lr=rate, weight_decay=0.05)
-    return optimizer, torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, rate, total_steps=n_steps, pct_start=0.1
-    )
-
-
-def _step(
-    loss: Tensor,
-    parameters: list[nn.Parameter],
-    optimizer: torch.optim.Optimizer,
-    scheduler: torch.optim.lr_scheduler.LRScheduler,
-) -> None:
-    optimizer.zero_grad()
-    loss.backward()
-    torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-    optimizer.step()
-    scheduler.step()
-
-
-def _report(name: str, epoch: int, n_epochs: int, losses: list[float], start: float) -> None:
-    seconds = time.perf_counter() - start
-    print(f"{name} {epoch + 1}/{n_epochs}: loss {np.mean(losses):.3f}, {seconds:.0f} s", flush=True)
