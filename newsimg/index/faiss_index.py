@@ -11,7 +11,8 @@ import numpy as np
 
 from newsimg.datatypes import FloatArray, IntArray
 from newsimg.interfaces import GrowingIndex
-from newsimg.vector_index import VectorIndex, find_part, walk_parts
+from newsimg.rotation import balance_dimensions
+from newsimg.vector_index import VectorIndex, estimate_bytes, find_part, walk_parts
 
 log = logging.getLogger(__name__)
 
@@ -24,10 +25,12 @@ class FaissIndex(GrowingIndex):
     """An inner-product index made by `faiss.index_factory`.
 
     Args:
-        factory: FAISS factory string, in which `{m}`, `{nlist}` and `{nbits}` stand for the numbers
-            below, e.g. "IVF{nlist},PQ{m}x{nbits}".
+        factory: FAISS factory string, in which `{m}`, `{m_refine}`, `{nlist}` and `{nbits}` stand
+            for the numbers below, e.g. "IVF{nlist},PQ{m}x{nbits}".
         m: HNSW's links per vector, or the number of product-quantiser codes; auto: a code for each
             8 dimensions.
+        m_refine: Number of the finer codes that candidates are compared again by; auto: one for
+            each 2 dimensions.
         nlist: Number of inverted lists; auto: about 4 sqrt(n_images), a power of two, and no more
             than there are 40 images for.
         nbits: Bits per product-quantiser code.
@@ -47,6 +50,7 @@ class FaissIndex(GrowingIndex):
         *,
         factory: str,
         m: Number = None,
+        m_refine: Number = None,
         nlist: Number = None,
         nbits: int | None = None,
         ef_construction: int | None = None,
@@ -55,7 +59,7 @@ class FaissIndex(GrowingIndex):
         k_factor: int | None = None,
         seed: int = 28,
     ) -> None:
-        made_with = {"m": m, "nlist": nlist, "nbits": nbits}
+        made_with = {"m": m, "m_refine": m_refine, "nlist": nlist, "nbits": nbits}
         searched_with = {
             "ef_construction": ef_construction,
             "ef_search": ef_search,
@@ -64,9 +68,11 @@ class FaissIndex(GrowingIndex):
         }
         given = {k: v for k, v in (made_with | searched_with).items() if v is not None}
         for name, number in given.items():
-            automatic = number == "auto" and name in ("m", "nlist", "nprobe")
+            automatic = number == "auto" and name in ("m", "m_refine", "nlist", "nprobe")
             if not automatic and (not isinstance(number, int) or number < 1):
                 raise ValueError(f"index.{name} must be at least 1, got {number}")
+        if nprobe == "auto" and nlist is None:
+            raise ValueError("index.nprobe=auto goes by index.nlist, got none")
         placeholders = set(re.findall(r"{(\w+)}", factory))
         usable = placeholders | ({"ef_construction", "ef_search"} if "HNSW" in factory else set())
         usable |= {"nprobe"} if "IVF" in factory else set()
@@ -107,16 +113,18 @@ class FaissIndex(GrowingIndex):
         numbers = self._choose_numbers(n_images, dim)
         factory = self.template.format(**numbers)
         _check_training(factory, numbers, len(sample), dim)
-        try:
-            index = faiss.index_factory(dim, factory, faiss.METRIC_INNER_PRODUCT)
-        except RuntimeError as error:
-            raise ValueError(f"FAISS cannot make {factory!r} for dim {dim}: {error}") from error
+        index = _make_index(factory, dim)
         _set_numbers(index, numbers)
         if not index.is_trained:
             _train(index, np.ascontiguousarray(sample, np.float32))
         self.factory = factory
         self.vectors = VectorIndex(index)
         self._numbers = numbers | {"n_training": len(sample), "seed": self.seed}
+
+    def estimate_bytes(self, n_images: int, dim: int) -> int:
+        """See `GrowingIndex.estimate_bytes`."""
+        factory = self.template.format(**self._choose_numbers(n_images, dim))
+        return estimate_bytes(_make_index(factory, dim), n_images)
 
     def add(self, embeddings: FloatArray, ids: IntArray) -> None:
         """See `GrowingIndex.add`."""
@@ -138,6 +146,7 @@ class FaissIndex(GrowingIndex):
         """See `GrowingIndex.read`."""
         self.vectors = VectorIndex.read(path)
         self._numbers = {}
+        self.factory = ""
 
     @property
     def n_vectors(self) -> int:
@@ -152,7 +161,7 @@ class FaissIndex(GrowingIndex):
     @property
     def numbers(self) -> Mapping[str, Any]:
         """See `GrowingIndex.numbers`."""
-        return {"factory": self.factory} | self._numbers
+        return {"factory": self.factory} | self._numbers if self._numbers else {}
 
     def _opened(self, action: str) -> VectorIndex:
         if self.vectors is None:
@@ -163,6 +172,8 @@ class FaissIndex(GrowingIndex):
         numbers: dict[str, Any] = dict(self.given)
         if numbers.get("m") == "auto":
             numbers["m"] = max(dim // 8, 1)
+        if numbers.get("m_refine") == "auto":
+            numbers["m_refine"] = max(dim // 2, 1)
         if "nlist" in numbers:
             numbers["nlist"] = self._choose_nlist(n_images)
         if numbers.get("nprobe") == "auto":
@@ -177,6 +188,13 @@ class FaissIndex(GrowingIndex):
         return int(2 ** max(np.floor(np.log2(max(most, 1))), 0))
 
 
+def _make_index(factory: str, dim: int) -> faiss.Index:
+    try:
+        return faiss.index_factory(dim, factory, faiss.METRIC_INNER_PRODUCT)
+    except RuntimeError as error:
+        raise ValueError(f"FAISS cannot make {factory!r} for dim {dim}: {error}") from error
+
+
 def _check_training(factory: str, numbers: Mapping[str, int], n_points: int, dim: int) -> None:
     """Refuse too few images for so many centroids, and codes that the dim cannot be cut into."""
     codes = [(int(m), int(bits or 8)) for m, bits in re.findall(r"PQ(\d+)(?:x(\d+))?", factory)]
@@ -185,7 +203,8 @@ def _check_training(factory: str, numbers: Mapping[str, int], n_points: int, dim
         raise ValueError(f"{factory} needs at least {needed} images to train on, got {n_points}")
     for m, _ in codes:
         if dim % m:
-            raise ValueError(f"index.m must divide the embedding's dim {dim}, got {m}")
+            name = "m_refine" if m == numbers.get("m_refine") else "m"
+            raise ValueError(f"index.{name} must divide the embedding's dim {dim}, got {m}")
     if n_points < POINTS_PER_LIST * needed:
         wanted = POINTS_PER_LIST * needed
         log.info("%s trains on %d images; %d are advised", factory, n_points, wanted)
@@ -208,17 +227,15 @@ def _train(index: faiss.Index, sample: FloatArray) -> None:
     refine = find_part(index, faiss.IndexRefine)
     if refine is not None:
         parts += walk_parts(refine.refine_index)
-    quantisers = [part.pq for part in parts if hasattr(part, "pq")]
     for part in parts:
         if isinstance(part, faiss.IndexIVF):
             part.cp.min_points_per_centroid = 1
+        if hasattr(part, "pq"):
+            part.pq.cp.min_points_per_centroid = 1
         if isinstance(part, faiss.IndexPreTransform):
-            rotation = faiss.downcast_VectorTransform(part.chain.at(0))
-            if isinstance(rotation, faiss.OPQMatrix):
-                # Left alone it rotates for codes of 8 bits, whatever the index has.
-                codes = find_part(part, faiss.IndexIVF).pq
-                rotation.pq = faiss.ProductQuantizer(rotation.d_out, rotation.M, codes.nbits)
-                quantisers.append(rotation.pq)
-    for quantiser in quantisers:
-        quantiser.cp.min_points_per_centroid = 1
+            transform = faiss.downcast_VectorTransform(part.chain.at(0))
+            if isinstance(transform, faiss.OPQMatrix):
+                rotation = balance_dimensions(sample, transform.M)
+                faiss.copy_array_to_vector(rotation.ravel(), transform.A)
+                transform.is_trained = True
     index.train(sample)
