@@ -196,12 +196,12 @@ def find_part(index: faiss.Index, kind: type) -> Any:
 def estimate_bytes(index: faiss.Index, n_vectors: int) -> int:
     """Return how large an index gets with so many vectors, from one that has none yet."""
     parts = list(walk_parts(index))
-    by_vector = 0 if _is_ivf(index) else ID_BYTES  # the table of ids
+    if (refine := find_part(index, faiss.IndexRefine)) is not None:
+        parts += walk_parts(refine.refine_index)
+    by_vector: float = 0 if _is_ivf(index) else ID_BYTES  # the table of ids
     fixed = 0
     for part in parts:
-        if isinstance(part, faiss.IndexRefine):
-            by_vector += part.refine_index.sa_code_size()
-        elif isinstance(part, faiss.IndexHNSW):
+        if isinstance(part, faiss.IndexHNSW):
             # Links: 2 m at the bottom, m for each of the m-th part that goes further up.
             by_vector += faiss.downcast_index(part.storage).code_size + 4 + 8
             by_vector += 4 * part.hnsw.nb_neighbors(0) * (1 + 1 / part.hnsw.nb_neighbors(0))

@@ -1,5 +1,7 @@
 """Indexes that grow, shrink and lie in files, measured and searched together, against numpy."""
 
+import re
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +23,18 @@ from newsimg.run import CONF_DIR
 from newsimg.vector_index import VectorIndex
 
 DIM, N_IMAGES = 32, 2000
+RECALL = {"flat": 0.9999, "auto": 0.9999, "ivf_pq": 0.75}  # of 10, on the clusters below
 OPTIONS = sorted(path.stem for path in (CONF_DIR / "index").glob("*.yaml") if path.stem != "saved")
 
 
-def make_index(option: str, *overrides: str) -> GrowingIndex:
+@cache
+def read_config(option: str, *overrides: str) -> Any:
     with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-        config = compose("config", [f"index={option}", *overrides]).index
-    return instantiate(config, _convert_="all")  # type: ignore[no-any-return]
+        return compose("config", [f"index={option}", *overrides]).index
+
+
+def make_index(option: str, *overrides: str) -> GrowingIndex:
+    return instantiate(read_config(option, *overrides), _convert_="all")  # type: ignore[no-any-return]
 
 
 def search_exactly(images: FloatArray, queries: FloatArray, top_k: int) -> IntArray:
@@ -52,7 +59,9 @@ def option(request: pytest.FixtureRequest) -> str:
 def grow(option: str, images: FloatArray, ids: IntArray) -> GrowingIndex:
     """Train on what the index asks for, and add in three unequal parts."""
     index = make_index(option)
-    index.train(images[: index.training_size(len(images))], len(images))
+    random = np.random.default_rng(index.seed)
+    drawn = random.choice(len(images), index.training_size(len(images)), replace=False)
+    index.train(images[np.sort(drawn)], len(images))
     for part in np.split(np.arange(len(images)), [100, 101]):
         index.add(images[part], ids[part])
     return index
@@ -67,10 +76,10 @@ def test_images_added_in_parts_are_found_by_their_ids(option: str, images: Float
     assert np.isin(found, ids).all()
     nearest = ids[search_exactly(images, images[:200], 10)]
     recall = np.mean([len(set(a) & set(b)) / 10 for a, b in zip(found, nearest, strict=True)])
-    assert recall > (0.999 if option in ("flat", "auto") else 0.85)
+    assert recall > RECALL.get(option, 0.95)
     rows = (found - 3) // 7
     true = np.einsum("qd,qkd->qk", images[:200], images[rows])
-    np.testing.assert_allclose(scores, true, atol=0.1 if option == "ivf_pq" else 0.02)
+    np.testing.assert_allclose(scores, true, atol=0.2 if option == "ivf_pq" else 0.02)
 
 
 def test_parts_or_all_at_once_make_the_same_index(option: str, images: FloatArray) -> None:
@@ -83,9 +92,7 @@ def test_parts_or_all_at_once_make_the_same_index(option: str, images: FloatArra
         np.testing.assert_allclose(a, b, atol=1e-6)
 
 
-def test_removed_images_are_never_found_and_the_others_are(
-    option: str, images: FloatArray
-) -> None:
+def test_removed_images_are_never_found_and_the_others_are(option: str, images: FloatArray) -> None:
     ids = np.arange(N_IMAGES) * 2
     index = grow(option, images, ids)
     gone = ids[::3]
@@ -99,16 +106,14 @@ def test_removed_images_are_never_found_and_the_others_are(
     _, found = index.search(images[:100], 10)
     nearest = left[search_exactly(images[left // 2], images[:100], 10)]
     recall = np.mean([len(set(a) & set(b)) / 10 for a, b in zip(found, nearest, strict=True)])
-    assert recall > (0.999 if option in ("flat", "auto") else 0.85)
+    assert recall > RECALL.get(option, 0.95)
     index.add(images[:1], np.array([5000]))
     assert 5000 in index.search(images[:1], 5)[1]
     with pytest.raises(ValueError, match=rf"\[1, {len(left) + 1}\], got {len(left) + 2}"):
         index.search(images[:1], len(left) + 2)
 
 
-def test_a_written_index_is_read_as_it_was(
-    option: str, images: FloatArray, tmp_path: Path
-) -> None:
+def test_a_written_index_is_read_as_it_was(option: str, images: FloatArray, tmp_path: Path) -> None:
     index = grow(option, images, np.arange(N_IMAGES))
     index.remove(np.arange(50))
     index.write(tmp_path / "vectors.faiss")
@@ -192,13 +197,13 @@ def test_auto_is_exact_for_few_images_and_takes_the_first_that_fits_for_more(
     index.build(images)
     assert index.numbers["factory"] == "Flat"
     assert "2000 images are searched exactly up to 20000" in index.numbers["reason"]
-    # 2000 x 32: ivf_flat is 138 B a vector and its lists, ivf_sq8 42 B, ivf_pq 30 B and its codes.
-    for memory_kib, factory in ((400, "IVF32,Flat"), (150, "IVF32,SQ8"), (100, "OPQ4,IVF32")):
+    many = np.concatenate([images] * 5)
+    for memory_kib, factory in ((1500, "IVF128,Flat"), (450, "IVF128,SQ8"), (350, "OPQ4,IVF128,")):
         index = make_index("auto", "index.exact_up_to=0", f"index.memory_gb={memory_kib / 2**20}")
-        index.build(images)
+        index.build(many)
         assert index.factory.startswith(factory)
-        assert index.bytes_per_vector * N_IMAGES <= memory_kib * 1024
-    assert "ivf_flat 0.000" in index.numbers["reason"]
+        assert index.bytes_per_vector * len(many) <= memory_kib * 1024
+    assert re.search("10000 images of dim 32 take ivf_flat .* allowed", index.numbers["reason"])
     assert index.numbers["reason"] in capsys.readouterr().out.replace("\n", "")
 
 

@@ -197,11 +197,13 @@ def _make_index(factory: str, dim: int) -> faiss.Index:
 
 def _check_training(factory: str, numbers: Mapping[str, int], n_points: int, dim: int) -> None:
     """Refuse too few images for so many centroids, and codes that the dim cannot be cut into."""
-    codes = [(int(m), int(bits or 8)) for m, bits in re.findall(r"PQ(\d+)(?:x(\d+))?", factory)]
+    codes = [
+        (int(m), int(bits or 8)) for m, bits in re.findall(r"(?<!O)PQ(\d+)(?:x(\d+))?", factory)
+    ]
     needed = max([numbers.get("nlist", 0), *(2**bits for _, bits in codes)])
     if n_points < needed:
         raise ValueError(f"{factory} needs at least {needed} images to train on, got {n_points}")
-    for m, _ in codes:
+    for m in [int(m) for m in re.findall(r"PQ(\d+)", factory)]:  # a rotation's too
         if dim % m:
             name = "m_refine" if m == numbers.get("m_refine") else "m"
             raise ValueError(f"index.{name} must divide the embedding's dim {dim}, got {m}")
