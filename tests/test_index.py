@@ -26,11 +26,11 @@ RECALL = {
     "hnsw": 0.99,
     "ivf_flat": 0.97,
     "ivf_sq8": 0.95,
-    "ivf_pq": 0.7,  # no dimension of these clusters says more than another: the hardest case
+    "ivf_pq": 0.65,  # no dimension of these clusters says more than another: the hardest case
 }
 # How far a score may be from the inner product: the others know the vectors as they are.
-ERROR = {"flat_fp16": 1e-3, "ivf_sq8": 0.02, "ivf_pq": 0.1}
-AUTOMATIC = {"nlist": 32, "nprobe": 8, "m": 8, "m_refine": 32}  # what 1500 images of dim 64 get
+ERROR = {"flat_fp16": 1e-3, "ivf_sq8": 0.02, "ivf_pq": 0.3}
+AUTOMATIC = {"nlist": 32, "nprobe": 8, "m": 8, "refine_dim": 32}  # what 1500 images of dim 64 get
 
 
 def read_yaml(option: str) -> dict[str, Any]:
@@ -114,7 +114,7 @@ def test_the_yamls_numbers_are_those_of_the_faiss_object(built: FaissIndex) -> N
         },
         "ivf_pq": {
             "m": lambda: index.pq.M,
-            "m_refine": lambda: list(walk_parts(refine.refine_index))[-1].pq.M,
+            "refine_dim": lambda: list(walk_parts(refine.refine_index))[-1].d,
             "k_factor": lambda: refine.k_factor,
         },
     }

@@ -11,7 +11,7 @@ import numpy as np
 
 from newsimg.datatypes import FloatArray, IntArray
 from newsimg.interfaces import GrowingIndex
-from newsimg.rotation import balance_dimensions
+from newsimg.rotation import balance_dimensions, keep_principal
 from newsimg.vector_index import VectorIndex, estimate_bytes, find_part, walk_parts
 
 log = logging.getLogger(__name__)
@@ -25,11 +25,11 @@ class FaissIndex(GrowingIndex):
     """An inner-product index made by `faiss.index_factory`.
 
     Args:
-        factory: FAISS factory string, in which `{m}`, `{m_refine}`, `{nlist}` and `{nbits}` stand
+        factory: FAISS factory string, in which `{m}`, `{refine_dim}`, `{nlist}` and `{nbits}` stand
             for the numbers below, e.g. "IVF{nlist},PQ{m}x{nbits}".
         m: HNSW's links per vector, or the number of product-quantiser codes; auto: a code for each
-            8 dimensions.
-        m_refine: Number of the finer codes that candidates are compared again by; auto: one for
+            16 dimensions, and at least 8.
+        refine_dim: Number of the finer codes that candidates are compared again by; auto: one for
             each 2 dimensions.
         nlist: Number of inverted lists; auto: about 4 sqrt(n_images), a power of two, and no more
             than there are 40 images for.
@@ -50,7 +50,7 @@ class FaissIndex(GrowingIndex):
         *,
         factory: str,
         m: Number = None,
-        m_refine: Number = None,
+        refine_dim: Number = None,
         nlist: Number = None,
         nbits: int | None = None,
         ef_construction: int | None = None,
@@ -59,7 +59,7 @@ class FaissIndex(GrowingIndex):
         k_factor: int | None = None,
         seed: int = 28,
     ) -> None:
-        made_with = {"m": m, "m_refine": m_refine, "nlist": nlist, "nbits": nbits}
+        made_with = {"m": m, "refine_dim": refine_dim, "nlist": nlist, "nbits": nbits}
         searched_with = {
             "ef_construction": ef_construction,
             "ef_search": ef_search,
@@ -68,7 +68,7 @@ class FaissIndex(GrowingIndex):
         }
         given = {k: v for k, v in (made_with | searched_with).items() if v is not None}
         for name, number in given.items():
-            automatic = number == "auto" and name in ("m", "m_refine", "nlist", "nprobe")
+            automatic = number == "auto" and name in ("m", "refine_dim", "nlist", "nprobe")
             if not automatic and (not isinstance(number, int) or number < 1):
                 raise ValueError(f"index.{name} must be at least 1, got {number}")
         if nprobe == "auto" and nlist is None:
@@ -116,7 +116,7 @@ class FaissIndex(GrowingIndex):
         index = _make_index(factory, dim)
         _set_numbers(index, numbers)
         if not index.is_trained:
-            _train(index, np.ascontiguousarray(sample, np.float32))
+            _train(index, np.ascontiguousarray(sample, np.float32), self.seed)
         self.factory = factory
         self.vectors = VectorIndex(index)
         self._numbers = numbers | {"n_training": len(sample), "seed": self.seed}
@@ -171,9 +171,9 @@ class FaissIndex(GrowingIndex):
     def _choose_numbers(self, n_images: int, dim: int) -> dict[str, int]:
         numbers: dict[str, Any] = dict(self.given)
         if numbers.get("m") == "auto":
-            numbers["m"] = max(dim // 8, 1)
-        if numbers.get("m_refine") == "auto":
-            numbers["m_refine"] = max(dim // 2, 1)
+            numbers["m"] = max(dim // 16, 8)
+        if numbers.get("refine_dim") == "auto":
+            numbers["refine_dim"] = dim * 9 // 128 * 8 or dim
         if "nlist" in numbers:
             numbers["nlist"] = self._choose_nlist(n_images)
         if numbers.get("nprobe") == "auto":
@@ -205,8 +205,7 @@ def _check_training(factory: str, numbers: Mapping[str, int], n_points: int, dim
         raise ValueError(f"{factory} needs at least {needed} images to train on, got {n_points}")
     for m in [int(m) for m in re.findall(r"PQ(\d+)", factory)]:  # a rotation's too
         if dim % m:
-            name = "m_refine" if m == numbers.get("m_refine") else "m"
-            raise ValueError(f"index.{name} must divide the embedding's dim {dim}, got {m}")
+            raise ValueError(f"index.m must divide the embedding's dim {dim}, got {m}")
     if n_points < POINTS_PER_LIST * needed:
         wanted = POINTS_PER_LIST * needed
         log.info("%s trains on %d images; %d are advised", factory, n_points, wanted)
@@ -223,7 +222,7 @@ def _set_numbers(index: faiss.Index, numbers: Mapping[str, int]) -> None:
             part.k_factor = numbers.get("k_factor", part.k_factor)
 
 
-def _train(index: faiss.Index, sample: FloatArray) -> None:
+def _train(index: faiss.Index, sample: FloatArray, seed: int) -> None:
     """Train; FAISS's own warnings of few points stay off the console, since ours are logged."""
     parts = list(walk_parts(index))
     refine = find_part(index, faiss.IndexRefine)
@@ -235,9 +234,18 @@ def _train(index: faiss.Index, sample: FloatArray) -> None:
         if hasattr(part, "pq"):
             part.pq.cp.min_points_per_centroid = 1
         if isinstance(part, faiss.IndexPreTransform):
-            transform = faiss.downcast_VectorTransform(part.chain.at(0))
-            if isinstance(transform, faiss.OPQMatrix):
-                rotation = balance_dimensions(sample, transform.M)
-                faiss.copy_array_to_vector(rotation.ravel(), transform.A)
-                transform.is_trained = True
+            _set_rotation(faiss.downcast_VectorTransform(part.chain.at(0)), sample, seed)
     index.train(sample)
+
+
+def _set_rotation(transform: Any, sample: FloatArray, seed: int) -> None:
+    """Do what FAISS would do by an hour of iterations (OPQ), or wrongly for products (PCA)."""
+    if isinstance(transform, faiss.OPQMatrix):
+        rotation = balance_dimensions(sample, transform.M)
+    elif isinstance(transform, faiss.PCAMatrix):
+        rotation = keep_principal(sample, transform.d_out, seed)
+        transform.have_bias = False
+    else:
+        return
+    faiss.copy_array_to_vector(rotation.ravel(), transform.A)
+    transform.is_trained = True
