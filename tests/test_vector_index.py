@@ -18,12 +18,12 @@ from newsimg.index.faiss_index import FaissIndex
 from newsimg.index_quality import cut_blocks, measure_quality, measure_recall
 from newsimg.interfaces import GrowingIndex
 from newsimg.merged_search import search_merged
-from newsimg.rotation import balance_dimensions
+from newsimg.rotation import balance_dimensions, keep_principal
 from newsimg.run import CONF_DIR
 from newsimg.vector_index import VectorIndex
 
 DIM, N_IMAGES = 32, 2000
-RECALL = {"flat": 0.9999, "auto": 0.9999, "ivf_pq": 0.75}  # of 10, on the clusters below
+RECALL = {"flat": 0.9999, "auto": 0.9999, "ivf_pq": 0.85}  # of 10, on the clusters below
 OPTIONS = sorted(path.stem for path in (CONF_DIR / "index").glob("*.yaml") if path.stem != "saved")
 
 
@@ -79,7 +79,7 @@ def test_images_added_in_parts_are_found_by_their_ids(option: str, images: Float
     assert recall > RECALL.get(option, 0.95)
     rows = (found - 3) // 7
     true = np.einsum("qd,qkd->qk", images[:200], images[rows])
-    np.testing.assert_allclose(scores, true, atol=0.2 if option == "ivf_pq" else 0.02)
+    np.testing.assert_allclose(scores, true, atol=0.02)
 
 
 def test_parts_or_all_at_once_make_the_same_index(option: str, images: FloatArray) -> None:
@@ -198,13 +198,22 @@ def test_auto_is_exact_for_few_images_and_takes_the_first_that_fits_for_more(
     assert index.numbers["factory"] == "Flat"
     assert "2000 images are searched exactly up to 20000" in index.numbers["reason"]
     many = np.concatenate([images] * 5)
-    for memory_kib, factory in ((1500, "IVF128,Flat"), (450, "IVF128,SQ8"), (350, "OPQ8,IVF128,")):
+    for memory_kib, factory in ((1500, "IVF128,Flat"), (500, "IVF128,SQ8")):
         index = make_index("auto", "index.exact_up_to=0", f"index.memory_gb={memory_kib / 2**20}")
         index.build(many)
         assert index.factory.startswith(factory)
         assert index.bytes_per_vector * len(many) <= memory_kib * 1024
     assert re.search("10000 images of dim 32 take ivf_flat .* allowed", index.numbers["reason"])
     assert index.numbers["reason"] in capsys.readouterr().out.replace("\n", "")
+
+
+@pytest.mark.parametrize(
+    ("memory_gb", "option"), [(3, "ivf_flat"), (1, "ivf_sq8"), (0.3, "ivf_pq")]
+)
+def test_auto_takes_a_million_images_as_the_memory_allows(memory_gb: float, option: str) -> None:
+    index = make_index("auto", f"index.memory_gb={memory_gb}")
+    expected = make_index(option).estimate_bytes(1_000_000, 512)
+    assert index.estimate_bytes(1_000_000, 512) == expected <= memory_gb * 2**30
 
 
 def test_auto_says_what_to_do_when_nothing_fits() -> None:
@@ -328,6 +337,28 @@ def test_the_rotation_makes_a_quantiser_lose_less_than_faisss_codes_without(
     mixed = np.ascontiguousarray(images @ random_rotation, np.float32)
     rotated = np.ascontiguousarray(mixed @ balance_dimensions(mixed, 8).T)
     assert error(rotated) < 0.9 * error(mixed)
+
+
+def test_the_projection_keeps_inner_products_where_most_of_their_length_is() -> None:
+    random = np.random.default_rng(0)
+    mixing = np.linalg.qr(random.normal(size=(16, 16)))[0] * (1 / (1 + np.arange(16)) ** 2)
+    sample = (random.normal(size=(500, 16)) @ mixing.T + 3 * mixing[:, 0]).astype(np.float32)
+    kept = keep_principal(sample, 8, seed=1)
+    np.testing.assert_allclose(kept @ kept.T, np.eye(8), atol=1e-5)
+    products, projected = sample @ sample.T, (sample @ kept.T) @ (sample @ kept.T).T
+    assert np.abs(products - projected).max() < 0.003 * np.abs(products).max()
+    assert np.ptp(np.log2(np.square(sample @ kept.T).mean(axis=0))) < 8  # mixed; 12.5 if not
+
+
+def test_scores_are_inner_products_also_where_all_images_have_much_in_common(
+    images: FloatArray,
+) -> None:
+    near = images + 2 * images[0]
+    near /= np.linalg.norm(near, axis=1, keepdims=True)
+    index = make_index("ivf_pq")
+    index.build(near)
+    scores, rows = index.search(near[:50], 10)
+    np.testing.assert_allclose(scores, np.einsum("qd,qkd->qk", near[:50], near[rows]), atol=0.02)
 
 
 @pytest.mark.parametrize("n_images", [16, 100, 300])

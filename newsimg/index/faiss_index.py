@@ -173,7 +173,7 @@ class FaissIndex(GrowingIndex):
         if numbers.get("m") == "auto":
             numbers["m"] = max(dim // 16, 8)
         if numbers.get("refine_dim") == "auto":
-            numbers["refine_dim"] = dim * 9 // 128 * 8 or dim
+            numbers["refine_dim"] = max(dim * 9 // 128 * 8, min(dim, 64))
         if "nlist" in numbers:
             numbers["nlist"] = self._choose_nlist(n_images)
         if numbers.get("nprobe") == "auto":
