@@ -1,10 +1,12 @@
 """The NewsImages benchmark's files: the CSV in all its editions, its pictures, its splits."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
 
 from newsimg.datatypes import Collection, Image, Query
+from newsimg.images import EXTENSIONS
 
 COLUMNS = [
     "article_id",
@@ -16,7 +18,6 @@ COLUMNS = [
 ]
 REQUIRED_COLUMNS = ("article_id", "article_title")
 ID_COLUMNS = ("article_id", "image_id")
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 SPLITS = ("train", "val", "test", "all")
 POOLS = ("split", "all")
 
@@ -178,6 +179,23 @@ def choose_subset(articles: pd.DataFrame, subset: Path) -> pd.DataFrame:
             f"{unknown.iloc[0]!r} the first"
         )
     return articles.iloc[positions]
+
+
+def read_subsets(subsets: Mapping[str, Path | None]) -> dict[str, list[str] | None]:
+    """Return the ids that each file lists; None where there is none.
+
+    Raises:
+        FileNotFoundError: If a file is not there.
+        ValueError: If it is not one of the benchmark's CSVs, or empty.
+    """
+    ids = {
+        size: None if path is None else [str(i) for i in read_articles(path)["article_id"]]
+        for size, path in subsets.items()
+    }
+    for size, listed in ids.items():
+        if listed is not None and not listed:
+            raise ValueError(f"subset {subsets[size]} is empty")
+    return ids
 
 
 def find_pictures(image_dir: Path) -> dict[str, Path]:

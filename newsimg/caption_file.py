@@ -149,10 +149,11 @@ def import_captions(lists_path: Path, csv_path: Path) -> list[dict[str, Any]]:
 
 def _cut_torn_line(file: Any, path: Path) -> None:
     size = file.seek(0, os.SEEK_END)
+    file.seek(max(size - 1, 0))
+    if file.read() in (b"", b"\n"):
+        return
     file.seek(0)
     content = file.read()
-    whole = content.rfind(b"\n") + 1
-    if whole < size:
-        log.warning("%s: dropping a line that was only half written", path)
-        file.truncate(whole)
-        file.seek(0, os.SEEK_END)
+    log.warning("%s: dropping a line that was only half written", path)
+    file.truncate(content.rfind(b"\n") + 1)
+    file.seek(0, os.SEEK_END)

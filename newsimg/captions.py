@@ -4,10 +4,13 @@ import hashlib
 import json
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from string import Formatter
 from typing import Any
+
+from tqdm import tqdm
 
 from newsimg.caption_file import CaptionFile
 from newsimg.datatypes import Query
@@ -16,7 +19,6 @@ from newsimg.interfaces import LanguageModel
 
 log = logging.getLogger(__name__)
 
-BATCH = 32  # articles written at a time: what an interrupted job loses at most
 LIST_MARK = re.compile(
     r"^\s*(?:[-*•–]\s+|\(?\d{1,2}[.):]\s*|captions?\s*\d*\s*:\s*)", re.IGNORECASE
 )
@@ -60,11 +62,12 @@ class Captioner:
     def caption(self, queries: Sequence[Query]) -> list[dict[str, Any]]:
         """Return a record for each query: `article_id`, `title`, `captions` and their origin.
 
-        What the file has is not written again; new records are on disk after every batch.
+        What the file has is not written again; a new record is on disk as soon as there is one.
 
         Raises:
             ValueError: If the file was made for other articles, by another model, prompt or
-                settings, or if it lacks articles and there is no model to write captions.
+                settings, if it lacks articles and there is no model to write captions, or if the
+                model leaves articles out.
         """
         file, origin = self._open()
         found = file.find(queries, origin)
@@ -78,16 +81,13 @@ class Captioner:
             with file.lock():  # another process may be captioning the same articles
                 found = file.find(queries, origin)
                 missing = [q for q, record in zip(queries, found, strict=True) if record is None]
-                for start in range(0, len(missing), BATCH):
-                    batch = missing[start : start + BATCH]
-                    written = self._write(self.llm, batch)
-                    file.append(
-                        {"article_id": q.query_id, "title": q.title, "captions": c, **origin}
-                        for q, c in zip(batch, written, strict=True)
-                    )
-                    log.info("captioned %d of %d articles", start + len(batch), len(missing))
+                self._write(self.llm, missing, file, origin)
             found = file.find(queries, origin)
-        return [record for record in found if record is not None]
+        records = [record for record in found if record is not None]
+        if len(records) < len(queries):
+            n_lacking = len(queries) - len(records)
+            raise ValueError(f"the language model left out {n_lacking} of {len(queries)} articles")
+        return records
 
     def _open(self) -> tuple[CaptionFile, dict[str, Any] | None]:
         if self.llm is None:
@@ -110,25 +110,39 @@ class Captioner:
             "settings": settings | {"num_captions": self.num_captions, "seed": self.seed},
         }
 
-    def _write(self, llm: LanguageModel, queries: Sequence[Query]) -> list[list[str]]:
-        captions = self._ask(llm, queries, self.seed)
-        failed = [i for i, found in enumerate(captions) if not found]
+    def _write(
+        self,
+        llm: LanguageModel,
+        queries: Sequence[Query],
+        file: CaptionFile,
+        origin: dict[str, Any],
+    ) -> None:
+        failed: list[Query] = []
+
+        def keep(query: Query, answer: str, last: bool = False) -> None:
+            captions = parse_captions(answer, query.title, self.num_captions)
+            if captions or last:
+                record = {"article_id": query.query_id, "title": query.title, "captions": captions}
+                file.append([record | origin])
+            else:
+                failed.append(query)
+
+        self._ask(llm, queries, self.seed, keep)
         if failed:
             log.warning(
                 "%d of %d answers hold no caption; asking again with another seed",
                 len(failed),
                 len(queries),
             )
-            seed = (self.seed or 0) + 1
-            for i, found in zip(
-                failed, self._ask(llm, [queries[i] for i in failed], seed), strict=True
-            ):
-                captions[i] = found
-        return captions
+            self._ask(llm, failed, (self.seed or 0) + 1, partial(keep, last=True))
 
     def _ask(
-        self, llm: LanguageModel, queries: Sequence[Query], seed: int | None
-    ) -> list[list[str]]:
+        self,
+        llm: LanguageModel,
+        queries: Sequence[Query],
+        seed: int | None,
+        keep: Callable[[Query, str], None],
+    ) -> None:
         chats = [
             [
                 {"role": role, "content": fill(text, query.title, self.num_captions)}
@@ -136,11 +150,15 @@ class Captioner:
             ]
             for query in queries
         ]
-        answers = llm.generate(chats, seed)
-        return [
-            parse_captions(answer, query.title, self.num_captions)
-            for answer, query in zip(answers, queries, strict=True)
-        ]
+        with tqdm(
+            total=len(chats), desc="Captioning", leave=False, delay=1, disable=None
+        ) as progress:
+
+            def keep_at(i: int, answer: str) -> None:
+                keep(queries[i], answer)
+                progress.update()
+
+            llm.generate(chats, seed, keep_at)
 
 
 def check_prompt(prompt: Mapping[str, str]) -> dict[str, str]:

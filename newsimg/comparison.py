@@ -10,7 +10,7 @@ def find_ranks(collection: Collection, candidates: Candidates, qrels: Qrels) -> 
     """Return the 1-based rank of each query's editor's picture; NA where it is no candidate."""
     ranks = {}
     for query, rows in zip(collection.queries, candidates.rows, strict=True):
-        relevant = [collection.images[row].image_id in qrels[query.query_id] for row in rows]
+        relevant = [candidates.images[row].image_id in qrels[query.query_id] for row in rows]
         ranks[query.query_id] = relevant.index(True) + 1 if any(relevant) else pd.NA
     return pd.Series(ranks, dtype="Int64")
 

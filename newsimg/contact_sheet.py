@@ -45,7 +45,10 @@ def draw_contact_sheet(
     for i, position in enumerate(chosen):
         row = comparison.iloc[position]
         stages = [stage.rows[position, :N_SHOWN] for stage in (retrieved, reranked)]
-        shown = [[collection.images[image].image_id for image in rows] for rows in stages]
+        shown = [[retrieved.images[image].image_id for image in rows] for rows in stages]
+        by_id |= {
+            retrieved.images[i].image_id: retrieved.images[i] for rows in stages for i in rows
+        }
         _draw_query(sheet, MARGIN + i * block, row, shown, by_id)
     return sheet
 

@@ -37,12 +37,16 @@ class Image:
         path: Its file, or the archive that it lies in.
         member: Its name within the archive.
         digest: SHA-256 of its bytes in hex digits, where that is known.
+        truncated: Whether its tail is missing and that is accepted.
+        metadata: What is known of it beside the pixels: licence, title, author, page_url.
     """
 
     image_id: str
     path: Path
     member: str | None = None
     digest: str | None = None
+    truncated: bool = False
+    metadata: Mapping[str, str] | None = field(default=None, compare=False, repr=False)
 
     @property
     def uri(self) -> str:

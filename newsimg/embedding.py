@@ -3,15 +3,17 @@
 import json
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from newsimg.datatypes import FloatArray, Image
-from newsimg.images import open_images
+from newsimg.images import DECODER_THREADS, DECODING, open_image
 from newsimg.interfaces import Backbone
-from newsimg.models import DTYPES, hub_arguments, identify_model
+from newsimg.models import Checkpoint, check_positive, identify_model
 from newsimg.queries import check_template
 
 if TYPE_CHECKING:
@@ -52,25 +54,18 @@ class DualEncoder(Backbone):
         lowercase: bool = False,
         trust_remote_code: bool = False,
     ) -> None:
-        if dtype not in DTYPES:
-            raise ValueError(f"backbone.dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
+        self.checkpoint = Checkpoint("backbone", model, revision, dtype, device, trust_remote_code)
         if text_padding not in ("longest", "max_length"):
             raise ValueError(
                 f"backbone.text_padding must be longest or max_length, got {text_padding!r}"
             )
-        for name, number in (("batch_size", batch_size), ("text_length", text_length)):
-            if number < 1:
-                raise ValueError(f"backbone.{name} must be at least 1, got {number}")
-        self.model_id = model
-        self.revision = revision
-        self.dtype = dtype
-        self.device = device
+        check_positive("backbone", batch_size=batch_size, text_length=text_length)
         self.batch_size = batch_size
         self.text_padding = text_padding
         self.text_length = text_length
         self.query_template = check_template(query_template)
         self.lowercase = lowercase
-        self.trust_remote_code = trust_remote_code
+        self._lock = Lock()
 
     @cached_property
     def fingerprint(self) -> str:
@@ -78,11 +73,12 @@ class DualEncoder(Backbone):
         return json.dumps(
             {
                 "class": type(self).__name__,
-                "model": identify_model(self.model_id, self.revision),
-                "dtype": self.dtype,
+                "model": identify_model(self.checkpoint.model, self.checkpoint.revision),
+                "dtype": self.checkpoint.dtype,
                 "text_padding": self.text_padding,
                 "text_length": self.text_length,
                 "lowercase": self.lowercase,
+                "decoding": DECODING,
             }
         )
 
@@ -114,20 +110,12 @@ class DualEncoder(Backbone):
     @cached_property
     def tokenizer(self) -> Any:
         """The model's own tokenizer."""
-        from transformers import AutoTokenizer
-
-        return AutoTokenizer.from_pretrained(**self._source)
+        return self.checkpoint.load_tokenizer()
 
     @cached_property
     def image_processor(self) -> Any:
-        """The model's own resizing, cropping and scaling, in the form that runs on Pillow."""
-        from transformers import AutoImageProcessor
-
-        return AutoImageProcessor.from_pretrained(**self._source, backend="pil")
-
-    @property
-    def _source(self) -> dict[str, Any]:
-        return hub_arguments(self.model_id, self.revision, self.trust_remote_code)
+        """The model's own image processor."""
+        return self.checkpoint.load_image_processor()
 
     def _encode_texts(self, texts: Sequence[str]) -> "torch.Tensor":
         inputs = self.tokenizer(
@@ -139,9 +127,26 @@ class DualEncoder(Backbone):
         )
         return self.text_features(inputs.to(self.model.device))
 
+    def preprocess(self, image: Image) -> Any:
+        """See `Backbone.preprocess`: decodes, resizes, crops and scales as the model wants it."""
+        with self._lock:
+            processor = self.image_processor
+        return processor(images=[open_image(image)], return_tensors="np")
+
+    def embed_preprocessed(self, images: Sequence[Image], inputs: Sequence[Any]) -> FloatArray:
+        """See `Backbone.embed_preprocessed`."""
+        return self._embed(inputs, self._encode_inputs)
+
     def _encode_images(self, images: Sequence[Image]) -> "torch.Tensor":
-        inputs = self.image_processor(images=list(open_images(images)), return_tensors="pt")
-        return self.image_features(inputs.to(self.model.device, self.model.dtype))
+        with ThreadPoolExecutor(DECODER_THREADS) as pool:
+            return self._encode_inputs(list(pool.map(self.preprocess, images)))
+
+    def _encode_inputs(self, inputs: Sequence[Any]) -> "torch.Tensor":
+        from transformers import BatchFeature
+
+        arrays = {key: np.concatenate([one[key] for one in inputs]) for key in inputs[0]}
+        batch = BatchFeature(arrays, tensor_type="pt")
+        return self.image_features(batch.to(self.model.device, self.model.dtype))
 
     def _embed(self, items: Sequence[Any], encode: Callable[..., "torch.Tensor"]) -> FloatArray:
         import torch

@@ -3,10 +3,10 @@
 import hashlib
 import os
 import urllib.request
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from urllib.parse import urlparse
 
 from platformdirs import user_cache_path
@@ -28,8 +28,8 @@ def hash_file(path: Path) -> str:
 def write_atomically(path: Path) -> Iterator[Path]:
     """Yield a temporary path that takes the name `path` on success and vanishes on failure."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-        temporary = Path(file.name)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    temporary.touch(exist_ok=False)  # others may read it as far as the umask lets them
     try:
         yield temporary
         with temporary.open("rb") as written:

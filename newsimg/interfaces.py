@@ -1,7 +1,7 @@
 """The parts that a run is put together from. Start reading here."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +28,13 @@ class Dataset(ABC):
             ValueError: If the data is not what the config says; names file, row and value.
             FileNotFoundError: If a file or a picture is not there.
         """
+
+    def stream_images(self) -> Iterator[Image]:
+        """Yield the images in a fixed order, each as soon as it is known; ids are unique.
+
+        A collection without articles lists its pictures here and never holds them all.
+        """
+        return iter(self.load().images)
 
     @abstractmethod
     def with_split(self, split: str) -> "Dataset":
@@ -63,6 +70,22 @@ class Backbone(ABC):
             ValueError: If a picture cannot be read; names it.
         """
 
+    def find_embeddings(self, images: Sequence[Image]) -> list[FloatArray | None]:
+        """Return the embeddings that need not be computed, each (dim,); None for the others."""
+        return [None] * len(images)
+
+    def preprocess(self, image: Image) -> Any:
+        """Do for one picture what comes before the model, in any thread; at the least nothing.
+
+        Raises:
+            ValueError: If the picture cannot be read; names it.
+        """
+        return image
+
+    def embed_preprocessed(self, images: Sequence[Image], inputs: Sequence[Any]) -> FloatArray:
+        """Embed a batch of `images` from what `preprocess` made of each; see `embed_images`."""
+        return self.embed_images(images)
+
 
 class LanguageModel(ABC):
     """A chat model that writes."""
@@ -73,7 +96,12 @@ class LanguageModel(ABC):
         """Identifies all that an answer depends on but the chat: a JSON object, `model` in it."""
 
     @abstractmethod
-    def generate(self, chats: Sequence[Sequence[Mapping[str, str]]], seed: int | None) -> list[str]:
+    def generate(
+        self,
+        chats: Sequence[Sequence[Mapping[str, str]]],
+        seed: int | None,
+        keep: Callable[[int, str], None] | None = None,
+    ) -> list[str]:
         """Answer each chat: messages with `role` (system, user, assistant) and `content`.
 
         An answer depends on its chat and the seed, not on the other chats.
@@ -81,7 +109,13 @@ class LanguageModel(ABC):
         Args:
             chats: The conversations; the model writes the next turn of each.
             seed: None takes the likeliest token at each step, a number draws by it.
+            keep: Called with every answer and its position as soon as there is one, in any order,
+                so that what follows cannot cost what is answered.
         """
+
+
+KeepAnswers = Callable[[int, Mapping[int, FloatArray]], None]
+"""Takes a picture's position and, by position, (n_answers,) for some of its questions."""
 
 
 class VisionLanguageModel(ABC):
@@ -94,7 +128,11 @@ class VisionLanguageModel(ABC):
 
     @abstractmethod
     def answer_probabilities(
-        self, images: Sequence[Image], questions: Sequence[Sequence[str]], answers: Sequence[str]
+        self,
+        images: Sequence[Image],
+        questions: Sequence[Sequence[str]],
+        answers: Sequence[str],
+        keep: KeepAnswers | None = None,
     ) -> list[FloatArray]:
         """Read how likely each answer is as the next token, among all tokens.
 
@@ -102,6 +140,8 @@ class VisionLanguageModel(ABC):
             images: Pictures, each of which is encoded once.
             questions: For each picture, what is asked about it.
             answers: Words of one token each.
+            keep: Called with every question's result as soon as there is one, in any order, so that
+                what follows cannot cost what is answered.
 
         Returns:
             For each picture (n_questions, n_answers): probabilities, summing to at most 1.
@@ -112,7 +152,11 @@ class VisionLanguageModel(ABC):
 
     @abstractmethod
     def choose_answers(
-        self, images: Sequence[Image], questions: Sequence[Sequence[str]], answers: Sequence[str]
+        self,
+        images: Sequence[Image],
+        questions: Sequence[Sequence[str]],
+        answers: Sequence[str],
+        keep: KeepAnswers | None = None,
     ) -> list[FloatArray]:
         """Let the model write, and find the answer in its text.
 
@@ -124,6 +168,11 @@ class VisionLanguageModel(ABC):
 
 class Index(ABC):
     """Finds the images nearest to a query."""
+
+    @property
+    def images(self) -> Sequence[Image] | None:
+        """The pictures that a saved index brings along; None: it is built from a collection's."""
+        return None
 
     @abstractmethod
     def build(self, embeddings: FloatArray) -> None:
@@ -220,6 +269,10 @@ class Reranker(ABC):
 
     metrics: Mapping[str, float] = MappingProxyType({})
     """What the last `score` counted, such as candidates that could not be judged."""
+    parts: Mapping[str, FloatArray] = MappingProxyType({})
+    """What the last `score` was made of, by criterion: each (n_queries, top_k), aligned with it."""
+    captions: Sequence[Sequence[str]] = ()
+    """The captions that the last `score` went by, query by query; empty if by none."""
 
     @abstractmethod
     def score(self, queries: Sequence[Query], candidates: Candidates) -> FloatArray:
@@ -284,13 +337,18 @@ class Tracker(ABC):
 
     @abstractmethod
     def load_jobs(self) -> "pd.DataFrame":
-        """Return the open sweep's jobs, oldest first: `name`, `status`, `params.*` and metrics."""
+        """Return the open sweep's jobs, oldest first.
+
+        Returns:
+            Columns `name`, `status`, `link` (where the tracker shows the run), `params.*` and the
+            metrics.
+        """
 
     @abstractmethod
     def close_sweep(
-        self, status: str, metrics: Mapping[str, float], output_dir: Path | None
+        self, status: str, metrics: Mapping[str, float], output_dir: Path | None, note: str
     ) -> None:
-        """Close the sweep's run as FINISHED, FAILED or KILLED, with metrics and files."""
+        """Close the sweep's run as FINISHED, FAILED or KILLED, with metrics, files and a text."""
 
     @abstractmethod
     def describe(self) -> str | None:

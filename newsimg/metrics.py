@@ -1,13 +1,14 @@
 """Measures of a ranking against the editors' choices, by ir_measures."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import ir_measures
 import numpy as np
 import pandas as pd
 
-from newsimg.datatypes import Candidates, Qrels, Query, Run
+from newsimg.datatypes import Candidates, Collection, Qrels, Query, Run
 
 CUTOFFS = (1, 5, 10, 25, 50, 100)
 MEASURES = {"hits": ir_measures.Success, "mrr": ir_measures.RR}
@@ -19,17 +20,25 @@ def to_run(queries: Sequence[Query], candidates: Candidates) -> Run:
     TREC tools compare scores in single precision and break ties by document id, so a score that
     is not below its predecessor's is lowered to the next smaller float32.
     """
-    run: dict[str, dict[str, float]] = {}
-    for query, rows, scores in zip(queries, candidates.rows, candidates.scores, strict=True):
-        descending = scores.astype(np.float32)
-        for i in range(1, len(descending)):
-            below = np.nextafter(descending[i - 1], np.float32(-np.inf))
-            descending[i] = min(descending[i], below)
-        run[query.query_id] = {
-            candidates.images[row].image_id: float(score)
-            for row, score in zip(rows, descending, strict=True)
+    descending = candidates.scores.astype(np.float32)
+    for rank in range(1, descending.shape[1]):
+        below = np.nextafter(descending[:, rank - 1], np.float32(-np.inf))
+        descending[:, rank] = np.minimum(descending[:, rank], below)
+    return {
+        query.query_id: {
+            candidates.images[row].image_id: score for row, score in zip(rows, scores, strict=True)
         }
-    return run
+        for query, rows, scores in zip(
+            queries, candidates.rows.tolist(), descending.tolist(), strict=True
+        )
+    }
+
+
+@lru_cache(maxsize=1)  # reranking leaves it as it is: the jobs of a sweep share it
+def measure_retrieval(collection: Collection, candidates: Candidates) -> tuple[Run, pd.DataFrame]:
+    """Return the candidates as a run, and its measures; see `measure_run`."""
+    run = to_run(collection.queries, candidates)
+    return run, measure_run(run, collection.qrels or {}, candidates.rows.shape[1])
 
 
 def measure_run(run: Run, qrels: Qrels, top_k: int) -> pd.DataFrame:
@@ -47,11 +56,12 @@ def measure_run(run: Run, qrels: Qrels, top_k: int) -> pd.DataFrame:
         if k <= top_k
         for name, measure in MEASURES.items()
     }
+    values = list(ir_measures.iter_calc(list(names), qrels, run))
+    # Hashing a measure writes it out as text; there are few of them, and thousands of values.
+    labels = {id(value.measure): value.measure for value in values}
+    known = {key: names[measure] for key, measure in labels.items()}
     found = pd.DataFrame(
-        [
-            (value.query_id, names[value.measure], value.value)
-            for value in ir_measures.iter_calc(list(names), qrels, run)
-        ],
+        [(value.query_id, known[id(value.measure)], value.value) for value in values],
         columns=["query_id", "measure", "value"],
     )
     table = found.pivot_table(index="query_id", columns="measure", values="value")

@@ -1,6 +1,7 @@
 """Loading models of the transformers library: where they are, what identifies them, and quietly."""
 
 import hashlib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -49,16 +50,6 @@ def describe_model(model: str, revision: str) -> dict[str, str]:
     return {"model": model, "revision": identity.rpartition("@")[2]}
 
 
-def hub_arguments(model: str, revision: str, trust_remote_code: bool) -> dict[str, Any]:
-    """Return what `from_pretrained` needs to find a hub model or a local folder."""
-    folder = Path(model).expanduser()
-    return {
-        "pretrained_model_name_or_path": str(folder) if folder.is_dir() else model,
-        "revision": revision,
-        "trust_remote_code": trust_remote_code,
-    }
-
-
 def choose_device(device: str) -> str:
     """Return `device`, or for "auto" CUDA where there is one, else the CPU."""
     import torch
@@ -66,30 +57,89 @@ def choose_device(device: str) -> str:
     return ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
 
 
-def load_pretrained(
-    auto_class: Any, model: str, *, revision: str, dtype: str, device: str, trust_remote_code: bool
-) -> Any:
-    """Load a model for inference, without a word on the console.
+@dataclass(frozen=True)
+class Checkpoint:
+    """Where a component's model comes from, and how it is loaded.
+
+    Attributes:
+        group: The component's group, for messages.
+        model: Hub id or local folder.
+        revision: Branch, tag or commit of a hub model.
+        dtype: Of weights and activations: float32, bfloat16 or float16.
+        device: A torch device, or "auto".
+        trust_remote_code: Whether the model may run Python code that comes with it.
 
     Raises:
-        OSError: If the model is not found.
-        ValueError: If the checkpoint lacks some of the model's weights, which would then be random.
+        ValueError: If `dtype` is not one of these.
     """
-    import torch
-    from transformers.utils import logging
 
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    loaded, report = auto_class.from_pretrained(
-        **hub_arguments(model, revision, trust_remote_code),
-        dtype=getattr(torch, dtype),
-        output_loading_info=True,
-    )
-    if missing := sorted(report["missing_keys"]):
-        raise ValueError(
-            f"{model} lacks {len(missing)} weights of {type(loaded).__name__}, {missing[0]} first"
+    group: str
+    model: str
+    revision: str
+    dtype: str
+    device: str
+    trust_remote_code: bool
+
+    def __post_init__(self) -> None:
+        if self.dtype not in DTYPES:
+            raise ValueError(
+                f"{self.group}.dtype must be one of {', '.join(DTYPES)}, got {self.dtype!r}"
+            )
+
+    @property
+    def source(self) -> dict[str, Any]:
+        """What `from_pretrained` needs to find a hub model or a local folder."""
+        folder = Path(self.model).expanduser()
+        return {
+            "pretrained_model_name_or_path": str(folder) if folder.is_dir() else self.model,
+            "revision": self.revision,
+            "trust_remote_code": self.trust_remote_code,
+        }
+
+    def load_model(self, auto_class: Any) -> Any:
+        """Load the model for inference, without a word on the console.
+
+        Raises:
+            OSError: If the model is not found.
+            ValueError: If the checkpoint lacks weights of the model, which would then be random.
+        """
+        import torch
+        from transformers.utils import logging
+
+        logging.set_verbosity_error()
+        logging.disable_progress_bar()
+        model, report = auto_class.from_pretrained(
+            **self.source, dtype=getattr(torch, self.dtype), output_loading_info=True
         )
-    return loaded.to(choose_device(device)).eval()
+        if missing := sorted(report["missing_keys"]):
+            raise ValueError(
+                f"{self.model} lacks {len(missing)} weights of {type(model).__name__}, "
+                f"{missing[0]} first"
+            )
+        return model.to(choose_device(self.device)).eval()
+
+    def load_tokenizer(self) -> Any:
+        """Load the model's own tokenizer."""
+        from transformers import AutoTokenizer
+
+        return AutoTokenizer.from_pretrained(**self.source)
+
+    def load_image_processor(self) -> Any:
+        """Load the model's own resizing, cropping and scaling, in the form that runs on Pillow."""
+        from transformers import AutoImageProcessor
+
+        return AutoImageProcessor.from_pretrained(**self.source, backend="pil")
+
+
+def check_positive(group: str, **numbers: int) -> None:
+    """Refuse numbers below 1.
+
+    Raises:
+        ValueError: If there is one; names it.
+    """
+    for name, number in numbers.items():
+        if number < 1:
+            raise ValueError(f"{group}.{name} must be at least 1, got {number}")
 
 
 def greedy_settings(model: Any, tokenizer: Any, max_new_tokens: int) -> Any:

@@ -14,26 +14,32 @@ log = logging.getLogger(__name__)
 
 
 def retrieve(collection: Collection, backbone: Backbone, index: Index, top_k: int) -> Candidates:
-    """Find the `top_k` images nearest to each headline.
+    """Find the `top_k` images nearest to each headline, in the collection or in a saved index.
 
     Raises:
-        ValueError: If `top_k` is below 1. Above the pool's size it is lowered, with a warning.
+        ValueError: If there are no headlines, or `top_k` is below 1. Above the pool's size it is
+            lowered, with a warning.
     """
     if not isinstance(top_k, int) or top_k < 1:
         raise ValueError(f"top_k must be at least 1, got {top_k!r}")
-    if top_k > len(collection.images):
-        n_images = len(collection.images)
+    if not collection.queries:
+        raise ValueError(
+            f"{collection.name} has pictures and no headlines: newsimg task=index makes it "
+            "searchable"
+        )
+    images = collection.images if index.images is None else index.images
+    if top_k > len(images):
+        n_images = len(images)
         log.warning("top_k=%d exceeds the pool of %d images; using %d", top_k, n_images, n_images)
         top_k = n_images
-    index.build(backbone.embed_images(collection.images))
+    if index.images is None:
+        index.build(backbone.embed_images(images))
     texts = render_queries(collection.queries, backbone.query_template)
     scores, rows = index.search(backbone.embed_texts(texts), top_k)
     # An index orders equal scores as it pleases; in row order first, a stable sort settles them.
     by_row = np.argsort(rows, axis=1)
     rows, scores = take(rows, by_row), take(scores, by_row)
-    return sort_candidates(
-        Candidates(collection.images, rows, scores, {"retrieval": scores}), scores
-    )
+    return sort_candidates(Candidates(images, rows, scores, {"retrieval": scores}), scores)
 
 
 @lru_cache(maxsize=1)

@@ -1,45 +1,65 @@
 """Pictures of curves over the weight."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
+from PIL import Image as PILImage
 
 from newsimg.curve import Plateau
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 LABELS = {"hits": "Hits", "mrr": "MRR"}
 
 
-def plot_curve(
-    curve: pd.DataFrame, plateau: Plateau, weight: float, measures: list[str], path: Path
-) -> None:
-    """Draw measures over all weights, with the plateau shaded and the run's own weight marked."""
-    axes, save = _open_axes(path)
-    for measure in measures:
-        _draw_steps(axes, curve, measure, name_measure(measure))
-    axes.axvspan(plateau.low, plateau.high, color="tab:green", alpha=0.2, label="plateau")
-    axes.axvline(weight, color="grey", linestyle="--", linewidth=1, label=f"this run, {weight:.4g}")
-    axes.set_ylabel("mean over queries")
-    axes.legend(fontsize="small")
-    save()
+class CurvePlot:
+    """Measures over all weights with the plateau shaded; drawn once, saved with any weight marked.
+
+    Args:
+        curve: See `trace_curve`.
+        plateau: The interval to shade.
+        measures: Columns of the curve to draw.
+    """
+
+    def __init__(self, curve: pd.DataFrame, plateau: Plateau, measures: Sequence[str]) -> None:
+        axes, self._canvas = _open_axes()
+        for measure in measures:
+            _draw_steps(axes, curve, measure, name_measure(measure))
+        axes.axvspan(plateau.low, plateau.high, color="tab:green", alpha=0.2, label="plateau")
+        style = {"color": "grey", "linestyle": "--", "linewidth": 1}
+        axes.plot([], [], label="this run", **style)
+        axes.set_ylabel("mean over queries")
+        axes.legend(fontsize="small")
+        self._canvas.draw()
+        # The jobs of a sweep differ in the mark alone: it is drawn upon a copy of all the rest.
+        self._background = self._canvas.copy_from_bbox(axes.figure.bbox)
+        self._axes, self._mark = axes, axes.axvline(0, **style)
+
+    def save(self, weight: float, path: Path) -> None:
+        """Write a PNG with `weight` marked."""
+        self._canvas.restore_region(self._background)
+        self._mark.set_xdata([weight, weight])
+        self._axes.draw_artist(self._mark)
+        PILImage.fromarray(np.asarray(self._canvas.buffer_rgba())).convert("RGB").save(path)
 
 
 def plot_curves(
     curves: Mapping[str, pd.DataFrame], measure: str, path: Path, over: str = "weight"
 ) -> None:
     """Draw one measure over all weights, a line for each curve."""
-    axes, save = _open_axes(path)
+    axes, canvas = _open_axes()
     axes.set_xlabel(over)
     for label, curve in curves.items():
         _draw_steps(axes, curve, measure, label)
     axes.set_ylabel(name_measure(measure))
     axes.legend(fontsize="small")
-    save()
+    canvas.print_png(path)
 
 
 def name_measure(measure: str) -> str:
@@ -48,7 +68,7 @@ def name_measure(measure: str) -> str:
     return f"{LABELS[name]}@{cutoff}"
 
 
-def _open_axes(path: Path):  # type: ignore[no-untyped-def]
+def _open_axes() -> "tuple[Axes, FigureCanvasAgg]":
     logging.getLogger("matplotlib").setLevel(logging.WARNING)  # it announces its font cache
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -59,7 +79,7 @@ def _open_axes(path: Path):  # type: ignore[no-untyped-def]
     axes = figure.subplots()
     axes.set_xlabel("weight")
     axes.set_xlim(0, 1)
-    return axes, lambda: FigureCanvasAgg(figure).print_png(path)
+    return axes, FigureCanvasAgg(figure)
 
 
 def _draw_steps(axes: "Axes", curve: pd.DataFrame, measure: str, label: str) -> None:

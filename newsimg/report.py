@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -10,13 +11,13 @@ import pyarrow as pa
 import pyarrow.csv
 
 from newsimg.comparison import find_ranks
-from newsimg.curve import find_plateau, trace_curve, trace_pieces
-from newsimg.datatypes import Candidates, Collection, FloatArray, IntArray, Qrels
+from newsimg.curve import Plateau, find_plateau, trace_curve, trace_pieces
+from newsimg.datatypes import Candidates, Collection, FloatArray, FusedArray, IntArray, Qrels
 from newsimg.fusion import LinearEnsemble, LinearWeight
 from newsimg.interfaces import Reranker, Weight
 from newsimg.member_curves import draw_member
 from newsimg.metrics import CUTOFFS
-from newsimg.plots import plot_curve, plot_curves
+from newsimg.plots import CurvePlot, plot_curves
 from newsimg.stats import bound_means, compute_p_values, measure_effective_weight
 
 log = logging.getLogger(__name__)
@@ -68,12 +69,9 @@ def report_curve(
         return {}
     positions = find_positions(collection, retrieved, qrels)
     start, end = weight.normalize(retrieved.parts["retrieval"]), weight.normalize(scores)
-    cutoffs = [k for k in CUTOFFS if k <= start.shape[1]]
-    curve = trace_curve(start, end, positions, cutoffs)
-    plateau = find_plateau(curve, "hits_at_1")
-    write_curve(curve, output_dir / "curve.csv")
-    measures = ["hits_at_1", *([f"mrr_at_{cutoffs[-1]}"] if len(cutoffs) > 1 else [])]
-    plot_curve(curve, plateau, weight.value, measures, output_dir / "curve.png")
+    table, plateau, plot = _draw_curve(_Sides(start, end, positions))
+    (output_dir / "curve.csv").write_bytes(table)
+    plot.save(weight.value, output_dir / "curve.png")
     return {
         "curve/best_weight": plateau.midpoint,
         "curve/plateau_low": plateau.low,
@@ -81,6 +79,32 @@ def report_curve(
         "curve/best_hits_at_1": plateau.value,
         "effective_weight": measure_effective_weight(start, end, weight.value),
     }
+
+
+class _Sides:
+    """What a curve is drawn from; equal in the jobs of a sweep that differ in weight alone."""
+
+    def __init__(self, start: FusedArray, end: FusedArray, positions: IntArray) -> None:
+        self.arrays = (start, end, positions)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Sides) and all(
+            np.array_equal(own, others)
+            for own, others in zip(self.arrays, other.arrays, strict=True)
+        )
+
+    def __hash__(self) -> int:
+        return hash(tuple(array.shape for array in self.arrays))
+
+
+@lru_cache(maxsize=1)
+def _draw_curve(sides: _Sides) -> tuple[bytes, Plateau, CurvePlot]:
+    start, end, positions = sides.arrays
+    cutoffs = [k for k in CUTOFFS if k <= start.shape[1]]
+    curve = trace_curve(start, end, positions, cutoffs)
+    plateau = find_plateau(curve, "hits_at_1")
+    measures = ["hits_at_1", *([f"mrr_at_{cutoffs[-1]}"] if len(cutoffs) > 1 else [])]
+    return to_csv(curve), plateau, CurvePlot(curve, plateau, measures)
 
 
 def report_members(
@@ -131,9 +155,16 @@ def report_members(
 
 def write_curve(curve: pd.DataFrame, path: Path) -> None:
     """Write a curve as CSV; weights in full, so that reading it gives the same intervals."""
+    path.write_bytes(to_csv(curve))
+
+
+def to_csv(curve: pd.DataFrame) -> bytes:
+    """Return a curve as CSV; see `write_curve`."""
     # pandas takes seconds for the tens of thousands of rows that a curve may have.
     table = curve.round({name: 12 for name in curve.columns[2:]})
-    pyarrow.csv.write_csv(pa.Table.from_pandas(table, preserve_index=False), path)
+    sink = pa.BufferOutputStream()
+    pyarrow.csv.write_csv(pa.Table.from_pandas(table, preserve_index=False), sink)
+    return bytes(sink.getvalue())
 
 
 def report_statistics(measures: Mapping[str, pd.DataFrame], output_dir: Path) -> dict[str, float]:

@@ -4,6 +4,7 @@ import hashlib
 import json
 import logging
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,12 +20,12 @@ from hydra.types import RunMode
 from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from newsimg.allowed import check_arguments, check_component, check_package
 from newsimg.interfaces import (
     Backbone,
     Components,
     Dataset,
     Index,
-    LanguageModel,
     Reranker,
     Task,
     Tracker,
@@ -52,19 +53,9 @@ GROUPS = (
     "task",
     "tracking",
 )
-COMPONENTS = (
-    Dataset,
-    Backbone,
-    LanguageModel,
-    VisionLanguageModel,
-    Index,
-    Reranker,
-    Weight,
-    Task,
-    Tracker,
-)
 OmegaConf.register_new_resolver("package", lambda path: str(PACKAGE_DIR / path), replace=True)
 OmegaConf.register_new_resolver("merge", OmegaConf.merge, replace=True)
+OmegaConf.register_new_resolver("single", lambda: not is_sweeping(), replace=True)
 
 
 def run(cfg: DictConfig) -> float | None:
@@ -85,7 +76,7 @@ def run(cfg: DictConfig) -> float | None:
     )
     builder = get_builder(tuple(config["trusted_packages"]), config["store"]["dir"])
     hydra_config = HydraConfig.get()
-    sweeping = hydra_config.mode == RunMode.MULTIRUN
+    sweeping = is_sweeping()
     sought = config["objective"] if sweeping else None  # a single run looks for nothing
     output_dir = Path(hydra_config.runtime.output_dir)
     choices = {group: str(hydra_config.runtime.choices[group]) for group in GROUPS}
@@ -118,6 +109,7 @@ def run(cfg: DictConfig) -> float | None:
         builder.store.reset_counts()
         with muted(sweeping):
             metrics = task.run(components, output_dir) | builder.store.counts
+        builder.store.settle()
         tracker.log_metrics(metrics)
         tracker.log_artifacts(output_dir)
         objective = choose_objective(metrics, sought)
@@ -126,6 +118,11 @@ def run(cfg: DictConfig) -> float | None:
     else:
         print_outcome(output_dir, tracker.describe())
     return objective
+
+
+def is_sweeping() -> bool:
+    """Tell whether this is a job of a sweep; outside of Hydra nothing is."""
+    return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
 
 
 class Builder:
@@ -172,7 +169,8 @@ class Builder:
         self._used.clear()
 
     def _instantiate(self, target: str, arguments: dict[str, Any]) -> Any:
-        check_target(target, self.trusted)
+        check_package(target, self.trusted)
+        check_arguments(check_component(get_class(target)), arguments)
         try:
             component = instantiate({"_target_": target, "_convert_": "all"}, **arguments)
         except InstantiationException as error:
@@ -192,23 +190,6 @@ def get_builder(trusted: tuple[str, ...], store_dir: str | None) -> Builder:
     from newsimg.store import Store, find_store
 
     return Builder(list(trusted), Store(find_store(store_dir)))
-
-
-def check_target(target: str, trusted: list[str]) -> str:
-    """Return `target`, or refuse what is not a component: a config must not run just any code.
-
-    Raises:
-        ValueError: If the package is not trusted, or the class not derived from an interface.
-    """
-    if target.split(".")[0] not in trusted:
-        raise ValueError(
-            f"_target_ {target} is not of a trusted package ({', '.join(trusted)}); "
-            "add its package to trusted_packages if you trust it"
-        )
-    if not issubclass(get_class(target), COMPONENTS):
-        names = ", ".join(component.__name__ for component in COMPONENTS)
-        raise ValueError(f"_target_ {target} must be derived from one of {names}")
-    return target
 
 
 def hash_config(config: dict[str, Any]) -> str:
@@ -268,13 +249,16 @@ class SweepCallback(Callback):
         """Write the table and the plot, and close the parent run."""
         global OPEN_SWEEP
         from newsimg.console import print_outcome
-        from newsimg.sweep import summarize_sweep
+        from newsimg.sweep import describe_jobs, summarize_sweep
 
         output_dir = Path(config.hydra.sweep.dir).absolute() / "summary"
         output_dir.mkdir(parents=True, exist_ok=True)
         jobs = self.tracker.load_jobs()
-        metrics = summarize_sweep(jobs, config.objective, output_dir) if len(jobs) else {}
-        self.tracker.close_sweep("FINISHED", metrics, output_dir)
+        metrics, note = {}, ""
+        if len(jobs):
+            metrics = summarize_sweep(jobs, config.objective, output_dir)
+            note = describe_jobs(jobs, config.objective)
+        self.tracker.close_sweep("FINISHED", metrics, output_dir, note)
         OPEN_SWEEP = None
         print_outcome(output_dir, self.tracker.describe())
 
@@ -287,6 +271,8 @@ def main() -> None:
     global OPEN_SWEEP
     logging.captureWarnings(True)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # forking launchers would be warned
+    # What a scheduler sends before it kills: runs are closed as after Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     app = hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="config")(run)
     status = "FAILED"
     try:
@@ -298,7 +284,7 @@ def main() -> None:
     finally:
         # Hydra ends a sweep by its callback only if no job failed.
         if OPEN_SWEEP is not None:
-            OPEN_SWEEP.close_sweep(status, {}, None)
+            OPEN_SWEEP.close_sweep(status, {}, None, "")
             OPEN_SWEEP = None
 
 

@@ -5,9 +5,10 @@ import json
 import logging
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,12 +17,14 @@ from tqdm import tqdm
 
 from newsimg.datatypes import FloatArray, Image
 from newsimg.files import cache_dir, hash_file
-from newsimg.interfaces import Backbone, VisionLanguageModel
+from newsimg.images import read_image
+from newsimg.interfaces import Backbone, KeepAnswers, VisionLanguageModel
 from newsimg.shards import ShardFolder, digest_key, from_bytes, to_bytes, write_to_store
 
 log = logging.getLogger(__name__)
 
-JUDGED_AT_ONCE = 256  # questions between two writes to the store
+KeepRows = Callable[[list[int], FloatArray], None]
+"""Takes positions and their rows, (n_positions, width)."""
 SETTLED_NS = 2_000_000_000  # a file changed later than this ago may change again unnoticed
 
 
@@ -75,6 +78,36 @@ class Store:
         Raises:
             OSError: If the store cannot be read or written.
         """
+
+        def compute_batches(missing: list[int], keep: KeepRows) -> None:
+            for start in range(0, len(missing), batch_size):
+                batch = missing[start : start + batch_size]
+                keep(batch, compute(batch))
+
+        return self.get_or_ask(kind, model, keys, compute_batches, label)
+
+    def get_or_ask(
+        self,
+        kind: str,
+        model: str,
+        keys: Sequence[str],
+        ask: Callable[[list[int], KeepRows], None],
+        label: str,
+    ) -> FloatArray:
+        """Do as `get_or_compute`, where rows come in an order and at times of their own.
+
+        Args:
+            kind: See `get_or_compute`.
+            model: See `get_or_compute`.
+            keys: See `get_or_compute`.
+            ask: Takes the positions of all missing items and what it is to call with each of them;
+                what that was called with is on disk when it returns.
+            label: See `get_or_compute`.
+
+        Raises:
+            OSError: If the store cannot be read or written.
+            ValueError: If `ask` leaves items out.
+        """
         shards = self._open(kind, model)
         digests = [digest_key(key) for key in keys]
         position = {digest: i for i, digest in enumerate(digests)}
@@ -83,21 +116,65 @@ class Store:
         missing = [i for digest, i in position.items() if digest not in shards.rows]
         if missing:
             self._describe(shards.folder, model)
-        with tqdm(total=len(missing), desc=label, leave=False, delay=1, disable=None) as progress:
-            for start in range(0, len(missing), batch_size):
-                batch = missing[start : start + batch_size]
-                rows = to_bytes(compute(batch))
-                shards.add(dict(zip([digests[i] for i in batch], rows, strict=True)))
-                progress.update(len(batch))
-        shards.merge()
+            with tqdm(
+                total=len(missing), desc=label, leave=False, delay=1, disable=None
+            ) as progress:
+
+                def keep(positions: list[int], rows: FloatArray) -> None:
+                    named = [digests[i] for i in positions]
+                    shards.add(dict(zip(named, to_bytes(rows), strict=True)))
+                    progress.update(len(positions))
+
+                ask(missing, keep)
+            shards.merge()
+        if lacking := sum(digest not in shards.rows for digest in position):
+            raise ValueError(f"{label}: {lacking} of {len(missing)} results were not kept")
         self.counts[f"store/{kind}_computed"] += len(missing)
         self.counts[f"store/{kind}_reused"] += len(position) - len(missing)
-        return from_bytes([shards.rows[digest] for digest in digests])
+        return from_bytes(shards.read(digests))
+
+    def find(self, kind: str, model: str, keys: Sequence[str]) -> list[FloatArray | None]:
+        """Return for each of `keys` its row, where it is there.
+
+        Raises:
+            OSError: If the store cannot be read.
+        """
+        shards = self._open(kind, model)
+        digests = [digest_key(key) for key in keys]
+        if not shards.rows.keys() >= set(digests):
+            shards.refresh()
+        known = [digest for digest in digests if digest in shards.rows]
+        rows = dict(zip(known, shards.read(known), strict=True))
+        self.counts[f"store/{kind}_reused"] += len(rows)
+        return [
+            np.frombuffer(rows[digest], np.float32) if digest in rows else None
+            for digest in digests
+        ]
+
+    def put(self, kind: str, model: str, keys: Sequence[str], rows: FloatArray) -> None:
+        """Keep rows; they are safe on disk when this returns.
+
+        Raises:
+            OSError: If the store cannot be written.
+        """
+        shards = self._open(kind, model)
+        self._describe(shards.folder, model)
+        shards.add(dict(zip(map(digest_key, keys), to_bytes(rows), strict=True)))
+        self.counts[f"store/{kind}_computed"] += len(set(keys))
+
+    def settle(self) -> None:
+        """Make one file of the small ones that were written since the last time."""
+        for shards in self._shards.values():
+            shards.merge()
 
     def hash_images(self, images: Sequence[Image]) -> list[str]:
         """Return the SHA-256 of each picture's bytes; those that know theirs are not opened."""
-        unknown = iter(self.hash_files([image.path for image in images if image.digest is None]))
-        return [image.digest or next(unknown) for image in images]
+        files = [image for image in images if image.digest is None and image.member is None]
+        hashes = iter(self.hash_files([image.path for image in files]))
+        return [
+            image.digest or (next(hashes) if image.member is None else hash_image(image))
+            for image in images
+        ]
 
     def hash_files(self, paths: Sequence[Path]) -> list[str]:
         """Return the SHA-256 of each file's bytes, in hex digits.
@@ -107,20 +184,23 @@ class Store:
         """
         shards = self._open("hashes", "sha256")
         shards.refresh()
-        hashes, settled = [], {}
+        statuses = [path.stat() for path in paths]
+        keys = [
+            digest_key(f"{path.absolute()}|{status.st_size}|{status.st_mtime_ns}")
+            for path, status in zip(paths, statuses, strict=True)
+        ]
+        known = [key for key in keys if key in shards.rows]
+        hashes = {key: row.hex() for key, row in zip(known, shards.read(known), strict=True)}
+        settled = {}
         now = time.time_ns()
-        for path in paths:
-            status = path.stat()
-            key = digest_key(f"{path.absolute()}|{status.st_size}|{status.st_mtime_ns}")
-            if key in shards.rows:
-                hashes.append(shards.rows[key].hex())
-                continue
-            hashes.append(hash_file(path))
-            if now - status.st_mtime_ns > SETTLED_NS:
-                settled[key] = bytes.fromhex(hashes[-1])
+        for path, status, key in zip(paths, statuses, keys, strict=True):
+            if key not in hashes:
+                hashes[key] = hash_file(path)
+                if now - status.st_mtime_ns > SETTLED_NS:
+                    settled[key] = bytes.fromhex(hashes[key])
         if settled:
             shards.add(settled)
-        return hashes
+        return [hashes[key] for key in keys]
 
     def list_entries(self) -> list["StoreEntry"]:
         """Return what is kept of each model, by kind and model."""
@@ -162,6 +242,11 @@ class Store:
         path = folder / "model.json"
         if not path.is_file():
             write_to_store(path, json.dumps({"fingerprint": model}).encode())
+
+
+def hash_image(image: Image) -> str:
+    """Return the SHA-256 of the bytes that a picture is decoded from, in hex digits."""
+    return hashlib.sha256(read_image(image)).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -215,15 +300,36 @@ class StoredBackbone(Backbone):
 
     def embed_images(self, images: Sequence[Image]) -> FloatArray:
         """See `Backbone.embed_images`. A picture is known by its bytes, wherever it lies."""
-        hashes = self._store.hash_images(images)
         return self._store.get_or_compute(
             "embeddings",
             self.fingerprint,
-            [f"image:{digest}" for digest in hashes],
+            self._name(images),
             lambda batch: self._backbone.embed_images([images[i] for i in batch]),
             "Embedding pictures",
             self.batch_size,
         )
+
+    def find_embeddings(self, images: Sequence[Image]) -> list[FloatArray | None]:
+        """See `Backbone.find_embeddings`."""
+        return self._store.find("embeddings", self.fingerprint, self._name(images))
+
+    def preprocess(self, image: Image) -> Any:
+        """See `Backbone.preprocess`."""
+        return self._backbone.preprocess(image)
+
+    def embed_preprocessed(self, images: Sequence[Image], inputs: Sequence[Any]) -> FloatArray:
+        """See `Backbone.embed_preprocessed`. What it computes is kept."""
+        rows = self._backbone.embed_preprocessed(images, inputs)
+        self._store.put("embeddings", self.fingerprint, self._name(images), rows)
+        return rows
+
+    def _name(self, images: Sequence[Image]) -> list[str]:
+        hashes = self._store.hash_images(images)
+        # Where truncated pictures are refused, what was made of one must not be found.
+        return [
+            f"{'truncated' if image.truncated else 'image'}:{digest}"
+            for image, digest in zip(images, hashes, strict=True)
+        ]
 
 
 class StoredVLM(VisionLanguageModel):
@@ -242,13 +348,21 @@ class StoredVLM(VisionLanguageModel):
         return self._vlm.fingerprint
 
     def answer_probabilities(
-        self, images: Sequence[Image], questions: Sequence[Sequence[str]], answers: Sequence[str]
+        self,
+        images: Sequence[Image],
+        questions: Sequence[Sequence[str]],
+        answers: Sequence[str],
+        keep: KeepAnswers | None = None,
     ) -> list[FloatArray]:
         """See `VisionLanguageModel.answer_probabilities`."""
         return self._ask("expected", self._vlm.answer_probabilities, images, questions, answers)
 
     def choose_answers(
-        self, images: Sequence[Image], questions: Sequence[Sequence[str]], answers: Sequence[str]
+        self,
+        images: Sequence[Image],
+        questions: Sequence[Sequence[str]],
+        answers: Sequence[str],
+        keep: KeepAnswers | None = None,
     ) -> list[FloatArray]:
         """See `VisionLanguageModel.choose_answers`."""
         return self._ask("generate", self._vlm.choose_answers, images, questions, answers)
@@ -264,20 +378,24 @@ class StoredVLM(VisionLanguageModel):
         pairs = [(i, text) for i, own in enumerate(questions) for text in own]
         hashes = self._store.hash_images(images)
 
-        def compute(batch: list[int]) -> FloatArray:
-            asked: dict[int, list[str]] = {}  # picture -> its questions, which lie side by side
-            for position in batch:
-                picture, text = pairs[position]
-                asked.setdefault(picture, []).append(text)
-            return np.concatenate(ask([images[i] for i in asked], list(asked.values()), answers))
+        def ask_missing(missing: list[int], keep_rows: KeepRows) -> None:
+            asked: dict[int, list[int]] = {}  # picture -> positions of its questions
+            for position in missing:
+                asked.setdefault(pairs[position][0], []).append(position)
+            groups = list(asked.values())
 
-        rows = self._store.get_or_compute(
+            def keep(picture: int, found: Mapping[int, FloatArray]) -> None:
+                keep_rows([groups[picture][j] for j in found], np.stack(list(found.values())))
+
+            texts = [[pairs[position][1] for position in group] for group in groups]
+            ask([images[i] for i in asked], texts, answers, keep)
+
+        rows = self._store.get_or_ask(
             "scores",
             self.fingerprint,
             [json.dumps([reading, hashes[i], text, list(answers)]) for i, text in pairs],
-            compute,
+            ask_missing,
             "Judging pictures",
-            JUDGED_AT_ONCE,
         )
         ends = np.cumsum([len(own) for own in questions])
         return np.split(rows, ends[:-1])

@@ -55,6 +55,18 @@ def summarize_sweep(
     )
 
 
+def describe_jobs(jobs: pd.DataFrame, objective: str | None) -> str:
+    """Return a table of the jobs in Markdown, the best first, each with a link to its run."""
+    columns = [name for name in (objective, "reranked/mrr_at_10") if name and name in jobs]
+    if columns:
+        jobs = jobs.sort_values(columns[0], ascending=False, kind="stable")
+    lines = [["run", "status", *columns], ["---"] * (2 + len(columns))]
+    for _, job in jobs.iterrows():
+        values = ["" if pd.isna(job[name]) else f"{job[name]:.4f}" for name in columns]
+        lines.append([f"[{job['name']}]({job['link']})", str(job["status"]), *values])
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
 def add_holm(jobs: pd.DataFrame, measure: str) -> pd.DataFrame:
     """Return the jobs with `p_holm`, the p value of the gain corrected for the number of jobs."""
     column = f"delta/{measure}_p"

@@ -91,7 +91,11 @@ class MlflowTracker(Tracker):
         runs += self._search(f"tags.`mlflow.parentRunId` = '{parent}'")
         return pd.DataFrame(
             [
-                {"name": run.info.run_name, "status": run.info.status}
+                {
+                    "name": run.info.run_name,
+                    "status": run.info.status,
+                    "link": f"#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}",
+                }
                 | {f"params.{key}": value for key, value in run.data.params.items()}
                 | run.data.metrics
                 for run in runs
@@ -99,13 +103,15 @@ class MlflowTracker(Tracker):
         )
 
     def close_sweep(
-        self, status: str, metrics: Mapping[str, float], output_dir: Path | None
+        self, status: str, metrics: Mapping[str, float], output_dir: Path | None, note: str
     ) -> None:
         """See `Tracker.close_sweep`."""
         parent = os.environ.pop(PARENT_RUN_VARIABLE)
         self._log_metrics(parent, metrics)
         if output_dir is not None:
             self._client.log_artifacts(parent, str(output_dir))
+        if note:
+            self._client.set_tag(parent, "mlflow.note.content", note)
         self._client.set_terminated(parent, status)
 
     def describe(self) -> str | None:
@@ -235,7 +241,7 @@ class NullTracker(Tracker):
         return pd.DataFrame()
 
     def close_sweep(
-        self, status: str, metrics: Mapping[str, float], output_dir: Path | None
+        self, status: str, metrics: Mapping[str, float], output_dir: Path | None, note: str
     ) -> None:
         """See `Tracker.close_sweep`."""
 

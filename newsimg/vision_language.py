@@ -11,14 +11,8 @@ from PIL import Image as PILImage
 
 from newsimg.datatypes import FloatArray, Image
 from newsimg.images import open_image
-from newsimg.interfaces import VisionLanguageModel
-from newsimg.models import (
-    DTYPES,
-    describe_model,
-    greedy_settings,
-    hub_arguments,
-    load_pretrained,
-)
+from newsimg.interfaces import KeepAnswers, VisionLanguageModel
+from newsimg.models import Checkpoint, check_positive, describe_model, greedy_settings
 from newsimg.picture_prompts import PicturePrompts, find_answer
 from newsimg.prefixes import (
     Prefix,
@@ -68,20 +62,12 @@ class ChatVLM(VisionLanguageModel):
         max_new_tokens: int,
         trust_remote_code: bool = False,
     ) -> None:
-        if dtype not in DTYPES:
-            raise ValueError(f"vlm.dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
-        for name, number in (("batch_size", batch_size), ("max_new_tokens", max_new_tokens)):
-            if number < 1:
-                raise ValueError(f"vlm.{name} must be at least 1, got {number}")
-        self.model_id = model
-        self.revision = revision
-        self.dtype = dtype
-        self.device = device
+        self.checkpoint = Checkpoint("vlm", model, revision, dtype, device, trust_remote_code)
+        check_positive("vlm", batch_size=batch_size, max_new_tokens=max_new_tokens)
         self.batch_size = batch_size
         self.share_prefix = share_prefix
         self.answer_prefix = answer_prefix
         self.max_new_tokens = max_new_tokens
-        self.trust_remote_code = trust_remote_code
         self._last: tuple[Image, Prefix] | None = None
 
     @cached_property
@@ -95,8 +81,8 @@ class ChatVLM(VisionLanguageModel):
         return json.dumps(
             {
                 "class": type(self).__name__,
-                **describe_model(self.model_id, self.revision),
-                "dtype": self.dtype,
+                **describe_model(self.checkpoint.model, self.checkpoint.revision),
+                "dtype": self.checkpoint.dtype,
                 "padding_sides": {"expected": "right", "generate": "left"},
                 "attention_mask": {"expected": "causal", "generate": "causal, padding masked"},
                 "share_prefix": self.share_prefix,
@@ -106,20 +92,31 @@ class ChatVLM(VisionLanguageModel):
         )
 
     def answer_probabilities(
-        self, images: Sequence[Image], questions: Sequence[Sequence[str]], answers: Sequence[str]
+        self,
+        images: Sequence[Image],
+        questions: Sequence[Sequence[str]],
+        answers: Sequence[str],
+        keep: KeepAnswers | None = None,
     ) -> list[FloatArray]:
         """See `VisionLanguageModel.answer_probabilities`."""
         import torch
 
         read = self._read_shared if self.share_prefix else self._read_plain
         tokens = self.prompts.find_answer_tokens(questions[0][0], answers)
+        found = []
         with torch.inference_mode():
-            return [
-                read(image, texts, tokens) for image, texts in zip(images, questions, strict=True)
-            ]
+            for image, texts in zip(images, questions, strict=True):
+                found.append(read(image, texts, tokens))
+                if keep:
+                    keep(len(found) - 1, dict(enumerate(found[-1])))
+        return found
 
     def choose_answers(
-        self, images: Sequence[Image], questions: Sequence[Sequence[str]], answers: Sequence[str]
+        self,
+        images: Sequence[Image],
+        questions: Sequence[Sequence[str]],
+        answers: Sequence[str],
+        keep: KeepAnswers | None = None,
     ) -> list[FloatArray]:
         """See `VisionLanguageModel.choose_answers`. The likeliest token is taken at each step."""
         import torch
@@ -130,6 +127,8 @@ class ChatVLM(VisionLanguageModel):
                 found = [find_answer(text, answers) for text in self._write(image, texts)]
                 rows = [[answer == one for answer in answers] for one in found]
                 chosen.append(np.array(rows, dtype=np.float32))
+                if keep:
+                    keep(len(chosen) - 1, dict(enumerate(chosen[-1])))
         return chosen
 
     @property
@@ -159,41 +158,32 @@ class ChatVLM(VisionLanguageModel):
         """The model, loaded."""
         from transformers import AutoModelForImageTextToText
 
-        return load_pretrained(
-            AutoModelForImageTextToText,
-            self.model_id,
-            revision=self.revision,
-            dtype=self.dtype,
-            device=self.device,
-            trust_remote_code=self.trust_remote_code,
-        )
+        return self.checkpoint.load_model(AutoModelForImageTextToText)
 
     @cached_property
     def tokenizer(self) -> Any:
         """The model's own tokenizer."""
-        from transformers import AutoTokenizer
-
-        return AutoTokenizer.from_pretrained(**self._source)
+        return self.checkpoint.load_tokenizer()
 
     @cached_property
     def image_processor(self) -> Any:
-        """The model's own resizing and scaling, in the form that runs on Pillow."""
-        from transformers import AutoImageProcessor
-
-        return AutoImageProcessor.from_pretrained(**self._source, backend="pil")
+        """The model's own image processor."""
+        return self.checkpoint.load_image_processor()
 
     @cached_property
     def chat_template(self) -> str:
         """The model's own chat template: the processor's, or else the tokenizer's."""
         from transformers import ProcessorMixin
 
-        arguments = self._source
+        arguments = self.checkpoint.source
         settings, _ = ProcessorMixin.get_processor_dict(
             arguments.pop("pretrained_model_name_or_path"), revision=arguments["revision"]
         )
         template = settings.get("chat_template") or self.tokenizer.chat_template
         if template is None:
-            raise ValueError(f"vlm.model must be a chat model, but {self.model_id} has no template")
+            raise ValueError(
+                f"vlm.model must be a chat model, but {self.checkpoint.model} has no template"
+            )
         return template
 
     @cached_property
@@ -207,10 +197,6 @@ class ChatVLM(VisionLanguageModel):
     def _split(self) -> Callable[[str, str], tuple[list[int], list[int]]]:
         # Every headline is asked about many pictures, and rendering a template takes its time.
         return lru_cache(maxsize=4096)(self.prompts.split)
-
-    @property
-    def _source(self) -> dict[str, Any]:
-        return hub_arguments(self.model_id, self.revision, self.trust_remote_code)
 
     def _read_shared(self, image: Image, texts: Sequence[str], answers: list[int]) -> FloatArray:
         prompts = [self._split(text, self.answer_prefix) for text in texts]

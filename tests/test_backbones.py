@@ -254,7 +254,7 @@ def embed_by_forward(model_name: str, processor_name: str) -> Callable[..., Pair
         tokens = transformers.AutoTokenizer.from_pretrained(folder)(
             texts, truncation=True, return_tensors="pt", **how
         )
-        opened = [PILImage.open(image.path).convert("RGB") for image in images]
+        opened = [open_on_white(image.path) for image in images]
         with torch.inference_mode():
             out = model(**tokens, **processor(opened, return_tensors="pt"))
         both = (normalize(out.text_embeds, dim=-1), normalize(out.image_embeds, dim=-1))
@@ -293,6 +293,13 @@ FAMILIES = {
     "blip": Family(make_blip, None, "longest", BlipBackbone),
     "jina": Family(make_jina, None, "longest"),
 }
+
+
+def open_on_white(path: Path) -> PILImage.Image:
+    picture = PILImage.open(path).convert("RGBA")
+    return PILImage.alpha_composite(PILImage.new("RGBA", picture.size, "white"), picture).convert(
+        "RGB"
+    )
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -378,7 +385,7 @@ def test_blips_cosines_are_the_scores_of_its_contrastive_heads(
 
     folder = model_of("blip")
     model = BlipForImageTextRetrieval.from_pretrained(folder).eval()
-    opened = [PILImage.open(image.path).convert("RGB") for image in pictures]
+    opened = [open_on_white(image.path) for image in pictures]
     tokens = BertTokenizer.from_pretrained(folder)(TEXTS, padding=True, return_tensors="pt")
     tokens.pop("token_type_ids", None)
     pixels = BlipImageProcessorPil.from_pretrained(folder)(opened, return_tensors="pt")
@@ -401,7 +408,7 @@ def test_a_model_with_code_of_its_own_embeds_as_its_weights_say(
     words = [[word for word, _ in splitter.pre_tokenize_str(text)] for text in TEXTS]
     rows = [[vocabulary.get(word, vocabulary["<unk>"]) for word in text] for text in words]
     texts = np.stack([weights["words.weight"][row].mean(axis=0) for row in rows])
-    opened = [PILImage.open(image.path).convert("RGB").resize((8, 8)) for image in pictures]
+    opened = [open_on_white(image.path).resize((8, 8)) for image in pictures]
     means = np.stack([np.asarray(image, np.float32).mean(axis=(0, 1)) / 255 for image in opened])
     images = means @ weights["pixels.weight"].T + weights["pixels.bias"]
     backbone = make_backbone("jina", folder)

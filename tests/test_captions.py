@@ -28,10 +28,15 @@ class ScriptedLLM(LanguageModel):
     def fingerprint(self):
         return json.dumps(self.settings)
 
-    def generate(self, chats, seed):
+    def generate(self, chats, seed, keep=None):
         texts = [chat[-1]["content"] for chat in chats]
         self.calls.append((texts, seed))
-        return [self.answer(text, seed) for text in texts]
+        answers = []
+        for i, text in enumerate(texts):
+            answers.append(self.answer(text, seed))
+            if keep:
+                keep(i, answers[-1])
+        return answers
 
 
 def caption(llm, queries=QUERIES, path=None, **changes):
@@ -96,7 +101,7 @@ def test_what_is_on_disk_is_not_written_again_and_new_articles_are_appended(tmp_
     assert path.read_bytes().startswith(before)
 
 
-def test_a_job_that_breaks_off_goes_on_after_its_last_whole_batch(tmp_path):
+def test_a_job_that_breaks_off_goes_on_after_its_last_answer(tmp_path):
     path = tmp_path / "c.jsonl"
 
     def fail_late(text, seed):
@@ -106,12 +111,12 @@ def test_a_job_that_breaks_off_goes_on_after_its_last_whole_batch(tmp_path):
 
     with pytest.raises(RuntimeError, match="out of memory"):
         caption(ScriptedLLM(fail_late), path=path)
-    assert [record["article_id"] for record in read_records(path)] == [f"a{i}" for i in range(32)]
+    assert [record["article_id"] for record in read_records(path)] == [f"a{i}" for i in range(40)]
     with path.open("ab") as file:  # as a kill in the middle of a line leaves it
-        file.write(b'{"article_id": "a32", "tit')
+        file.write(b'{"article_id": "a40", "tit')
     llm = ScriptedLLM(lambda text, seed: "a cow")
     records = caption(llm, path=path)
-    assert sum(len(texts) for texts, _ in llm.calls) == 38
+    assert sum(len(texts) for texts, _ in llm.calls) == 30
     assert [record["article_id"] for record in records] == [q.query_id for q in QUERIES]
     assert len(read_records(path)) == 70
 

@@ -2,6 +2,8 @@
 
 import inspect
 import re
+import tarfile
+import zipfile
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -11,7 +13,9 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.utils import get_class
 from omegaconf import OmegaConf
+from submissions import write_results
 
+from newsimg.datatypes import Image
 from newsimg.interfaces import (
     Backbone,
     Dataset,
@@ -23,6 +27,7 @@ from newsimg.interfaces import (
     VisionLanguageModel,
     Weight,
 )
+from newsimg.rendering import render_picture
 from newsimg.run import CONF_DIR, GROUPS
 
 INTERFACES = {
@@ -44,7 +49,16 @@ OPTIONS = [
     (group, path.stem) for group in GROUPS for path in sorted((CONF_DIR / group).glob("*.yaml"))
 ]
 EXPERIMENTS = sorted(path.stem for path in (CONF_DIR / "experiment").glob("*.yaml"))
-NEWSIMAGES = ["data.csv_path=articles.csv", "data.image_dir=pictures"]
+# What a user has to give, where an option asks for it.
+NEEDED = {
+    "data=newsimages": ["data.csv_path=articles.csv", "data.image_dir=pictures"],
+    "data=collection": ["data.folder=pictures"],
+    "data=collection_tar": ["data.folder=shards"],
+    "data=collection_zip": ["data.folder=shards"],
+    "data=collection_list": ["data.path=pictures.txt"],
+    "data=collection_table": ["data.path=pictures.csv"],
+    "index=saved": ["index.folders=[index]"],
+}
 options = pytest.mark.parametrize(
     ("group", "option"), OPTIONS, ids=[f"{group}={option}" for group, option in OPTIONS]
 )
@@ -58,8 +72,7 @@ def _resolver(monkeypatch: pytest.MonkeyPatch) -> None:
 @cache
 def compose_config(*overrides: str, hydra: bool = False) -> dict[str, Any]:
     """Compose as the command line does, with every value resolved; with `hydra`, what is swept."""
-    # What a user has to give, where the option asks for it.
-    needed = NEWSIMAGES if "data=newsimages" in overrides else []
+    needed = [value for override in overrides for value in NEEDED.get(override, [])]
     with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
         config = compose("config", [*needed, *overrides], return_hydra_config=hydra)
     if hydra:
@@ -79,12 +92,14 @@ def find_targets(config: Any) -> Iterator[dict[str, Any]]:
             yield from find_targets(value)
 
 
-def needs_download(config: dict[str, Any]) -> bool:
-    """Tell whether a part of the config is on the internet: a model's hub id, or a head's URL."""
+def needs_network(config: dict[str, Any]) -> bool:
+    """Tell whether a part of the config is elsewhere: a hub's model, a head's URL, a server."""
     parts = list(find_targets({k: v for k, v in config.items() if k not in USED_BY}))
     models = [part["model"] for part in parts if "batch_size" in part]
     heads = [part["head"] for part in parts if "head" in part]
-    return any(not Path(model).is_dir() for model in models) or any("://" in head for head in heads)
+    served = any("server" in part for part in parts)
+    downloaded = any(not Path(model).is_dir() for model in models)
+    return served or downloaded or any("://" in head for head in heads)
 
 
 def read_command(path: Path) -> list[str]:
@@ -175,7 +190,7 @@ def run_sample(newsimg_here: Callable[..., Any], sample_cache: Path) -> Callable
     def run(*arguments: str) -> Any:
         quick = [f"store.dir={sample_cache / 'store'}", "tracking=none"]
         if not any(argument.startswith(("task=", "experiment=")) for argument in arguments):
-            quick.append("task.n_sheet_queries=0")
+            quick += ["task.n_sheet_queries=0", "task.report=false"]
         return newsimg_here(*arguments, *quick)
 
     return run
@@ -193,30 +208,72 @@ def narrow(experiment: str) -> list[str]:
     [(g, o) for g, o in OPTIONS if g not in ("index", "tracking")],
     ids=lambda value: value,
 )
-def test_an_option_that_needs_no_download_runs(
+def test_an_option_that_needs_no_network_runs(
     group: str, option: str, run_sample: Callable[..., Any], sample_newsroom: Path
 ) -> None:
     arguments = [f"{group}={option}"]
     if group in USED_BY:
         arguments.append(f"reranker={USED_BY[group]}")
-    if needs_download(compose_config(*arguments)):
-        pytest.skip("a model of the hub, or a head from the internet")
+    if needs_network(compose_config(*arguments)):
+        pytest.skip("a model of the hub, a head from the internet, or a server")
     if option == "newsimages":
         arguments.append(f"data.csv_path={sample_newsroom / 'newsarticles.csv'}")
         arguments.append(f"data.image_dir={sample_newsroom / 'newsimages'}")
+    if option in ("submit", "check"):
+        arguments += prepare_submission(sample_newsroom)[option]
+    if option.startswith("collection"):
+        arguments += ["task=index", *make_collection(option, sample_newsroom / "newsimages")]
     result = run_sample(*arguments)
     assert result.code == 0, result.output
     assert "written to" in result.stdout
     assert "Traceback" not in result.output
 
 
+def prepare_submission(newsroom: Path) -> dict[str, list[str]]:
+    """Write results for task=submit and a zip for task=check; return what the tasks are given."""
+    picture = next((newsroom / "newsimages").iterdir())
+    results = write_results(Path("results.parquet"), {"1": ["a"]}, {"a": picture})
+    with zipfile.ZipFile("made.zip", "w") as archive:
+        archive.writestr("team_run/1_team_run.png", render_picture(Image("a", picture), "center"))
+    return {
+        "submit": ["task.group=team", f"task.runs={{run:{results}}}"],
+        "check": ["submission=made.zip"],
+    }
+
+
+def make_collection(option: str, pictures: Path) -> list[str]:
+    """Bring some pictures into the form that an option reads, and return what names it."""
+    chosen = sorted(pictures.iterdir())[:20]
+    Path("shards").mkdir()
+    if option == "collection":
+        for path in chosen:
+            Path("shards", path.name).symlink_to(path)
+    elif option == "collection_zip":
+        with zipfile.ZipFile("shards/000.zip", "w") as archive:
+            for path in chosen:
+                archive.write(path, f"data/images/{path.name}")
+    elif option == "collection_tar":
+        with tarfile.open("shards/000.tar", "w") as archive:
+            for path in chosen:
+                archive.add(path, path.name)
+    else:
+        lines = [*(["path"] if option == "collection_table" else []), *map(str, chosen)]
+        name = NEEDED[f"data={option}"][0].partition("=")[2]
+        Path(name).write_text("\n".join(lines))
+        return [f"data.path={name}"]
+    return ["data.folder=shards"]
+
+
 def test_every_index_runs_and_finds_nearly_what_the_exact_one_finds(
     run_sample: Callable[..., Any],
 ) -> None:
     ceilings = {}
+    made = run_sample("task=index", "task.index_dir=index")
+    assert made.code == 0, made.output
     coarse = "ivf_flat index.nlist=16 index.nprobe=1"
     for option in [*(option for group, option in OPTIONS if group == "index"), coarse]:
-        result = run_sample(*f"index={option}".split(), "reranker=identity", "top_k=10")
+        needed = [*NEEDED.get(f"index={option}", []), *f"index={option}".split()]
+        result = run_sample(*needed, "reranker=identity", "top_k=10")
         assert result.code == 0, result.output
         found = re.search(r"ceiling Hits@10 ([\d.]+)", result.stdout)
         assert found

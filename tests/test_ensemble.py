@@ -19,14 +19,17 @@ WEIGHTS = (L1Weight, MinMaxWeight, RankWeight, RawWeight, RRFWeight, ZScoreWeigh
 class TableReranker(Reranker):
     """Repeats a table of scores, and counts what it is told to have counted."""
 
-    def __init__(self, scores, counted=None):
+    def __init__(self, scores, counted=None, captions=()):
         self.scores = np.asarray(scores, dtype=np.float32)
         self.counted = counted or {}
+        self.said = captions
         self.n_calls = 0
 
     def score(self, queries, candidates):
         self.n_calls += 1
         self.metrics = self.counted
+        self.parts = {"half": self.scores / 2}
+        self.captions = self.said
         return self.scores
 
 
@@ -106,3 +109,20 @@ def test_members_that_cannot_be_used_are_refused_by_name():
         EnsembleReranker(members={"a": member(MinMaxWeight(value=1))})
     with pytest.raises(ValueError, match=r"a member with a weight above 0, got a, b"):
         EnsembleReranker(members={"a": None, "b": member(table, 0)})
+
+
+def test_members_their_criteria_and_their_captions_are_told(candidates):
+    captions = [["a"], ["b"], ["c"]]
+    ensemble = EnsembleReranker(
+        members={
+            "a": member(TableReranker(FIRST), 0.3),
+            "b": member(TableReranker(SECOND, captions=captions), 0.1),
+        }
+    )
+    got = ensemble.score(QUERIES, candidates)
+    assert list(ensemble.parts) == ["a", "b", "a/half", "b/half"]
+    np.testing.assert_allclose(
+        0.75 * ensemble.parts["a"] + 0.25 * ensemble.parts["b"], got, rtol=1e-5
+    )
+    np.testing.assert_allclose(ensemble.parts["b/half"], SECOND / 2, rtol=1e-6)
+    assert ensemble.captions == captions

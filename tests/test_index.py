@@ -17,7 +17,7 @@ from newsimg.run import CONF_DIR
 from newsimg.vector_index import find_part, walk_parts
 
 DIM, N_IMAGES, N_QUERIES = 64, 1500, 40
-# Those that make a FAISS index themselves; `auto` leaves that to one of them.
+# Those that make a FAISS index themselves; `auto` leaves that to one of them, `saved` to a task.
 OPTIONS = ["flat", "flat_fp16", "hnsw", "ivf_flat", "ivf_pq", "ivf_sq8"]
 # Recall@10 of the yaml's own numbers on the clusters below.
 RECALL = {

@@ -140,9 +140,11 @@ def rewriting(folder, tmp_path, **changes):
 
 @pytest.mark.parametrize("pool", ["max", "mean"])
 def test_a_candidate_scores_by_its_cosines_with_the_captions(folder, tmp_path, candidates, pool):
-    scores = rewriting(folder, tmp_path, pool=pool).score(QUERIES, candidates)
+    reranker = rewriting(folder, tmp_path, pool=pool)
+    scores = reranker.score(QUERIES, candidates)
     backbone = RandomBackbone()
     captions = (["waves over a pier", "a fallen tree"], ["cows", "a milk churn"])
+    assert [list(own) for own in reranker.captions[:2]] == list(captions)
     for own, rows, row_scores in zip(captions, candidates.rows, scores, strict=False):
         images = backbone.embed_images([candidates.images[row] for row in rows])
         cosines = backbone.embed_texts(own) @ images.T

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from newsimg.shards import MERGE_AT, ShardFolder, digest_key, from_bytes, to_bytes
+from newsimg.shards import GROUP_ROWS, MERGE_AT, ShardFolder, digest_key, from_bytes, to_bytes
 from newsimg.store import Store
 
 N_ITEMS, WIDTH, BATCH = 60, 4, 5
@@ -172,6 +172,27 @@ def test_a_reader_sees_what_another_one_merged_meanwhile(tmp_path):
     writer.merge()
     reader.refresh()
     assert reader.rows == {digest_key("a"): b"1234", digest_key("b"): b"5678"}
+
+
+def test_a_reader_finds_rows_that_have_moved_to_another_file(tmp_path):
+    writer, reader = ShardFolder(tmp_path), ShardFolder(tmp_path)
+    for key in "abc":
+        writer.add({digest_key(key): key.encode() * 4})
+    reader.refresh()
+    writer.merge()  # the files that the reader knows are gone
+    assert reader.read([digest_key(key) for key in "cab"]) == [b"cccc", b"aaaa", b"bbbb"]
+
+
+def test_rows_of_a_large_file_are_read_in_any_order(tmp_path):
+    n_rows = 3 * GROUP_ROWS + 5
+    values = np.arange(n_rows, dtype=np.float32)[:, None]
+    keys = [digest_key(str(i)) for i in range(n_rows)]
+    ShardFolder(tmp_path).add(dict(zip(keys, to_bytes(values), strict=True)))
+    fresh = ShardFolder(tmp_path)
+    fresh.refresh()
+    order = np.random.default_rng(0).permutation(n_rows)
+    rows = from_bytes(fresh.read([keys[i] for i in order]))
+    assert rows[:, 0].tolist() == order.tolist()
 
 
 def test_a_full_disk_is_a_clear_error_and_leaves_no_half_file(tmp_path):

@@ -71,8 +71,8 @@ def test_a_run_keeps_its_config_tags_metrics_and_files(
 
     files = {path.name for path in folder.iterdir()}
     assert files >= {"config.yaml", "retrieval.run", "reranked.run", "qrels.txt", "queries.csv"}
-    with PILImage.open(folder / "contact_sheet.png") as sheet:
-        assert sheet.format == "PNG"
+    with PILImage.open(folder / "contact_sheet.jpg") as sheet:
+        assert sheet.format == "JPEG"
         assert sheet.height > 4 * 100
     check_metrics(run)
 
@@ -278,9 +278,9 @@ class SlowReranker(IdentityReranker):
 """
 
 
-@pytest.mark.parametrize("mode", ["single", "sweep"])
-def test_what_is_stopped_by_ctrl_c_is_recorded_as_killed(
-    mode: str, tiny_options: list[str], tmp_path: Path
+@pytest.mark.parametrize(("mode", "how"), [("single", signal.SIGTERM), ("sweep", signal.SIGINT)])
+def test_what_is_stopped_by_ctrl_c_or_a_scheduler_is_recorded_as_killed(
+    mode: str, how: signal.Signals, tiny_options: list[str], tmp_path: Path
 ) -> None:
     (tmp_path / "slow_part.py").write_text(SLOW)
     sweep = ["-m", "weight.value=0.1,0.2"] if mode == "sweep" else []
@@ -297,7 +297,7 @@ def test_what_is_stopped_by_ctrl_c_is_recorded_as_killed(
     deadline = time.monotonic() + 400
     while not Path("reached").exists() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(how)
     _, stderr = process.communicate(timeout=200)
     assert process.returncode == 130, stderr
     assert "stopped" in stderr

@@ -110,7 +110,7 @@ def test_smolvlm_lays_its_tiles_out_as_the_processor_of_the_family_does(folders,
 
 def test_the_plain_forward_equals_transformers_called_by_hand(qwen, images):
     """Positions, placeholders and template, written out once without any of our helpers."""
-    tokenizer = AutoTokenizer.from_pretrained(qwen.model_id)
+    tokenizer = AutoTokenizer.from_pretrained(qwen.checkpoint.model)
     pixels = qwen.image_processor(
         images=[PILImage.open(images[0].path).convert("RGB")], return_tensors="pt"
     )
@@ -167,16 +167,19 @@ class TableVLM(VisionLanguageModel):
         self.table = table
         self.asked = []
 
-    def answer_probabilities(self, images, questions, answers):
+    def answer_probabilities(self, images, questions, answers, keep=None):
         assert tuple(answers) == ANSWERS
         pairs = [
             (i.image_id, text) for i, own in zip(images, questions, strict=True) for text in own
         ]
         self.asked += pairs
-        return [
+        found = [
             np.array([self.table[i.image_id, text] for text in own], dtype=np.float32)
             for i, own in zip(images, questions, strict=True)
         ]
+        for picture, rows in enumerate(found if keep else []):
+            keep(picture, dict(enumerate(rows)))
+        return found
 
     choose_answers = answer_probabilities
 
@@ -224,6 +227,10 @@ def test_the_score_is_the_weighted_mean_of_the_expected_ratings(table, candidate
     masses = [table[str(i), "Q?"].sum() for i in range(3)]
     assert reranker.metrics["quality/mass"] == pytest.approx(np.mean(masses))
     assert reranker.metrics["unread"] == 0
+    rated = [[rate(table[str(row), "Q?"]) for row in rows] for rows in candidates.rows]
+    np.testing.assert_allclose(reranker.parts["quality"], rated, atol=1e-5)
+    quality, other = reranker.parts.values()
+    np.testing.assert_allclose(0.25 * quality + 0.75 * other, got, atol=1e-5)
 
 
 def test_a_question_without_the_headline_is_asked_once_per_picture(table, candidates):

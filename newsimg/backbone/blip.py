@@ -3,7 +3,6 @@
 from typing import TYPE_CHECKING, Any
 
 from newsimg.embedding import DualEncoder
-from newsimg.models import load_pretrained
 
 if TYPE_CHECKING:
     import torch
@@ -19,14 +18,7 @@ class BlipBackbone(DualEncoder):
         """See `DualEncoder.load_model`."""
         from transformers import BlipForImageTextRetrieval
 
-        return load_pretrained(
-            BlipForImageTextRetrieval,
-            self.model_id,
-            revision=self.revision,
-            dtype=self.dtype,
-            device=self.device,
-            trust_remote_code=self.trust_remote_code,
-        )
+        return self.checkpoint.load_model(BlipForImageTextRetrieval)
 
     def text_features(self, inputs: Any) -> "torch.Tensor":
         """See `DualEncoder.text_features`."""

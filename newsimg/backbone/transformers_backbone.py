@@ -3,7 +3,6 @@
 from typing import TYPE_CHECKING, Any
 
 from newsimg.embedding import DualEncoder
-from newsimg.models import load_pretrained
 
 if TYPE_CHECKING:
     import torch
@@ -16,16 +15,11 @@ class TransformersBackbone(DualEncoder):
         """See `DualEncoder.load_model`."""
         from transformers import AutoModel
 
-        model = load_pretrained(
-            AutoModel,
-            self.model_id,
-            revision=self.revision,
-            dtype=self.dtype,
-            device=self.device,
-            trust_remote_code=self.trust_remote_code,
-        )
+        model = self.checkpoint.load_model(AutoModel)
         if not (hasattr(model, "get_text_features") and hasattr(model, "get_image_features")):
-            raise ValueError(f"{self.model_id} is a {type(model).__name__}, not a dual encoder")
+            raise ValueError(
+                f"{self.checkpoint.model} is a {type(model).__name__}, not a dual encoder"
+            )
         return model
 
     def text_features(self, inputs: Any) -> "torch.Tensor":

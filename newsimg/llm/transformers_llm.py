@@ -2,18 +2,12 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from newsimg.interfaces import LanguageModel
-from newsimg.models import (
-    DTYPES,
-    describe_model,
-    greedy_settings,
-    hub_arguments,
-    load_pretrained,
-)
+from newsimg.models import Checkpoint, check_positive, describe_model, greedy_settings
 
 if TYPE_CHECKING:
     import torch
@@ -52,24 +46,16 @@ class TransformersLLM(LanguageModel):
         top_p: float,
         trust_remote_code: bool = False,
     ) -> None:
-        if dtype not in DTYPES:
-            raise ValueError(f"llm.dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
-        for name, number in (("batch_size", batch_size), ("max_new_tokens", max_new_tokens)):
-            if number < 1:
-                raise ValueError(f"llm.{name} must be at least 1, got {number}")
+        self.checkpoint = Checkpoint("llm", model, revision, dtype, device, trust_remote_code)
+        check_positive("llm", batch_size=batch_size, max_new_tokens=max_new_tokens)
         if not temperature > 0:
             raise ValueError(f"llm.temperature must be above 0, got {temperature}")
         if not 0 < top_p <= 1:
             raise ValueError(f"llm.top_p must be in (0, 1], got {top_p}")
-        self.model_id = model
-        self.revision = revision
-        self.dtype = dtype
-        self.device = device
         self.batch_size = batch_size
         self.max_new_tokens = max_new_tokens
         self.temperature = float(temperature)
         self.top_p = float(top_p)
-        self.trust_remote_code = trust_remote_code
 
     @cached_property
     def fingerprint(self) -> str:
@@ -77,8 +63,8 @@ class TransformersLLM(LanguageModel):
         return json.dumps(
             {
                 "class": type(self).__name__,
-                **describe_model(self.model_id, self.revision),
-                "dtype": self.dtype,
+                **describe_model(self.checkpoint.model, self.checkpoint.revision),
+                "dtype": self.checkpoint.dtype,
                 "padding_side": self.padding_side,
                 "max_new_tokens": self.max_new_tokens,
                 "temperature": self.temperature,
@@ -86,7 +72,12 @@ class TransformersLLM(LanguageModel):
             }
         )
 
-    def generate(self, chats: Sequence[Sequence[Mapping[str, str]]], seed: int | None) -> list[str]:
+    def generate(
+        self,
+        chats: Sequence[Sequence[Mapping[str, str]]],
+        seed: int | None,
+        keep: Callable[[int, str], None] | None = None,
+    ) -> list[str]:
         """See `LanguageModel.generate`.
 
         Raises:
@@ -96,9 +87,13 @@ class TransformersLLM(LanguageModel):
             self.tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
             for chat in chats
         ]
-        answers = []
+        answers: list[str] = []
         for start in range(0, len(prompts), self.batch_size):
-            answers += self._answer(prompts[start : start + self.batch_size], seed)
+            batch = self._answer(prompts[start : start + self.batch_size], seed)
+            answers += batch
+            if keep:
+                for i, answer in enumerate(batch, start):
+                    keep(i, answer)
         return answers
 
     @cached_property
@@ -106,25 +101,16 @@ class TransformersLLM(LanguageModel):
         """The model, loaded."""
         from transformers import AutoModelForCausalLM
 
-        return load_pretrained(
-            AutoModelForCausalLM,
-            self.model_id,
-            revision=self.revision,
-            dtype=self.dtype,
-            device=self.device,
-            trust_remote_code=self.trust_remote_code,
-        )
+        return self.checkpoint.load_model(AutoModelForCausalLM)
 
     @cached_property
     def tokenizer(self) -> Any:
         """The model's own tokenizer."""
-        from transformers import AutoTokenizer
-
-        tokenizer = AutoTokenizer.from_pretrained(
-            **hub_arguments(self.model_id, self.revision, self.trust_remote_code)
-        )
+        tokenizer = self.checkpoint.load_tokenizer()
         if tokenizer.chat_template is None:
-            raise ValueError(f"llm.model must be a chat model, but {self.model_id} has no template")
+            raise ValueError(
+                f"llm.model must be a chat model, but {self.checkpoint.model} has no template"
+            )
         if tokenizer.pad_token is None:  # as in Llama 3; padding is masked, any token will do
             tokenizer.pad_token = tokenizer.eos_token
         return tokenizer

@@ -56,6 +56,13 @@ class EnsembleReranker(LinearEnsemble):
             for name, member in self.members.items()
             for metric, value in member.reranker.metrics.items()
         }
+        self.parts = {name: scores.astype(np.float32) for name, (_, scores) in members.items()} | {
+            f"{name}/{part}": scores
+            for name, member in self.members.items()
+            for part, scores in member.reranker.parts.items()
+        }
+        spoken = (member.reranker.captions for member in self.members.values())
+        self.captions = next((captions for captions in spoken if captions), ())
         fused = np.zeros(candidates.rows.shape)
         for share, scores in members.values():
             fused += share * scores

@@ -58,6 +58,7 @@ class LLMRewritingReranker(Reranker):
     def score(self, queries: Sequence[Query], candidates: Candidates) -> FloatArray:
         """See `Reranker.score`."""
         captions = [record["captions"] for record in self.captioner.caption(queries)]
+        self.captions = captions
         n_missing = sum(not own for own in captions)
         self.metrics = {
             "captions_missing": n_missing,

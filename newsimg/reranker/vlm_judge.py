@@ -88,9 +88,12 @@ class VLMJudgeReranker(Reranker):
         scores = np.zeros(candidates.rows.shape)
         total = sum(criterion.weight for criterion in self.criteria)
         self.metrics = {"unread": 0.0}
+        parts: dict[str, FloatArray] = {}
         for criterion, positions in zip(self.criteria, where, strict=True):
-            ratings = self._rate(criterion, answers, positions)
-            scores += criterion.weight / total * ratings[positions]
+            ratings = self._rate(criterion, answers, positions)[positions]
+            scores += criterion.weight / total * ratings
+            parts[criterion.name] = ratings.astype(np.float32)
+        self.parts = parts
         return scores.astype(np.float32)
 
     def _list_questions(

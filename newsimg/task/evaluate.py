@@ -8,9 +8,10 @@ from newsimg.comparison import compare_stages
 from newsimg.console import print_evaluation
 from newsimg.contact_sheet import draw_contact_sheet
 from newsimg.interfaces import Components, Task
-from newsimg.metrics import measure_run, to_run, write_qrels, write_run
+from newsimg.metrics import measure_retrieval, measure_run, to_run, write_qrels, write_run
 from newsimg.pipeline import load_and_retrieve, rerank, score_candidates
 from newsimg.report import check_reranker, report_curve, report_members, report_statistics
+from newsimg.report_page import Details, write_report
 
 
 class EvaluateTask(Task):
@@ -18,19 +19,22 @@ class EvaluateTask(Task):
 
     Writes `retrieval.run`, `reranked.run` and `qrels.txt` in TREC's formats, `queries.csv` with
     what became of each query, `statistics.csv` with intervals and tests, `curve.csv` and
-    `curve.png` with the measures over all weights, and `contact_sheet.png`.
+    `curve.png` with the measures over all weights, `contact_sheet.jpg`, and `report.html`, a page
+    of all queries with their candidates before and after.
 
     Args:
         n_sheet_queries: Headlines on the contact sheet; 0 for none.
+        report: Whether to write `report.html`.
 
     Raises:
         ValueError: If `n_sheet_queries` is negative.
     """
 
-    def __init__(self, *, n_sheet_queries: int) -> None:
+    def __init__(self, *, n_sheet_queries: int, report: bool) -> None:
         if n_sheet_queries < 0:
             raise ValueError(f"task.n_sheet_queries must be at least 0, got {n_sheet_queries}")
         self.n_sheet_queries = n_sheet_queries
+        self.report = report
 
     def run(self, components: Components, output_dir: Path) -> dict[str, float]:
         """See `Task.run`.
@@ -54,14 +58,15 @@ class EvaluateTask(Task):
 
         top_k = retrieved.rows.shape[1]
         comparison = compare_stages(collection, retrieved, reranked, collection.qrels)
-        metrics = _summarize(comparison) | {"n_images": len(collection.images), "top_k": top_k}
+        metrics = _summarize(comparison) | {"n_images": len(retrieved.images), "top_k": top_k}
         counted = components.reranker.metrics
         metrics |= {f"reranker/{name}": value for name, value in counted.items()}
-        measures = {}
-        for stage, candidates in {"retrieval": retrieved, "reranked": reranked}.items():
-            run = to_run(collection.queries, candidates)
-            write_run(run, output_dir / f"{stage}.run", tag=stage)
-            measures[stage] = measure_run(run, collection.qrels, top_k)
+        retrieval_run, retrieval_measures = measure_retrieval(collection, retrieved)
+        reranked_run = to_run(collection.queries, reranked)
+        write_run(retrieval_run, output_dir / "retrieval.run", tag="retrieval")
+        write_run(reranked_run, output_dir / "reranked.run", tag="reranked")
+        measures = {"retrieval": retrieval_measures}
+        measures["reranked"] = measure_run(reranked_run, collection.qrels, top_k)
         measures["delta"] = measures["reranked"] - measures["retrieval"]
         for stage, values in measures.items():
             metrics |= {f"{stage}/{name}": mean for name, mean in values.mean().items()}
@@ -82,9 +87,34 @@ class EvaluateTask(Task):
             sheet = draw_contact_sheet(
                 collection, retrieved, reranked, comparison, self.n_sheet_queries
             )
-            sheet.save(output_dir / "contact_sheet.png", compress_level=3)
+            sheet.save(output_dir / "contact_sheet.jpg", quality=90)
+        if self.report:
+            details = describe_run(components, metrics)
+            write_report(output_dir / "report.html", collection, retrieved, reranked, details)
         print_evaluation(metrics, components.weight.value)
         return metrics
+
+
+def describe_run(components: Components, metrics: dict[str, float]) -> Details:
+    """Return what the page of a run says above its queries, and beside their pictures."""
+    top_k, reranker = int(metrics["top_k"]), components.reranker
+    names = {f"Hits@{k}": f"hits_at_{k}" for k in (1, 10) if k <= top_k}
+    names |= {f"MRR@{k}": f"mrr_at_{k}" for k in (10,) if k <= top_k}
+    return Details(
+        facts=[
+            components.dataset.name,
+            f"{metrics['n_queries']:,.0f} headlines",
+            f"{metrics['n_images']:,.0f} pictures",
+            f"{top_k} candidates",
+            f"{type(reranker).__name__}, weight {components.weight.value:g}",
+        ],
+        measures={
+            name: (metrics[f"retrieval/{key}"], metrics[f"reranked/{key}"])
+            for name, key in names.items()
+        },
+        parts=reranker.parts,
+        captions=reranker.captions,
+    )
 
 
 def _summarize(comparison: pd.DataFrame) -> dict[str, float]:

@@ -13,7 +13,7 @@ from newsimg.fusion import LinearWeight, check_scores
 from newsimg.interfaces import Components, Reranker, Task, Weight
 from newsimg.metrics import CUTOFFS
 from newsimg.pipeline import load_and_retrieve, retrieve, score_candidates
-from newsimg.plots import name_measure, plot_curve
+from newsimg.plots import CurvePlot, name_measure
 from newsimg.report import find_positions, write_curve
 from newsimg.stats import Gain, compare_means, describe_gain
 from newsimg.tuning import Choice, Lines, choose_weight, cross_validate
@@ -243,4 +243,5 @@ def draw_choice(
     """Write the curve that the choice was made by."""
     curve = trace_curve(lines.start, lines.end, lines.positions, cutoffs)
     write_curve(curve, output_dir / "curve.csv")
-    plot_curve(curve, choice.plateau, choice.plateau.midpoint, [measure], output_dir / "curve.png")
+    plot = CurvePlot(curve, choice.plateau, [measure])
+    plot.save(choice.plateau.midpoint, output_dir / "curve.png")

@@ -23,7 +23,7 @@ class TransformersVLM(ChatVLM):
         """The model's own processor of prompts with pictures."""
         from transformers import AutoProcessor
 
-        return AutoProcessor.from_pretrained(**self._source)
+        return AutoProcessor.from_pretrained(**self.checkpoint.source)
 
     @property
     def placeholder(self) -> str:

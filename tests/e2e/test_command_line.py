@@ -58,6 +58,7 @@ def test_help_names_every_group_and_option_and_imports_nothing_heavy() -> None:
         ("top_k=many", r"top_k must be .*got 'many'"),
         ("data.split=dev", r"data.split must be one of train, val, test, all, got 'dev'"),
         ("backbone.dtype=int8", r"backbone.dtype must be one of .*got 'int8'"),
+        ("backbone.batch_size=x", r"batch_size of TransformersBackbone must be int, got 'x'"),
         ("backbone.batch_size=0", r"backbone.batch_size must be at least 1, got 0"),
         ("task.n_sheet_queries=-1", r"task.n_sheet_queries must be at least 0, got -1"),
         ("data.csv_path=nowhere.csv", r"FileNotFoundError: no articles file nowhere.csv"),

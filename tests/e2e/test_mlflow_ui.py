@@ -24,7 +24,8 @@ WEIGHTS = ("0.00", "0.50", "1.00")
 def store(tiny_aesthetics, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("sweep")
     options = [option for option in tiny_aesthetics if "n_sheet_queries" not in option]
-    command = [sys.executable, "-m", "newsimg.run", "-m", *options, "weight.value=0,0.5,1"]
+    options += ["task.report=true", "weight.value=0,0.5,1"]
+    command = [sys.executable, "-m", "newsimg.run", "-m", *options]
     root = str(Path(__file__).parents[2])
     subprocess.run(command, cwd=folder, check=True, env=os.environ | {"PYTHONPATH": root})
     return folder / "multirun" / "mlflow.db"
@@ -90,7 +91,7 @@ def test_the_experiment_shows_the_sweep_as_a_parent_with_its_jobs(page, server):
     page.get_by_text("4 matching runs").wait_for()
 
 
-def test_three_weights_can_be_compared_by_a_measure(page, server):
+def test_three_weights_can_be_compared_by_a_measure(page, server, store):
     open_runs(page, server)
     for weight in WEIGHTS:
         row = page.locator(".ag-row", has_text=f"aesthetics w={weight}").first
@@ -104,6 +105,16 @@ def test_three_weights_can_be_compared_by_a_measure(page, server):
         page.get_by_role("combobox").nth(axis).click()
         page.get_by_role("option", name=name, exact=True).first.click()
     page.locator(".js-plotly-plot .ytitle", has_text="reranked/hits_at_1").wait_for()
+    points = page.locator(".js-plotly-plot").first.evaluate(
+        "plot => plot.data.flatMap(line => line.x.map((x, i) => [Number(x), Number(line.y[i])]))"
+    )
+    with sqlite3.connect(store) as database:
+        logged = database.execute(
+            "select params.value, latest_metrics.value from params join latest_metrics"
+            " on params.run_uuid = latest_metrics.run_uuid where params.key = 'weight'"
+            " and latest_metrics.key = 'reranked/hits_at_1'"
+        ).fetchall()
+    assert sorted(map(tuple, points)) == sorted((float(weight), hits) for weight, hits in logged)
 
 
 def test_runs_are_filtered_by_reranker_weight_and_measure(page, server):
@@ -116,12 +127,36 @@ def test_runs_are_filtered_by_reranker_weight_and_measure(page, server):
     page.get_by_text("aesthetics w=0.50").first.wait_for()
 
 
-def test_the_contact_sheet_opens_as_a_picture(page, server, store):
+def find_run(store: Path, name: str) -> str:
     with sqlite3.connect(store) as database:
         ((run_id,),) = database.execute(
-            "select run_uuid from runs where name = 'aesthetics w=0.50'"
+            "select run_uuid from runs where name = ?", (name,)
         ).fetchall()
-    page.goto(f"{server}/#/experiments/1/runs/{run_id}/artifacts/contact_sheet.png")
+    return run_id
+
+
+def test_the_sweeps_own_page_links_to_its_jobs(page, server, store):
+    page.goto(f"{server}/#/experiments/1/runs/{find_run(store, 'weight.value=0,0.5,1')}")
+    link = page.get_by_role("link", name="aesthetics w=0.50").first
+    link.wait_for()
+    job_id = find_run(store, "aesthetics w=0.50")
+    assert (link.get_attribute("href") or "").endswith(f"/runs/{job_id}")
+
+
+def test_the_contact_sheet_opens_as_a_picture(page, server, store):
+    run_id = find_run(store, "aesthetics w=0.50")
+    page.goto(f"{server}/#/experiments/1/runs/{run_id}/artifacts/contact_sheet.jpg")
     picture = page.locator("img[src^='blob:'], img[src*='contact_sheet']").first
     picture.wait_for()
     assert picture.evaluate("picture => picture.naturalWidth") > 500
+
+
+def test_the_report_opens_and_can_be_filtered(page, server, store):
+    run_id = find_run(store, "aesthetics w=0.50")
+    page.goto("about:blank")  # the UI does not look at the address of another file of the run
+    page.goto(f"{server}/#/experiments/1/runs/{run_id}/artifacts/report.html")
+    report = page.frame_locator("iframe").first
+    report.locator(".card").nth(59).wait_for()
+    report.get_by_role("button", name="unchanged").click()
+    n_unchanged = report.locator(".card").count()
+    assert report.locator("#count").inner_text() == f"{n_unchanged} of 60"

@@ -70,6 +70,26 @@ def test_a_reranker_of_ones_own_works_as_the_readme_says(tmp_path):
     assert result.returncode == 0, result.stderr
 
 
+def test_pictures_of_ones_own_are_indexed_and_searched_as_the_readme_says(
+    newsimg_here, sample_newsroom, sample_cache, tmp_path
+):
+    pictures = sorted((sample_newsroom / "newsimages").iterdir())[:30]
+    for name, chosen in (("pictures", pictures[:20]), ("more_pictures", pictures[20:])):
+        (tmp_path / name).mkdir()
+        for path in chosen:
+            (tmp_path / name / path.name).symlink_to(path)
+    (tmp_path / "pictures" / "a.jpg").symlink_to(pictures[0])
+    (section,) = re.findall(r"^## Your own pictures$(.*?)^## ", README, re.M | re.S)
+    (block,) = re.findall(r"^```console\n(.*?)^```", section, re.M | re.S)
+    commands = block.splitlines()
+    assert len(commands) == 4
+    for command, n_images in zip(commands, (21, 31, 30, 30), strict=True):
+        arguments = shlex.split(command)[1:]
+        result = newsimg_here(*arguments, "tracking=none", f"store.dir={tmp_path / 'store'}")
+        assert result.code == 0, result.output
+        assert re.search(rf"pictures +{n_images}\b|, {n_images} images", result.stdout)
+
+
 def test_links_of_the_readme_lead_somewhere():
     for target in re.findall(r"\]\(([^)#]+)\)", README):
         assert target.startswith("https://") or (ROOT / target).exists(), target

@@ -1,0 +1,24 @@
+"""WebDataset's tar shards, read where they lie."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from newsimg.datatypes import Image
+from newsimg.picture_collection import PictureCollection, stream_archives
+
+
+class TarDataset(PictureCollection):
+    """The pictures in tar files; an image id is the archive's path and the member's name.
+
+    Args:
+        name: What to call the collection.
+        folder: Where the archives are, at any depth; or a single archive.
+    """
+
+    def __init__(self, *, name: str, folder: str) -> None:
+        super().__init__(name=name)
+        self.folder = Path(folder).expanduser()
+
+    def stream_images(self) -> Iterator[Image]:
+        """See `Dataset.stream_images`."""
+        return stream_archives(self.folder, ".tar")

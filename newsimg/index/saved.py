@@ -1,0 +1,132 @@
+"""Indexes that `task=index` has written, searched as one."""
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import overload
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from newsimg.datatypes import FloatArray, Image, IntArray
+from newsimg.interfaces import Backbone, Index
+from newsimg.merged_search import search_merged
+from newsimg.saved_index import SavedIndex, check_rows, open_saved_index
+
+
+class SavedIndexes(Index):
+    """One or several saved indexes, merged exactly; opened and checked at first use.
+
+    Args:
+        folders: Where they are.
+        backbone: The run's own, which must be the one that they were made with.
+
+    Raises:
+        ValueError: If there are no folders, or one is there twice.
+    """
+
+    def __init__(self, *, folders: list[str], backbone: Backbone) -> None:
+        if not isinstance(folders, list) or not folders or len(set(folders)) < len(folders):
+            raise ValueError(f"index.folders must be a list of different folders, got {folders!r}")
+        self.folders = [Path(folder).expanduser() for folder in folders]
+        self.backbone = backbone
+
+    @property
+    def images(self) -> "MergedImages":
+        """The pictures of all folders, in image-id order."""
+        return self._merged
+
+    def build(self, embeddings: FloatArray) -> None:
+        """Refuse: these indexes are built already.
+
+        Raises:
+            ValueError: Always.
+        """
+        raise ValueError("index=saved is built by newsimg task=index, not from a collection")
+
+    def search(self, embeddings: FloatArray, top_k: int) -> tuple[FloatArray, IntArray]:
+        """See `Index.search`. Rows are positions in `images`."""
+        parts = self._merged.parts
+        return search_merged(parts, [0] * len(parts), embeddings, top_k)
+
+    @cached_property
+    def _merged(self) -> "MergedImages":
+        opened = []
+        for folder in self.folders:
+            opened.append(open_saved_index(folder, self.backbone.fingerprint))
+            check_rows(opened[-1], self.backbone)
+        return MergedImages(opened)
+
+
+class MergedImages(Sequence[Image]):
+    """The pictures of several indexes, in image-id order.
+
+    Args:
+        indexes: The open indexes.
+
+    Raises:
+        ValueError: If two of them have a picture of the same id; names both.
+    """
+
+    def __init__(self, indexes: Sequence[SavedIndex]) -> None:
+        self.indexes = indexes
+        ids = pa.chunked_array(
+            [chunk for one in indexes for chunk in one.images.table["image_id"].chunks],
+            pa.string(),
+        )
+        sizes = [len(one.images) for one in indexes]
+        self._starts = np.cumsum([0, *sizes])
+        order = np.arange(len(ids))
+        if not pc.all(pc.less(ids.slice(0, len(ids) - 1), ids.slice(1))).as_py():
+            order = pc.sort_indices(ids).to_numpy().astype(np.int64)
+            self._check_ids(ids.take(pa.array(order)), order)
+        self._order = order
+        positions = np.empty_like(order)
+        positions[order] = np.arange(len(order))
+        self.parts = [
+            _Part(one, positions[start : start + size])
+            for one, start, size in zip(indexes, self._starts, sizes, strict=False)
+        ]
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    @overload
+    def __getitem__(self, position: int) -> Image: ...
+    @overload
+    def __getitem__(self, position: slice) -> list[Image]: ...
+    def __getitem__(self, position: int | slice) -> Image | list[Image]:
+        """Return the picture at a position, or those of a slice."""
+        if isinstance(position, slice):
+            return [self[i] for i in range(*position.indices(len(self)))]
+        part, row = self._locate(int(self._order[position]))
+        return self.indexes[part].images[row]
+
+    def _locate(self, row: int) -> tuple[int, int]:
+        part = int(np.searchsorted(self._starts, row, side="right")) - 1
+        return part, row - int(self._starts[part])
+
+    def _check_ids(self, ids: pa.ChunkedArray, order: IntArray) -> None:
+        twice = pc.equal(ids.slice(1), ids.slice(0, len(ids) - 1)).to_numpy()
+        for position in np.flatnonzero(twice)[:1]:
+            first, second = (
+                self.indexes[self._locate(int(row))[0]].folder for row in order[position:][:2]
+            )
+            raise ValueError(f"{first} and {second} both have a picture {ids[int(position)]}")
+
+
+class _Part:
+    """One of the indexes, whose rows are positions in the merged pictures."""
+
+    def __init__(self, index: SavedIndex, positions: IntArray) -> None:
+        self._index = index
+        self._positions = positions
+
+    @property
+    def n_vectors(self) -> int:
+        return self._index.n_vectors
+
+    def search(self, embeddings: FloatArray, top_k: int) -> tuple[FloatArray, IntArray]:
+        scores, rows = self._index.search(embeddings, top_k)
+        return scores, self._positions[rows]

@@ -1,0 +1,88 @@
+"""Tables of pictures, read batch by batch."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from urllib.parse import urlparse
+from urllib.request import url2pathname
+
+
+def stream_table(
+    path: Path, required: Sequence[str], optional: Sequence[str]
+) -> Iterator[dict[str, str]]:
+    """Yield the rows of a Parquet or CSV file, all values as text, missing ones as "".
+
+    Args:
+        path: The table; its extension says what it is.
+        required: Columns that must be there.
+        optional: Columns to read where they are there.
+
+    Raises:
+        FileNotFoundError: If the table is not there.
+        ValueError: If it cannot be read, or lacks a column.
+    """
+    import pyarrow as pa
+
+    if not path.is_file():
+        raise FileNotFoundError(f"no table of pictures {path}")
+    try:
+        for batch in _read_batches(path, required, optional):
+            yield from batch
+    except pa.ArrowInvalid as error:
+        raise ValueError(f"cannot read the table {path}: {error}") from error
+
+
+def _read_batches(
+    path: Path, required: Sequence[str], optional: Sequence[str]
+) -> Iterator[list[dict[str, str]]]:
+    import pyarrow as pa
+    import pyarrow.csv as csv
+    import pyarrow.parquet as pq
+
+    if path.suffix.lower() == ".parquet":
+        with pq.ParquetFile(path) as file:
+            columns = _choose(path, file.schema_arrow.names, required, optional)
+            for batch in file.iter_batches(4096, columns=columns):
+                yield [
+                    {name: "" if value is None else str(value) for name, value in row.items()}
+                    for row in batch.to_pylist()
+                ]
+        return
+    if path.suffix.lower() != ".csv":
+        raise ValueError(f"a table of pictures must be .parquet or .csv, got {path}")
+    parsing = csv.ParseOptions(newlines_in_values=True)
+    with csv.open_csv(path, parse_options=parsing) as header:
+        columns = _choose(path, header.schema.names, required, optional)
+    # Nothing is guessed: an id 007 stays three digits.
+    as_text = csv.ConvertOptions(
+        include_columns=columns, column_types=dict.fromkeys(columns, pa.string())
+    )
+    with csv.open_csv(path, parse_options=parsing, convert_options=as_text) as reader:
+        for batch in reader:
+            yield batch.to_pylist()
+
+
+def _choose(
+    path: Path, names: Sequence[str], required: Sequence[str], optional: Sequence[str]
+) -> list[str]:
+    for name in required:
+        if names.count(name) != 1:
+            raise ValueError(f"{path} must have the column {name} once, it has {list(names)}")
+    return [name for name in dict.fromkeys((*required, *optional)) if name in names]
+
+
+def locate_picture(place: str, folder: Path) -> Path:
+    """Return the path of a picture given as a path or a file:// URL.
+
+    Args:
+        place: What a table says.
+        folder: Where relative paths start.
+
+    Raises:
+        ValueError: If it is a URL of something that is not on this disk.
+    """
+    if "://" not in place:
+        return folder / place
+    url = urlparse(place)
+    if url.scheme != "file" or url.netloc not in ("", "localhost"):
+        raise ValueError(f"{place} is not on disk: download it first, and give its path")
+    return Path(url2pathname(url.path))

@@ -1,0 +1,191 @@
+"""Make the benchmark's zip from what `task=infer` found."""
+
+import os
+import shlex
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from newsimg.articles import read_subsets
+from newsimg.console import console, print_table
+from newsimg.files import write_atomically
+from newsimg.interfaces import Components, Task
+from newsimg.layouts import check_name, find_clash, find_subsets, name_picture
+from newsimg.rendering import CROPS
+from newsimg.results import CREDITS, read_results
+from newsimg.submission import (
+    Entry,
+    choose_articles,
+    choose_best,
+    choose_distinct,
+    write_submission,
+)
+from newsimg.submission_check import check_submission
+
+ON_DUPLICATE = ("next", "raise")
+
+
+class SubmitTask(Task):
+    """Writes the zip of one or several runs, `credits.csv` and `replacements.csv`.
+
+    Nothing is written unless all rules are kept, and the zip is checked before it takes its name.
+
+    Args:
+        submission: The zip; None for `[group].zip` in the run's folder.
+        runs: Approach -> the folder of an infer run, or its `results.parquet`. In 2026 a later one
+            may not show what an earlier one shows for the same article.
+        group: The group's name.
+        layout: 2025 or 2026.
+        size: SMALL or LARGE, of 2025.
+        subset: A CSV of the articles to submit, each of which must be there; None for all of the
+            results. In 2025 also a mapping of SMALL and LARGE to such files, for both in one zip.
+        crop: "center", or "saliency" to keep the busiest region.
+        on_duplicate: "next" takes the run's next best picture, "raise" refuses.
+        near_duplicates: Bits of 64 in which perceptual hashes may differ for two pictures to count
+            as the same in 2026; None compares their bytes. Needs imagehash.
+        workers: Pictures that are rendered at once; None for one per core.
+
+    Raises:
+        ValueError: If an argument is not what it should be; names it.
+    """
+
+    def __init__(
+        self,
+        *,
+        submission: str | None,
+        runs: Mapping[str, str] | None,
+        group: str | None,
+        layout: int,
+        size: str,
+        subset: str | Mapping[str, str | None] | None,
+        crop: str,
+        on_duplicate: str,
+        near_duplicates: int | None,
+        workers: int | None,
+    ) -> None:
+        if not runs:
+            raise ValueError(
+                "task.runs must name at least one run, as task.runs={APPROACH:FOLDER}, "
+                f"got {runs}"
+            )
+        self.group = check_name("task.group", group)
+        for approach in runs:
+            check_name("an approach in task.runs", approach)
+        if clash := find_clash(runs):
+            raise ValueError(f"approaches in task.runs must differ in more than case, got {clash}")
+        self.subsets = find_subsets(layout, size, subset)
+        for name, value, choices in (
+            ("crop", crop, CROPS),
+            ("on_duplicate", on_duplicate, ON_DUPLICATE),
+        ):
+            if value not in choices:
+                raise ValueError(f"task.{name} must be one of {', '.join(choices)}, got {value!r}")
+        if near_duplicates is not None and not 0 <= near_duplicates <= 64:
+            raise ValueError(f"task.near_duplicates must be in [0, 64], got {near_duplicates}")
+        if workers is not None and workers < 1:
+            raise ValueError(f"task.workers must be at least 1, got {workers}")
+        self.submission = Path(submission).expanduser() if submission else None
+        self.runs = {approach: Path(source).expanduser() for approach, source in runs.items()}
+        self.layout = layout
+        self.crop = crop
+        self.on_duplicate = on_duplicate
+        self.near_duplicates = near_duplicates
+        self.workers = workers or os.cpu_count() or 1
+
+    def run(self, components: Components, output_dir: Path) -> dict[str, float]:
+        """See `Task.run`.
+
+        Returns:
+            `n_runs`, `n_articles` (of all sizes), `n_pictures`, `n_replaced` and `n_bytes`.
+
+        Raises:
+            FileNotFoundError: If results, a list of articles or a picture are not there.
+            ValueError: If a rule is not kept or a picture cannot be decoded; names where.
+        """
+        runs = {approach: read_results(source) for approach, source in self.runs.items()}
+        listed = read_subsets(self.subsets)
+        articles = choose_articles(runs, listed)
+        if self.layout == 2026 and len(runs) > 1:
+            entries = choose_distinct(
+                runs,
+                articles,
+                on_duplicate=self.on_duplicate,
+                near_duplicates=self.near_duplicates,
+            )
+        else:
+            entries = choose_best(runs, articles)
+
+        def check(written: Path) -> None:
+            if violations := check_submission(written, self.layout, articles):
+                raise ValueError(
+                    f"the zip would break {len(violations)} rules, "
+                    f"{violations[0].file}: {violations[0].reason} the first"
+                )
+
+        path = self.submission or output_dir / f"{self.group}.zip"
+        write_submission(
+            path,
+            entries,
+            layout=self.layout,
+            group=self.group,
+            crop=self.crop,
+            workers=self.workers,
+            check=check,
+        )
+        write_replacements(entries, output_dir / "replacements.csv")
+        n_credits = self._write_credits(entries, output_dir / "credits.csv")
+        self._print(entries, path, n_credits)
+        return {
+            "n_runs": len(runs),
+            "n_articles": sum(map(len, articles.values())),
+            "n_pictures": len(entries),
+            "n_replaced": sum(entry.because_of is not None for entry in entries),
+            "n_bytes": path.stat().st_size,
+        }
+
+    def _write_credits(self, entries: Sequence[Entry], path: Path) -> int:
+        """Write whom to credit for each picture; nothing where the collections do not say."""
+        columns = [name for name in CREDITS if any(name in e.choice.credit for e in entries)]
+        if not columns:
+            return 0
+        rows = [
+            [name_picture(self.layout, self.group, e.approach, e.size, e.article_id)]
+            + [e.article_id, e.choice.image.image_id]
+            + [e.choice.credit.get(name, "") for name in columns]
+            for e in entries
+        ]
+        write_csv(path, ["file", "article_id", "image_id", *columns], rows)
+        return sum(any(row[3:]) for row in rows)
+
+    def _print(self, entries: Sequence[Entry], path: Path, n_credits: int) -> None:
+        pictures = Counter((e.approach, e.size) for e in entries)
+        replaced = Counter((e.approach, e.size) for e in entries if e.because_of)
+        table = pd.DataFrame(
+            [(*key, pictures[key], replaced[key]) for key in pictures],
+            columns=["approach", "articles of", "pictures", "next best"],
+        )
+        print_table(table, f"group {self.group}, layout {self.layout}")
+        if n_credits:
+            console.print(f"{n_credits} of {len(entries)} pictures have credits in credits.csv")
+        console.print(f"submission     {path} ({path.stat().st_size / 1e6:.1f} MB)")
+        console.print(f"check it       newsimg task=check {shlex.quote(f'submission={path}')}")
+
+
+def write_replacements(entries: Sequence[Entry], path: Path) -> None:
+    """Write a row for each picture that is not the run's first choice; no file if there is none."""
+    rows = [
+        [e.article_id, e.approach, e.replaced, e.because_of, e.rank, e.choice.image.image_id]
+        for e in entries
+        if e.because_of
+    ]
+    columns = ["article_id", "approach", "image_id", "shown_by", "next_rank", "next_image_id"]
+    if rows:
+        write_csv(path, columns, rows)
+
+
+def write_csv(path: Path, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Write a CSV, whole or not at all."""
+    with write_atomically(path) as temporary:
+        pd.DataFrame(rows, columns=list(columns)).to_csv(temporary, index=False)

@@ -1,0 +1,193 @@
+"""Vision-language models behind a server of OpenAI's protocol."""
+
+import asyncio
+import base64
+import io
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from PIL import Image as PILImage
+
+from newsimg.datatypes import FloatArray, Image
+from newsimg.images import open_image
+from newsimg.interfaces import KeepAnswers, VisionLanguageModel
+from newsimg.picture_prompts import find_answer
+from newsimg.served import ServerError, check_server
+
+
+class OpenAIVLM(VisionLanguageModel):
+    """Any vision-language chat model of a server; every answer is handed on as it comes.
+
+    A picture is sent with each of its questions, as a JPEG within the request, scaled down.
+
+    Args:
+        server: See `newsimg.served.ChatServer`.
+        model: What the server calls the model.
+        answers_as: What the server says that the answering model is, where it differs.
+        revision: What sets models of one name apart and no server tells: a commit, a quantisation.
+        max_side: Pixels of a picture's longer side; larger ones are scaled down.
+        jpeg_quality: From 1 to 95.
+        top_logprobs: How many of the likeliest tokens the server is asked for; few give over 20.
+        max_new_tokens: Tokens after which a written answer is cut off.
+        extra_body: More fields of the request, as the server knows them.
+
+    Raises:
+        ValueError: If an argument is not what it should be; names it.
+    """
+
+    def __init__(
+        self,
+        *,
+        server: Mapping[str, Any],
+        model: str | None,
+        answers_as: str | None,
+        revision: str | None,
+        max_side: int,
+        jpeg_quality: int,
+        top_logprobs: int,
+        max_new_tokens: int,
+        extra_body: Mapping[str, Any],
+    ) -> None:
+        self.server = check_server("vlm.server", server)
+        if not model:
+            raise ValueError(f"vlm.model must be what the server calls the model, got {model!r}")
+        for name, number in (
+            ("max_side", max_side),
+            ("top_logprobs", top_logprobs),
+            ("max_new_tokens", max_new_tokens),
+        ):
+            if number < 1:
+                raise ValueError(f"vlm.{name} must be at least 1, got {number}")
+        if not 1 <= jpeg_quality <= 95:
+            raise ValueError(f"vlm.jpeg_quality must be in [1, 95], got {jpeg_quality}")
+        self.model = model
+        self.answers_as = answers_as or model
+        self.revision = revision
+        self.max_side = max_side
+        self.jpeg_quality = jpeg_quality
+        self.top_logprobs = top_logprobs
+        self.max_new_tokens = max_new_tokens
+        self.extra_body = dict(extra_body)
+
+    @property
+    def fingerprint(self) -> str:
+        """See `VisionLanguageModel.fingerprint`; the server's address is no part of it."""
+        return json.dumps(
+            {
+                "class": type(self).__name__,
+                "model": self.model,
+                "revision": self.revision,
+                "answers_as": self.answers_as,
+                "picture": {"max_side": self.max_side, "jpeg_quality": self.jpeg_quality},
+                "top_logprobs": self.top_logprobs,
+                "max_new_tokens": self.max_new_tokens,
+                "extra_body": self.extra_body,
+            }
+        )
+
+    def answer_probabilities(
+        self,
+        images: Sequence[Image],
+        questions: Sequence[Sequence[str]],
+        answers: Sequence[str],
+        keep: KeepAnswers | None = None,
+    ) -> list[FloatArray]:
+        """See `VisionLanguageModel.answer_probabilities`.
+
+        Tokens count for an answer with and without spaces around it. An answer that is not among
+        the tokens that the server tells has probability 0.
+
+        Raises:
+            ServerError: If the server does not answer, or tells no probabilities of tokens.
+        """
+        # At temperature 1 they are the model's own, whether a server tells them before or after.
+        reading = {"max_tokens": 1, "temperature": 1.0, "top_p": 1.0}
+        reading |= {"logprobs": True, "top_logprobs": self.top_logprobs}
+        return self._ask(images, questions, answers, reading, self._read_tokens, keep)
+
+    def choose_answers(
+        self,
+        images: Sequence[Image],
+        questions: Sequence[Sequence[str]],
+        answers: Sequence[str],
+        keep: KeepAnswers | None = None,
+    ) -> list[FloatArray]:
+        """See `VisionLanguageModel.choose_answers`.
+
+        Raises:
+            ServerError: If the server does not answer.
+        """
+        writing = {"max_tokens": self.max_new_tokens, "temperature": 0.0}
+        return self._ask(images, questions, answers, writing, read_text, keep)
+
+    def _ask(
+        self,
+        images: Sequence[Image],
+        questions: Sequence[Sequence[str]],
+        answers: Sequence[str],
+        settings: Mapping[str, Any],
+        read: Callable[[dict[str, Any], Sequence[str]], FloatArray],
+        keep: KeepAnswers | None,
+    ) -> list[FloatArray]:
+        pairs = [(i, j) for i, own in enumerate(questions) for j in range(len(own))]
+        rows = [np.zeros((len(own), len(answers)), dtype=np.float32) for own in questions]
+
+        @lru_cache(maxsize=self.server.concurrency)  # questions of a picture are asked side by side
+        def encode(i: int) -> asyncio.Task[str]:
+            arguments = (images[i], self.max_side, self.jpeg_quality)
+            return asyncio.create_task(asyncio.to_thread(write_data_url, *arguments))
+
+        async def write(position: int) -> dict[str, Any]:
+            i, j = pairs[position]
+            content = [
+                {"type": "image_url", "image_url": {"url": await encode(i)}},
+                {"type": "text", "text": questions[i][j]},
+            ]
+            message = {"role": "user", "content": content}
+            return {"model": self.model, "messages": [message], **settings, **self.extra_body}
+
+        def keep_row(position: int, choice: dict[str, Any]) -> None:
+            i, j = pairs[position]
+            rows[i][j] = read(choice, answers)
+            if keep:
+                keep(i, {j: rows[i][j]})
+
+        self.server.ask_all(len(pairs), write, keep_row, self.answers_as)
+        return rows
+
+    def _read_tokens(self, choice: dict[str, Any], answers: Sequence[str]) -> FloatArray:
+        try:
+            tokens = choice["logprobs"]["content"][0]["top_logprobs"]
+            found = [(token["token"].strip(), math.exp(token["logprob"])) for token in tokens]
+        except (LookupError, TypeError, AttributeError):
+            found = []
+        if not found:
+            raise ServerError(
+                f"{self.server.base_url} tells no probabilities of tokens (logprobs) for "
+                f"{self.model!r}; reranker.reading=generate does without"
+            )
+        sums = [sum(share for token, share in found if token == answer) for answer in answers]
+        return np.array(sums, dtype=np.float32)
+
+
+def read_text(choice: dict[str, Any], answers: Sequence[str]) -> FloatArray:
+    """Return 1 for the answer that a written text names: (n_answers,)."""
+    found = find_answer(choice["message"]["content"] or "", answers)
+    return np.array([found == answer for answer in answers], dtype=np.float32)
+
+
+def write_data_url(image: Image, max_side: int, quality: int) -> str:
+    """Return a picture as a JPEG in a data URL, scaled down to `max_side` where it is larger.
+
+    Raises:
+        ValueError: If the picture cannot be read; names it.
+    """
+    picture = open_image(image)
+    picture.thumbnail((max_side, max_side), PILImage.Resampling.LANCZOS, reducing_gap=None)
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=quality)
+    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"

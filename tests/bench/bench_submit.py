@@ -1,0 +1,90 @@
+"""Pictures per second of a submission, against decoding in full, one after the other.
+
+python tests/bench/bench_submit.py
+"""
+
+import io
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import pandas as pd
+from PIL import Image as PILImage
+from PIL import ImageOps
+
+from newsimg.console import print_table
+from newsimg.datatypes import Image
+from newsimg.layouts import PICTURE_SIZE
+from newsimg.results import Choice
+from newsimg.submission import Entry, render_all
+
+N_PICTURES = 16
+N_REPEATS = 5
+
+
+def main() -> None:
+    """Render photographs of 12 megapixels and of a newspaper's size, in turns."""
+    rows = []
+    with TemporaryDirectory() as folder:
+        for name, size in (("12 megapixels", (4000, 3000)), ("1600x1200", (1600, 1200))):
+            entries = [
+                Entry("run", "ALL", str(i), 1, Choice(photograph(Path(folder), size, i), {}))
+                for i in range(N_PICTURES)
+            ]
+            rows += measure(name, entries)
+    print_table(pd.DataFrame(rows), f"{N_PICTURES} JPEGs to PNG, medians of {N_REPEATS}")
+
+
+def measure(name: str, entries: list[Entry]) -> list[dict[str, object]]:
+    """Time the plain way, and `render_all` by 1 and 2 workers."""
+    ways: dict[str, Callable[[], object]] = {
+        "plain": lambda: [render_plainly(entry.choice.image.path) for entry in entries],
+        "1 worker": lambda: list(render_all(entries, "center", 1)),
+        "2 workers": lambda: list(render_all(entries, "center", 2)),
+        "2 workers, saliency": lambda: list(render_all(entries, "saliency", 2)),
+    }
+    seconds: dict[str, list[float]] = {way: [] for way in ways}
+    for _ in range(N_REPEATS):  # in turns, so that a busy moment hits all
+        for way, work in ways.items():
+            began = time.perf_counter()
+            work()
+            seconds[way].append(time.perf_counter() - began)
+    medians = {way: statistics.median(times) for way, times in seconds.items()}
+    return [
+        {
+            "pictures": name,
+            "way": way,
+            "PNGs/s": f"{len(entries) / median:.1f}",
+            "times plain": f"{medians['plain'] / median:.2f}",
+            "times 1 worker": f"{medians['1 worker'] / median:.2f}",
+        }
+        for way, median in medians.items()
+    ]
+
+
+def render_plainly(path: Path) -> bytes:
+    """Do what Pillow's manual suggests."""
+    with PILImage.open(path) as picture:
+        upright = ImageOps.exif_transpose(picture).convert("RGB")
+    buffer = io.BytesIO()
+    ImageOps.fit(upright, PICTURE_SIZE, PILImage.Resampling.LANCZOS).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def photograph(folder: Path, size: tuple[int, int], seed: int) -> Image:
+    """Write something with detail at all scales, as photographs have."""
+    random = np.random.default_rng(seed)
+    pixels = np.zeros((size[1], size[0], 3), np.float32)
+    for n, share in ((6, 2), (24, 4), (96, 8), (384, 8)):
+        layer = PILImage.fromarray(random.integers(0, 256, (n, n, 3), dtype=np.uint8))
+        pixels += np.asarray(layer.resize(size, PILImage.Resampling.BICUBIC), np.float32) / share
+    path = folder / f"{size[0]}_{seed}.jpg"
+    PILImage.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(path, quality=88)
+    return Image(path.stem, path)
+
+
+if __name__ == "__main__":
+    main()
