@@ -208,6 +208,8 @@ def estimate_bytes(index: faiss.Index, n_vectors: int) -> int:
         elif isinstance(part, faiss.IndexIVF):
             by_vector += part.code_size + ID_BYTES
             fixed += 4 * part.nlist * part.d
+            if hasattr(part, "bbs"):  # fast scanning fills each list up to a whole block
+                fixed += part.nlist * (part.bbs // 2) * part.code_size
         elif isinstance(part, faiss.IndexFlatCodes):
             by_vector += part.code_size
         elif isinstance(part, faiss.IndexPreTransform):

@@ -11,7 +11,7 @@ import numpy as np
 
 from newsimg.datatypes import FloatArray, IntArray
 from newsimg.interfaces import GrowingIndex
-from newsimg.rotation import balance_dimensions, keep_principal
+from newsimg.rotation import keep_principal
 from newsimg.vector_index import VectorIndex, estimate_bytes, find_part, walk_parts
 
 log = logging.getLogger(__name__)
@@ -25,19 +25,18 @@ class FaissIndex(GrowingIndex):
     """An inner-product index made by `faiss.index_factory`.
 
     Args:
-        factory: FAISS factory string, in which `{m}`, `{refine_dim}`, `{nlist}` and `{nbits}` stand
+        factory: FAISS factory string, in which `{m}`, `{kept_dim}`, `{nlist}` and `{nbits}` stand
             for the numbers below, e.g. "IVF{nlist},PQ{m}x{nbits}".
-        m: HNSW's links per vector, or the number of product-quantiser codes; auto: a code for each
-            16 dimensions, and at least 8.
-        refine_dim: Number of the finer codes that candidates are compared again by; auto: one for
-            each 2 dimensions.
+        m: HNSW's links per vector, or the number of product-quantiser codes.
+        kept_dim: Principal dimensions that PCAR keeps; auto: fifteen sixteenths of the embedding's,
+            and at least 64.
         nlist: Number of inverted lists; auto: about 4 sqrt(n_images), a power of two, and no more
             than there are 40 images for.
         nbits: Bits per product-quantiser code.
         ef_construction: HNSW's beam width while building.
         ef_search: HNSW's beam width while searching; raised to `top_k` where that is larger.
         nprobe: Inverted lists visited per query, more for a query that would come back short; auto:
-            a sixty-fourth of the lists, and at least 8.
+            a thirty-second of the lists, and at least 8.
         k_factor: Times `top_k` that a refined index compares again with its finer codes.
         seed: Draws the images to train on.
 
@@ -49,8 +48,8 @@ class FaissIndex(GrowingIndex):
         self,
         *,
         factory: str,
-        m: Number = None,
-        refine_dim: Number = None,
+        m: int | None = None,
+        kept_dim: Number = None,
         nlist: Number = None,
         nbits: int | None = None,
         ef_construction: int | None = None,
@@ -59,7 +58,7 @@ class FaissIndex(GrowingIndex):
         k_factor: int | None = None,
         seed: int = 28,
     ) -> None:
-        made_with = {"m": m, "refine_dim": refine_dim, "nlist": nlist, "nbits": nbits}
+        made_with = {"m": m, "kept_dim": kept_dim, "nlist": nlist, "nbits": nbits}
         searched_with = {
             "ef_construction": ef_construction,
             "ef_search": ef_search,
@@ -68,7 +67,7 @@ class FaissIndex(GrowingIndex):
         }
         given = {k: v for k, v in (made_with | searched_with).items() if v is not None}
         for name, number in given.items():
-            automatic = number == "auto" and name in ("m", "refine_dim", "nlist", "nprobe")
+            automatic = number == "auto" and name in ("kept_dim", "nlist", "nprobe")
             if not automatic and (not isinstance(number, int) or number < 1):
                 raise ValueError(f"index.{name} must be at least 1, got {number}")
         if nprobe == "auto" and nlist is None:
@@ -170,14 +169,12 @@ class FaissIndex(GrowingIndex):
 
     def _choose_numbers(self, n_images: int, dim: int) -> dict[str, int]:
         numbers: dict[str, Any] = dict(self.given)
-        if numbers.get("m") == "auto":
-            numbers["m"] = max(dim // 16, 8)
-        if numbers.get("refine_dim") == "auto":
-            numbers["refine_dim"] = max(dim * 9 // 128 * 8, min(dim, 64))
+        if numbers.get("kept_dim") == "auto":
+            numbers["kept_dim"] = max(dim * 15 // 16, min(dim, 64))
         if "nlist" in numbers:
             numbers["nlist"] = self._choose_nlist(n_images)
         if numbers.get("nprobe") == "auto":
-            numbers["nprobe"] = min(max(numbers["nlist"] // 64, 8), numbers["nlist"])
+            numbers["nprobe"] = min(max(numbers["nlist"] // 32, 8), numbers["nlist"])
         return numbers
 
     def _choose_nlist(self, n_images: int) -> int:
@@ -203,9 +200,8 @@ def _check_training(factory: str, numbers: Mapping[str, int], n_points: int, dim
     needed = max([numbers.get("nlist", 0), *(2**bits for _, bits in codes)])
     if n_points < needed:
         raise ValueError(f"{factory} needs at least {needed} images to train on, got {n_points}")
-    for m in [int(m) for m in re.findall(r"PQ(\d+)", factory)]:  # a rotation's too
-        if dim % m:
-            raise ValueError(f"index.m must divide the embedding's dim {dim}, got {m}")
+    if "PQ" in factory and dim % numbers.get("m", 1):
+        raise ValueError(f"index.m must divide the embedding's dim {dim}, got {numbers['m']}")
     if n_points < POINTS_PER_LIST * needed:
         wanted = POINTS_PER_LIST * needed
         log.info("%s trains on %d images; %d are advised", factory, n_points, wanted)
@@ -234,18 +230,9 @@ def _train(index: faiss.Index, sample: FloatArray, seed: int) -> None:
         if hasattr(part, "pq"):
             part.pq.cp.min_points_per_centroid = 1
         if isinstance(part, faiss.IndexPreTransform):
-            _set_rotation(faiss.downcast_VectorTransform(part.chain.at(0)), sample, seed)
+            transform = faiss.downcast_VectorTransform(part.chain.at(0))
+            if isinstance(transform, faiss.PCAMatrix):
+                rotation = keep_principal(sample, transform.d_out, seed)
+                faiss.copy_array_to_vector(rotation.ravel(), transform.A)
+                transform.have_bias, transform.is_trained = False, True
     index.train(sample)
-
-
-def _set_rotation(transform: Any, sample: FloatArray, seed: int) -> None:
-    """Do what FAISS would do by an hour of iterations (OPQ), or wrongly for products (PCA)."""
-    if isinstance(transform, faiss.OPQMatrix):
-        rotation = balance_dimensions(sample, transform.M)
-    elif isinstance(transform, faiss.PCAMatrix):
-        rotation = keep_principal(sample, transform.d_out, seed)
-        transform.have_bias = False
-    else:
-        return
-    faiss.copy_array_to_vector(rotation.ravel(), transform.A)
-    transform.is_trained = True
