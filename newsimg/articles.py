@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import pandas as pd
 
@@ -55,7 +56,7 @@ def load_articles(
             if subset
             else f"split {split!r} of {csv_path} is empty: the file has {len(articles)} rows"
         )
-    queries = tuple(_to_query(row) for row in chosen.to_dict("records"))
+    queries = tuple(to_query(row) for row in chosen.to_dict("records"))
     pictures = find_pictures(image_dir)
     if "image_id" not in articles:  # a test edition: which picture belongs where is not known
         images = tuple(Image(image_id, pictures[image_id]) for image_id in sorted(pictures))
@@ -95,11 +96,15 @@ def check_resplit(split: str, subset: Path | None) -> None:
         raise ValueError(f"data.subset must be null to take the split {split!r}, got {subset}")
 
 
-def read_articles(csv_path: Path) -> pd.DataFrame:
+def read_articles(csv_path: Path, names: Mapping[str, str] = MappingProxyType({})) -> pd.DataFrame:
     """Read any edition of the CSV, all values as text, indexed by their row in the file.
 
     A file without a header row has the columns in the benchmark's order, six of them or the first
     four.
+
+    Args:
+        csv_path: The file.
+        names: The benchmark's name of a column -> what the file calls it, where that is another.
 
     Raises:
         FileNotFoundError: If the file is not there.
@@ -116,9 +121,9 @@ def read_articles(csv_path: Path) -> pd.DataFrame:
         raise ValueError(f"{csv_path} is not a CSV in UTF-8: {error}") from error
     rows.index += 1
     first = [str(value).strip() for value in rows.iloc[0]]
-    has_header = bool(set(first) & set(COLUMNS))
+    has_header = bool(names) or bool(set(first) & set(COLUMNS))
     if has_header:
-        articles = rows.iloc[1:].set_axis(first, axis="columns")
+        articles = _rename(rows.iloc[1:].set_axis(first, axis="columns"), names, csv_path)
     elif rows.shape[1] in (4, 6):
         articles = rows.set_axis(COLUMNS[: rows.shape[1]], axis="columns")
     else:
@@ -127,6 +132,15 @@ def read_articles(csv_path: Path) -> pd.DataFrame:
         )
     _check_articles(articles, csv_path)
     return articles
+
+
+def _rename(articles: pd.DataFrame, names: Mapping[str, str], csv_path: Path) -> pd.DataFrame:
+    """Give columns the benchmark's names; what had one of those names, and is not meant, goes."""
+    for own in names.values():
+        if list(articles).count(own) != 1:
+            raise ValueError(f"{csv_path} must have the column {own} once, it has {list(articles)}")
+    kept = [column for column in articles if column in names.values() or column not in names]
+    return articles[kept].rename(columns={own: name for name, own in names.items()})
 
 
 def _check_articles(articles: pd.DataFrame, csv_path: Path) -> None:
@@ -217,7 +231,8 @@ def find_pictures(image_dir: Path) -> dict[str, Path]:
     return pictures
 
 
-def _to_query(row: dict[str, str]) -> Query:
+def to_query(row: Mapping[str, str]) -> Query:
+    """Return a row of the CSV as a query."""
     people, _, organisations = row.get("article_tags", "").partition("|")
     return Query(
         query_id=row["article_id"],

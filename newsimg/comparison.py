@@ -1,9 +1,28 @@
 """Both stages side by side, query by query."""
 
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
+from operator import attrgetter
+
 import numpy as np
 import pandas as pd
 
-from newsimg.datatypes import Candidates, Collection, Qrels
+from newsimg.datatypes import Candidates, Collection, Image, Qrels
+
+
+def find_rows(images: Sequence[Image], image_ids: Iterable[str]) -> dict[str, int]:
+    """Return the rows of pictures in a pool, by id, without those that are not in it.
+
+    Args:
+        images: The pool, in image-id order; a saved index makes objects only of those looked at.
+        image_ids: Whom to look for.
+    """
+    rows = {}
+    for image_id in image_ids:
+        row = bisect_left(images, image_id, key=attrgetter("image_id"))
+        if row < len(images) and images[row].image_id == image_id:
+            rows[image_id] = row
+    return rows
 
 
 def find_ranks(collection: Collection, candidates: Candidates, qrels: Qrels) -> pd.Series:

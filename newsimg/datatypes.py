@@ -73,7 +73,8 @@ class Candidates:
         rows: (n_queries, top_k) int64, positions in `images`.
         scores: (n_queries, top_k), descending: what the present order is by.
         parts: The scores that went into `scores`, each (n_queries, top_k) and in the same order as
-            `rows`: "retrieval", and after reranking "rerank".
+            `rows`: "retrieval", and after reranking "rerank" and, for `Reranker.parts`,
+            "criterion/...".
     """
 
     images: Sequence[Image]

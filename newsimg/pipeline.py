@@ -17,8 +17,8 @@ def retrieve(collection: Collection, backbone: Backbone, index: Index, top_k: in
     """Find the `top_k` images nearest to each headline, in the collection or in a saved index.
 
     Raises:
-        ValueError: If there are no headlines, or `top_k` is below 1. Above the pool's size it is
-            lowered, with a warning.
+        ValueError: If there are no headlines or no pictures, or `top_k` is below 1. Above the
+            pool's size it is lowered, with a warning.
     """
     if not isinstance(top_k, int) or top_k < 1:
         raise ValueError(f"top_k must be at least 1, got {top_k!r}")
@@ -28,6 +28,11 @@ def retrieve(collection: Collection, backbone: Backbone, index: Index, top_k: in
             "searchable"
         )
     images = collection.images if index.images is None else index.images
+    if not images:
+        raise ValueError(
+            f"{collection.name} has headlines and no pictures: index=saved index.folders=[FOLDER] "
+            "searches those that newsimg task=index has made searchable"
+        )
     if top_k > len(images):
         n_images = len(images)
         log.warning("top_k=%d exceeds the pool of %d images; using %d", top_k, n_images, n_images)
@@ -70,7 +75,8 @@ def rerank(
     retrieval = candidates.parts["retrieval"]
     scores = score_candidates(collection, candidates, reranker)
     fused = weight.combine(retrieval, scores)
-    parts = {"retrieval": retrieval, "rerank": scores}
+    criteria = {f"criterion/{name}": part for name, part in reranker.parts.items()}
+    parts = {"retrieval": retrieval, "rerank": scores, **criteria}
     return sort_candidates(Candidates(candidates.images, candidates.rows, fused, parts), fused)
 
 

@@ -1,9 +1,12 @@
 """From a query to the text that a backbone embeds."""
 
+import re
 from collections.abc import Sequence
 from string import Formatter
 
 from newsimg.datatypes import Query
+
+QUOTED = re.compile(r"""(["'])(?:(?!\1)[^\\]|\\.)*\1""", re.DOTALL)
 
 FIELDS = ("title", "tags", "people", "organisations")
 
@@ -37,3 +40,19 @@ def render_queries(queries: Sequence[Query], template: str) -> list[str]:
         ).strip()
         for query in queries
     ]
+
+
+def quote_headline(argument: str) -> str:
+    """Quote the headline of `query=...` for Hydra, to which commas and brackets have a meaning.
+
+    A headline that is in quotes already, or null, is left as it is.
+    """
+    key, _, text = argument.partition("=")
+    if key != "query" or text in ("", "null") or QUOTED.fullmatch(text):
+        return argument
+    # In Hydra's quotes a backslash means something only in front of a quote, or of "${".
+    escaped = re.sub(
+        r"(\\*)(\"|$)", lambda found: found[1] * 2 + found[2].replace('"', '\\"'), text
+    )
+    escaped = escaped.replace("${", "\\${")
+    return f'{key}="{escaped}"'

@@ -9,10 +9,11 @@ from typing import Any
 
 import pandas as pd
 
-from newsimg.comparison import compare_stages
+from newsimg.comparison import compare_stages, find_rows
 from newsimg.contact_sheet import choose_queries
 from newsimg.datatypes import Candidates, Collection, FloatArray
 from newsimg.files import write_atomically
+from newsimg.interfaces import Components
 from newsimg.thumbnails import choose_scale, encode_thumbnails
 
 log = logging.getLogger(__name__)
@@ -69,7 +70,8 @@ def write_report(
     comparison, editors = None, {}
     if collection.qrels is not None:
         comparison = compare_stages(collection, retrieved, reranked, collection.qrels)
-        editors = find_rows(collection)
+        chosen = {image_id for relevant in collection.qrels.values() for image_id in relevant}
+        editors = find_rows(retrieved.images, chosen)
     stages = Stages(collection, retrieved, reranked, details, comparison, editors)
     queries = [stages.describe(position) for position in range(len(collection.queries))]
     template = TEMPLATE.read_text(encoding="utf-8")
@@ -101,6 +103,29 @@ def write_report(
     }
     with write_atomically(path) as temporary:
         temporary.write_text(template.replace(PLACE, to_json(data)), encoding="utf-8")
+
+
+def describe_run(source: str, components: Components, metrics: Mapping[str, float]) -> Details:
+    """Return what a page says above the queries of `source`, and beside their pictures."""
+    top_k, reranker = int(metrics["top_k"]), components.reranker
+    names = {f"Hits@{k}": f"hits_at_{k}" for k in (1, 10) if k <= top_k}
+    names |= {f"MRR@{k}": f"mrr_at_{k}" for k in (10,) if k <= top_k}
+    return Details(
+        facts=[
+            source,
+            f"{metrics['n_queries']:,.0f} headlines",
+            f"{metrics['n_images']:,.0f} pictures",
+            f"{top_k} candidates",
+            f"{type(reranker).__name__}, weight {components.weight.value:g}",
+        ],
+        measures={
+            name: (metrics[f"retrieval/{key}"], metrics[f"reranked/{key}"])
+            for name, key in names.items()
+            if f"retrieval/{key}" in metrics
+        },
+        parts=reranker.parts,
+        captions=reranker.captions,
+    )
 
 
 @dataclass(frozen=True)
@@ -184,16 +209,6 @@ def check_aligned(details: Details, retrieved: Candidates) -> None:
         raise ValueError(
             f"captions must be of {len(retrieved.rows)} queries, got {len(details.captions)}"
         )
-
-
-def find_rows(collection: Collection) -> dict[str, int]:
-    """Return the rows of the editors' pictures in the pool, by id, without those not in it."""
-    wanted = {image_id for relevant in (collection.qrels or {}).values() for image_id in relevant}
-    return {
-        image.image_id: row
-        for row, image in enumerate(collection.images)
-        if image.image_id in wanted
-    }
 
 
 def list_rows(query: Mapping[str, Any]) -> Iterable[int]:

@@ -1,6 +1,5 @@
 """The entry point: compose a config, instantiate its components, run the task, track it."""
 
-import hashlib
 import json
 import logging
 import os
@@ -21,6 +20,7 @@ from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from newsimg.allowed import check_arguments, check_component, check_package
+from newsimg.config_hash import hash_config
 from newsimg.interfaces import (
     Backbone,
     Components,
@@ -32,6 +32,7 @@ from newsimg.interfaces import (
     VisionLanguageModel,
     Weight,
 )
+from newsimg.queries import quote_headline
 
 if TYPE_CHECKING:
     from newsimg.store import Store  # brings pyarrow, too slow for --help
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
 PACKAGE_DIR = Path(__file__).resolve().parent
 # A wheel carries the configs inside the package; in a checkout they lie beside it.
 CONF_DIR = PACKAGE_DIR / "conf" if (PACKAGE_DIR / "conf").is_dir() else PACKAGE_DIR.parent / "conf"
-PLACES = ("folder", "store", "tracking", "resume")
 GROUPS = (
     "data",
     "backbone",
@@ -80,6 +80,7 @@ def run(cfg: DictConfig) -> float | None:
     sought = config["objective"] if sweeping else None  # a single run looks for nothing
     output_dir = Path(hydra_config.runtime.output_dir)
     choices = {group: str(hydra_config.runtime.choices[group]) for group in GROUPS}
+    check_shortcuts(config, choices["task"])
     weight_value = config["weight"]["value"]
     if not isinstance(weight_value, int | float):
         raise ValueError(f"weight.value must be in [0, 1], got {weight_value!r}")
@@ -175,7 +176,7 @@ class Builder:
             component = instantiate({"_target_": target, "_convert_": "all"}, **arguments)
         except InstantiationException as error:
             raise (error.__cause__ or error) from None  # the class's own message says it best
-        from newsimg.store import StoredBackbone, StoredVLM
+        from newsimg.stored_models import StoredBackbone, StoredVLM
 
         if isinstance(component, Backbone):
             return StoredBackbone(component, self.store)
@@ -192,20 +193,15 @@ def get_builder(trusted: tuple[str, ...], store_dir: str | None) -> Builder:
     return Builder(list(trusted), Store(find_store(store_dir)))
 
 
-def hash_config(config: dict[str, Any]) -> str:
-    """Return what a job's outcome depends on: the code, and the config but for places."""
-    kept = {key: value for key, value in config.items() if key not in PLACES}
-    text = json.dumps(kept, sort_keys=True, default=str)
-    return hashlib.sha256(f"{hash_code()}{text}".encode()).hexdigest()
+def check_shortcuts(config: dict[str, Any], task: str) -> None:
+    """Refuse a query or submission that the task would not look at.
 
-
-@cache
-def hash_code() -> str:
-    """Return the hash of the package's source: a change of it may change any number."""
-    digest = hashlib.sha256()
-    for path in sorted(PACKAGE_DIR.rglob("*.py")):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
+    Raises:
+        ValueError: If there is one.
+    """
+    for name in ("query", "submission"):
+        if config[name] is not None and name not in config["task"]:
+            raise ValueError(f"task={task} takes no {name}, got {config[name]!r}")
 
 
 def choose_objective(metrics: dict[str, float], objective: str | None) -> float | None:
@@ -273,6 +269,8 @@ def main() -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # forking launchers would be warned
     # What a scheduler sends before it kills: runs are closed as after Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if not {"-m", "--multirun"} & set(sys.argv):  # a sweep may be over several headlines
+        sys.argv[1:] = map(quote_headline, sys.argv[1:])
     app = hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="config")(run)
     status = "FAILED"
     try:

@@ -38,7 +38,8 @@ def encode_thumbnail(image: Image, scale: tuple[int, int, int]) -> str | None:
     """Return a picture as a WebP in base64, or None if it cannot be read."""
     width, height, quality = scale
     try:
-        picture = open_image(image, (width, height))
+        # Decoded 1.6 times as large as shown is enough here: twice takes 1.7 times the time.
+        picture = open_image(image, (width * 4 // 5, height * 4 // 5))
     except (FileNotFoundError, ValueError):
         return None  # a report of thousands of pictures does without one, and says so
     small = ImageOps.fit(picture, (width, height), PILImage.Resampling.BICUBIC)

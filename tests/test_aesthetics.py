@@ -18,7 +18,8 @@ from newsimg.backbone.transformers_backbone import TransformersBackbone
 from newsimg.datatypes import Candidates, FloatArray, Image
 from newsimg.interfaces import Backbone
 from newsimg.reranker.aesthetics import AestheticsReranker, load_head
-from newsimg.store import Store, StoredBackbone
+from newsimg.store import Store
+from newsimg.stored_models import StoredBackbone
 
 ROOT = Path(__file__).resolve().parent.parent
 LAION = ROOT.parent / "shared" / "data" / "laion-aesthetics"

@@ -57,6 +57,7 @@ NEEDED = {
     "data=collection_zip": ["data.folder=shards"],
     "data=collection_list": ["data.path=pictures.txt"],
     "data=collection_table": ["data.path=pictures.csv"],
+    "data=queries": ["data.csv_path=queries.csv"],
     "index=saved": ["index.folders=[index]"],
 }
 options = pytest.mark.parametrize(
@@ -223,6 +224,12 @@ def test_an_option_that_needs_no_network_runs(
         arguments += prepare_submission(sample_newsroom)[option]
     if option.startswith("collection"):
         arguments += ["task=index", *make_collection(option, sample_newsroom / "newsimages")]
+    if option == "queries":
+        Path("queries.csv").write_text("article_id,article_title\n1,Bridge closed\n")
+        pictures = make_collection("collection", sample_newsroom / "newsimages")
+        made = run_sample("task=index", "data=collection", *pictures, "task.index_dir=index")
+        assert made.code == 0, made.output
+        arguments += [*NEEDED["data=queries"], "task=infer", "index=saved", "index.folders=[index]"]
     result = run_sample(*arguments)
     assert result.code == 0, result.output
     assert "written to" in result.stdout

@@ -31,7 +31,8 @@ from newsimg.index.saved import SavedIndexes
 from newsimg.intake import Accepted, IntakeRules, Rejected
 from newsimg.interfaces import Components
 from newsimg.saved_index import open_saved_index
-from newsimg.store import Store, StoredBackbone
+from newsimg.store import Store
+from newsimg.stored_models import StoredBackbone
 from newsimg.task.index import IndexTask
 
 ROOT = Path(__file__).parents[1]

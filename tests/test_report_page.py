@@ -177,3 +177,15 @@ def test_a_single_run_writes_a_page_and_the_jobs_of_a_sweep_only_if_asked_to(
     asked = ["tracking=none", "folder=asked", "task.report=true"]
     assert newsimg_here("-m", *tiny_aesthetics, *asked).code == 0
     assert list(Path("asked").rglob("report.html"))
+
+
+def test_editors_pictures_are_those_of_the_pool_that_was_searched(tiny: Collection) -> None:
+    retrieved, reranked = rank(tiny)
+    articles_only = replace(tiny, images=())  # as when a saved index brings the pictures
+    write_report(Path("r.html"), articles_only, retrieved, reranked, PLAIN)
+    queries = read_data(Path("r.html"))["queries"]
+    assert len(queries) == len(tiny.queries)
+    for query in queries:
+        for row, image_id, *_ in query["editors"]:
+            assert tiny.images[row].image_id == image_id
+        assert [image_id for _, image_id, *_ in query["editors"]] == list(tiny.qrels[query["id"]])

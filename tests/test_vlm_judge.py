@@ -13,7 +13,8 @@ from newsimg.interfaces import VisionLanguageModel
 from newsimg.picture_prompts import find_answer
 from newsimg.prefixes import group_by_beginning
 from newsimg.reranker.vlm_judge import VLMJudgeReranker
-from newsimg.store import Store, StoredVLM
+from newsimg.store import Store
+from newsimg.stored_models import StoredVLM
 from newsimg.vlm.qwen2_vl import Qwen2VLM
 from newsimg.vlm.smolvlm import SmolVLM
 from newsimg.vlm.transformers_vlm import TransformersVLM

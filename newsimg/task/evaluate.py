@@ -11,7 +11,7 @@ from newsimg.interfaces import Components, Task
 from newsimg.metrics import measure_retrieval, measure_run, to_run, write_qrels, write_run
 from newsimg.pipeline import load_and_retrieve, rerank, score_candidates
 from newsimg.report import check_reranker, report_curve, report_members, report_statistics
-from newsimg.report_page import Details, write_report
+from newsimg.report_page import describe_run, write_report
 
 
 class EvaluateTask(Task):
@@ -89,32 +89,10 @@ class EvaluateTask(Task):
             )
             sheet.save(output_dir / "contact_sheet.jpg", quality=90)
         if self.report:
-            details = describe_run(components, metrics)
+            details = describe_run(components.dataset.name, components, metrics)
             write_report(output_dir / "report.html", collection, retrieved, reranked, details)
         print_evaluation(metrics, components.weight.value)
         return metrics
-
-
-def describe_run(components: Components, metrics: dict[str, float]) -> Details:
-    """Return what the page of a run says above its queries, and beside their pictures."""
-    top_k, reranker = int(metrics["top_k"]), components.reranker
-    names = {f"Hits@{k}": f"hits_at_{k}" for k in (1, 10) if k <= top_k}
-    names |= {f"MRR@{k}": f"mrr_at_{k}" for k in (10,) if k <= top_k}
-    return Details(
-        facts=[
-            components.dataset.name,
-            f"{metrics['n_queries']:,.0f} headlines",
-            f"{metrics['n_images']:,.0f} pictures",
-            f"{top_k} candidates",
-            f"{type(reranker).__name__}, weight {components.weight.value:g}",
-        ],
-        measures={
-            name: (metrics[f"retrieval/{key}"], metrics[f"reranked/{key}"])
-            for name, key in names.items()
-        },
-        parts=reranker.parts,
-        captions=reranker.captions,
-    )
 
 
 def _summarize(comparison: pd.DataFrame) -> dict[str, float]:

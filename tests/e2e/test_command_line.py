@@ -61,6 +61,7 @@ def test_help_names_every_group_and_option_and_imports_nothing_heavy() -> None:
         ("backbone.batch_size=x", r"batch_size of TransformersBackbone must be int, got 'x'"),
         ("backbone.batch_size=0", r"backbone.batch_size must be at least 1, got 0"),
         ("task.n_sheet_queries=-1", r"task.n_sheet_queries must be at least 0, got -1"),
+        ("query=Storm", r"task=evaluate takes no query, got 'Storm'"),
         ("data.csv_path=nowhere.csv", r"FileNotFoundError: no articles file nowhere.csv"),
         ("data.image_dir=nowhere", r"FileNotFoundError: no folder of pictures nowhere"),
         (

@@ -39,7 +39,11 @@ def run_newsimg(command: str, folder: Path, **environment: str) -> subprocess.Co
 
 
 @pytest.mark.parametrize("command", newsimg_commands())
-def test_a_command_of_the_readme_works(command, tmp_path):
+def test_a_command_of_the_readme_works(command, sample_newsroom, tmp_path):
+    if any(slow in command for slow in ("reranker=llm_rewriting", "reranker=vlm_judge")):
+        articles = (sample_newsroom / "newsarticles.csv").read_text().splitlines()
+        (tmp_path / "subset.csv").write_text("\n".join(articles[:21]))  # a minute for all 400
+        command += " data.subset=subset.csv"
     result = run_newsimg(command, tmp_path)
     assert result.returncode == 0, result.stderr
     assert "Traceback" not in result.stderr
@@ -88,6 +92,27 @@ def test_pictures_of_ones_own_are_indexed_and_searched_as_the_readme_says(
         result = newsimg_here(*arguments, "tracking=none", f"store.dir={tmp_path / 'store'}")
         assert result.code == 0, result.output
         assert re.search(rf"pictures +{n_images}\b|, {n_images} images", result.stdout)
+
+
+def test_headlines_become_a_submission_as_the_readme_says(
+    newsimg_here, sample_newsroom, sample_cache, tmp_path
+):
+    lines = (sample_newsroom / "newsarticles.csv").read_text(encoding="utf-8").splitlines()
+    (tmp_path / "articles.csv").write_text("\n".join(lines[:6]), encoding="utf-8")
+    (tmp_path / "pictures").mkdir()
+    for path in sorted((sample_newsroom / "newsimages").iterdir())[:20]:
+        (tmp_path / "pictures" / path.name).symlink_to(path)
+    (section,) = re.findall(r"^## From headline to submission$(.*?)^## ", README, re.M | re.S)
+    (block,) = re.findall(r"^```console\n(.*?)^```", section, re.M | re.S)
+    for command in block.splitlines():
+        arguments = shlex.split(command)[1:]
+        result = newsimg_here(*arguments, "tracking=none", f"store.dir={tmp_path / 'store'}")
+        assert result.code == 0, result.output
+    assert "no violations" in result.stdout
+    for folder in ("clip", "plain"):
+        names = {path.name for path in (tmp_path / folder).iterdir()}
+        results = {f"results.{suffix}" for suffix in ("parquet", "jsonl", "run")}
+        assert names >= {"report.html", "summary.json", *results}
 
 
 def test_links_of_the_readme_lead_somewhere():

@@ -1,0 +1,147 @@
+"""Find pictures for headlines that need not have one yet."""
+
+import json
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas as pd
+
+from newsimg.console import console, print_table
+from newsimg.datatypes import Candidates, Collection, Query
+from newsimg.files import write_atomically
+from newsimg.inference import count_editors, gather, write_results
+from newsimg.interfaces import Components, Task
+from newsimg.metrics import measure_retrieval, measure_run, to_run, write_run
+from newsimg.pipeline import load_and_retrieve, rerank, retrieve
+from newsimg.report_page import describe_run, write_report
+
+N_PRINTED = 5  # headlines on the console, or candidates of a single one
+
+
+class InferTask(Task):
+    """Runs both stages and writes the candidates of each headline, best first.
+
+    Writes `results.parquet` and `results.jsonl` with all scores, `results.run` in TREC's format,
+    `summary.json`, and `report.html`, a page of all headlines with their candidates before and
+    after. A picture is opened for that page alone, if a model has seen it before.
+
+    Args:
+        query: One headline, which takes the place of those of the data.
+        report: Whether to write `report.html`.
+
+    Raises:
+        ValueError: If `query` is blank.
+    """
+
+    def __init__(self, *, query: str | None, report: bool) -> None:
+        if query is not None and not query.strip():
+            raise ValueError(f"query must be a headline, got {query!r}")
+        self.query = None if query is None else Query("query", query.strip())
+        self.report = report
+
+    def run(self, components: Components, output_dir: Path) -> dict[str, float]:
+        """See `Task.run`.
+
+        Returns:
+            `n_queries`, `n_images`, `top_k`, `n_changed` (queries whose first image changed),
+            `reranker/...` for what the reranker counted and, where editors' pictures are in the
+            index, `n_judged` and `retrieval/hits_at_1`, `reranked/hits_at_1`, `delta/hits_at_1` and
+            so on for Hits@k and MRR@k. A picture that the index lacks counts 0.
+
+        Raises:
+            ValueError: If there are no headlines or no pictures.
+        """
+        listed, found = self._retrieve(components)
+        collection, retrieved = gather(listed, found)
+        reranked = rerank(collection, retrieved, components.reranker, components.weight)
+        changed = retrieved.rows[:, 0] != reranked.rows[:, 0]
+        metrics = {
+            "n_queries": len(collection.queries),
+            "n_images": len(found.images),
+            "top_k": retrieved.rows.shape[1],
+            "n_changed": int(changed.sum()),
+        }
+        counted = components.reranker.metrics
+        metrics |= {f"reranker/{name}": value for name, value in counted.items()}
+        metrics |= measure_stages(collection, retrieved, reranked)
+        write_results(output_dir, collection, reranked)
+        with write_atomically(output_dir / "results.run") as temporary:
+            write_run(to_run(collection.queries, reranked), temporary, tag="newsimg")
+        if self.report:
+            details = describe_run(collection.name, components, metrics)
+            write_report(output_dir / "report.html", collection, retrieved, reranked, details)
+        with write_atomically(output_dir / "summary.json") as temporary:
+            facts = {
+                "collection": collection.name,
+                "backbone": components.backbone.fingerprint,
+                "reranker": type(components.reranker).__name__,
+                "weight": components.weight.value,
+            }
+            temporary.write_text(json.dumps(facts | metrics, indent=2))
+        print_results(collection, reranked, metrics)
+        if listed.qrels is not None and collection.qrels is None:
+            console.print("none of the editors' pictures is in the index: nothing is measured")
+        run = f"task.runs={{APPROACH:{output_dir}}}"
+        console.print(f"results        {output_dir / 'results.parquet'}")
+        console.print(f"submit them    newsimg task=submit task.group=GROUP {shlex.quote(run)}")
+        return metrics
+
+    def _retrieve(self, components: Components) -> tuple[Collection, Candidates]:
+        """Return the queries and their candidates."""
+        dataset, backbone = components.dataset, components.backbone
+        index, top_k = components.index, components.top_k
+        if self.query is None:
+            return load_and_retrieve(dataset, backbone, index, top_k)
+        images = dataset.load().images if index.images is None else ()
+        collection = Collection("query", (self.query,), images, None)
+        return collection, retrieve(collection, backbone, index, top_k)
+
+
+def measure_stages(
+    collection: Collection, retrieved: Candidates, reranked: Candidates
+) -> dict[str, float]:
+    """Return means of Hits@k and MRR@k over the judged queries; nothing if there are none."""
+    if collection.qrels is None:
+        return {}
+    _, before = measure_retrieval(collection, retrieved)
+    top_k = reranked.rows.shape[1]
+    after = measure_run(to_run(collection.queries, reranked), collection.qrels, top_k)
+    stages = {"retrieval": before, "reranked": after, "delta": after - before}
+    metrics: dict[str, float] = {"n_judged": count_editors(collection, collection.images)}
+    for stage, values in stages.items():
+        metrics |= {f"{stage}/{name}": mean for name, mean in values.mean().items()}
+    return metrics
+
+
+def print_results(
+    collection: Collection, reranked: Candidates, metrics: Mapping[str, float]
+) -> None:
+    """Print the first pictures of the first headlines, or of the only one, and the measures."""
+    n_queries = len(collection.queries)
+    n_shown = min(N_PRINTED, reranked.rows.shape[1]) if n_queries == 1 else 1
+    rows = [
+        {
+            "headline": query.title,
+            "rank": rank + 1,
+            "image": reranked.images[reranked.rows[i, rank]].image_id,
+            "retrieval": float(reranked.parts["retrieval"][i, rank]),
+            "rerank": float(reranked.parts["rerank"][i, rank]),
+            "fused": float(reranked.scores[i, rank]),
+        }
+        for i, query in enumerate(collection.queries[:N_PRINTED])
+        for rank in range(n_shown)
+    ]
+    title = f"{n_queries} headlines" if n_queries > 1 else "1 headline"
+    title += f", {metrics['n_images']:,.0f} pictures, {metrics['top_k']:.0f} candidates each"
+    print_table(pd.DataFrame(rows), title)
+    if n_queries > N_PRINTED:
+        console.print(f"... and {n_queries - N_PRINTED} more headlines")
+    console.print(f"first image changed for {metrics['n_changed']:.0f}")
+    if "n_judged" in metrics:
+        console.print(
+            f"Hits@1 {metrics['retrieval/hits_at_1']:.4f} before and "
+            f"{metrics['reranked/hits_at_1']:.4f} after reranking; the editors' pictures of "
+            f"{metrics['n_judged']:.0f} of {n_queries} headlines are in the index"
+            + (", the others count 0" if metrics["n_judged"] < n_queries else "")
+        )
