@@ -221,6 +221,10 @@ class GrowingIndex(Index):
         """
 
     @abstractmethod
+    def estimate_bytes(self, n_images: int, dim: int) -> int:
+        """Return how large the index would get."""
+
+    @abstractmethod
     def add(self, embeddings: FloatArray, ids: IntArray) -> None:
         """Add images under new, ascending ids, which `search` returns for rows.
 
@@ -257,7 +261,7 @@ class GrowingIndex(Index):
     @property
     @abstractmethod
     def numbers(self) -> Mapping[str, Any]:
-        """What it was made and is searched with, for a manifest: factory, n_training, seed ..."""
+        """What it was made with, for a manifest: factory, n_training, ...; empty after `read`."""
 
 
 class Reranker(ABC):

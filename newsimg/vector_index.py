@@ -13,6 +13,8 @@ from newsimg.files import write_atomically
 
 log = logging.getLogger(__name__)
 
+ID_BYTES = 8
+
 
 class VectorIndex:
     """What FAISS's indexes have in common, without what some of them lack.
@@ -189,6 +191,32 @@ def walk_parts(index: faiss.Index) -> Iterator[Any]:
 def find_part(index: faiss.Index, kind: type) -> Any:
     """Return the part of an index that is of a kind, or None."""
     return next((part for part in walk_parts(index) if isinstance(part, kind)), None)
+
+
+def estimate_bytes(index: faiss.Index, n_vectors: int) -> int:
+    """Return how large an index gets with so many vectors, from one that has none yet."""
+    parts = list(walk_parts(index))
+    if (refine := find_part(index, faiss.IndexRefine)) is not None:
+        parts += walk_parts(refine.refine_index)
+    by_vector: float = 0 if _is_ivf(index) else ID_BYTES  # the table of ids
+    fixed = 0
+    for part in parts:
+        if isinstance(part, faiss.IndexHNSW):
+            # Links: 2 m at the bottom, m for each of the m-th part that goes further up.
+            by_vector += faiss.downcast_index(part.storage).code_size + 4 + 8
+            by_vector += 4 * part.hnsw.nb_neighbors(0) * (1 + 1 / part.hnsw.nb_neighbors(0))
+        elif isinstance(part, faiss.IndexIVF):
+            by_vector += part.code_size + ID_BYTES
+            fixed += 4 * part.nlist * part.d
+            if hasattr(part, "bbs"):  # fast scanning fills each list up to a whole block
+                fixed += part.nlist * (part.bbs // 2) * part.code_size
+        elif isinstance(part, faiss.IndexFlatCodes):
+            by_vector += part.code_size
+        elif isinstance(part, faiss.IndexPreTransform):
+            fixed += 4 * part.chain.at(0).d_in * part.chain.at(0).d_out
+        if hasattr(part, "pq"):
+            fixed += 4 * part.pq.ksub * part.d
+    return int(fixed + by_vector * n_vectors)
 
 
 def _is_ivf(index: faiss.Index) -> bool:

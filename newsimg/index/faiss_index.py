@@ -11,7 +11,8 @@ import numpy as np
 
 from newsimg.datatypes import FloatArray, IntArray
 from newsimg.interfaces import GrowingIndex
-from newsimg.vector_index import VectorIndex, find_part, walk_parts
+from newsimg.rotation import keep_principal
+from newsimg.vector_index import VectorIndex, estimate_bytes, find_part, walk_parts
 
 log = logging.getLogger(__name__)
 
@@ -24,17 +25,17 @@ class FaissIndex(GrowingIndex):
     """An inner-product index made by `faiss.index_factory`.
 
     Args:
-        factory: FAISS factory string, in which `{m}`, `{nlist}` and `{nbits}` stand for the numbers
-            below, e.g. "IVF{nlist},PQ{m}x{nbits}".
-        m: HNSW's links per vector, or the number of product-quantiser codes; auto: a code for each
-            8 dimensions.
+        factory: FAISS factory string, in which `{m}`, `{kept_dim}`, `{nlist}` and `{nbits}` stand
+            for the numbers below, e.g. "IVF{nlist},PQ{m}x{nbits}".
+        m: HNSW's links per vector, or the number of product-quantiser codes.
+        kept_dim: Principal dimensions that PCAR keeps; auto: 29 of 32, and at least 64.
         nlist: Number of inverted lists; auto: about 4 sqrt(n_images), a power of two, and no more
             than there are 40 images for.
         nbits: Bits per product-quantiser code.
         ef_construction: HNSW's beam width while building.
         ef_search: HNSW's beam width while searching; raised to `top_k` where that is larger.
         nprobe: Inverted lists visited per query, more for a query that would come back short; auto:
-            a sixty-fourth of the lists, and at least 8.
+            a sixteenth of the lists, an eighth where they are scanned fast (fs), and at least 8.
         k_factor: Times `top_k` that a refined index compares again with its finer codes.
         seed: Draws the images to train on.
 
@@ -46,7 +47,8 @@ class FaissIndex(GrowingIndex):
         self,
         *,
         factory: str,
-        m: Number = None,
+        m: int | None = None,
+        kept_dim: Number = None,
         nlist: Number = None,
         nbits: int | None = None,
         ef_construction: int | None = None,
@@ -55,7 +57,7 @@ class FaissIndex(GrowingIndex):
         k_factor: int | None = None,
         seed: int = 28,
     ) -> None:
-        made_with = {"m": m, "nlist": nlist, "nbits": nbits}
+        made_with = {"m": m, "kept_dim": kept_dim, "nlist": nlist, "nbits": nbits}
         searched_with = {
             "ef_construction": ef_construction,
             "ef_search": ef_search,
@@ -64,9 +66,11 @@ class FaissIndex(GrowingIndex):
         }
         given = {k: v for k, v in (made_with | searched_with).items() if v is not None}
         for name, number in given.items():
-            automatic = number == "auto" and name in ("m", "nlist", "nprobe")
+            automatic = number == "auto" and name in ("kept_dim", "nlist", "nprobe")
             if not automatic and (not isinstance(number, int) or number < 1):
                 raise ValueError(f"index.{name} must be at least 1, got {number}")
+        if nprobe == "auto" and nlist is None:
+            raise ValueError("index.nprobe=auto goes by index.nlist, got none")
         placeholders = set(re.findall(r"{(\w+)}", factory))
         usable = placeholders | ({"ef_construction", "ef_search"} if "HNSW" in factory else set())
         usable |= {"nprobe"} if "IVF" in factory else set()
@@ -107,16 +111,18 @@ class FaissIndex(GrowingIndex):
         numbers = self._choose_numbers(n_images, dim)
         factory = self.template.format(**numbers)
         _check_training(factory, numbers, len(sample), dim)
-        try:
-            index = faiss.index_factory(dim, factory, faiss.METRIC_INNER_PRODUCT)
-        except RuntimeError as error:
-            raise ValueError(f"FAISS cannot make {factory!r} for dim {dim}: {error}") from error
+        index = _make_index(factory, dim)
         _set_numbers(index, numbers)
         if not index.is_trained:
-            _train(index, np.ascontiguousarray(sample, np.float32))
+            _train(index, np.ascontiguousarray(sample, np.float32), self.seed)
         self.factory = factory
         self.vectors = VectorIndex(index)
         self._numbers = numbers | {"n_training": len(sample), "seed": self.seed}
+
+    def estimate_bytes(self, n_images: int, dim: int) -> int:
+        """See `GrowingIndex.estimate_bytes`."""
+        factory = self.template.format(**self._choose_numbers(n_images, dim))
+        return estimate_bytes(_make_index(factory, dim), n_images)
 
     def add(self, embeddings: FloatArray, ids: IntArray) -> None:
         """See `GrowingIndex.add`."""
@@ -138,6 +144,7 @@ class FaissIndex(GrowingIndex):
         """See `GrowingIndex.read`."""
         self.vectors = VectorIndex.read(path)
         self._numbers = {}
+        self.factory = ""
 
     @property
     def n_vectors(self) -> int:
@@ -152,7 +159,7 @@ class FaissIndex(GrowingIndex):
     @property
     def numbers(self) -> Mapping[str, Any]:
         """See `GrowingIndex.numbers`."""
-        return {"factory": self.factory} | self._numbers
+        return {"factory": self.factory} | self._numbers if self._numbers else {}
 
     def _opened(self, action: str) -> VectorIndex:
         if self.vectors is None:
@@ -161,12 +168,13 @@ class FaissIndex(GrowingIndex):
 
     def _choose_numbers(self, n_images: int, dim: int) -> dict[str, int]:
         numbers: dict[str, Any] = dict(self.given)
-        if numbers.get("m") == "auto":
-            numbers["m"] = max(dim // 8, 1)
+        if numbers.get("kept_dim") == "auto":
+            numbers["kept_dim"] = max(dim * 29 // 32, min(dim, 64))
         if "nlist" in numbers:
             numbers["nlist"] = self._choose_nlist(n_images)
         if numbers.get("nprobe") == "auto":
-            numbers["nprobe"] = min(max(numbers["nlist"] // 64, 8), numbers["nlist"])
+            share = 8 if "fs" in self.template else 16
+            numbers["nprobe"] = min(max(numbers["nlist"] // share, 8), numbers["nlist"])
         return numbers
 
     def _choose_nlist(self, n_images: int) -> int:
@@ -177,15 +185,23 @@ class FaissIndex(GrowingIndex):
         return int(2 ** max(np.floor(np.log2(max(most, 1))), 0))
 
 
+def _make_index(factory: str, dim: int) -> faiss.Index:
+    try:
+        return faiss.index_factory(dim, factory, faiss.METRIC_INNER_PRODUCT)
+    except RuntimeError as error:
+        raise ValueError(f"FAISS cannot make {factory!r} for dim {dim}: {error}") from error
+
+
 def _check_training(factory: str, numbers: Mapping[str, int], n_points: int, dim: int) -> None:
     """Refuse too few images for so many centroids, and codes that the dim cannot be cut into."""
-    codes = [(int(m), int(bits or 8)) for m, bits in re.findall(r"PQ(\d+)(?:x(\d+))?", factory)]
+    codes = [
+        (int(m), int(bits or 8)) for m, bits in re.findall(r"(?<!O)PQ(\d+)(?:x(\d+))?", factory)
+    ]
     needed = max([numbers.get("nlist", 0), *(2**bits for _, bits in codes)])
     if n_points < needed:
         raise ValueError(f"{factory} needs at least {needed} images to train on, got {n_points}")
-    for m, _ in codes:
-        if dim % m:
-            raise ValueError(f"index.m must divide the embedding's dim {dim}, got {m}")
+    if "PQ" in factory and dim % numbers.get("m", 1):
+        raise ValueError(f"index.m must divide the embedding's dim {dim}, got {numbers['m']}")
     if n_points < POINTS_PER_LIST * needed:
         wanted = POINTS_PER_LIST * needed
         log.info("%s trains on %d images; %d are advised", factory, n_points, wanted)
@@ -202,23 +218,21 @@ def _set_numbers(index: faiss.Index, numbers: Mapping[str, int]) -> None:
             part.k_factor = numbers.get("k_factor", part.k_factor)
 
 
-def _train(index: faiss.Index, sample: FloatArray) -> None:
+def _train(index: faiss.Index, sample: FloatArray, seed: int) -> None:
     """Train; FAISS's own warnings of few points stay off the console, since ours are logged."""
     parts = list(walk_parts(index))
     refine = find_part(index, faiss.IndexRefine)
     if refine is not None:
         parts += walk_parts(refine.refine_index)
-    quantisers = [part.pq for part in parts if hasattr(part, "pq")]
     for part in parts:
         if isinstance(part, faiss.IndexIVF):
             part.cp.min_points_per_centroid = 1
+        if hasattr(part, "pq"):
+            part.pq.cp.min_points_per_centroid = 1
         if isinstance(part, faiss.IndexPreTransform):
-            rotation = faiss.downcast_VectorTransform(part.chain.at(0))
-            if isinstance(rotation, faiss.OPQMatrix):
-                # Left alone it rotates for codes of 8 bits, whatever the index has.
-                codes = find_part(part, faiss.IndexIVF).pq
-                rotation.pq = faiss.ProductQuantizer(rotation.d_out, rotation.M, codes.nbits)
-                quantisers.append(rotation.pq)
-    for quantiser in quantisers:
-        quantiser.cp.min_points_per_centroid = 1
+            transform = faiss.downcast_VectorTransform(part.chain.at(0))
+            if isinstance(transform, faiss.PCAMatrix):
+                rotation = keep_principal(sample, transform.d_out, seed)
+                faiss.copy_array_to_vector(rotation.ravel(), transform.A)
+                transform.have_bias, transform.is_trained = False, True
     index.train(sample)

@@ -1,0 +1,143 @@
+"""The index that suits the collection: exact while that is fast, then as small as it has to be."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from newsimg.console import console
+from newsimg.datatypes import FloatArray, IntArray
+from newsimg.interfaces import GrowingIndex
+
+GIB = 2**30
+
+
+class AutoIndex(GrowingIndex):
+    """Chooses an option by the number of images and the memory that is allowed, and says why.
+
+    Up to `exact_up_to` images the first option serves, which should be exact. Beyond, the first of
+    the others that fits.
+
+    Args:
+        options: Indexes by name, the best first.
+        exact_up_to: Images that the first option is for.
+        memory_gb: What the index may take, in GiB; None allows half of the machine's memory.
+        seed: Draws the images to train on.
+
+    Raises:
+        ValueError: If there is nothing to choose from, or a number is negative.
+    """
+
+    def __init__(
+        self,
+        *,
+        options: Mapping[str, GrowingIndex],
+        exact_up_to: int,
+        memory_gb: float | None = None,
+        seed: int = 28,
+    ) -> None:
+        if len(options) < 2:
+            raise ValueError(f"index.options must be 2 or more to choose from, got {list(options)}")
+        if exact_up_to < 0:
+            raise ValueError(f"index.exact_up_to must be at least 0, got {exact_up_to}")
+        if memory_gb is not None and memory_gb <= 0:
+            raise ValueError(f"index.memory_gb must be above 0, got {memory_gb}")
+        self.options = dict(options)
+        self.exact_up_to = exact_up_to
+        self.memory_gb = memory_gb
+        self.seed = seed
+        self.chosen: GrowingIndex = next(iter(self.options.values()))
+        self.reason = ""
+
+    def build(self, embeddings: FloatArray) -> None:
+        """See `Index.build`; prints the choice."""
+        self._choose(*embeddings.shape)
+        self.chosen.build(embeddings)
+
+    def training_size(self, n_images: int) -> int:
+        """Return the most that an option may want, since the dim decides later."""
+        first, *others = self.options.values()
+        candidates = [first] if n_images <= self.exact_up_to else others
+        return max(option.training_size(n_images) for option in candidates)
+
+    def train(self, sample: FloatArray, n_images: int) -> None:
+        """See `GrowingIndex.train`; prints the choice."""
+        self._choose(n_images, sample.shape[1])
+        n_wanted = min(self.chosen.training_size(n_images), len(sample))
+        drawn = np.random.default_rng(self.seed).choice(len(sample), n_wanted, replace=False)
+        self.chosen.train(sample[np.sort(drawn)], n_images)
+
+    def estimate_bytes(self, n_images: int, dim: int) -> int:
+        """See `GrowingIndex.estimate_bytes`."""
+        return self._pick(n_images, dim)[1].estimate_bytes(n_images, dim)
+
+    def add(self, embeddings: FloatArray, ids: IntArray) -> None:
+        """See `GrowingIndex.add`."""
+        self.chosen.add(embeddings, ids)
+
+    def remove(self, ids: IntArray) -> int:
+        """See `GrowingIndex.remove`."""
+        return self.chosen.remove(ids)
+
+    def search(self, embeddings: FloatArray, top_k: int) -> tuple[FloatArray, IntArray]:
+        """See `Index.search`."""
+        return self.chosen.search(embeddings, top_k)
+
+    def write(self, path: Path) -> None:
+        """See `GrowingIndex.write`."""
+        self.chosen.write(path)
+
+    def read(self, path: Path) -> None:
+        """See `GrowingIndex.read`; the choice was made when the file was."""
+        self.chosen.read(path)
+
+    @property
+    def factory(self) -> str:  # type: ignore[override]
+        """See `GrowingIndex.factory`."""
+        return self.chosen.factory
+
+    @property
+    def n_vectors(self) -> int:
+        """See `GrowingIndex.n_vectors`."""
+        return self.chosen.n_vectors
+
+    @property
+    def bytes_per_vector(self) -> float:
+        """See `GrowingIndex.bytes_per_vector`."""
+        return self.chosen.bytes_per_vector
+
+    @property
+    def numbers(self) -> Mapping[str, Any]:
+        """See `GrowingIndex.numbers`; with the reason for the choice."""
+        return dict(self.chosen.numbers) | ({"reason": self.reason} if self.reason else {})
+
+    def _choose(self, n_images: int, dim: int) -> None:
+        name, self.chosen, self.reason = self._pick(n_images, dim)
+        console.print(f"index          {name}: {self.reason}")
+
+    def _pick(self, n_images: int, dim: int) -> tuple[str, GrowingIndex, str]:
+        allowed = self.memory_gb or _machine_memory() / 2 / GIB
+        whose = "index.memory_gb" if self.memory_gb else "half of this machine's memory"
+        limit = f"{allowed:.3g} GiB are allowed ({whose})"
+        (first, exact), *others = self.options.items()
+        if n_images <= self.exact_up_to:
+            others = [(first, exact), *others]
+        sizes = []
+        for name, option in others:
+            size = option.estimate_bytes(n_images, dim) / GIB
+            sizes.append(f"{name} {size:.3g} GiB")
+            if size <= allowed:
+                what = f"{n_images} images of dim {dim} take {', '.join(sizes)}; {limit}"
+                if name == first:
+                    what = f"{n_images} images are searched exactly up to {self.exact_up_to}"
+                return name, option, what
+        raise ValueError(
+            f"no index option fits: {n_images} images of dim {dim} take {', '.join(sizes)}; "
+            f"{limit}: raise index.memory_gb, or divide the collection over several indexes"
+        )
+
+
+def _machine_memory() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

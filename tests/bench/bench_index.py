@@ -1,0 +1,151 @@
+"""What each index option gives and costs on a million clustered vectors.
+
+    python tests/bench/bench_index.py --folder FOLDER --options flat,ivf_flat [--n 1000000]
+
+The vectors are drawn once into FOLDER, and the rows of the table are kept there, so that the
+options can be measured one at a time. Flat's time per query is measured anew beside each option,
+query by query in turn.
+
+The vectors imitate those of an image encoder: the variance of their dimensions falls as 1/i in a
+random basis (so that some thirty dimensions carry as much as all), images crowd around 5,000 topics
+of unequal popularity, half of the variance is between topics, and a third of an image's length is
+common to all. Queries are drawn like the images,
+and are none of them.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import faiss
+import numpy as np
+import pandas as pd
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
+from tqdm import tqdm
+
+from newsimg.console import console, print_table
+from newsimg.datatypes import FloatArray
+from newsimg.index_quality import cut_blocks, measure_quality, one_thread
+from newsimg.interfaces import GrowingIndex
+from newsimg.run import CONF_DIR
+
+SEED = 28
+TOP_K = 25
+BLOCK = 50_000
+OPTIONS = "flat,flat_fp16,ivf_flat,ivf_sq8,ivf_pq,hnsw"
+
+
+def main() -> None:
+    """Measure the options that are asked for, and print the table of all in the folder."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("--options", default=OPTIONS)
+    parser.add_argument("--n", type=int, default=1_000_000)
+    parser.add_argument("--dim", type=int, default=512)
+    parser.add_argument("--queries", type=int, default=500)
+    arguments, overrides = parser.parse_known_args()
+    size = f"{arguments.n}x{arguments.dim}"
+    rows_path = arguments.folder / f"rows-{size}.jsonl"
+    vectors = draw_vectors(
+        arguments.folder / f"vectors-{size}.npy", arguments.n + arguments.queries, arguments.dim
+    )
+    for option in filter(None, arguments.options.split(",")):
+        row = measure(option, vectors[: arguments.n], vectors[arguments.n :], overrides)
+        with rows_path.open("a") as file:
+            file.write(json.dumps(row) + "\n")
+    rows = pd.read_json(rows_path, lines=True).drop_duplicates("option", keep="last")
+    print_table(
+        rows.drop(columns=["seconds"]),
+        f"{arguments.n:,} vectors of dim {arguments.dim}, {arguments.queries} queries",
+    )
+    console.print("ms: for a query alone, and in a batch; speedup: flat's ms over its own")
+    console.print("a query alone has one thread, a batch and the build those of the last column")
+
+
+def draw_vectors(path: Path, n: int, dim: int) -> FloatArray:
+    """Draw clustered unit vectors into a file, unless it is there, and map it."""
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        random = np.random.default_rng(SEED)
+        scale = (1 / np.sqrt(1 + np.arange(dim))).astype(np.float32)
+        rotation = np.linalg.qr(random.normal(size=(dim, dim)))[0].astype(np.float32)
+        n_topics = max(n // 200, 50)
+        topics = random.standard_normal((n_topics, dim), dtype=np.float32) * scale
+        topics += (scale**2).sum() ** 0.5 * rotation[0]
+        popularity = 1 / (np.arange(n_topics) + 10)
+        unfinished = path.with_suffix(".part")
+        drawn = np.lib.format.open_memmap(unfinished, "w+", np.float32, (n, dim))
+        for start in tqdm(range(0, n, BLOCK), "draw", disable=None):
+            stop = min(start + BLOCK, n)
+            topic = random.choice(n_topics, stop - start, p=popularity / popularity.sum())
+            block = random.standard_normal((stop - start, dim), dtype=np.float32) * scale
+            block = (block + topics[topic]) @ rotation
+            drawn[start:stop] = block / np.linalg.norm(block, axis=1, keepdims=True)
+        drawn.flush()
+        unfinished.rename(path)
+    return np.load(path, mmap_mode="r")  # type: ignore[no-any-return]
+
+
+def measure(
+    option: str, images: FloatArray, queries: FloatArray, overrides: list[str]
+) -> dict[str, object]:
+    """Build one option in blocks, and measure it beside flat."""
+    n = len(images)
+    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+        config = compose("config", [f"index={option}", *overrides]).index
+    index: GrowingIndex = instantiate(config, _convert_="all")
+    random = np.random.default_rng(index.seed)
+    drawn = np.sort(random.choice(n, index.training_size(n), replace=False))
+    train = clock(lambda: index.train(images[drawn], n))
+    add = sum(
+        clock(lambda b=block, i=ids: index.add(b, i))
+        for block, ids in tqdm(cut_blocks(images, np.arange(n), BLOCK), option, disable=None)
+    )
+    queries = np.ascontiguousarray(queries)
+    quality = measure_quality(index, cut_blocks(images, np.arange(n)), queries, TOP_K)
+    flat_ms, option_ms = compare_singly(index, np.ascontiguousarray(images), queries[:60])
+    size = index.bytes_per_vector
+    return {
+        "option": option,
+        "factory": index.factory,
+        "nprobe": index.numbers.get("nprobe", ""),
+        f"recall@{TOP_K}": quality.recall,
+        "ms": round(option_ms, 3),
+        "speedup": f"{flat_ms / option_ms:.1f}",
+        "ms batched": round(quality.ms_batched, 3),
+        "train s": round(train),
+        "add s": round(add),
+        "bytes": round(size),
+        "of flat": f"1/{(4 * images.shape[1] + 8) / size:.2f}",
+        "n_training": len(drawn),
+        "threads": quality.n_threads,
+        "seconds": round(train + add, 2),
+    }
+
+
+def compare_singly(
+    index: GrowingIndex, images: FloatArray, queries: FloatArray
+) -> tuple[float, float]:
+    """Return the medians of flat's and the index's milliseconds for one query, taken in turn."""
+    times: list[tuple[float, float]] = []
+    with one_thread():
+        for i in range(len(queries)):
+            query = queries[[i]]
+            flat = clock(lambda q=query: faiss.knn(q, images, TOP_K, faiss.METRIC_INNER_PRODUCT))
+            times.append((flat, clock(lambda q=query: index.search(q, TOP_K))))
+    flat_ms, option_ms = 1000 * np.median(times[5:], axis=0)
+    return float(flat_ms), float(option_ms)
+
+
+def clock(work: Callable[[], object]) -> float:
+    """Return how many seconds it took."""
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+if __name__ == "__main__":
+    main()
