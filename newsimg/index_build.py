@@ -14,10 +14,11 @@ from tqdm import tqdm
 
 from newsimg.datatypes import FloatArray, Image, IntArray
 from newsimg.embedding_stream import stream_embeddings
+from newsimg.growing_index import GrowingIndex
 from newsimg.index_quality import IndexQuality, cut_blocks, measure_quality
 from newsimg.index_scratch import IMAGES, REJECTED, Scratch
 from newsimg.intake import Accepted, IntakeRules, Rejected
-from newsimg.interfaces import Backbone, GrowingIndex
+from newsimg.interfaces import Backbone
 from newsimg.listing import Listing, write_listing
 from newsimg.saved_index import SavedIndex
 

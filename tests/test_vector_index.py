@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from newsimg.datatypes import FloatArray, IntArray
+from newsimg.growing_index import GrowingIndex
 from newsimg.index.faiss_index import FaissIndex
 from newsimg.index_quality import cut_blocks, measure_quality, measure_recall
-from newsimg.interfaces import GrowingIndex
 from newsimg.merged_search import search_merged
 from newsimg.rotation import keep_principal
 from newsimg.run import CONF_DIR

@@ -9,7 +9,7 @@ import numpy as np
 
 from newsimg.console import console
 from newsimg.datatypes import FloatArray, IntArray
-from newsimg.interfaces import GrowingIndex
+from newsimg.growing_index import GrowingIndex
 
 GIB = 2**30
 

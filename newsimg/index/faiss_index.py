@@ -10,7 +10,7 @@ import faiss
 import numpy as np
 
 from newsimg.datatypes import FloatArray, IntArray
-from newsimg.interfaces import GrowingIndex
+from newsimg.growing_index import GrowingIndex
 from newsimg.rotation import keep_principal
 from newsimg.vector_index import VectorIndex, estimate_bytes, find_part, walk_parts
 

@@ -10,6 +10,7 @@ from filelock import FileLock, Timeout
 
 from newsimg.console import console, print_table
 from newsimg.datatypes import FloatArray, Image
+from newsimg.growing_index import GrowingIndex
 from newsimg.index_build import (
     add_embeddings,
     collect,
@@ -23,7 +24,7 @@ from newsimg.index_build import (
 )
 from newsimg.index_scratch import IMAGES, REJECTED, Scratch, write_tables
 from newsimg.intake import IntakeRules
-from newsimg.interfaces import Components, GrowingIndex, Task
+from newsimg.interfaces import Components, Task
 from newsimg.saved_index import (
     MANIFEST,
     SavedIndex,

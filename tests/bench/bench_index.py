@@ -28,8 +28,8 @@ from tqdm import tqdm
 
 from newsimg.console import console, print_table
 from newsimg.datatypes import FloatArray
+from newsimg.growing_index import GrowingIndex
 from newsimg.index_quality import cut_blocks, measure_quality, one_thread
-from newsimg.interfaces import GrowingIndex
 from newsimg.run import CONF_DIR
 
 SEED = 28

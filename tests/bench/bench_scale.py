@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from newsimg.console import console, print_table
 from newsimg.datatypes import FloatArray
-from newsimg.interfaces import GrowingIndex
+from newsimg.growing_index import GrowingIndex
 from newsimg.merged_search import search_merged
 from newsimg.run import CONF_DIR
 from newsimg.vector_index import VectorIndex
