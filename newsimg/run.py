@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import hydra
+import yaml
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
 from hydra.experimental.callback import Callback
@@ -105,7 +106,8 @@ def run(cfg: DictConfig) -> float | None:
         weight: Weight = builder.build(config["weight"])
         task: Task = builder.build(config["task"])
         components = Components(dataset, backbone, index, reranker, weight, config["top_k"])
-        OmegaConf.save(OmegaConf.create(config), output_dir / "config.yaml")
+        text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
+        (output_dir / "config.yaml").write_text(text, encoding="utf-8")
         builder.release_unused()
         builder.store.reset_counts()
         with muted(sweeping):

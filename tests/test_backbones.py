@@ -12,15 +12,18 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image as PILImage
+from PIL import ImageOps
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 from torch.nn.functional import normalize
 
+import newsimg
 from newsimg.backbone.blip import BlipBackbone
 from newsimg.backbone.transformers_backbone import TransformersBackbone
 from newsimg.datatypes import FloatArray, Image
 from newsimg.embedding import DualEncoder, to_unit_rows
+from newsimg.images import open_image
 
 TEXTS = [
     "Ferry runs aground",
@@ -565,6 +568,7 @@ def test_a_model_that_is_nowhere_is_named(model: str) -> None:
             "left",
             r"backbone.text_padding must be longest or max_length, got 'left'",
         ),
+        ("decoding", "half", r"backbone.decoding must be exact or reduced, got 'half'"),
         ("batch_size", 0, r"backbone.batch_size must be at least 1, got 0"),
         ("text_length", -1, r"backbone.text_length must be at least 1, got -1"),
         ("query_template", "{headline}", r"query_template must use .*\{title\}.*'{headline}'"),
@@ -611,9 +615,60 @@ def test_the_fingerprint_follows_all_that_an_embedding_depends_on(
         fingerprint(original, text_length=12),
         fingerprint(original, dtype="bfloat16"),
         fingerprint(original, lowercase=True),
+        fingerprint(original, decoding="reduced"),
         make_backbone("blip", original).fingerprint,
     ]
     assert len({reference, *others}) == 1 + len(others)
+
+
+def save_photographs(folder: Path) -> list[Image]:
+    """Save large JPEGs with shapes, grain and, two of them, a turned camera."""
+    rng = np.random.default_rng(5)
+    images = []
+    for number, orientation in enumerate((1, 1, 3, 6)):
+        coarse = PILImage.fromarray(rng.integers(0, 256, (9, 12, 3), dtype=np.uint8))
+        picture = coarse.resize((1600, 1200), PILImage.Resampling.BICUBIC)
+        pixels = np.asarray(picture, dtype=np.float32) + rng.normal(0, 12, (1200, 1600, 1))
+        exif = PILImage.Exif()
+        exif[0x0112] = orientation
+        path = folder / f"{number}.jpg"
+        PILImage.fromarray(np.clip(pixels, 0, 255).astype(np.uint8)).save(path, exif=exif)
+        images.append(Image(str(number), path))
+    return images
+
+
+def test_reduced_decoding_reads_fewer_pixels_and_hardly_moves_an_embedding(
+    tmp_path: Path,
+) -> None:
+    sample = Path(newsimg.__file__).parent / "sample" / "clip"
+    photographs = save_photographs(tmp_path)
+    exact = make_backbone("clip", sample, text_length=48)
+    reduced = make_backbone("clip", sample, text_length=48, decoding="reduced")
+    cosines = (exact.embed_images(photographs) * reduced.embed_images(photographs)).sum(axis=1)
+    assert (cosines >= 0.9999).all(), cosines
+    assert (cosines < 1 - 1e-9).any()  # else nothing was reduced
+
+
+def test_reduced_decoding_keeps_twice_what_the_model_looks_at(tmp_path: Path) -> None:
+    sample = Path(newsimg.__file__).parent / "sample" / "clip"  # looks at 96x96
+    backbone = make_backbone("clip", sample, text_length=48, decoding="reduced")
+    for photograph in save_photographs(tmp_path):
+        opened = PILImage.open(photograph.path)
+        opened.draft("RGB", (192, 192))  # the oracle: libjpeg's scales that fit
+        assert min(opened.size) >= 192
+        with PILImage.open(photograph.path) as whole:
+            upright = ImageOps.exif_transpose(whole)
+        expected = PILImage.Image.reduce(upright, 4)  # 1600x1200 at an eighth is below 192
+        found = open_image(photograph, backbone._fill)
+        assert found.size == expected.size
+
+
+def test_a_model_that_takes_pictures_of_any_size_cannot_decode_them_reduced(
+    model_of: Any, pictures: list[Image]
+) -> None:
+    backbone = make_backbone("siglip2_naflex", model_of("siglip2_naflex"), decoding="reduced")
+    with pytest.raises(ValueError, match=r"decoding=reduced is for models that resize all"):
+        backbone.preprocess(pictures[0])
 
 
 def test_nothing_to_embed_is_refused(model_of: Any) -> None:
