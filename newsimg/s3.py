@@ -83,7 +83,7 @@ class Bucket:
         self.name = name
         self.n_threads = n_threads
         self.n_attempts = n_attempts
-        self._client = boto3.session.Session().client(
+        self._client = boto3.client(
             "s3", region_name=region, endpoint_url=endpoint_url, config=config
         )
         self._stopped = threading.Event()

@@ -1,6 +1,6 @@
 """A zip shard that is fetched picture by picture: whole or not there, and no picture twice.
 
-Pictures arrive in zips of some 32 MB below `.fetching`, each whole once it has its name, so that
+Pictures arrive in zips of some 16 MB below `.fetching`, each whole once it has its name, so that
 a job that is killed loses the last of them at most. When all pictures are there, they are put
 together, every checksum is verified, and the shard takes its name. A member's comment is the etag
 of its object: it tells a picture that has changed on the server.
@@ -18,7 +18,7 @@ from newsimg.s3 import Bucket, RemoteObject, run_ahead
 
 log = logging.getLogger(__name__)
 
-PART_BYTES = 1 << 25
+PART_BYTES = 1 << 24
 
 
 class ZipShard:

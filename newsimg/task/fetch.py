@@ -21,6 +21,7 @@ from newsimg.s3 import Bucket, BucketError, RemoteObject, describe_bytes, run_ah
 from newsimg.yfcc import (
     DATABASE_KEY,
     N_SHARDS,
+    PICTURES,
     name_shards,
     read_rows,
     split_database,
@@ -38,7 +39,7 @@ class FetchTask(Task):
 
     Args:
         folder: Where the shards go.
-        n_shards: How many of the first shards; one has some 24,000 pictures in 2.7 GiB.
+        n_shards: How many of the first shards; see `newsimg.yfcc` on their sizes.
         bucket: The bucket's name.
         region: Its region.
         endpoint_url: Another server than AWS, of S3's protocol; null: AWS.
@@ -155,14 +156,16 @@ class FetchTask(Task):
 
     def _list_shards(self, bucket: Bucket, pool: Executor) -> list[ZipShard]:
         def list_one(name: str) -> ZipShard:
-            prefix = f"data/images/{name}/"
-            if not (objects := bucket.list_objects(prefix)):
-                raise BucketError(f"bucket {bucket.name} has nothing below {prefix}")
+            objects = bucket.list_objects(f"{PICTURES}/{name}/")
             return ZipShard(self.folder / f"{name}.zip", objects)
 
         listed = run_ahead(pool, list_one, self.shards, 2 * bucket.n_threads)
-        total = len(self.shards)
-        return list(tqdm(listed, "listing", total, unit=" shards", disable=None, leave=False))
+        bar = tqdm(listed, "listing", len(self.shards), unit=" shards", disable=None, leave=False)
+        shards = list(bar)
+        if not any(shard.objects for shard in shards):
+            last = self.shards[-1]
+            raise BucketError(f"bucket {bucket.name} has no {PICTURES}/000/... to .../{last}/...")
+        return shards
 
     def _metadata_of(self, shard: ZipShard) -> Path:
         return shard.path.with_suffix(".parquet")
@@ -241,9 +244,8 @@ class FetchTask(Task):
             columns=["licence", "pictures"],
         )
         print_table(table, str(self.folder))
-        console.print(
-            f"make them searchable  newsimg task=index data=collection_zip data.folder={self.folder}"
-        )
+        where = f"data=collection_zip data.folder={self.folder}"
+        console.print(f"make them searchable  newsimg task=index {where}")
         return {
             "n_shards": len(shards),
             "n_images": licences.total(),
