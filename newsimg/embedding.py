@@ -2,7 +2,7 @@
 
 import json
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from threading import Lock
@@ -132,7 +132,7 @@ class DualEncoder(Backbone):
     def _fill(self) -> tuple[int, int]:
         """Width and height that the image processor resizes a picture to, or fills with it."""
         size = getattr(self.image_processor, "size", None)
-        sides = dict(size) if isinstance(size, Mapping) else {}
+        sides = {} if size is None or isinstance(size, int) else dict(size)
         width, height = sides.get("width"), sides.get("height")
         if width is None or height is None:
             width = height = sides.get("shortest_edge")

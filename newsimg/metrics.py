@@ -11,7 +11,11 @@ import pandas as pd
 from newsimg.datatypes import Candidates, Collection, Qrels, Query, Run
 
 CUTOFFS = (1, 5, 10, 25, 50, 100)
-MEASURES = {"hits": ir_measures.Success, "mrr": ir_measures.RR}
+# Each measure with the tool that ir_measures takes it from; naming it saves asking all of them.
+MEASURES = {
+    "hits": (ir_measures.Success, ir_measures.pytrec_eval),
+    "mrr": (ir_measures.RR, ir_measures.msmarco),
+}
 
 
 def to_run(queries: Sequence[Query], candidates: Candidates) -> Run:
@@ -50,22 +54,21 @@ def measure_run(run: Run, qrels: Qrels, top_k: int) -> pd.DataFrame:
     Returns:
         One row per query of `qrels`, in its order; columns `hits_at_1`, `mrr_at_1`, ...
     """
-    names = {
-        measure @ k: f"{name}_at_{k}"
-        for k in CUTOFFS
-        if k <= top_k
-        for name, measure in MEASURES.items()
+    cutoffs = [k for k in CUTOFFS if k <= top_k]
+    columns: dict[str, dict[str, float]] = {
+        f"{name}_at_{k}": {} for k in cutoffs for name in MEASURES
     }
-    values = list(ir_measures.iter_calc(list(names), qrels, run))
-    # Hashing a measure writes it out as text; there are few of them, and thousands of values.
-    labels = {id(value.measure): value.measure for value in values}
-    known = {key: names[measure] for key, measure in labels.items()}
-    found = pd.DataFrame(
-        [(value.query_id, known[id(value.measure)], value.value) for value in values],
-        columns=["query_id", "measure", "value"],
-    )
-    table = found.pivot_table(index="query_id", columns="measure", values="value")
-    return table.reindex(index=list(qrels), columns=list(names.values()), fill_value=0.0)
+    for name, (measure, provider) in MEASURES.items():
+        names = {measure @ k: f"{name}_at_{k}" for k in cutoffs}
+        values = list(provider.iter_calc(list(names), qrels, run))
+        # Hashing a measure writes it out as text; there are few of them, and thousands of values.
+        labels = {id(value.measure): value.measure for value in values}
+        known = {key: columns[names[label]] for key, label in labels.items()}
+        for value in values:
+            known[id(value.measure)][value.query_id] = value.value
+    table = pd.DataFrame(columns, columns=list(columns))
+    table = table.reindex(index=list(qrels), fill_value=0.0).fillna(0.0)
+    return table.rename_axis(index="query_id", columns="measure")
 
 
 def write_run(run: Run, path: Path, tag: str) -> None:

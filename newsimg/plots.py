@@ -46,7 +46,9 @@ class CurvePlot:
         self._canvas.restore_region(self._background)
         self._mark.set_xdata([weight, weight])
         self._axes.draw_artist(self._mark)
-        PILImage.fromarray(np.asarray(self._canvas.buffer_rgba())).convert("RGB").save(path)
+        PILImage.fromarray(np.asarray(self._canvas.buffer_rgba())).convert("RGB").save(
+            path, compress_level=3
+        )
 
 
 def plot_curves(
