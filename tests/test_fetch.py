@@ -4,7 +4,9 @@ import gzip
 import hashlib
 import json
 import os
+import re
 import resource
+import shlex
 import shutil
 import signal
 import sqlite3
@@ -391,3 +393,34 @@ def test_a_file_that_is_not_the_database_is_refused(server, tmp_path):
 def test_a_bad_argument_is_named(moto, changes, message):
     with pytest.raises(ValueError, match=message):
         FetchTask(**arguments(moto, **changes))
+
+
+def test_results_say_whom_to_credit_as_the_readme_says(
+    server, newsimg_here, tiny_clip, sample_cache
+):
+    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    (section,) = re.findall(r"^## YFCC100M$(.*?)^## ", readme, re.M | re.S)
+    (block,) = re.findall(r"^```console\n(.*?)^```", section, re.M | re.S)
+    (licences,) = re.findall(r"`'(data.licences=.*?)'`", section)
+    commands = [shlex.split(line)[1:] for line in block.splitlines()]
+    here = [f"task.endpoint_url={server.url}", f"task.bucket={BUCKET}", "task.database_md5=null"]
+    commands[0] = ["task.n_shards=3" if "n_shards" in one else one for one in commands[0]] + here
+    commands[1].append(licences)
+    quick = ["tracking=none", "store.dir=store", f"backbone.model={tiny_clip}", "top_k=8"]
+    quick.append("reranker=identity")
+    for arguments in (*commands[:2], [*commands[2], "hydra.run.dir=found"]):
+        result = newsimg_here(*arguments, *quick)
+        assert result.code == 0, result.output
+        if arguments is commands[0]:
+            assert re.search(r"Attribution License +8\b", result.stdout)
+        if arguments is commands[1]:
+            assert "4 of 12 pictures are left out" in result.stdout
+    found = pd.read_parquet("found/results.parquet")
+    credited = {
+        key_of(photo): (LICENCES[0], f"Zoë {photo}", f"http://photos.example/{photo}/")
+        for photos in PHOTOS.values()
+        for photo in photos
+        if photo % 2 == 0
+    }
+    rows = zip(found["licence"], found["author"], found["page_url"], strict=True)
+    assert dict(zip(found["member"], rows, strict=True)) == credited
