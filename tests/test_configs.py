@@ -154,17 +154,17 @@ def test_an_experiment_composes_for_each_of_its_jobs(name: str) -> None:
 
 
 def test_the_original_systems_sweep_is_ten_weights_of_ten_candidates_on_clip_b32() -> None:
-    config = compose_config("experiment=aesthetics_weights")
+    config = compose_config("experiment=sweep_aesthetics_weight")
     assert config["top_k"] == 10
     assert config["backbone"]["model"] == "openai/clip-vit-base-patch32"
     assert config["reranker"]["backbone"] == config["backbone"]  # so its embeddings are reused
     assert config["weight"]["_target_"].endswith("L1Weight")
-    swept = compose_config("experiment=aesthetics_weights", hydra=True)["weight.value"]
+    swept = compose_config("experiment=sweep_aesthetics_weight", hydra=True)["weight.value"]
     assert [float(value) for value in swept.split(",")] == [i / 10 for i in range(1, 11)]
 
 
 def test_identity_is_run_over_every_backbone_of_the_original_system() -> None:
-    swept = compose_config("experiment=identity_backbones", hydra=True)["backbone"].split(",")
+    swept = compose_config("experiment=sweep_identity_backbones", hydra=True)["backbone"].split(",")
     shipped = {option for group, option in OPTIONS if group == "backbone"}
     # Jina's model brings code of its own, which has to be trusted first.
     assert set(swept) == shipped - {"sample", "jina_clip_v2"}
