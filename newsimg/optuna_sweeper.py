@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
@@ -53,7 +53,7 @@ class OptunaSweeper(Sweeper):
         n_trials: int,
         n_jobs: int,
         seed: int,
-        directions: Sequence[str],
+        directions: Sequence[Literal["maximize", "minimize"]],
         report_split: str | None,
         params: Mapping[str, str] | None,
     ) -> None:
@@ -82,7 +82,7 @@ class OptunaSweeper(Sweeper):
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> None:
         """See Hydra's `Sweeper.setup`."""
-        self.config = config
+        self._config = config
         self._launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
         )
@@ -94,23 +94,23 @@ class OptunaSweeper(Sweeper):
             ValueError: If there is nothing to search or nothing to search for, the study is one of
                 something else, or the search would see the split that it is reported on.
         """
-        objective = self.config.objective
+        objective = self._config.objective
         objectives = [objective] if isinstance(objective, str) else list(objective or [])
         if len(objectives) != len(self.directions):
             raise ValueError(
                 f"objective must name a metric for each of hydra.sweeper.directions="
                 f"{self.directions}, got {objective}"
             )
-        split = self.config.data.get("split")
+        split = self._config.data.get("split")
         if self.report_split is not None and split in (None, "all", self.report_split):
             raise ValueError(
                 "hydra.sweeper.report_split must be another split than data.split, "
                 f"got {self.report_split} and {split}"
             )
         space, fixed = parse_params(self.params, arguments)
-        sweep_dir = Path(self.config.hydra.sweep.dir)
+        sweep_dir = Path(self._config.hydra.sweep.dir)
         sweep_dir.mkdir(parents=True, exist_ok=True)
-        OmegaConf.save(self.config, sweep_dir / "multirun.yaml")
+        OmegaConf.save(self._config, sweep_dir / "multirun.yaml")
         search = Search(self.study, self.storage, self.seed, self.directions, space)
         common = {name: text for name, text in fixed.items() if name not in PLACES}
         with search.open({"objective": objectives, "split": split, "overrides": common}):
@@ -148,7 +148,7 @@ class OptunaSweeper(Sweeper):
         names = [*objectives, *list_companions(objectives), *list_intervals(objectives)]
         jobs = self._launch([fixed | to_overrides(trial.params) | unseen for trial in best], names)
         found = [dict(zip(names, _listed(job.return_value), strict=True)) for job in jobs]
-        report_best(best, objectives, found, (self.config.data.split, str(split)), output_dir)
+        report_best(best, objectives, found, (self._config.data.split, str(split)), output_dir)
 
     def _launch(self, jobs: list[dict[str, str]], names: list[str]) -> Sequence[JobReturn]:
         objective = {"objective": f"objective=[{','.join(names)}]"}
@@ -197,14 +197,17 @@ def to_distribution(override: Override) -> "BaseDistribution":
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
     value = override.value()
+    numbers: list[Any] = []
+    step = None
     if isinstance(value, IntervalSweep):
-        whole = isinstance(value.start, int) and isinstance(value.end, int)
-        kind = IntDistribution if whole else FloatDistribution
-        return kind(value.start, value.end, log="log" in value.tags)
-    if isinstance(value, RangeSweep) and not value.shuffle and (value.step or 1) > 0:
-        steps = list(override.sweep_iterator())  # without `stop`, which Optuna would count in
-        kind = IntDistribution if isinstance(steps[0], int) else FloatDistribution
-        return kind(steps[0], steps[-1], step=value.step)
+        numbers = [value.start, value.end]
+    elif isinstance(value, RangeSweep) and not value.shuffle and value.step > 0:
+        numbers, step = list(override.sweep_iterator()), value.step  # Optuna would count `stop` in
+    if numbers:
+        whole = all(isinstance(number, int) for number in numbers)
+        kind: Any = IntDistribution if whole else FloatDistribution
+        log = isinstance(value, IntervalSweep) and "log" in value.tags
+        return kind(numbers[0], numbers[-1], log=log, step=step or (1 if whole else None))
     return CategoricalDistribution(list(override.sweep_string_iterator()))
 
 

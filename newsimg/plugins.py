@@ -8,7 +8,6 @@ from hydra.plugins.plugin import Plugin
 from omegaconf import DictConfig
 
 OWN_MODULE = "hydra_plugins.newsimg"  # Hydra makes plugins of no other package
-SCHEMA = "_schema"
 
 
 def register_plugin(plugin: type[Plugin]) -> None:
@@ -20,14 +19,15 @@ def rename_schemas(conf_dir: Path) -> None:
     """Let our presets have the names of the plugins that they set up.
 
     Hydra warns of a file named as a plugin's own schema, and merges the two by itself. The schema
-    of `submitit_slurm` becomes `submitit_slurm_schema`, which our `submitit_slurm` begins with.
+    `hydra/launcher: joblib` becomes `hydra/launcher_schema: joblib`, which our preset begins with.
     """
     Plugins.instance()  # imports the plugins, which store their schemas
     groups = ConfigStore.instance().repo["hydra"]
     for group in ("launcher", "sweeper"):
         for path in sorted((conf_dir / "hydra" / group).glob("*.yaml")):
             if path.name in groups[group]:
-                groups[group][f"{path.stem}{SCHEMA}.yaml"] = groups[group].pop(path.name)
+                schemas = groups.setdefault(f"{group}_schema", {})
+                schemas[path.name] = groups[group].pop(path.name)
 
 
 def check_plugins(hydra_config: DictConfig) -> None:

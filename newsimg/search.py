@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import filelock
 
@@ -36,7 +36,7 @@ class Search:
         name: str,
         path: Path,
         seed: int,
-        directions: Sequence[str],
+        directions: Sequence[Literal["maximize", "minimize"]],
         space: Mapping[str, "BaseDistribution"],
     ) -> None:
         self.name = name
@@ -68,7 +68,7 @@ class Search:
                 self._study = optuna.create_study(
                     study_name=self.name,
                     storage=f"sqlite:///{self.path}",
-                    directions=self.directions,
+                    directions=list(self.directions),
                     load_if_exists=True,
                 )
                 known = self._study.user_attrs.get("about", about)
@@ -112,10 +112,10 @@ class Search:
 
     def find_best(self) -> list["FrozenTrial"]:
         """Return the best trial, or of several objectives the Pareto front, one for each point."""
-        front = {}
+        front: dict[tuple[float, ...], FrozenTrial] = {}
         for trial in self._study.best_trials:
             front.setdefault(tuple(trial.values), trial)
-        best = sorted(front.values(), key=lambda trial: trial.values, reverse=True)
+        best = [front[point] for point in sorted(front, reverse=True)]
         return best if len(self.directions) > 1 else best[:1]
 
     def list_trials(self) -> "pd.DataFrame":

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pandas as pd
 
 from newsimg.console import console, print_table
@@ -52,25 +51,27 @@ def report_best(
     chosen_on, reported_on = splits
     rows = []
     for trial, found in zip(best, reported, strict=True):
-        row = {"trial": trial.number, **trial.params}
-        row |= {
-            f"{name} {chosen_on}": value
-            for name, value in zip(objectives, trial.values, strict=True)
-        }
-        row |= {f"{name} {reported_on}": found[name] for name in objectives}
+        values = trial.values  # noqa: PD011 (no table)
+        row: dict[str, float] = {"trial": trial.number}
+        for name, value in zip(objectives, values, strict=True):
+            label = name_measure(name.removeprefix(STAGE)) if name.startswith(STAGE) else name
+            row |= {f"{label} {chosen_on}": value, f"{label} {reported_on}": found[name]}
         for companion in list_companions(objectives):
             delta, low, high, p = (found[name] for name in list_intervals(objectives))
-            gain = trial.values[0] - trial.user_attrs[companion]
             row |= {"difference": delta, "95 % low": low, "95 % high": high, "p": p}
-            row["optimism"] = gain - delta
+            row["optimism"] = values[0] - trial.user_attrs[companion] - delta
         rows.append(row)
     table = pd.DataFrame(rows)
     if "p" in table:
         table["p"] = correct_holm(table["p"].to_numpy(dtype=float))
-    table.to_csv(output_dir / "report.csv", index=False)
+    chosen = pd.DataFrame([trial.params for trial in best])
+    pd.concat([table, chosen], axis="columns").to_csv(output_dir / "report.csv", index=False)
     print_table(table, f"chosen on {chosen_on}, reported on {reported_on}")
+    for trial in best:
+        params = (f"{name}={value}" for name, value in trial.params.items())
+        console.print(f"trial {trial.number}: {' '.join(params)}")
     if "p" in table:
         names = ["difference", "95 % low", "95 % high", "p"]
-        first = Gain(*(float(table.at[0, name]) for name in names))
+        first = Gain(*(float(table[name].iloc[0]) for name in names))
         measure = name_measure(objectives[0].removeprefix(STAGE))
         console.print(f"on {reported_on} {describe_gain(measure, first, len(table))}")
