@@ -9,6 +9,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn, JobStatus
+from hydra.errors import HydraException
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
@@ -91,15 +92,37 @@ class OptunaSweeper(Sweeper):
         """See Hydra's `Sweeper.sweep`.
 
         Raises:
-            ValueError: If there is nothing to search or nothing to search for, the study is one of
-                something else, or the search would see the split that it is reported on.
+            HydraException: If there is nothing to search or nothing to search for, the study is one
+                of something else, or the search would see the split that it is reported on.
         """
         objective = self._config.objective
         objectives = [objective] if isinstance(objective, str) else list(objective or [])
+        try:
+            self._check(objectives)
+            space, fixed = parse_params(self.params, arguments)
+            search = Search(self.study, self.storage, self.seed, self.directions, space)
+            common = {name: text for name, text in fixed.items() if name not in PLACES}
+            split = self._config.data.get("split")
+            search.open({"objective": objectives, "split": split, "overrides": common})
+        except ValueError as error:
+            raise HydraException(str(error)) from None  # Hydra prints it without a traceback
+        output_dir = Path(self._config.hydra.sweep.dir) / "summary"
+        output_dir.mkdir(parents=True, exist_ok=True)
+        OmegaConf.save(self._config, output_dir.parent / "multirun.yaml")
+        try:
+            while missing := max(self.n_trials - search.n_finished, 0):
+                self._run_trials(search, fixed, objectives, min(missing, self.n_jobs))
+            search.list_trials().to_csv(output_dir / "trials.csv", index=False)
+            if self.report_split is not None:
+                self._report(search.find_best(), fixed, objectives, output_dir)
+        finally:
+            search.close()
+
+    def _check(self, objectives: list[str]) -> None:
         if len(objectives) != len(self.directions):
             raise ValueError(
                 f"objective must name a metric for each of hydra.sweeper.directions="
-                f"{self.directions}, got {objective}"
+                f"{self.directions}, got {objectives}"
             )
         split = self._config.data.get("split")
         if self.report_split is not None and split in (None, "all", self.report_split):
@@ -107,20 +130,6 @@ class OptunaSweeper(Sweeper):
                 "hydra.sweeper.report_split must be another split than data.split, "
                 f"got {self.report_split} and {split}"
             )
-        space, fixed = parse_params(self.params, arguments)
-        sweep_dir = Path(self._config.hydra.sweep.dir)
-        sweep_dir.mkdir(parents=True, exist_ok=True)
-        OmegaConf.save(self._config, sweep_dir / "multirun.yaml")
-        search = Search(self.study, self.storage, self.seed, self.directions, space)
-        common = {name: text for name, text in fixed.items() if name not in PLACES}
-        with search.open({"objective": objectives, "split": split, "overrides": common}):
-            while missing := max(self.n_trials - search.n_finished, 0):
-                self._run_trials(search, fixed, objectives, min(missing, self.n_jobs))
-            output_dir = sweep_dir / "summary"
-            output_dir.mkdir(exist_ok=True)
-            search.list_trials().to_csv(output_dir / "trials.csv", index=False)
-            if self.report_split is not None:
-                self._report(search.find_best(), fixed, objectives, output_dir)
 
     def _run_trials(
         self, search: Search, fixed: dict[str, str], objectives: list[str], n_trials: int

@@ -1,8 +1,7 @@
 """A study of Optuna's that a killed process does not spoil."""
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -45,10 +44,10 @@ class Search:
         self.directions = list(directions)
         self.space = dict(space)
         self._study: Study
+        self._lock: filelock.BaseFileLock
 
-    @contextmanager
-    def open(self, about: Mapping[str, Any]) -> Iterator[None]:
-        """Make the study or take it up again, and keep other processes from it meanwhile.
+    def open(self, about: Mapping[str, Any]) -> None:
+        """Make the study or take it up again, and keep other processes from it until `close`.
 
         Trials that a killed process has left behind are run again, first of all.
 
@@ -62,28 +61,33 @@ class Search:
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        about = {**about, "directions": self.directions}
+        self._lock = filelock.FileLock(f"{self.path}.{self.name}.lock", blocking=False)
         try:
-            with filelock.FileLock(f"{self.path}.{self.name}.lock", blocking=False):
-                self._study = optuna.create_study(
-                    study_name=self.name,
-                    storage=f"sqlite:///{self.path}",
-                    directions=list(self.directions),
-                    load_if_exists=True,
-                )
-                known = self._study.user_attrs.get("about", about)
-                if known != about:
-                    raise ValueError(
-                        f"hydra.sweeper.study={self.name} in {self.path} was made with {known}, "
-                        f"got {about}: give it another name"
-                    )
-                self._study.set_user_attr("about", about)
-                self._requeue()
-                yield
+            self._lock.acquire()
         except filelock.Timeout:
             raise ValueError(
                 f"hydra.sweeper.study={self.name} in {self.path} is in use by another process"
             ) from None
+        self._study = optuna.create_study(
+            study_name=self.name,
+            storage=f"sqlite:///{self.path}",
+            directions=list(self.directions),
+            load_if_exists=True,
+        )
+        about = {**about, "directions": self.directions}
+        known = self._study.user_attrs.get("about", about)
+        if known != about:
+            self.close()
+            raise ValueError(
+                f"hydra.sweeper.study={self.name} in {self.path} was made with {known}, "
+                f"got {about}: give it another name"
+            )
+        self._study.set_user_attr("about", about)
+        self._requeue()
+
+    def close(self) -> None:
+        """Leave the study to other processes."""
+        self._lock.release()
 
     @property
     def n_finished(self) -> int:
