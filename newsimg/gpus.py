@@ -11,11 +11,11 @@ import filelock
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 SETTING = "NEWSIMG_GPUS"
-PINNED: tuple[dict[str, str], filelock.FileLock | None] | None = None
+PINNED: tuple[str, filelock.FileLock | None] | None = None
 
 
-def pin_gpu(job: int) -> dict[str, str]:
-    """Return the environment that shows a job one GPU; an empty one where there is none.
+def pin_gpu(job: int) -> str:
+    """Return what a job sees as CUDA_VISIBLE_DEVICES: one GPU, or nothing where there is none.
 
     CUDA reads the environment once, so a worker keeps the GPU of its first job.
     """
@@ -23,7 +23,7 @@ def pin_gpu(job: int) -> dict[str, str]:
     if PINNED is None:
         gpus = list_gpus()
         gpu, lock = claim_gpu(job, gpus) if gpus else (None, None)
-        PINNED = ({} if gpu is None else {VISIBLE: gpu}, lock)
+        PINNED = (gpu or "", lock)
     return PINNED[0]
 
 
