@@ -79,9 +79,9 @@ def muted(mute: bool) -> Iterator[None]:
         console.quiet = False
 
 
-def print_job(where: str, objective: str | None, value: float | None) -> None:
+def print_job(where: str, objectives: Mapping[str, float]) -> None:
     """Print one line on a job of a sweep."""
-    result = f"{objective} {value:.4f}  " if value is not None else ""
+    result = "".join(f"{name} {value:.4f}  " for name, value in objectives.items())
     console.print(f"\t   {result}{where}")
 
 

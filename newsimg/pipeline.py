@@ -64,6 +64,12 @@ def score_candidates(
     return reranker.score(collection.queries, candidates)
 
 
+def forget() -> None:
+    """Forget what the jobs of a sweep share."""
+    load_and_retrieve.cache_clear()
+    score_candidates.cache_clear()
+
+
 def rerank(
     collection: Collection, candidates: Candidates, reranker: Reranker, weight: Weight
 ) -> Candidates:

@@ -22,6 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from newsimg.allowed import check_arguments, check_component, check_package
 from newsimg.config_hash import hash_config
+from newsimg.gpus import VISIBLE, pin_gpu
 from newsimg.interfaces import (
     Backbone,
     Components,
@@ -33,12 +34,16 @@ from newsimg.interfaces import (
     VisionLanguageModel,
     Weight,
 )
+from newsimg.optuna_sweeper import OptunaSweeper
+from newsimg.pipeline import forget
+from newsimg.plugins import check_plugins, register_plugin, rename_schemas
 from newsimg.queries import quote_headline
 
 if TYPE_CHECKING:
     from newsimg.store import Store  # brings pyarrow, too slow for --help
 
 PACKAGE_DIR = Path(__file__).resolve().parent
+NEEDED = "store/needed"  # measured where it is sought
 # A wheel carries the configs inside the package; in a checkout they lie beside it.
 CONF_DIR = PACKAGE_DIR / "conf" if (PACKAGE_DIR / "conf").is_dir() else PACKAGE_DIR.parent / "conf"
 GROUPS = (
@@ -57,14 +62,15 @@ GROUPS = (
 OmegaConf.register_new_resolver("package", lambda path: str(PACKAGE_DIR / path), replace=True)
 OmegaConf.register_new_resolver("merge", OmegaConf.merge, replace=True)
 OmegaConf.register_new_resolver("single", lambda: not is_sweeping(), replace=True)
+OmegaConf.register_new_resolver("pin_gpu", pin_gpu, replace=True)
 
 
-def run(cfg: DictConfig) -> float | None:
+def run(cfg: DictConfig) -> float | tuple[float, ...] | None:
     """Run one job.
 
     Returns:
-        In a sweep the metric that `objective` names, for Hydra's sweepers to maximise; otherwise,
-        and if it is null, None.
+        In a sweep the metric that `objective` names, or the metrics, for Hydra's sweepers;
+        otherwise, and if it is null, None.
 
     Raises:
         ValueError: If a value of the config is not what its component expects.
@@ -78,7 +84,8 @@ def run(cfg: DictConfig) -> float | None:
     builder = get_builder(tuple(config["trusted_packages"]), config["store"]["dir"])
     hydra_config = HydraConfig.get()
     sweeping = is_sweeping()
-    sought = config["objective"] if sweeping else None  # a single run looks for nothing
+    # A single run looks for nothing.
+    sought = list_objectives(config["objective"]) if sweeping else []
     output_dir = Path(hydra_config.runtime.output_dir)
     choices = {group: str(hydra_config.runtime.choices[group]) for group in GROUPS}
     check_shortcuts(config, choices["task"])
@@ -93,11 +100,13 @@ def run(cfg: DictConfig) -> float | None:
     name = f"{choices['reranker']} w={weight_value:.2f}"
     if choices["task"] != "evaluate":
         name = choices["task"]
-    tags["config_hash"] = hash_config(config)
+    tags |= config["tags"] | {"config_hash": hash_config(config)}
+    if VISIBLE in hydra_config.job.env_set:
+        tags["gpu"] = os.environ[VISIBLE]
     if config["resume"] and (finished := tracker.find_finished(tags["config_hash"])) is not None:
-        objective = choose_objective(finished, sought)
-        print_job("finished before", sought, objective)
-        return objective
+        objectives = choose_objectives(finished, sought)
+        print_job("finished before", objectives)
+        return unpack(objectives)
     with tracker.track(config["data"]["name"], name, params | flatten(config), tags):
         dataset: Dataset = builder.build(config["data"])
         backbone: Backbone = builder.build(config["backbone"])
@@ -110,17 +119,21 @@ def run(cfg: DictConfig) -> float | None:
         (output_dir / "config.yaml").write_text(text, encoding="utf-8")
         builder.release_unused()
         builder.store.reset_counts()
+        if NEEDED in sought:
+            forget()  # what the jobs before it hold in memory would not be asked for
         with muted(sweeping):
             metrics = task.run(components, output_dir) | builder.store.counts
+        if NEEDED in sought:
+            metrics[NEEDED] = builder.store.n_needed
         builder.store.settle()
         tracker.log_metrics(metrics)
         tracker.log_artifacts(output_dir)
-        objective = choose_objective(metrics, sought)
+        objectives = choose_objectives(metrics, sought)
     if sweeping:
-        print_job(str(output_dir), sought, objective)
+        print_job(str(output_dir), objectives)
     else:
         print_outcome(output_dir, tracker.describe())
-    return objective
+    return unpack(objectives)
 
 
 def is_sweeping() -> bool:
@@ -206,17 +219,27 @@ def check_shortcuts(config: dict[str, Any], task: str) -> None:
             raise ValueError(f"task={task} takes no {name}, got {config[name]!r}")
 
 
-def choose_objective(metrics: dict[str, float], objective: str | None) -> float | None:
-    """Return the metric that sweepers maximise.
+def list_objectives(objective: str | list[str] | None) -> list[str]:
+    """Return the names of the metrics that sweepers look at."""
+    return [objective] if isinstance(objective, str) else list(objective or [])
+
+
+def choose_objectives(metrics: dict[str, float], sought: list[str]) -> dict[str, float]:
+    """Return the metrics that sweepers look at.
 
     Raises:
         ValueError: If the task gave no such metric.
     """
-    if objective is None:
-        return None
-    if objective not in metrics:
-        raise ValueError(f"objective must be one of {', '.join(metrics)}, got {objective}")
-    return metrics[objective]
+    for name in sought:
+        if name not in metrics:
+            raise ValueError(f"objective must be one of {', '.join(metrics)}, got {name}")
+    return {name: metrics[name] for name in sought}
+
+
+def unpack(objectives: dict[str, float]) -> float | tuple[float, ...] | None:
+    """Return the values as sweepers expect them: nothing, a number or several."""
+    values = tuple(objectives.values())
+    return values if len(values) > 1 else values[0] if values else None
 
 
 @contextmanager
@@ -235,6 +258,7 @@ class SweepCallback(Callback):
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Make the store and the parent run, once, in the process that all jobs come from."""
         global OPEN_SWEEP
+        check_plugins(config.hydra)
         builder = get_builder(tuple(config.trusted_packages), config.store.dir)
         self.tracker: Tracker = builder.build(OmegaConf.to_container(config.tracking, resolve=True))
         overrides = [text for text in config.hydra.overrides.task if "," in text or "(" in text]
@@ -254,8 +278,9 @@ class SweepCallback(Callback):
         jobs = self.tracker.load_jobs()
         metrics, note = {}, ""
         if len(jobs):
-            metrics = summarize_sweep(jobs, config.objective, output_dir)
-            note = describe_jobs(jobs, config.objective)
+            objective = next(iter(list_objectives(config.objective)), None)
+            metrics = summarize_sweep(jobs, objective, output_dir)
+            note = describe_jobs(jobs, objective)
         self.tracker.close_sweep("FINISHED", metrics, output_dir, note)
         OPEN_SWEEP = None
         print_outcome(output_dir, self.tracker.describe())
@@ -275,6 +300,8 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     if not {"-m", "--multirun"} & set(sys.argv):  # a sweep may be over several headlines
         sys.argv[1:] = map(quote_headline, sys.argv[1:])
+    register_plugin(OptunaSweeper)
+    rename_schemas(CONF_DIR)
     app = hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="config")(run)
     status = "FAILED"
     try:

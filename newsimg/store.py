@@ -44,12 +44,19 @@ class Store:
         self.folder = folder
         self.counts: dict[str, float] = {}
         self._shards: dict[Path, ShardFolder] = {}
+        self._needed: dict[Path, set[bytes]] = {}
         self.reset_counts()
 
     def reset_counts(self) -> None:
         """Count anew what is computed and what is reused."""
         for kind in ("embeddings", "scores"):
             self.counts |= {f"store/{kind}_computed": 0, f"store/{kind}_reused": 0}
+        self._needed.clear()
+
+    @property
+    def n_needed(self) -> int:
+        """Distinct rows that were asked for: what models would compute if nothing were kept."""
+        return sum(map(len, self._needed.values()))
 
     def get_or_compute(
         self,
@@ -109,6 +116,7 @@ class Store:
         shards = self._open(kind, model)
         digests = [digest_key(key) for key in keys]
         position = {digest: i for i, digest in enumerate(digests)}
+        self._needed.setdefault(shards.folder, set()).update(position)
         if not position.keys() <= shards.rows.keys():
             shards.refresh()
         missing = [i for digest, i in position.items() if digest not in shards.rows]

@@ -99,6 +99,7 @@ class MlflowTracker(Tracker):
                 | {f"params.{key}": value for key, value in run.data.params.items()}
                 | run.data.metrics
                 for run in runs
+                if "report" not in run.data.tags  # it is of a split that nothing is chosen on
             ]
         )
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.utils import get_class
 from omegaconf import OmegaConf
 from submissions import write_results
@@ -93,6 +94,14 @@ def find_targets(config: Any) -> Iterator[dict[str, Any]]:
             yield from find_targets(value)
 
 
+def list_values(key: str, text: Any) -> list[str]:
+    """Return the values of a sweep in Hydra's grammar; the ends of an interval."""
+    override = OverridesParser.create().parse_override(f"{key}={text}")
+    if override.is_interval_sweep():
+        return [str(override.value().start), str(override.value().end)]
+    return list(override.sweep_string_iterator()) if override.is_sweep_override() else [str(text)]
+
+
 def needs_network(config: dict[str, Any]) -> bool:
     """Tell whether a part of the config is elsewhere: a hub's model, a head's URL, a server."""
     parts = list(find_targets({k: v for k, v in config.items() if k not in USED_BY}))
@@ -145,7 +154,7 @@ def test_an_experiment_composes_for_each_of_its_jobs(name: str) -> None:
     overrides = [argument for argument in arguments if argument != "-m"]
     swept = compose_config(*overrides, hydra=True)
     assert bool(swept) == ("-m" in arguments)
-    values = [f"{key}={value}" for key in swept for value in str(swept[key]).split(",")]
+    values = [f"{key}={value}" for key in swept for value in list_values(key, swept[key])]
     for value in values or ["seed=28"]:
         config = compose_config(*overrides, value)
         for part in find_targets(config):
@@ -154,17 +163,17 @@ def test_an_experiment_composes_for_each_of_its_jobs(name: str) -> None:
 
 
 def test_the_original_systems_sweep_is_ten_weights_of_ten_candidates_on_clip_b32() -> None:
-    config = compose_config("experiment=aesthetics_weights")
+    config = compose_config("experiment=sweep_aesthetics_weight")
     assert config["top_k"] == 10
     assert config["backbone"]["model"] == "openai/clip-vit-base-patch32"
     assert config["reranker"]["backbone"] == config["backbone"]  # so its embeddings are reused
     assert config["weight"]["_target_"].endswith("L1Weight")
-    swept = compose_config("experiment=aesthetics_weights", hydra=True)["weight.value"]
+    swept = compose_config("experiment=sweep_aesthetics_weight", hydra=True)["weight.value"]
     assert [float(value) for value in swept.split(",")] == [i / 10 for i in range(1, 11)]
 
 
 def test_identity_is_run_over_every_backbone_of_the_original_system() -> None:
-    swept = compose_config("experiment=identity_backbones", hydra=True)["backbone"].split(",")
+    swept = compose_config("experiment=sweep_identity_backbones", hydra=True)["backbone"].split(",")
     shipped = {option for group, option in OPTIONS if group == "backbone"}
     # Jina's model brings code of its own, which has to be trusted first.
     assert set(swept) == shipped - {"sample", "jina_clip_v2"}
@@ -200,7 +209,7 @@ def run_sample(newsimg_here: Callable[..., Any], sample_cache: Path) -> Callable
 def narrow(experiment: str) -> list[str]:
     """Return overrides that leave the first and the last value of whatever an experiment sweeps."""
     swept = compose_config(f"experiment={experiment}", hydra=True)
-    values = {key: str(swept[key]).split(",") for key in swept}
+    values = {key: list_values(key, swept[key]) for key in swept}
     return [f"{key}={listed[0]},{listed[-1]}" for key, listed in values.items()]
 
 
@@ -301,9 +310,17 @@ def test_an_experiment_on_the_sample_newsroom_runs(
     assert result.stdout.count("reranked/hits_at_1 ") == (2 ** len(swept) if swept else 0)
 
 
+@pytest.mark.parametrize("name", [name for name in EXPERIMENTS if name.startswith("tune_")])
+def test_a_search_of_the_sample_newsroom_runs(name: str, run_sample: Callable[..., Any]) -> None:
+    pytest.importorskip("optuna")
+    result = run_sample("-m", f"experiment={name}", "hydra.sweeper.n_trials=2")
+    assert result.code == 0, result.output
+    assert "chosen on val, reported on test" in result.stdout
+
+
 # The experiments with chat models have a test beside those of their rerankers.
 @pytest.mark.parametrize(
-    "name", [n for n in EXPERIMENTS if not re.search("sample|llm_rewriting|vlm_judge", n)]
+    "name", [n for n in EXPERIMENTS if not re.search("sample|tune_|llm_rewriting|vlm_judge", n)]
 )
 def test_an_experiment_of_the_original_system_runs_on_tiny_models(
     name: str,

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from hydra import compose, initialize_config_dir
 
+from newsimg.plugins import rename_schemas
 from newsimg.run import CONF_DIR
 
 ROOT = Path(__file__).parents[2]
@@ -95,8 +96,9 @@ def test_submitits_jobs_give_bit_for_bit_what_one_process_gives(basic, tmp_path,
 def test_the_slurm_preset_names_queue_gpus_time_and_requeueing():
     """No queue is at hand: this composes what would be submitted."""
     pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
+    rename_schemas(CONF_DIR)
     with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-        config = compose("config", ["hydra/launcher=slurm"], return_hydra_config=True)
+        config = compose("config", ["hydra/launcher=submitit_slurm"], return_hydra_config=True)
     launcher = config.hydra.launcher
     assert launcher._target_.endswith("submitit_launcher.SlurmLauncher")
     assert launcher.partition is None

@@ -1,0 +1,58 @@
+"""Which GPU a job of a sweep gets, where there are several."""
+
+import getpass
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+import filelock
+
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+SETTING = "NEWSIMG_GPUS"
+PINNED: tuple[str, filelock.FileLock | None] | None = None
+
+
+def pin_gpu(job: int) -> str:
+    """Return what a job sees as CUDA_VISIBLE_DEVICES: one GPU, or nothing where there is none.
+
+    CUDA reads the environment once, so a worker keeps the GPU of its first job.
+    """
+    global PINNED
+    if PINNED is None:
+        gpus = list_gpus()
+        gpu, lock = claim_gpu(job, gpus) if gpus else (None, None)
+        PINNED = (gpu or "", lock)
+    return PINNED[0]
+
+
+def list_gpus() -> list[str]:
+    """Return the GPUs that jobs may use: NEWSIMG_GPUS, what is visible already, or all."""
+    for name in (SETTING, VISIBLE):
+        if name in os.environ:
+            return [gpu.strip() for gpu in os.environ[name].split(",") if gpu.strip()]
+    if shutil.which("nvidia-smi") is None:
+        return []
+    # Asked in a process of its own: torch would start CUDA in this one, before it is pinned.
+    query = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
+    done = subprocess.run(query, capture_output=True, text=True, timeout=60)
+    return done.stdout.split() if done.returncode == 0 else []
+
+
+def claim_gpu(job: int, gpus: list[str]) -> tuple[str, filelock.FileLock | None]:
+    """Return a GPU that no other process has, and the lock that is held until this one ends.
+
+    The first choice goes by the job's number; where there are more processes than GPUs, they share.
+    """
+    folder = Path(tempfile.gettempdir()) / f"newsimg-gpus-{getpass.getuser()}"
+    folder.mkdir(exist_ok=True)
+    for i in range(len(gpus)):
+        gpu = gpus[(job + i) % len(gpus)]
+        lock = filelock.FileLock(folder / f"{gpu.replace('/', '_')}.lock")
+        try:
+            lock.acquire(blocking=False)
+        except filelock.Timeout:
+            continue
+        return gpu, lock
+    return gpus[job % len(gpus)], None
