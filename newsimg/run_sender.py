@@ -26,7 +26,11 @@ EXPERIMENT_KIND = "custom_model_development"  # the UI then opens on runs, not o
 BATCH = 100  # MLflow takes no more params in one request
 # A request that MLflow repeats by itself may make a run twice, and by default it goes on for
 # minutes: what is not answered is kept on disk and sent later instead.
-HTTP_SETTINGS = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}
+SETTINGS = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # with the password in it
+}
 OUTAGES = (408, 429)  # and 500 upwards: not the request is to blame
 
 
@@ -207,7 +211,7 @@ class RunSender:
     @property
     def _client(self) -> "MlflowClient":
         # Made anew each time: launchers pickle this object, and MLflow keeps the store itself.
-        for name, value in HTTP_SETTINGS.items():
+        for name, value in SETTINGS.items():
             os.environ.setdefault(name, value)
         from mlflow import MlflowClient
 
