@@ -134,8 +134,8 @@ def test_a_server_killed_in_the_middle_of_a_sweep_has_every_run_once_after_a_syn
     local = newsimg_here(*SWEEP, *options, "folder=local")
     assert local.code == 0, local.output
     _, _, expected = all_runs(f"sqlite:///{tmp_path / 'local' / 'mlflow.db'}")
-    (summary,) = (tmp_path / "shared").rglob("sweep.csv")
-    (local_summary,) = (tmp_path / "local").rglob("sweep.csv")
+    (summary,) = (tmp_path / "shared" / "sweep").rglob("sweep.csv")
+    (local_summary,) = (tmp_path / "local" / "sweep").rglob("sweep.csv")
     by = ["name", "params.weight"]
     tables = [pd.read_csv(path).sort_values(by) for path in (summary, local_summary)]
     pd.testing.assert_frame_equal(*[table.reset_index(drop=True) for table in tables])
