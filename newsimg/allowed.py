@@ -4,6 +4,8 @@ import inspect
 from collections.abc import Mapping
 from typing import Any, get_type_hints
 
+from hydra.utils import get_class
+
 from newsimg.interfaces import (
     Backbone,
     Dataset,
@@ -11,10 +13,10 @@ from newsimg.interfaces import (
     LanguageModel,
     Reranker,
     Task,
-    Tracker,
     VisionLanguageModel,
     Weight,
 )
+from newsimg.tracker import Tracker
 
 COMPONENTS = (
     Dataset,
@@ -73,3 +75,13 @@ def check_arguments(component: type, arguments: Mapping[str, Any]) -> None:
             raise ValueError(
                 f"{name} of {component.__name__} must be {wanted}, got {value!r}"
             ) from error
+
+
+def is_tracked(target: str, trusted: list[str]) -> bool:
+    """Tell whether the runs of a task are worth remembering, before it is built.
+
+    Raises:
+        ValueError: If it is no component of a trusted package.
+    """
+    check_package(target, trusted)
+    return bool(getattr(check_component(get_class(target)), "tracked", True))

@@ -2,16 +2,12 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from newsimg.datatypes import Candidates, Collection, FloatArray, FusedArray, Image, IntArray, Query
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 class Dataset(ABC):
@@ -236,51 +232,9 @@ class Components:
 class Task(ABC):
     """What a run does with its components."""
 
+    tracked: bool = True
+    """Whether a run of it is worth remembering; not if it only looks after those that are."""
+
     @abstractmethod
     def run(self, components: Components, output_dir: Path) -> dict[str, float]:
         """Do it; write what is worth keeping below `output_dir` and return the metrics."""
-
-
-class Tracker(ABC):
-    """Remembers runs, so that they can be compared."""
-
-    @abstractmethod
-    def track(
-        self, experiment: str, name: str, params: Mapping[str, Any], tags: Mapping[str, str]
-    ) -> AbstractContextManager[None]:
-        """Open a run; on leaving, close it as finished, failed (exception) or killed (Ctrl-C)."""
-
-    @abstractmethod
-    def find_finished(self, config_hash: str) -> dict[str, float] | None:
-        """Return the metrics of a finished run with the tag `config_hash`, if there is one."""
-
-    @abstractmethod
-    def log_metrics(self, metrics: Mapping[str, float]) -> None:
-        """Add metrics to the open run."""
-
-    @abstractmethod
-    def log_artifacts(self, output_dir: Path) -> None:
-        """Add every file below `output_dir` to the open run."""
-
-    @abstractmethod
-    def open_sweep(self, experiment: str, name: str) -> None:
-        """Open the run that the jobs of a sweep become children of, before the first of them."""
-
-    @abstractmethod
-    def load_jobs(self) -> "pd.DataFrame":
-        """Return the open sweep's jobs, oldest first.
-
-        Returns:
-            Columns `name`, `status`, `link` (where the tracker shows the run), `params.*` and the
-            metrics.
-        """
-
-    @abstractmethod
-    def close_sweep(
-        self, status: str, metrics: Mapping[str, float], output_dir: Path | None, note: str
-    ) -> None:
-        """Close the sweep's run as FINISHED, FAILED or KILLED, with metrics, files and a text."""
-
-    @abstractmethod
-    def describe(self) -> str | None:
-        """Return the command that shows the runs, if there is one."""

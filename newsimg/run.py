@@ -20,7 +20,7 @@ from hydra.types import RunMode
 from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from newsimg.allowed import check_arguments, check_component, check_package
+from newsimg.allowed import check_arguments, check_component, check_package, is_tracked
 from newsimg.config_hash import hash_config
 from newsimg.gpus import VISIBLE, pin_gpu
 from newsimg.interfaces import (
@@ -30,7 +30,6 @@ from newsimg.interfaces import (
     Index,
     Reranker,
     Task,
-    Tracker,
     VisionLanguageModel,
     Weight,
 )
@@ -38,6 +37,7 @@ from newsimg.optuna_sweeper import OptunaSweeper
 from newsimg.pipeline import forget
 from newsimg.plugins import check_plugins, register_plugin, rename_schemas
 from newsimg.queries import quote_headline
+from newsimg.tracker import Tracker
 
 if TYPE_CHECKING:
     from newsimg.store import Store  # brings pyarrow, too slow for --help
@@ -76,6 +76,7 @@ def run(cfg: DictConfig) -> float | tuple[float, ...] | None:
         ValueError: If a value of the config is not what its component expects.
     """
     from newsimg.console import muted, print_job, print_outcome
+    from newsimg.null_tracker import NullTracker
     from newsimg.tracking import flatten
 
     config: dict[str, Any] = OmegaConf.to_container(  # type: ignore[assignment]
@@ -96,18 +97,21 @@ def run(cfg: DictConfig) -> float | tuple[float, ...] | None:
     params = choices | {"weight": weight_value, "normalization": choices["weight"]}
     tags = {group: str(params[group]) for group in ("backbone", "reranker", "weight")}
 
-    tracker: Tracker = builder.build(config["tracking"])
+    tracked = is_tracked(config["task"]["_target_"], config["trusted_packages"])
+    tracker: Tracker = builder.build(config["tracking"]) if tracked else NullTracker()
     name = f"{choices['reranker']} w={weight_value:.2f}"
     if choices["task"] != "evaluate":
         name = choices["task"]
     tags |= config["tags"] | {"config_hash": hash_config(config)}
     if VISIBLE in hydra_config.job.env_set:
         tags["gpu"] = os.environ[VISIBLE]
-    if config["resume"] and (finished := tracker.find_finished(tags["config_hash"])) is not None:
+    finished = tracker.find_finished(tags["config_hash"], output_dir) if config["resume"] else None
+    if finished is not None:
         objectives = choose_objectives(finished, sought)
         print_job("finished before", objectives)
         return unpack(objectives)
-    with tracker.track(config["data"]["name"], name, params | flatten(config), tags):
+    params |= flatten(config)
+    with tracker.track(config["data"]["name"], name, params, tags, output_dir):
         dataset: Dataset = builder.build(config["data"])
         backbone: Backbone = builder.build(config["backbone"])
         index: Index = builder.build(config["index"])
@@ -263,7 +267,8 @@ class SweepCallback(Callback):
         self.tracker: Tracker = builder.build(OmegaConf.to_container(config.tracking, resolve=True))
         overrides = [text for text in config.hydra.overrides.task if "," in text or "(" in text]
         name = " ".join(overrides or config.hydra.overrides.task) or "sweep"
-        self.tracker.open_sweep(config.data.name, name[:250])
+        sweep_dir = Path(config.hydra.sweep.dir).absolute()
+        self.tracker.open_sweep(config.data.name, name[:250], sweep_dir)
         OPEN_SWEEP = self.tracker
 
     @fatal()

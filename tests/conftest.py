@@ -36,7 +36,7 @@ HEADLINES = [
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test waits for a hub
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # threads only hinder models as small as these
-for name in ("MLFLOW_TRACKING_URI", "NEWSIMG_PARENT_RUN_ID", "HYDRA_FULL_ERROR"):
+for name in ("MLFLOW_TRACKING_URI", "NEWSIMG_SWEEP_RECORD", "HYDRA_FULL_ERROR"):
     os.environ.pop(name, None)
 
 hypothesis.settings.register_profile(

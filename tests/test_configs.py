@@ -24,12 +24,12 @@ from newsimg.interfaces import (
     LanguageModel,
     Reranker,
     Task,
-    Tracker,
     VisionLanguageModel,
     Weight,
 )
 from newsimg.rendering import render_picture
 from newsimg.run import CONF_DIR, GROUPS
+from newsimg.tracker import Tracker
 
 INTERFACES = {
     "data": Dataset,

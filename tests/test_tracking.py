@@ -157,7 +157,7 @@ def test_a_sweep_is_one_parent_made_before_its_children_with_a_table_and_a_plot(
         assert plot.format == "PNG"
     assert parent.data.metrics["n_jobs"] == parent.data.metrics["n_finished"] == 3
     assert parent.data.metrics["best/reranked/hits_at_1"] == pytest.approx(max(expected))
-    assert "NEWSIMG_PARENT_RUN_ID" not in os.environ
+    assert "NEWSIMG_SWEEP_RECORD" not in os.environ
     assert result.stdout.count("mlflow ui --backend-store-uri") == 1
 
 
@@ -172,7 +172,7 @@ def test_a_job_that_fails_is_recorded_as_failed_with_its_error_and_so_is_its_swe
     assert [child.info.status for child in children][:2] == ["FINISHED", "FAILED"]
     error = "ValueError: weight.value must be in [0, 1], got 2"
     assert children[1].data.tags["error"].startswith(error)
-    assert "NEWSIMG_PARENT_RUN_ID" not in os.environ
+    assert "NEWSIMG_SWEEP_RECORD" not in os.environ
 
 
 def test_a_single_run_that_fails_is_recorded_as_failed_with_its_error(
