@@ -4,6 +4,7 @@ import inspect
 from collections.abc import Mapping
 from typing import Any, get_type_hints
 
+from newsimg.embedding_engine import Engine
 from newsimg.interfaces import (
     Backbone,
     Dataset,
@@ -26,6 +27,7 @@ COMPONENTS = (
     Weight,
     Task,
     Tracker,
+    Engine,
 )
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import hydra
 import yaml
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.plugins import Plugins
 from hydra.errors import InstantiationException
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
@@ -34,6 +35,7 @@ from newsimg.interfaces import (
     Weight,
 )
 from newsimg.queries import quote_headline
+from newsimg.ray_launcher import RayLauncher
 
 if TYPE_CHECKING:
     from newsimg.store import Store  # brings pyarrow, too slow for --help
@@ -49,6 +51,7 @@ GROUPS = (
     "vlm",
     "prompt",
     "criteria",
+    "engine",
     "reranker",
     "weight",
     "task",
@@ -273,6 +276,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     if not {"-m", "--multirun"} & set(sys.argv):  # a sweep may be over several headlines
         sys.argv[1:] = map(quote_headline, sys.argv[1:])
+    Plugins.instance().register(RayLauncher)
     app = hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="config")(run)
     status = "FAILED"
     try:

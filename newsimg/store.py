@@ -5,7 +5,7 @@ import json
 import logging
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,6 +50,15 @@ class Store:
         """Count anew what is computed and what is reused."""
         for kind in ("embeddings", "scores"):
             self.counts |= {f"store/{kind}_computed": 0, f"store/{kind}_reused": 0}
+
+    def add_counts(self, counts: Mapping[str, float]) -> None:
+        """Count what another process computed and reused for this one."""
+        for name, number in counts.items():
+            self.counts[name] += number
+
+    def __reduce__(self) -> tuple[type["Store"], tuple[Path]]:
+        """Become in another process a store in the same folder."""
+        return Store, (self.folder,)
 
     def get_or_compute(
         self,
