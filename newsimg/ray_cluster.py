@@ -2,12 +2,12 @@
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-RESTARTS = 3  # deaths that a worker, and the work it was at, survive
 # What a run looks for in its environment; a cluster that was there before has another one.
 SHARED = ("HF_", "MLFLOW_", "NEWSIMG_", "OPENAI_")
 
@@ -79,7 +79,8 @@ class RayCluster:
                 "object_store_memory": self.object_store_mb << 20,
                 "include_dashboard": False,
             }
-        ray.init(**options, log_to_driver=False, configure_logging=False)
+        with _without_stderr():
+            ray.init(**options, log_to_driver=False, configure_logging=False)
         self._check_room(ray.cluster_resources())
         return ray, True
 
@@ -92,6 +93,19 @@ class RayCluster:
                     f"{self.group}.n_workers={self.n_workers} with {each} {name} each need "
                     f"{each * self.n_workers:g}, the cluster has {there:g}"
                 )
+
+
+@contextmanager
+def _without_stderr() -> Iterator[None]:
+    """Keep quiet also what writes past Python: Ray's core tells there how much it will tell."""
+    kept = os.dup(2)
+    with open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 @dataclass(frozen=True)

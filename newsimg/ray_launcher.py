@@ -121,7 +121,3 @@ class JobWorker:
                 job_subdir_key="hydra.sweep.subdir",
             )
         return job, printed.getvalue(), warned.getvalue()
-
-
-# Hydra instantiates no launcher from elsewhere than this package, which is others' as well.
-RayLauncher.__module__ = "hydra_plugins.newsimg"

@@ -276,7 +276,8 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     if not {"-m", "--multirun"} & set(sys.argv):  # a sweep may be over several headlines
         sys.argv[1:] = map(quote_headline, sys.argv[1:])
-    Plugins.instance().register(RayLauncher)
+    # Hydra makes plugins of no other package.
+    Plugins.instance().class_name_to_class["hydra_plugins.newsimg.RayLauncher"] = RayLauncher
     app = hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="config")(run)
     status = "FAILED"
     try:

@@ -129,7 +129,7 @@ def test_an_error_of_a_worker_comes_as_it_would_come_from_this_process(
     listing = write_listing(dataset.stream_images(), tmp_path / "listing.arrow", 512)
     (tmp_path / "store").write_text("no folder")
     backbone = StoredBackbone(clip, Store(tmp_path / "store"))
-    results = RayEngine(**SETTINGS).embed(
+    results = RayEngine(**SETTINGS | {"n_workers": 1}).embed(
         listing, range(3), backbone, IntakeRules("reject", 1_000_000, 2), n_threads=1
     )
     with pytest.raises(OSError, match=r"set store\.dir"):

@@ -15,7 +15,7 @@ from newsimg.embedding_stream import stream_embeddings
 from newsimg.intake import Accepted, IntakeRules, Rejected
 from newsimg.interfaces import Backbone
 from newsimg.listing import Listing
-from newsimg.ray_cluster import RESTARTS, RayCluster, Surroundings, look_around
+from newsimg.ray_cluster import RayCluster, Surroundings, look_around
 from newsimg.stored_models import StoredBackbone
 
 MAX_BLOCKS = 10_000  # that Ray keeps a record of, however many chunks there are
@@ -25,8 +25,8 @@ class RayEngine(Engine):
     """Embeds in actors of Ray Data, each with a model of its own; a task is a chunk of pictures.
 
     The pictures, the index's folder and the store must be where every worker finds them under the
-    same path. A worker that dies is started again, and its chunk is begun again: what it had
-    embedded is in the store.
+    same path. A worker that dies is started again, however often, and its chunk is begun again:
+    what it had embedded is in the store.
 
     Args:
         address: See `RayCluster`.
@@ -64,7 +64,7 @@ class RayEngine(Engine):
 
         Raises:
             ImportError: If Ray is not installed; says how to.
-            RuntimeError: If workers die again and again.
+            RuntimeError: If Ray gives chunks in another order.
         """
         if not numbers:
             return
@@ -101,11 +101,10 @@ class RayEngine(Engine):
         return chunks.map_batches(
             ChunkEmbedder,
             fn_constructor_kwargs=worker,
-            compute=ray.data.ActorPoolStrategy(size=self.cluster.n_workers),
+            compute=ray.data.ActorPoolStrategy(size=min(len(numbers), self.cluster.n_workers)),
             num_cpus=self.cluster.cpus_per_worker,
             num_gpus=self.cluster.gpus_per_worker,
             batch_size=1,
-            ray_remote_args_fn=lambda: {"max_restarts": RESTARTS, "max_task_retries": RESTARTS},
         )
 
 
