@@ -74,24 +74,22 @@ def _draw_query(
 ) -> None:
     draw = ImageDraw.Draw(sheet)
     colour = COLOURS[row["outcome"]]
-    draw.text((MARGIN, top), row["outcome"], fill=colour, font=_font(13, bold=True))
+    sheet.paste(_text(row["outcome"], 13, colour, bold=True), (MARGIN, top))
     left = MARGIN + 86
-    draw.text(
-        (left, top), _fit(row["title"], sheet.width - left - MARGIN), fill=INK, font=_font(13)
-    )
+    sheet.paste(_text(_fit(row["title"], sheet.width - left - MARGIN), 13), (left, top))
     top += HEADLINE_HEIGHT
     editors = row["image_id"].split()
     if editors[0] in images:
         height = 2 * THUMBNAIL[1] + GAP
         sheet.paste(_thumbnail(images[editors[0]], THUMBNAIL), (MARGIN, top))
-        draw.text((MARGIN, top + THUMBNAIL[1] + 4), "editor's picture", fill=INK, font=_font(11))
+        sheet.paste(_text("editor's picture", 11), (MARGIN, top + THUMBNAIL[1] + 4))
         draw.line(
             (MARGIN + THUMBNAIL[0] + GAP, top, MARGIN + THUMBNAIL[0] + GAP, top + height), FRAME
         )
     for line, (label, image_ids) in enumerate(zip(("before", "after"), shown, strict=True)):
         y = top + line * (THUMBNAIL[1] + GAP)
         x = MARGIN + THUMBNAIL[0] + 2 * GAP
-        draw.text((x, y + THUMBNAIL[1] // 2 - 7), label, fill=INK, font=_font(11))
+        sheet.paste(_text(label, 11), (x, y + THUMBNAIL[1] // 2 - 7))
         for rank, image_id in enumerate(image_ids):
             x = MARGIN + LABEL_WIDTH + GAP + (rank + 1) * (THUMBNAIL[0] + GAP)
             sheet.paste(_thumbnail(images[image_id], THUMBNAIL), (x, y))
@@ -105,6 +103,16 @@ def _thumbnail(image: Image, size: tuple[int, int]) -> PILImage.Image:
     return ImageOps.fit(open_image(image), size, PILImage.Resampling.BICUBIC)
 
 
+@lru_cache(maxsize=256)  # likewise
+def _text(text: str, size: int, colour: str = INK, bold: bool = False) -> PILImage.Image:
+    font = _font(size, bold)
+    _, _, right, bottom = map(int, font.getbbox(text))
+    label = PILImage.new("RGB", (right + 1, bottom + 1), PAPER)
+    ImageDraw.Draw(label).text((0, 0), text, fill=colour, font=font)
+    return label
+
+
+@lru_cache(maxsize=256)
 def _fit(text: str, width: int) -> str:
     """Cut a headline to what fits on one line."""
     if _font(13).getlength(text) <= width:

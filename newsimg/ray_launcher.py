@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.plugins import Plugins
 from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn, configure_log, filter_overrides, run_job, setup_globals
 from hydra.plugins.launcher import Launcher
@@ -121,3 +122,8 @@ class JobWorker:
                 job_subdir_key="hydra.sweep.subdir",
             )
         return job, printed.getvalue(), warned.getvalue()
+
+
+def register_launcher() -> None:
+    """Let configs name the launcher as a plugin; Hydra makes plugins of no other package."""
+    Plugins.instance().class_name_to_class["hydra_plugins.newsimg.RayLauncher"] = RayLauncher

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import hydra
 import yaml
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.plugins import Plugins
 from hydra.errors import InstantiationException
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
@@ -35,7 +34,7 @@ from newsimg.interfaces import (
     Weight,
 )
 from newsimg.queries import quote_headline
-from newsimg.ray_launcher import RayLauncher
+from newsimg.ray_launcher import register_launcher
 
 if TYPE_CHECKING:
     from newsimg.store import Store  # brings pyarrow, too slow for --help
@@ -272,12 +271,13 @@ def main() -> None:
     global OPEN_SWEEP
     logging.captureWarnings(True)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # forking launchers would be warned
+    # Threads of the model that wait by spinning would take the cores from those that decode.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # What a scheduler sends before it kills: runs are closed as after Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     if not {"-m", "--multirun"} & set(sys.argv):  # a sweep may be over several headlines
         sys.argv[1:] = map(quote_headline, sys.argv[1:])
-    # Hydra makes plugins of no other package.
-    Plugins.instance().class_name_to_class["hydra_plugins.newsimg.RayLauncher"] = RayLauncher
+    register_launcher()
     app = hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="config")(run)
     status = "FAILED"
     try:

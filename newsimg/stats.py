@@ -1,6 +1,7 @@
 """What a difference is worth: intervals, paired tests, and how they read in words."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
@@ -42,27 +43,10 @@ def bound_means(values: pd.DataFrame) -> pd.DataFrame:
     if not len(values):
         raise ValueError("there must be at least one query, got 0")
     table = values.to_numpy(dtype=np.float64)
-    n_queries, n_measures = table.shape
-    if n_queries == 1:  # there is nothing to resample
-        low = high = table[0]
-    else:
-
-        def mean_of(rows: np.ndarray, axis: int) -> FusedArray:
-            # Counting how often each query was drawn turns the resampled means into one product.
-            flat = rows.reshape(-1, n_queries)
-            cells = flat + n_queries * np.arange(len(flat))[:, None]
-            counts = np.bincount(cells.ravel(), minlength=flat.size).reshape(flat.shape)
-            return (counts @ table / n_queries).T.reshape(n_measures, *rows.shape[:-1])
-
-        low, high = bootstrap(
-            (np.arange(n_queries),),
-            mean_of,
-            n_resamples=N_RESAMPLES,
-            vectorized=True,
-            confidence_level=CONFIDENCE,
-            method="percentile",
-            rng=np.random.default_rng(SEED),
-        ).confidence_interval
+    low = high = table[0]
+    if len(table) > 1:  # else there is nothing to resample
+        means = _draw_resamples(len(table)) @ table / len(table)
+        low, high = np.quantile(means, ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2), axis=0)
     return pd.DataFrame(
         {"value": table.mean(axis=0), "low": low, "high": high}, index=values.columns
     )
@@ -140,6 +124,27 @@ def measure_effective_weight(start: FusedArray, end: FusedArray, weight: float) 
     """
     own, other = weight * end.std(axis=1).mean(), (1 - weight) * start.std(axis=1).mean()
     return float(own / (own + other)) if own + other > 0 else 0.0
+
+
+@lru_cache(maxsize=1)  # the jobs of a sweep have the same queries
+def _draw_resamples(n_queries: int) -> FusedArray:
+    """Return how often each query is in each resample: (N_RESAMPLES, n_queries)."""
+
+    def count(rows: np.ndarray, axis: int) -> FusedArray:
+        # Counting how often each query was drawn turns the resampled means into one product.
+        flat = rows.reshape(-1, n_queries)
+        cells = flat + n_queries * np.arange(len(flat))[:, None]
+        counts = np.bincount(cells.ravel(), minlength=flat.size).reshape(flat.shape)
+        return counts.T.reshape(n_queries, *rows.shape[:-1]).astype(np.float64)
+
+    return bootstrap(
+        (np.arange(n_queries),),
+        count,
+        n_resamples=N_RESAMPLES,
+        vectorized=True,
+        method="percentile",
+        rng=np.random.default_rng(SEED),
+    ).bootstrap_distribution.T
 
 
 def _flip_signs(differences: FusedArray) -> FusedArray:
