@@ -4,8 +4,7 @@ import inspect
 from collections.abc import Mapping
 from typing import Any, get_type_hints
 
-from hydra.utils import get_class
-
+from newsimg.embedding_engine import Engine
 from newsimg.interfaces import (
     Backbone,
     Dataset,
@@ -28,6 +27,7 @@ COMPONENTS = (
     Weight,
     Task,
     Tracker,
+    Engine,
 )
 
 
@@ -75,13 +75,3 @@ def check_arguments(component: type, arguments: Mapping[str, Any]) -> None:
             raise ValueError(
                 f"{name} of {component.__name__} must be {wanted}, got {value!r}"
             ) from error
-
-
-def is_tracked(target: str, trusted: list[str]) -> bool:
-    """Tell whether the runs of a task are worth remembering, before it is built.
-
-    Raises:
-        ValueError: If it is no component of a trusted package.
-    """
-    check_package(target, trusted)
-    return bool(getattr(check_component(get_class(target)), "tracked", True))

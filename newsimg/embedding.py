@@ -76,6 +76,15 @@ class DualEncoder(Backbone):
         self.decoding = decoding
         self._lock = Lock()
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Stay behind with what is loaded: another process loads it for itself."""
+        own = {"_lock", "model", "tokenizer", "image_processor"}
+        return {name: value for name, value in vars(self).items() if name not in own}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._lock = Lock()
+
     @cached_property
     def fingerprint(self) -> str:
         """See `Backbone.fingerprint`. The preprocessing is among the model's files."""

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from newsimg.datatypes import FloatArray, Image, IntArray
-from newsimg.embedding_stream import stream_embeddings
+from newsimg.embedding_engine import Engine
 from newsimg.growing_index import GrowingIndex
 from newsimg.index_quality import IndexQuality, cut_blocks, measure_quality
 from newsimg.index_scratch import IMAGES, REJECTED, Scratch
@@ -32,6 +32,7 @@ def collect(
     backbone: Backbone,
     scratch: Scratch,
     *,
+    engine: Engine,
     rules: IntakeRules,
     on_bad_image: str,
     max_rejected: float,
@@ -48,8 +49,7 @@ def collect(
     listing = write_listing(images, scratch.folder / "listing.arrow", size)
     done = scratch.resume(listing)
     numbers = range(done, listing.n_chunks)
-    pictures = (picture for number in numbers for picture in listing.read_chunk(number))
-    results = stream_embeddings(pictures, backbone, rules, n_threads)
+    results = engine.embed(listing, numbers, backbone, rules, n_threads)
     n_bad = scratch.n_rejected
     _check_share(n_bad, len(listing), max_rejected, [])
     examples: list[Rejected] = []

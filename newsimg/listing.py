@@ -31,6 +31,7 @@ class Listing:
     """
 
     def __init__(self, path: Path) -> None:
+        self.path = path
         self._reader = pa.ipc.open_file(pa.memory_map(str(path)))
         self.n_chunks = self._reader.num_record_batches
         self._ids = pa.chunked_array(

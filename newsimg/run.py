@@ -20,7 +20,7 @@ from hydra.types import RunMode
 from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from newsimg.allowed import check_arguments, check_component, check_package, is_tracked
+from newsimg.allowed import check_arguments, check_component, check_package
 from newsimg.config_hash import hash_config
 from newsimg.gpus import VISIBLE, pin_gpu
 from newsimg.interfaces import (
@@ -37,6 +37,7 @@ from newsimg.optuna_sweeper import OptunaSweeper
 from newsimg.pipeline import forget
 from newsimg.plugins import check_plugins, register_plugin, rename_schemas
 from newsimg.queries import quote_headline
+from newsimg.ray_launcher import RayLauncher
 from newsimg.tracker import Tracker
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ GROUPS = (
     "vlm",
     "prompt",
     "criteria",
+    "engine",
     "reranker",
     "weight",
     "task",
@@ -97,7 +99,8 @@ def run(cfg: DictConfig) -> float | tuple[float, ...] | None:
     params = choices | {"weight": weight_value, "normalization": choices["weight"]}
     tags = {group: str(params[group]) for group in ("backbone", "reranker", "weight")}
 
-    tracked = is_tracked(config["task"]["_target_"], config["trusted_packages"])
+    kind = builder.find_class(config["task"]["_target_"])
+    tracked = getattr(kind, "tracked", True)
     tracker: Tracker = builder.build(config["tracking"]) if tracked else NullTracker()
     name = f"{choices['reranker']} w={weight_value:.2f}"
     if choices["task"] != "evaluate":
@@ -183,14 +186,22 @@ class Builder:
         self._used.add(identity)
         return self._built[identity]
 
+    def find_class(self, target: str) -> type:
+        """Return the class that a `_target_` names.
+
+        Raises:
+            ValueError: If it is not a component of a trusted package.
+        """
+        check_package(target, self.trusted)
+        return check_component(get_class(target))
+
     def release_unused(self) -> None:
         """Forget what was not built again since the last call: a sweep has moved on to others."""
         self._built = {key: value for key, value in self._built.items() if key in self._used}
         self._used.clear()
 
     def _instantiate(self, target: str, arguments: dict[str, Any]) -> Any:
-        check_package(target, self.trusted)
-        check_arguments(check_component(get_class(target)), arguments)
+        check_arguments(self.find_class(target), arguments)
         try:
             component = instantiate({"_target_": target, "_convert_": "all"}, **arguments)
         except InstantiationException as error:
@@ -305,7 +316,8 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     if not {"-m", "--multirun"} & set(sys.argv):  # a sweep may be over several headlines
         sys.argv[1:] = map(quote_headline, sys.argv[1:])
-    register_plugin(OptunaSweeper)
+    for plugin in (OptunaSweeper, RayLauncher):
+        register_plugin(plugin)
     rename_schemas(CONF_DIR)
     app = hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="config")(run)
     status = "FAILED"

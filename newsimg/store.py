@@ -5,7 +5,7 @@ import json
 import logging
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,6 +57,15 @@ class Store:
     def n_needed(self) -> int:
         """Distinct rows that were asked for: what models would compute if nothing were kept."""
         return sum(map(len, self._needed.values()))
+
+    def add_counts(self, counts: Mapping[str, float]) -> None:
+        """Count what another process computed and reused for this one."""
+        for name, number in counts.items():
+            self.counts[name] += number
+
+    def __reduce__(self) -> tuple[type["Store"], tuple[Path]]:
+        """Become in another process a store in the same folder."""
+        return Store, (self.folder,)
 
     def get_or_compute(
         self,

@@ -20,7 +20,7 @@ class StoredBackbone(Backbone):
 
     def __init__(self, backbone: Backbone, store: Store) -> None:
         self._backbone = backbone
-        self._store = store
+        self.store = store
         self.query_template = backbone.query_template
         self.batch_size = backbone.batch_size
 
@@ -31,7 +31,7 @@ class StoredBackbone(Backbone):
 
     def embed_texts(self, texts: Sequence[str]) -> FloatArray:
         """See `Backbone.embed_texts`."""
-        return self._store.get_or_compute(
+        return self.store.get_or_compute(
             "embeddings",
             self.fingerprint,
             [f"text:{text}" for text in texts],
@@ -42,7 +42,7 @@ class StoredBackbone(Backbone):
 
     def embed_images(self, images: Sequence[Image]) -> FloatArray:
         """See `Backbone.embed_images`. A picture is known by its bytes, wherever it lies."""
-        return self._store.get_or_compute(
+        return self.store.get_or_compute(
             "embeddings",
             self.fingerprint,
             self._name(images),
@@ -53,7 +53,7 @@ class StoredBackbone(Backbone):
 
     def find_embeddings(self, images: Sequence[Image]) -> list[FloatArray | None]:
         """See `Backbone.find_embeddings`."""
-        return self._store.find("embeddings", self.fingerprint, self._name(images))
+        return self.store.find("embeddings", self.fingerprint, self._name(images))
 
     def preprocess(self, image: Image) -> Any:
         """See `Backbone.preprocess`."""
@@ -62,11 +62,11 @@ class StoredBackbone(Backbone):
     def embed_preprocessed(self, images: Sequence[Image], inputs: Sequence[Any]) -> FloatArray:
         """See `Backbone.embed_preprocessed`. What it computes is kept."""
         rows = self._backbone.embed_preprocessed(images, inputs)
-        self._store.put("embeddings", self.fingerprint, self._name(images), rows)
+        self.store.put("embeddings", self.fingerprint, self._name(images), rows)
         return rows
 
     def _name(self, images: Sequence[Image]) -> list[str]:
-        hashes = self._store.hash_images(images)
+        hashes = self.store.hash_images(images)
         # Where truncated pictures are refused, what was made of one must not be found.
         return [
             f"{'truncated' if image.truncated else 'image'}:{digest}"

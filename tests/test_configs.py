@@ -17,6 +17,7 @@ from omegaconf import OmegaConf
 from submissions import write_results
 
 from newsimg.datatypes import Image
+from newsimg.embedding_engine import Engine
 from newsimg.interfaces import (
     Backbone,
     Dataset,
@@ -39,6 +40,7 @@ INTERFACES = {
     "vlm": VisionLanguageModel,
     "reranker": Reranker,
     "weight": Weight,
+    "engine": Engine,
     "task": Task,
     "tracking": Tracker,
 }
@@ -226,6 +228,10 @@ def test_an_option_that_needs_no_network_runs(
         arguments.append(f"reranker={USED_BY[group]}")
     if needs_network(compose_config(*arguments)):
         pytest.skip("a model of the hub, a head from the internet, a server or a bucket")
+    if group == "engine":
+        arguments.append("task=index")
+        if option == "ray":
+            pytest.importorskip("ray", reason="needs the extra newsimg[ray]")
     if option == "newsimages":
         arguments.append(f"data.csv_path={sample_newsroom / 'newsarticles.csv'}")
         arguments.append(f"data.image_dir={sample_newsroom / 'newsimages'}")

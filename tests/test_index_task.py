@@ -26,6 +26,7 @@ from newsimg.backbone.transformers_backbone import TransformersBackbone
 from newsimg.data.collection import FolderDataset
 from newsimg.datatypes import FloatArray, Image
 from newsimg.embedding_stream import stream_embeddings
+from newsimg.engine.local import LocalEngine
 from newsimg.index.faiss_index import FaissIndex
 from newsimg.index.saved import SavedIndexes
 from newsimg.intake import Accepted, IntakeRules, Rejected
@@ -84,6 +85,7 @@ def make(clip: TransformersBackbone, tmp_path: Path) -> Callable[..., dict[str, 
             "max_pixels": 1_000_000,
             "min_side": 2,
             "n_threads": 2,
+            "engine": LocalEngine(),
             "n_queries": 50,
         }
         task = IndexTask(index_dir=str(tmp_path / index_dir), **arguments | changes)

@@ -10,6 +10,7 @@ from filelock import FileLock, Timeout
 
 from newsimg.console import console, print_table
 from newsimg.datatypes import FloatArray, Image
+from newsimg.embedding_engine import Engine
 from newsimg.growing_index import GrowingIndex
 from newsimg.index_build import (
     add_embeddings,
@@ -56,6 +57,7 @@ class IndexTask(Task):
         max_pixels: See `IntakeRules`.
         min_side: See `IntakeRules`.
         n_threads: Threads that read and decode beside the model.
+        engine: Where the pictures are embedded.
         n_queries: Pictures that are searched for, to measure the index against an exact one.
 
     Raises:
@@ -74,6 +76,7 @@ class IndexTask(Task):
         max_pixels: int,
         min_side: int,
         n_threads: int,
+        engine: Engine,
         n_queries: int,
     ) -> None:
         if action not in ACTIONS:
@@ -99,6 +102,7 @@ class IndexTask(Task):
         self.on_bad_image = on_bad_image
         self.max_rejected = max_rejected
         self.n_threads = n_threads
+        self.engine = engine
         self.n_queries = n_queries
 
     def run(self, components: Components, output_dir: Path) -> dict[str, float]:
@@ -226,6 +230,7 @@ class IndexTask(Task):
             images,
             components.backbone,
             scratch,
+            engine=self.engine,
             rules=self.rules,
             on_bad_image=self.on_bad_image,
             max_rejected=self.max_rejected,

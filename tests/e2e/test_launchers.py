@@ -83,6 +83,14 @@ def test_joblibs_workers_give_bit_for_bit_what_one_process_gives(basic, tmp_path
     assert 1 <= (jobs["store/embeddings_computed"] > 0).sum() <= 2
 
 
+def test_rays_workers_give_bit_for_bit_what_one_process_gives(basic, tmp_path, sample_cache):
+    pytest.importorskip("ray", reason="needs the extra newsimg[ray]")
+    jobs = sweep(tmp_path / "run", sample_cache, "hydra/launcher=ray", "hydra.launcher.n_workers=2")
+    assert_same_science(jobs, basic[0])
+    # Who embeds has loaded a model: each worker does so at most once.
+    assert 1 <= (jobs["store/embeddings_computed"] > 0).sum() <= 2
+
+
 def test_submitits_jobs_give_bit_for_bit_what_one_process_gives(basic, tmp_path, sample_cache):
     pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
     expected, store = basic

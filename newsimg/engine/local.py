@@ -1,0 +1,25 @@
+"""One process."""
+
+from collections.abc import Iterator
+
+from newsimg.embedding_engine import Engine
+from newsimg.embedding_stream import stream_embeddings
+from newsimg.intake import Accepted, IntakeRules, Rejected
+from newsimg.interfaces import Backbone
+from newsimg.listing import Listing
+
+
+class LocalEngine(Engine):
+    """Embeds in this process."""
+
+    def embed(
+        self,
+        listing: Listing,
+        numbers: range,
+        backbone: Backbone,
+        rules: IntakeRules,
+        n_threads: int,
+    ) -> Iterator[Accepted | Rejected]:
+        """See `Engine.embed`."""
+        pictures = (picture for number in numbers for picture in listing.read_chunk(number))
+        return stream_embeddings(pictures, backbone, rules, n_threads)

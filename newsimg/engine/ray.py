@@ -1,0 +1,160 @@
+"""Several processes, on one machine or on many, through Ray Data."""
+
+import logging
+import pickle
+import traceback
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from newsimg.embedding_engine import Engine
+from newsimg.embedding_stream import stream_embeddings
+from newsimg.intake import Accepted, IntakeRules, Rejected
+from newsimg.interfaces import Backbone
+from newsimg.listing import Listing
+from newsimg.ray_cluster import RayCluster, Surroundings, look_around
+from newsimg.stored_models import StoredBackbone
+
+MAX_BLOCKS = 10_000  # that Ray keeps a record of, however many chunks there are
+
+
+class RayEngine(Engine):
+    """Embeds in actors of Ray Data, each with a model of its own; a task is a chunk of pictures.
+
+    The pictures, the index's folder and the store must be where every worker finds them under the
+    same path. A worker that dies is started again, however often, and its chunk is begun again:
+    what it had embedded is in the store.
+
+    Args:
+        address: See `RayCluster`.
+        n_workers: See `RayCluster`.
+        cpus_per_worker: See `RayCluster`.
+        gpus_per_worker: See `RayCluster`.
+        object_store_mb: See `RayCluster`.
+
+    Raises:
+        ValueError: If a number is out of range.
+    """
+
+    def __init__(
+        self,
+        *,
+        address: str | None,
+        n_workers: int,
+        cpus_per_worker: int,
+        gpus_per_worker: float,
+        object_store_mb: int,
+    ) -> None:
+        self.cluster = RayCluster(
+            "engine", address, n_workers, cpus_per_worker, gpus_per_worker, object_store_mb
+        )
+
+    def embed(
+        self,
+        listing: Listing,
+        numbers: range,
+        backbone: Backbone,
+        rules: IntakeRules,
+        n_threads: int,
+    ) -> Iterator[Accepted | Rejected]:
+        """See `Engine.embed`.
+
+        Raises:
+            ImportError: If Ray is not installed; says how to.
+            RuntimeError: If Ray gives chunks in another order.
+        """
+        if not numbers:
+            return
+        ray, joined = self.cluster.connect()
+        worker = {"listing_path": listing.path, "backbone": backbone, "rules": rules}
+        worker |= {"n_threads": n_threads, "surroundings": look_around()}
+        try:
+            chunks = self._map_chunks(numbers, worker).iter_rows()
+            for number, chunk in zip(numbers, chunks, strict=True):
+                if chunk["number"] != number:
+                    raise RuntimeError(f"chunk {number} was due, Ray gave {chunk['number']}")
+                done: Done = pickle.loads(chunk["done"])
+                if done.error:
+                    raise done.error
+                if isinstance(backbone, StoredBackbone):
+                    backbone.store.add_counts(done.counts)
+                yield from done.results
+        finally:
+            if joined:
+                ray.shutdown()
+
+    def _map_chunks(self, numbers: range, worker: dict[str, Any]) -> Any:
+        """Return the dataset of the chunks' results, in order; nothing is computed yet."""
+        import ray.data
+
+        logging.getLogger("ray.data").setLevel(logging.ERROR)
+        context = ray.data.DataContext.get_current()
+        context.execution_options.preserve_order = True
+        context.enable_progress_bars = False
+        chunks = ray.data.from_items(
+            [{"number": number} for number in numbers],
+            override_num_blocks=min(len(numbers), MAX_BLOCKS),
+        )
+        return chunks.map_batches(
+            ChunkEmbedder,
+            fn_constructor_kwargs=worker,
+            compute=ray.data.ActorPoolStrategy(size=min(len(numbers), self.cluster.n_workers)),
+            num_cpus=self.cluster.cpus_per_worker,
+            num_gpus=self.cluster.gpus_per_worker,
+            batch_size=1,
+        )
+
+
+@dataclass(frozen=True)
+class Done:
+    """What became of a chunk."""
+
+    results: list[Accepted | Rejected]
+    counts: dict[str, float]
+    error: Exception | None
+
+
+class ChunkEmbedder:
+    """What a worker does.
+
+    Args:
+        listing_path: The listing's file.
+        backbone: Loads its model here.
+        rules: What to take.
+        n_threads: Threads that read and decode.
+        surroundings: Of the process that it works for.
+    """
+
+    def __init__(
+        self,
+        listing_path: Path,
+        backbone: Backbone,
+        rules: IntakeRules,
+        n_threads: int,
+        surroundings: Surroundings,
+    ) -> None:
+        surroundings.enter()
+        self.listing = Listing(listing_path)
+        self.backbone = backbone
+        self.rules = rules
+        self.n_threads = n_threads
+
+    def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, Any]:
+        """Embed the pictures of the one chunk of a batch."""
+        number = int(batch["number"][0])
+        stored = self.backbone if isinstance(self.backbone, StoredBackbone) else None
+        if stored:
+            stored.store.reset_counts()
+        try:
+            pictures = self.listing.read_chunk(number)
+            results = list(stream_embeddings(pictures, self.backbone, self.rules, self.n_threads))
+            if stored:
+                stored.store.settle()
+            done = Done(results, stored.store.counts if stored else {}, None)
+        except Exception as error:  # raised again where the results are awaited
+            error.add_note(f"in a worker:\n{traceback.format_exc()}")
+            done = Done([], {}, error)
+        return {"number": batch["number"], "done": [pickle.dumps(done)]}

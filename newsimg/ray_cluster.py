@@ -1,0 +1,127 @@
+"""Ray, and what its workers have in common with the process that they work for."""
+
+import logging
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+# What a run looks for in its environment; a cluster that was there before has another one.
+SHARED = ("HF_", "MLFLOW_", "NEWSIMG_", "OPENAI_")
+
+
+@dataclass(frozen=True)
+class RayCluster:
+    """Workers of one size.
+
+    Args:
+        group: Where the settings come from, for messages.
+        address: "auto" or host:port of a cluster that is there; None starts one on this machine.
+        n_workers: Processes, each of which loads its own model.
+        cpus_per_worker: Also the number of a model's threads.
+        gpus_per_worker: May be a fraction: 0.5 lets two workers share a GPU.
+        object_store_mb: Shared memory of a cluster on this machine.
+
+    Raises:
+        ValueError: If a number is out of range.
+    """
+
+    group: str
+    address: str | None
+    n_workers: int
+    cpus_per_worker: int
+    gpus_per_worker: float
+    object_store_mb: int
+
+    def __post_init__(self) -> None:
+        for name, least in (("n_workers", 1), ("cpus_per_worker", 1), ("object_store_mb", 80)):
+            if getattr(self, name) < least:
+                raise ValueError(
+                    f"{self.group}.{name} must be at least {least}, got {getattr(self, name)}"
+                )
+        if self.gpus_per_worker < 0:
+            raise ValueError(
+                f"{self.group}.gpus_per_worker must be at least 0, got {self.gpus_per_worker}"
+            )
+
+    def connect(self) -> tuple[Any, bool]:
+        """Join the cluster, or start it.
+
+        Returns:
+            ray: The library.
+            joined: Whether this process was not in a cluster before.
+
+        Raises:
+            ImportError: If Ray is not installed; says how to.
+            ConnectionError: If there is no cluster at the address.
+            ValueError: If the cluster is too small for the workers, or this is one of Ray's.
+        """
+        os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # its logs are in /tmp/ray
+        try:
+            import ray
+        except ImportError as error:
+            raise ImportError(f"{self.group}=ray needs: pip install newsimg[ray]") from error
+        if ray.is_initialized():
+            if ray.get_runtime_context().get_actor_id() is not None:  # may wait for itself
+                raise ValueError(f"{self.group}=ray cannot be used in a worker of Ray")
+            self._check_room(ray.cluster_resources())
+            return ray, False
+        logging.getLogger("ray").setLevel(logging.ERROR)
+        options: dict[str, Any] = {"address": self.address}
+        if self.address is None:
+            options = {
+                "address": "local",
+                # Ray counts what workers ask for, not what the machine has: there is room for all.
+                "num_cpus": self.n_workers * self.cpus_per_worker,
+                "object_store_memory": self.object_store_mb << 20,
+                "include_dashboard": False,
+            }
+        with _without_stderr():
+            ray.init(**options, log_to_driver=False, configure_logging=False)
+        self._check_room(ray.cluster_resources())
+        return ray, True
+
+    def _check_room(self, resources: Mapping[str, float]) -> None:
+        """Refuse workers that would be waited for without an end."""
+        for name, each in (("CPU", self.cpus_per_worker), ("GPU", self.gpus_per_worker)):
+            there = resources.get(name, 0)
+            if each * self.n_workers > there:
+                raise ValueError(
+                    f"{self.group}.n_workers={self.n_workers} with {each} {name} each need "
+                    f"{each * self.n_workers:g}, the cluster has {there:g}"
+                )
+
+
+@contextmanager
+def _without_stderr() -> Iterator[None]:
+    """Keep quiet also what writes past Python: Ray's core tells there how much it will tell."""
+    kept = os.dup(2)
+    with open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """Where this process is, and what it finds in its environment."""
+
+    folder: Path
+    variables: dict[str, str]
+
+    def enter(self) -> None:
+        """Make this process find what the other one finds."""
+        os.chdir(self.folder)
+        os.environ.update(self.variables)
+
+
+def look_around() -> Surroundings:
+    """Return this process's surroundings, for its workers."""
+    shared = {key: value for key, value in os.environ.items() if key.startswith(SHARED)}
+    return Surroundings(Path.cwd(), shared)
