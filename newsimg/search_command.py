@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 from newsimg.queries import quote_headline, quote_text
 
-OVERRIDE = re.compile(r"(?P<sign>[+~]*)(?P<name>[^@=]+)(?:@(?P<package>[^=]+))?(?P<value>=.*)?", re.S)
+OVERRIDE = re.compile(
+    r"(?P<sign>[+~]*)(?P<name>[^@=]+)(?:@(?P<package>[^=]+))?(?P<value>=.*)?", re.S
+)
 SET_HERE = ("task", "query", "top_k", "weight.value")
 
 
@@ -52,9 +54,7 @@ class Typed:
         return shlex.join(["newsimg", *self.flags, "task=infer", *overrides, *values])
 
 
-def move_overrides(
-    overrides: Sequence[str], group: str, chosen: str, is_own: bool
-) -> list[str]:
+def move_overrides(overrides: Sequence[str], group: str, chosen: str, is_own: bool) -> list[str]:
     """Let what is said of `task.<group>s.<chosen>` be said of `<group>`.
 
     Args:

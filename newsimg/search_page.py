@@ -84,7 +84,7 @@ def build_page(search: HeadlineSearch, typed: Typed, start: Start) -> "gradio.Bl
             )
             button = gradio.Button("Search", variant="primary", scale=0, min_width=110)
         if start.examples:
-            gradio.Examples(
+            examples = gradio.Examples(
                 [[example] for example in start.examples], headline, label="From the data"
             )
         with gradio.Row():
@@ -95,15 +95,18 @@ def build_page(search: HeadlineSearch, typed: Typed, start: Start) -> "gradio.Bl
                 list(search.weights), value=start.weight, label="Normalisation", filterable=False
             )
             value = gradio.Slider(
-                0, 1, start.value, step=0.01, label="Weight: the reranker's share", scale=2
+                0,
+                1,
+                start.value,
+                step=0.01,
+                label="Weight: the reranker's share",
+                scale=2,
+                buttons=[],
             )
             top_k = gradio.Slider(
                 1, max(start.top_k, min(MAX_TOP_K, len(search.images))), start.top_k,
-                step=1, label="Candidates",
+                step=1, label="Candidates", min_width=230, buttons=[],
             )  # fmt: skip
-        with gradio.Row():
-            before = gradio.HTML(first[0], elem_id="before")
-            after = gradio.HTML(first[1], elem_id="after")
         command = gradio.Textbox(
             first[2],
             label="The same on the command line",
@@ -112,6 +115,9 @@ def build_page(search: HeadlineSearch, typed: Typed, start: Start) -> "gradio.Bl
             buttons=["copy"],
             elem_id="command",
         )
+        with gradio.Row():
+            before = gradio.HTML(first[0], elem_id="before")
+            after = gradio.HTML(first[1], elem_id="after")
         chosen = [headline, reranker, weight, value, top_k]
         outcome = [before, after, command]
         options = {"api_visibility": "private", "trigger_mode": "always_last"}
@@ -119,6 +125,8 @@ def build_page(search: HeadlineSearch, typed: Typed, start: Start) -> "gradio.Bl
             event(show, chosen, outcome, show_progress="hidden", **options)
         for event in (headline.submit, button.click, reranker.change, top_k.release):
             event(show, chosen, outcome, **options)
+        if start.examples:
+            examples.load_input_event.then(show, chosen, outcome, **options)
     return page
 
 
@@ -217,7 +225,9 @@ def draw_move(places: int) -> str:
     """Return by how many places a picture went up or down."""
     if not places:
         return '<i class="same">=</i>'
-    return f'<i class="{"up" if places > 0 else "down"}">{"▲" if places > 0 else "▼"}{abs(places)}</i>'
+    return (
+        f'<i class="{"up" if places > 0 else "down"}">{"▲" if places > 0 else "▼"}{abs(places)}</i>'
+    )
 
 
 def tell(text: str) -> str:

@@ -90,9 +90,7 @@ class SearchTask(Task):
         examples = self._find_examples(components)
         headline = self.query or next(iter(examples), "")
         top_k = min(components.top_k, len(search.images))
-        start = Start(
-            headline, examples, own_reranker, own_weight, components.weight.value, top_k
-        )
+        start = Start(headline, examples, own_reranker, own_weight, components.weight.value, top_k)
         if headline:
             search.score(headline, own_reranker, top_k)
         page = build_page(search, self.typed, start)
