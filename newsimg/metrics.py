@@ -67,7 +67,8 @@ def measure_run(run: Run, qrels: Qrels, top_k: int) -> pd.DataFrame:
         for value in values:
             known[id(value.measure)][value.query_id] = value.value
     table = pd.DataFrame(columns, columns=list(columns))
-    return table.reindex(index=list(qrels), fill_value=0.0).fillna(0.0)
+    table = table.reindex(index=list(qrels), fill_value=0.0).fillna(0.0)
+    return table.rename_axis(index="query_id", columns="measure")
 
 
 def write_run(run: Run, path: Path, tag: str) -> None:

@@ -287,6 +287,8 @@ def main() -> None:
     global OPEN_SWEEP
     logging.captureWarnings(True)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # forking launchers would be warned
+    # Threads of the model that wait by spinning would take the cores from those that decode.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # What a scheduler sends before it kills: runs are closed as after Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     if not {"-m", "--multirun"} & set(sys.argv):  # a sweep may be over several headlines

@@ -63,6 +63,8 @@ def test_the_samples_language_model_writes_the_same_served_as_loaded(url):
 
 
 def test_a_vision_language_model_sees_the_same_pictures_served_as_loaded(url, tmp_path):
+    # Not the sample's: for its kind, Qwen2-VL, this server also loads what reads videos, and that
+    # wants torchvision.
     model = make_idefics(tmp_path / "idefics3", "idefics3")
     settings = {"share_prefix": False, "answer_prefix": "", "max_new_tokens": 8}
     local = TransformersVLM(model=model, **settings, **LOCAL)

@@ -8,6 +8,7 @@ The two limits are the model alone, on pictures that are decoded, and reading, d
 resizing alone, on all cores; the stream does both with the same cores.
 """
 
+import os
 import statistics
 import sys
 import time
@@ -15,6 +16,8 @@ from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line does, for all ways
 
 import numpy as np
 import pandas as pd
