@@ -16,8 +16,8 @@ import pyarrow.compute as pc
 from newsimg.datatypes import Image
 from newsimg.files import write_atomically
 from newsimg.intake import Rejected
+from newsimg.picture_table import METADATA
 
-METADATA = ("licence", "title", "author", "page_url")
 PLACE = [("image_id", pa.string()), ("path", pa.string()), ("member", pa.string())]
 KNOWN = [(name, pa.string()) for name in METADATA]
 SCHEMA = pa.schema([*PLACE, ("stamp", pa.string()), ("reason", pa.string()), *KNOWN])

@@ -1,9 +1,14 @@
 """Tables of pictures, read batch by batch."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlparse
 from urllib.request import url2pathname
+
+from newsimg.datatypes import Image
+
+METADATA = ("licence", "title", "author", "page_url")
 
 
 def stream_table(
@@ -86,3 +91,21 @@ def locate_picture(place: str, folder: Path) -> Path:
     if url.scheme != "file" or url.netloc not in ("", "localhost"):
         raise ValueError(f"{place} is not on disk: download it first, and give its path")
     return Path(url2pathname(url.path))
+
+
+def add_metadata(images: Iterable[Image], path: Path) -> Iterator[Image]:
+    """Yield the pictures of an archive with what a table says of them in its column member.
+
+    A picture that the table does not name has no metadata.
+
+    Raises:
+        FileNotFoundError: If the table is not there.
+        ValueError: If it cannot be read, or has no column member.
+    """
+    known = {
+        row["member"]: {name: row[name] for name in METADATA if row.get(name)}
+        for row in stream_table(path, ["member"], METADATA)
+    }
+    for image in images:
+        found = known.get(image.member or "")
+        yield replace(image, metadata=found) if found else image

@@ -86,7 +86,9 @@ def make_source(kind: str, folder: Path) -> Dataset:
                     info = tarfile.TarInfo(name)
                     info.size = len(content)
                     archive.addfile(info, io.BytesIO(content))
-    return (ZipDataset if kind == "zip" else TarDataset)(name="c", folder=str(folder))
+    if kind == "tar":
+        return TarDataset(name="c", folder=str(folder))
+    return ZipDataset(name="c", folder=str(folder), licences=None)
 
 
 KINDS = ["folder", "list", "table.csv", "table.parquet", "tar", "zip"]
@@ -195,7 +197,7 @@ def test_a_source_that_is_not_there_is_named(kind: str, tmp_path: Path) -> None:
         "list": lambda: ListDataset(name="c", path=place),
         "table.csv": lambda: TableDataset(name="c", path=place, path_column="p", id_column=None),
         "tar": lambda: TarDataset(name="c", folder=place),
-        "zip": lambda: ZipDataset(name="c", folder=place),
+        "zip": lambda: ZipDataset(name="c", folder=place, licences=None),
     }[kind]()
     with pytest.raises(FileNotFoundError, match="nowhere"):
         list(dataset.stream_images())
@@ -276,3 +278,45 @@ def test_the_store_knows_members_by_their_own_bytes(tmp_path: Path) -> None:
     store = Store(tmp_path / "store")
     assert sorted(store.hash_images(zipped)) == sorted(store.hash_images(loose))
     assert len(set(store.hash_images(zipped))) == 7
+
+
+def make_described_zips(folder: Path) -> Path:
+    """Two zips of three pictures: of the first there is a table, which lacks its last picture."""
+    for shard in ("000", "001"):
+        with zipfile.ZipFile(folder / f"{shard}.zip", "w") as archive:
+            for shade in range(3):
+                archive.writestr(f"{shade}.jpg", draw(shade))
+    known = {"member": ["1.jpg", "0.jpg"], "licence": ["CC BY", "CC0"], "author": ["Zoë", None]}
+    pq.write_table(pa.table(known | {"tags": ["a", "b"]}), folder / "000.parquet")
+    return folder
+
+
+def test_a_table_beside_a_zip_says_whose_its_pictures_are(tmp_path: Path) -> None:
+    folder = make_described_zips(tmp_path)
+    images = list(ZipDataset(name="c", folder=str(folder), licences=None).stream_images())
+    assert [image.metadata for image in images] == [
+        {"licence": "CC0"},
+        {"licence": "CC BY", "author": "Zoë"},
+        *[None] * 4,
+    ]
+
+
+def test_only_pictures_of_the_licences_that_were_asked_for_are_taken(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shard = make_described_zips(tmp_path) / "000.zip"
+    chosen = ZipDataset(name="c", folder=str(shard), licences=["CC BY", "CC BY-SA"])
+    assert [image.member for image in chosen.stream_images()] == ["1.jpg"]
+    assert "2 of 3 pictures are left out, CC0: 1, unknown: 1" in capsys.readouterr().out
+    others = ZipDataset(name="c", folder=str(shard), licences=["CC BY-SA"])
+    with pytest.raises(ValueError, match=r"no picture has .*data.licences: 3 of 3 .*CC BY: 1"):
+        list(others.stream_images())
+
+
+def test_licences_cannot_be_told_without_a_table(tmp_path: Path) -> None:
+    folder = make_described_zips(tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"001\.parquet"):
+        list(ZipDataset(name="c", folder=str(folder), licences=["CC BY"]).stream_images())
+    for wrong in ("CC BY", [], [1]):
+        with pytest.raises(ValueError, match=r"data.licences must be a list of names or null"):
+            ZipDataset(name="c", folder=str(folder), licences=wrong)

@@ -98,7 +98,7 @@ def needs_network(config: dict[str, Any]) -> bool:
     parts = list(find_targets({k: v for k, v in config.items() if k not in USED_BY}))
     models = [part["model"] for part in parts if "batch_size" in part]
     heads = [part["head"] for part in parts if "head" in part]
-    served = any("server" in part for part in parts)
+    served = any("server" in part or "bucket" in part for part in parts)
     downloaded = any(not Path(model).is_dir() for model in models)
     return served or downloaded or any("://" in head for head in heads)
 
@@ -216,9 +216,13 @@ def test_an_option_that_needs_no_network_runs(
     if group in USED_BY:
         arguments.append(f"reranker={USED_BY[group]}")
     if needs_network(compose_config(*arguments)):
+<<<<<<< HEAD
         pytest.skip("a model of the hub, a head from the internet, or a server")
     if option == "search":
         pytest.skip("serves until Ctrl-C: tests/e2e/test_search_app.py starts and ends it")
+=======
+        pytest.skip("a model of the hub, a head from the internet, a server or a bucket")
+>>>>>>> main
     if option == "newsimages":
         arguments.append(f"data.csv_path={sample_newsroom / 'newsarticles.csv'}")
         arguments.append(f"data.image_dir={sample_newsroom / 'newsimages'}")

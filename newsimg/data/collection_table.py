@@ -5,9 +5,7 @@ from pathlib import Path
 
 from newsimg.datatypes import Image
 from newsimg.picture_collection import PictureCollection, make_image_id
-from newsimg.picture_table import locate_picture, stream_table
-
-METADATA = ("licence", "title", "author", "page_url")
+from newsimg.picture_table import METADATA, locate_picture, stream_table
 
 
 class TableDataset(PictureCollection):
