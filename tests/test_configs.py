@@ -216,10 +216,9 @@ def test_an_option_that_needs_no_network_runs(
     if group in USED_BY:
         arguments.append(f"reranker={USED_BY[group]}")
     if needs_network(compose_config(*arguments)):
-        pytest.skip("a model of the hub, a head from the internet, or a server")
+        pytest.skip("a model of the hub, a head from the internet, a server or a bucket")
     if option == "search":
         pytest.skip("serves until Ctrl-C: tests/e2e/test_search_app.py starts and ends it")
-        pytest.skip("a model of the hub, a head from the internet, a server or a bucket")
     if option == "newsimages":
         arguments.append(f"data.csv_path={sample_newsroom / 'newsarticles.csv'}")
         arguments.append(f"data.image_dir={sample_newsroom / 'newsimages'}")
