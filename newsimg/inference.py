@@ -92,6 +92,8 @@ def make_schema(reranked: Candidates, known: Sequence[str]) -> pa.Schema:
             ("rank", pa.int64()),
             ("title", pa.string()),
             *((name, pa.string()) for name in ("image_id", "uri", "path", "member")),
+            ("digest", pa.string()),
+            ("truncated", pa.bool_()),
             ("retrieval", pa.float32()),
             ("rerank", pa.float32()),
             ("fused", pa.float64()),
@@ -119,6 +121,8 @@ def list_rows(
             "uri": image.uri,
             "path": str(image.path),
             "member": image.member,
+            "digest": image.digest,
+            "truncated": image.truncated,
             **{name: _finite(part[i]) for name, part in scores.items()},
             **{name: metadata.get(name) for name in known},
         }

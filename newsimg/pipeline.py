@@ -1,6 +1,7 @@
 """The method itself: retrieve candidates, then re-rank them with a second opinion."""
 
 import logging
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -78,11 +79,28 @@ def rerank(
     Raises:
         ValueError: If the reranker's scores are not finite or not of the candidates' shape.
     """
-    retrieval = candidates.parts["retrieval"]
     scores = score_candidates(collection, candidates, reranker)
+    return fuse(candidates, scores, reranker.parts, weight)
+
+
+def fuse(
+    candidates: Candidates, scores: FloatArray, criteria: Mapping[str, FloatArray], weight: Weight
+) -> Candidates:
+    """Sort the candidates by the fused score; no model is asked.
+
+    Args:
+        candidates: As they were retrieved.
+        scores: (n_queries, top_k), the reranker's.
+        criteria: What these scores are made of; see `Reranker.parts`.
+        weight: How much they count.
+
+    Raises:
+        ValueError: If the reranker's scores are not finite or not of the candidates' shape.
+    """
+    retrieval = candidates.parts["retrieval"]
     fused = weight.combine(retrieval, scores)
-    criteria = {f"criterion/{name}": part for name, part in reranker.parts.items()}
-    parts = {"retrieval": retrieval, "rerank": scores, **criteria}
+    named = {f"criterion/{name}": part for name, part in criteria.items()}
+    parts = {"retrieval": retrieval, "rerank": scores, **named}
     return sort_candidates(Candidates(candidates.images, candidates.rows, fused, parts), fused)
 
 

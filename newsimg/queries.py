@@ -50,9 +50,14 @@ def quote_headline(argument: str) -> str:
     key, _, text = argument.partition("=")
     if key != "query" or text in ("", "null") or QUOTED.fullmatch(text):
         return argument
+    return f"{key}={quote_text(text)}"
+
+
+def quote_text(text: str) -> str:
+    """Put a text into Hydra's quotes, in which it stands for itself whatever it holds."""
     # In Hydra's quotes a backslash means something only in front of a quote, or of "${".
     escaped = re.sub(
         r"(\\*)(\"|$)", lambda found: found[1] * 2 + found[2].replace('"', '\\"'), text
     )
     escaped = escaped.replace("${", "\\${")
-    return f'{key}="{escaped}"'
+    return f'"{escaped}"'

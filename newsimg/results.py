@@ -47,15 +47,15 @@ def read_results(source: Path) -> Results:
     if missing := [name for name in COLUMNS if name not in names]:
         raise ValueError(f"{path} lacks the column {missing[0]}; it has {', '.join(names)}")
     credits = [name for name in CREDITS if name in names]
-    optional = ["truncated"] if "truncated" in names else []
+    optional = [name for name in ("digest", "truncated") if name in names]
     table = pq.read_table(path, columns=[*COLUMNS, *credits, *optional])
     for name in COLUMNS[:-1]:
         if table[name].null_count:
             raise ValueError(f"{path}: {name} must not be null, got {table[name].null_count} nulls")
     ranked: dict[str, dict[int, Choice]] = {}
     for row in table.to_pylist():
-        truncated = bool(row.get("truncated", False))
-        image = Image(str(row["image_id"]), Path(row["path"]), row["member"], truncated=truncated)
+        known = row.get("digest"), bool(row.get("truncated", False))
+        image = Image(str(row["image_id"]), Path(row["path"]), row["member"], *known)
         credit = {name: row[name] or "" for name in credits}
         found = ranked.setdefault(str(row["article_id"]), {})
         if row["rank"] in found:

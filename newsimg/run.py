@@ -65,6 +65,8 @@ OmegaConf.register_new_resolver("package", lambda path: str(PACKAGE_DIR / path),
 OmegaConf.register_new_resolver("merge", OmegaConf.merge, replace=True)
 OmegaConf.register_new_resolver("single", lambda: not is_sweeping(), replace=True)
 OmegaConf.register_new_resolver("pin_gpu", pin_gpu, replace=True)
+OmegaConf.register_new_resolver("chosen", lambda group: find_choice(group), replace=True)
+OmegaConf.register_new_resolver("typed", lambda part: find_typed(part), replace=True)
 
 
 def run(cfg: DictConfig) -> float | tuple[float, ...] | None:
@@ -146,6 +148,22 @@ def run(cfg: DictConfig) -> float | tuple[float, ...] | None:
 def is_sweeping() -> bool:
     """Tell whether this is a job of a sweep; outside of Hydra nothing is."""
     return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
+
+
+def find_choice(group: str) -> str:
+    """Return the option that is chosen in a group; outside of Hydra there is none."""
+    return str(HydraConfig.get().runtime.choices[group]) if HydraConfig.initialized() else ""
+
+
+def find_typed(part: str) -> list[str]:
+    """Return the command line's `overrides`, or the `flags` that it takes to compose them."""
+    if not HydraConfig.initialized():
+        return []
+    config = HydraConfig.get()
+    if part == "overrides":
+        return list(config.overrides.task)
+    added = [s.path for s in config.runtime.config_sources if s.provider == "command-line"]
+    return [flag for path in added for flag in ("--config-dir", path)]
 
 
 class Builder:
@@ -332,6 +350,14 @@ def main() -> None:
         if OPEN_SWEEP is not None:
             OPEN_SWEEP.close_sweep(status, {}, None, "")
             OPEN_SWEEP = None
+
+
+def search() -> None:
+    """Run the command line with task=search, which keeps no run unless it is told to."""
+    if not any(argument.startswith("tracking=") for argument in sys.argv[1:]):
+        sys.argv.insert(1, "tracking=none")
+    sys.argv.insert(1, "task=search")
+    main()
 
 
 if __name__ == "__main__":

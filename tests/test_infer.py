@@ -1,6 +1,7 @@
 """task=infer: headlines of any table, or one of the command line, find what the arithmetic says."""
 
 import csv
+import hashlib
 import json
 import re
 import zipfile
@@ -142,6 +143,14 @@ def test_from_headline_to_submission_with_scores_as_the_arithmetic_says(
             np.testing.assert_allclose(own[name], table[name], rtol=1e-4, atol=1e-6)
     assert list(found["uri"]) == [str(desk.pictures / name) for name in found["image_id"]]
     assert found["member"].isna().all()
+    assert not found["truncated"].any()
+    digests = {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in hidden.iterdir()
+    }
+    assert list(found["digest"]) == [digests[name] for name in found["image_id"]]
+    for article_id, own in found.groupby("article_id"):
+        read = [choice.image.digest for choice in read_results(folder)[article_id]]
+        assert read == list(own["digest"])
 
     lines = (folder / "results.jsonl").read_text(encoding="utf-8").splitlines()
     assert [json.loads(line) for line in lines] == found.astype(object).where(
