@@ -75,3 +75,14 @@ def check_arguments(component: type, arguments: Mapping[str, Any]) -> None:
             raise ValueError(
                 f"{name} of {component.__name__} must be {wanted}, got {value!r}"
             ) from error
+
+
+def check_shortcuts(config: dict[str, Any], task: str) -> None:
+    """Refuse a query or submission that the task would not look at.
+
+    Raises:
+        ValueError: If there is one.
+    """
+    for name in ("query", "submission"):
+        if config[name] is not None and name not in config["task"]:
+            raise ValueError(f"task={task} takes no {name}, got {config[name]!r}")

@@ -55,6 +55,7 @@ def print_evaluation(metrics: Mapping[str, float], weight: float) -> None:
             f"{metrics['curve/plateau_high']:.4f} (chosen on these queries; "
             "newsimg task=tune reports on others)"
         )
+    console.print("sweep weights  newsimg -m weight.value=0,0.1,0.2,0.3")
 
 
 def print_table(rows: "pd.DataFrame", title: str) -> None:
@@ -90,7 +91,6 @@ def print_outcome(output_dir: Path, show_runs: str | None) -> None:
     console.print(f"written to     {output_dir}")
     if show_runs:
         console.print(f"compare runs   {show_runs}")
-    console.print("sweep weights  newsimg -m weight.value=0,0.1,0.2,0.3")
 
 
 def confirm(question: str) -> bool:

@@ -1,5 +1,7 @@
 """What Hydra has to be told: a sweeper of our own, and presets that bear the names of plugins."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from hydra.core.config_store import ConfigStore
@@ -44,3 +46,12 @@ def check_plugins(hydra_config: DictConfig) -> None:
             raise ImportError(
                 f"hydra/{group}={name} is not installed: pip install newsimg[{extra}]"
             )
+
+
+@contextmanager
+def fatal() -> Iterator[None]:
+    """Let an error end the program; Hydra makes a warning of what a callback raises."""
+    try:
+        yield
+    except Exception as error:
+        raise SystemExit(f"{type(error).__name__}: {error}") from error

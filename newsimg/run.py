@@ -5,8 +5,6 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,15 +12,13 @@ from typing import TYPE_CHECKING, Any
 import hydra
 import yaml
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import InstantiationException
 from hydra.experimental.callback import Callback
-from hydra.types import RunMode
-from hydra.utils import get_class, instantiate
+from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 
-from newsimg.allowed import check_arguments, check_component, check_package
+from newsimg.allowed import check_arguments, check_component, check_package, check_shortcuts
 from newsimg.config_hash import hash_config
-from newsimg.gpus import VISIBLE, pin_gpu
+from newsimg.gpus import VISIBLE
 from newsimg.interfaces import (
     Backbone,
     Components,
@@ -33,11 +29,14 @@ from newsimg.interfaces import (
     VisionLanguageModel,
     Weight,
 )
+from newsimg.objectives import choose_objectives, list_objectives, unpack
 from newsimg.optuna_sweeper import OptunaSweeper
+from newsimg.params import flatten
 from newsimg.pipeline import forget
-from newsimg.plugins import check_plugins, register_plugin, rename_schemas
+from newsimg.plugins import check_plugins, fatal, register_plugin, rename_schemas
 from newsimg.queries import quote_headline
 from newsimg.ray_launcher import RayLauncher
+from newsimg.resolvers import is_sweeping, register_resolvers
 from newsimg.tracker import Tracker
 
 if TYPE_CHECKING:
@@ -61,12 +60,7 @@ GROUPS = (
     "task",
     "tracking",
 )
-OmegaConf.register_new_resolver("package", lambda path: str(PACKAGE_DIR / path), replace=True)
-OmegaConf.register_new_resolver("merge", OmegaConf.merge, replace=True)
-OmegaConf.register_new_resolver("single", lambda: not is_sweeping(), replace=True)
-OmegaConf.register_new_resolver("pin_gpu", pin_gpu, replace=True)
-OmegaConf.register_new_resolver("chosen", lambda group: find_choice(group), replace=True)
-OmegaConf.register_new_resolver("typed", lambda part: find_typed(part), replace=True)
+register_resolvers()
 
 
 def run(cfg: DictConfig) -> float | tuple[float, ...] | None:
@@ -81,7 +75,6 @@ def run(cfg: DictConfig) -> float | tuple[float, ...] | None:
     """
     from newsimg.console import muted, print_job, print_outcome
     from newsimg.null_tracker import NullTracker
-    from newsimg.tracking import flatten
 
     config: dict[str, Any] = OmegaConf.to_container(  # type: ignore[assignment]
         cfg, resolve=True, throw_on_missing=True
@@ -130,40 +123,21 @@ def run(cfg: DictConfig) -> float | tuple[float, ...] | None:
         builder.store.reset_counts()
         if NEEDED in sought:
             forget()  # what the jobs before it hold in memory would not be asked for
-        with muted(sweeping):
-            metrics = task.run(components, output_dir) | builder.store.counts
+        try:
+            with muted(sweeping):
+                metrics = task.run(components, output_dir) | builder.store.counts
+        finally:
+            tracker.log_artifacts(output_dir)  # also of a run that fails: it may say why
         if NEEDED in sought:
             metrics[NEEDED] = builder.store.n_needed
         builder.store.settle()
         tracker.log_metrics(metrics)
-        tracker.log_artifacts(output_dir)
         objectives = choose_objectives(metrics, sought)
     if sweeping:
         print_job(str(output_dir), objectives)
     else:
         print_outcome(output_dir, tracker.describe())
     return unpack(objectives)
-
-
-def is_sweeping() -> bool:
-    """Tell whether this is a job of a sweep; outside of Hydra nothing is."""
-    return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
-
-
-def find_choice(group: str) -> str:
-    """Return the option that is chosen in a group; outside of Hydra there is none."""
-    return str(HydraConfig.get().runtime.choices[group]) if HydraConfig.initialized() else ""
-
-
-def find_typed(part: str) -> list[str]:
-    """Return the command line's `overrides`, or the `flags` that it takes to compose them."""
-    if not HydraConfig.initialized():
-        return []
-    config = HydraConfig.get()
-    if part == "overrides":
-        return list(config.overrides.task)
-    added = [s.path for s in config.runtime.config_sources if s.provider == "command-line"]
-    return [flag for path in added for flag in ("--config-dir", path)]
 
 
 class Builder:
@@ -220,10 +194,8 @@ class Builder:
 
     def _instantiate(self, target: str, arguments: dict[str, Any]) -> Any:
         check_arguments(self.find_class(target), arguments)
-        try:
-            component = instantiate({"_target_": target, "_convert_": "all"}, **arguments)
-        except InstantiationException as error:
-            raise (error.__cause__ or error) from None  # the class's own message says it best
+        # Not by Hydra's `instantiate`, which would look for ${...} in headlines and paths again.
+        component = self.find_class(target)(**arguments)
         from newsimg.stored_models import StoredBackbone, StoredVLM
 
         if isinstance(component, Backbone):
@@ -239,49 +211,6 @@ def get_builder(trusted: tuple[str, ...], store_dir: str | None) -> Builder:
     from newsimg.store import Store, find_store
 
     return Builder(list(trusted), Store(find_store(store_dir)))
-
-
-def check_shortcuts(config: dict[str, Any], task: str) -> None:
-    """Refuse a query or submission that the task would not look at.
-
-    Raises:
-        ValueError: If there is one.
-    """
-    for name in ("query", "submission"):
-        if config[name] is not None and name not in config["task"]:
-            raise ValueError(f"task={task} takes no {name}, got {config[name]!r}")
-
-
-def list_objectives(objective: str | list[str] | None) -> list[str]:
-    """Return the names of the metrics that sweepers look at."""
-    return [objective] if isinstance(objective, str) else list(objective or [])
-
-
-def choose_objectives(metrics: dict[str, float], sought: list[str]) -> dict[str, float]:
-    """Return the metrics that sweepers look at.
-
-    Raises:
-        ValueError: If the task gave no such metric.
-    """
-    for name in sought:
-        if name not in metrics:
-            raise ValueError(f"objective must be one of {', '.join(metrics)}, got {name}")
-    return {name: metrics[name] for name in sought}
-
-
-def unpack(objectives: dict[str, float]) -> float | tuple[float, ...] | None:
-    """Return the values as sweepers expect them: nothing, a number or several."""
-    values = tuple(objectives.values())
-    return values if len(values) > 1 else values[0] if values else None
-
-
-@contextmanager
-def fatal() -> Iterator[None]:
-    """Let an error end the program; Hydra makes a warning of what a callback raises."""
-    try:
-        yield
-    except Exception as error:
-        raise SystemExit(f"{type(error).__name__}: {error}") from error
 
 
 class SweepCallback(Callback):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from newsimg.console import console
+from newsimg.params import shorten
 from newsimg.run_record import (
     RunRecord,
     create_record,
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SWEEP_VARIABLE = "NEWSIMG_SWEEP_RECORD"  # tells the jobs of a sweep, in any process, of its run
-MAX_PARAM_LENGTH = 500  # longer values are read in the resolved config, among the artifacts
 PAUSE = 60.0  # seconds in which a sweep's jobs ask no store that did not answer
 
 
@@ -204,7 +204,7 @@ class MlflowTracker(Tracker):
         record = RunRecord(
             experiment=experiment,
             name=name,
-            params={key: _shorten(value) for key, value in params.items()},
+            params={key: shorten(value) for key, value in params.items()},
             tags=dict(tags),
             parent=os.path.relpath(self._sweep, output_dir) if self._sweep else None,
         )
@@ -291,22 +291,6 @@ class MlflowTracker(Tracker):
         if not read_record(path).sent:
             self._try(self._sender.send, path)
         return read_record(path)
-
-
-def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Turn nested config values into `group.name: value`; lists stay values."""
-    flat: dict[str, Any] = {}
-    for key, value in config.items():
-        if isinstance(value, Mapping) and value:
-            flat |= flatten(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
-
-
-def _shorten(value: Any) -> str:
-    text = str(value)
-    return text if len(text) <= MAX_PARAM_LENGTH else "long: see config.yaml among the artifacts"
 
 
 def _add_metrics(record: RunRecord, metrics: Mapping[str, float]) -> None:

@@ -18,7 +18,8 @@ from mlflow.entities import Run, ViewType
 from omegaconf import OmegaConf
 from PIL import Image as PILImage
 
-from newsimg.tracking import MlflowTracker, flatten
+from newsimg.params import flatten
+from newsimg.tracking import MlflowTracker
 
 ROOT = Path(__file__).resolve().parent.parent
 
