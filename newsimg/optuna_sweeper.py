@@ -16,7 +16,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 from newsimg.search import Search
-from newsimg.search_report import list_companions, list_intervals, report_best
+from newsimg.search_metrics import list_companions, list_intervals
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -152,6 +152,8 @@ class OptunaSweeper(Sweeper):
         objectives: list[str],
         output_dir: Path,
     ) -> None:
+        from newsimg.search_report import report_best  # brings pandas, too slow for --help
+
         split = self.report_split
         unseen = {"data.split": f"data.split={split}", "tags": f"+tags.report={split}"}
         names = [*objectives, *list_companions(objectives), *list_intervals(objectives)]

@@ -202,7 +202,7 @@ def draw_gallery(
         draw_figure(rank, image, thumbs[image], line, move)
         for rank, (image, line, move) in enumerate(zip(images, lines, moves, strict=True), 1)
     ]
-    return f'<h2>{title}</h2><div class="gallery">{"".join(figures)}</div>'
+    return f'<h2>{title}</h2><div class="candidates">{"".join(figures)}</div>'
 
 
 def draw_figure(rank: int, image: Image, thumb: str | None, line: str, move: str) -> str:

@@ -1,5 +1,6 @@
 """Send the runs that a tracking server has missed."""
 
+from collections import Counter
 from pathlib import Path
 
 from newsimg.console import console, print_table
@@ -32,10 +33,9 @@ class SyncTask(Task):
         table = self.tracker.send_waiting()
         if len(table):
             print_table(table, "runs that were not sent")
-        outcomes = table["outcome"].str.partition(":")[0].value_counts()
+        outcomes = Counter(outcome.partition(":")[0] for outcome in table["outcome"])
         n_sent, n_there, n_running, n_waiting = (
-            int(outcomes.get(outcome, 0))
-            for outcome in ("sent", "already there", "running", "waiting")
+            outcomes[outcome] for outcome in ("sent", "already there", "running", "waiting")
         )
         if n_waiting:
             raise SystemExit(f"{n_waiting} of {len(table)} runs still wait to be sent")
