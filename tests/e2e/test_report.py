@@ -156,8 +156,9 @@ def test_all_is_within_reach_of_the_keyboard(page: Any, report: Path) -> None:
     page.keyboard.press("j")
     focused = page.evaluate("document.activeElement.dataset.id")
     assert focused == list_ids(page)[1]
+    page.wait_for_timeout(200)  # the page scrolls there, and scrolling hides what is shown on hover
     page.keyboard.press("ArrowRight")
-    assert page.locator("#tip").is_visible()
+    page.locator("#tip").wait_for(state="visible")
     page.keyboard.press("/")
     page.keyboard.type("ferry")
     assert 0 < len(list_ids(page)) < 60
