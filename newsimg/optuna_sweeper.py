@@ -15,6 +15,7 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
+from newsimg.objectives import list_objectives
 from newsimg.search import Search
 from newsimg.search_metrics import list_companions, list_intervals
 
@@ -95,8 +96,7 @@ class OptunaSweeper(Sweeper):
             HydraException: If there is nothing to search or nothing to search for, the study is one
                 of something else, or the search would see the split that it is reported on.
         """
-        objective = self._config.objective
-        objectives = [objective] if isinstance(objective, str) else list(objective or [])
+        objectives = list_objectives(self._config.objective)
         try:
             self._check(objectives)
             space, fixed = parse_params(self.params, arguments)

@@ -125,3 +125,34 @@ def look_around() -> Surroundings:
     """Return this process's surroundings, for its workers."""
     shared = {key: value for key, value in os.environ.items() if key.startswith(SHARED)}
     return Surroundings(Path.cwd(), shared)
+
+
+class OnRay:
+    """What runs in the workers of a Ray cluster.
+
+    Args:
+        address: See `RayCluster`.
+        n_workers: See `RayCluster`.
+        cpus_per_worker: See `RayCluster`.
+        gpus_per_worker: See `RayCluster`.
+        object_store_mb: See `RayCluster`.
+
+    Raises:
+        ValueError: If a number is out of range.
+    """
+
+    group: str
+    """Where its settings come from, for messages."""
+
+    def __init__(
+        self,
+        *,
+        address: str | None,
+        n_workers: int,
+        cpus_per_worker: int,
+        gpus_per_worker: float,
+        object_store_mb: int,
+    ) -> None:
+        self.cluster = RayCluster(
+            self.group, address, n_workers, cpus_per_worker, gpus_per_worker, object_store_mb
+        )

@@ -15,46 +15,20 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
-from newsimg.ray_cluster import RayCluster, Surroundings, look_around
+from newsimg.ray_cluster import OnRay, Surroundings, look_around
 
 log = logging.getLogger(__name__)
 
 
-class RayLauncher(Launcher):
+class RayLauncher(OnRay, Launcher):
     """Hydra's own plugin for Ray cannot be installed beside MLflow 3, which wants a newer urllib3.
 
     A worker runs one job after the other in one process, and so loads its models once. A job whose
     worker dies ends the sweep, as with Hydra's other launchers; `resume=true` goes on with it.
-
-    Args:
-        address: See `RayCluster`.
-        n_workers: See `RayCluster`.
-        cpus_per_worker: See `RayCluster`.
-        gpus_per_worker: See `RayCluster`.
-        object_store_mb: See `RayCluster`.
-
-    Raises:
-        ValueError: If a number is out of range.
     """
 
-    def __init__(
-        self,
-        *,
-        address: str | None,
-        n_workers: int,
-        cpus_per_worker: int,
-        gpus_per_worker: float,
-        object_store_mb: int,
-    ) -> None:
-        self.cluster = RayCluster(
-            "hydra/launcher",
-            address,
-            n_workers,
-            cpus_per_worker,
-            gpus_per_worker,
-            object_store_mb,
-        )
-        self._pool: Any = None
+    group = "hydra/launcher"
+    _pool: Any = None
 
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig

@@ -15,42 +15,21 @@ from newsimg.embedding_stream import stream_embeddings
 from newsimg.intake import Accepted, IntakeRules, Rejected
 from newsimg.interfaces import Backbone
 from newsimg.listing import Listing
-from newsimg.ray_cluster import RayCluster, Surroundings, look_around
+from newsimg.ray_cluster import OnRay, Surroundings, look_around
 from newsimg.stored_models import StoredBackbone
 
 MAX_BLOCKS = 10_000  # that Ray keeps a record of, however many chunks there are
 
 
-class RayEngine(Engine):
+class RayEngine(OnRay, Engine):
     """Embeds in actors of Ray Data, each with a model of its own; a task is a chunk of pictures.
 
     The pictures, the index's folder and the store must be where every worker finds them under the
     same path. A worker that dies is started again, however often, and its chunk is begun again:
     what it had embedded is in the store.
-
-    Args:
-        address: See `RayCluster`.
-        n_workers: See `RayCluster`.
-        cpus_per_worker: See `RayCluster`.
-        gpus_per_worker: See `RayCluster`.
-        object_store_mb: See `RayCluster`.
-
-    Raises:
-        ValueError: If a number is out of range.
     """
 
-    def __init__(
-        self,
-        *,
-        address: str | None,
-        n_workers: int,
-        cpus_per_worker: int,
-        gpus_per_worker: float,
-        object_store_mb: int,
-    ) -> None:
-        self.cluster = RayCluster(
-            "engine", address, n_workers, cpus_per_worker, gpus_per_worker, object_store_mb
-        )
+    group = "engine"
 
     def embed(
         self,
