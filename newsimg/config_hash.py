@@ -3,10 +3,10 @@
 import hashlib
 import json
 from functools import cache
-from pathlib import Path
 from typing import Any
 
-PACKAGE_DIR = Path(__file__).resolve().parent
+from newsimg.files import PACKAGE_DIR
+
 PLACES = ("folder", "store", "tracking", "resume")
 
 

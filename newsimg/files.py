@@ -9,7 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlparse
 
+from filelock import FileLock, Timeout
 from platformdirs import user_cache_path
+
+PACKAGE_DIR = Path(__file__).resolve().parent
 
 
 def cache_dir() -> Path:
@@ -22,6 +25,22 @@ def hash_file(path: Path) -> str:
     """Return the SHA-256 of a file's bytes, as hex digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def lock_folder(folder: Path) -> Iterator[None]:
+    """Make a folder, and keep other jobs out of it.
+
+    Raises:
+        ValueError: If one is in it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        held = FileLock(folder / ".lock", timeout=0).acquire()
+    except Timeout as error:
+        raise ValueError(f"another job is at work in {folder}") from error
+    with held:
+        yield
 
 
 @contextmanager

@@ -1,16 +1,14 @@
 """What configs may ask for in ${...}: where the package is, and what was chosen and typed."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 
+from newsimg.files import PACKAGE_DIR
 from newsimg.gpus import pin_gpu
-
-PACKAGE_DIR = Path(__file__).resolve().parent
 
 
 def register_resolvers() -> None:

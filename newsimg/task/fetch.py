@@ -12,10 +12,10 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 
 import pandas as pd
-from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from newsimg.console import console, print_table
+from newsimg.files import lock_folder
 from newsimg.interfaces import Components, Task
 from newsimg.s3 import Bucket, BucketError, RemoteObject, describe_bytes, run_ahead
 from newsimg.yfcc import (
@@ -110,13 +110,10 @@ class FetchTask(Task):
                 YFCC100M.
         """
         bucket = Bucket(self.bucket, **self.server, **self.limits)  # type: ignore[arg-type]
-        self.folder.mkdir(parents=True, exist_ok=True)
         pool = ThreadPoolExecutor(bucket.n_threads)
         try:
-            with FileLock(self.folder / ".lock", timeout=0):
+            with lock_folder(self.folder):
                 return self._run(bucket, pool)
-        except Timeout as error:
-            raise ValueError(f"another job is at work in {self.folder}") from error
         finally:
             bucket.stop()
             pool.shutdown(cancel_futures=True)

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from filelock import FileLock, Timeout
 
 from newsimg.console import console, print_table
 from newsimg.datatypes import FloatArray, Image
 from newsimg.embedding_engine import Engine
+from newsimg.files import lock_folder
 from newsimg.growing_index import GrowingIndex
 from newsimg.index_build import (
     add_embeddings,
@@ -120,12 +120,8 @@ class IndexTask(Task):
         index = components.index
         if not isinstance(index, GrowingIndex):
             raise ValueError(f"index must be one that can be built, got {type(index).__name__}")
-        self.folder.mkdir(parents=True, exist_ok=True)
-        try:
-            with FileLock(self.folder / ".lock", timeout=0):
-                return self._run(components, index)
-        except Timeout as error:
-            raise ValueError(f"another job is at work in {self.folder}") from error
+        with lock_folder(self.folder):
+            return self._run(components, index)
 
     def _run(self, components: Components, index: GrowingIndex) -> dict[str, float]:
         staging = self.folder / ".building"
