@@ -4,6 +4,9 @@ python tests/bench/bench_curve.py
 """
 
 import time
+from collections.abc import Callable
+from functools import partial
+from typing import TypeVar
 
 import numpy as np
 
@@ -16,6 +19,7 @@ from newsimg.weight.rank import RankWeight
 from newsimg.weight.zscore import ZScoreWeight
 
 N_REPEATS = 5
+T = TypeVar("T")
 
 
 def main() -> None:
@@ -46,9 +50,7 @@ def measure(weight: LinearWeight, n_queries: int, top_k: int) -> dict[str, objec
     }
     for n_weights in (11, 101):
         grid = np.arange(n_weights) / (n_weights - 1)
-        best, row[f"grid of {n_weights}"] = clock(
-            lambda g=grid: sort_grid(start, end, positions, g)
-        )
+        best, row[f"grid of {n_weights}"] = clock(partial(sort_grid, start, end, positions, grid))
         row[f"best of {n_weights}"] = best
     row["best of all"] = find_plateau(curve, "hits_at_1").value
     differing = 0
@@ -68,7 +70,7 @@ def sort_grid(start: np.ndarray, end: np.ndarray, positions: np.ndarray, grid: n
     return best
 
 
-def clock(work):
+def clock(work: Callable[[], T]) -> tuple[T, float]:
     """Return what `work` returns, and its shortest time of several."""
     times = []
     for _ in range(N_REPEATS):

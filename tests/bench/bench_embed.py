@@ -74,7 +74,7 @@ def measure(name: str, model: Path, pictures: list[Image], repeats: int) -> list
             work()
             seconds[way].append(time.perf_counter() - began)
     medians = {way: statistics.median(times) for way, times in seconds.items()}
-    table = []
+    table: list[dict[str, object]] = []
     for way, median in medians.items():
         limit = ""
         if way.startswith("stream"):
@@ -116,7 +116,7 @@ def embed_stream(backbone: TransformersBackbone, pictures: list[Image]) -> np.nd
     with TemporaryDirectory() as folder:
         stored = StoredBackbone(backbone, Store(Path(folder)))
         found = list(stream_embeddings(pictures, stored, RULES, n_threads=4))
-        stored._store.settle()
+        stored.store.settle()
     assert all(isinstance(one, Accepted) for one in found)
     return np.stack([one.embedding for one in found if isinstance(one, Accepted)])
 

@@ -17,6 +17,7 @@ import argparse
 import json
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import faiss
@@ -86,7 +87,7 @@ def draw_vectors(path: Path, n: int, dim: int) -> FloatArray:
             drawn[start:stop] = block / np.linalg.norm(block, axis=1, keepdims=True)
         drawn.flush()
         unfinished.rename(path)
-    return np.load(path, mmap_mode="r")  # type: ignore[no-any-return]
+    return np.load(path, mmap_mode="r")
 
 
 def measure(
@@ -101,7 +102,7 @@ def measure(
     drawn = np.sort(random.choice(n, index.training_size(n), replace=False))
     train = clock(lambda: index.train(images[drawn], n))
     add = sum(
-        clock(lambda b=block, i=ids: index.add(b, i))
+        clock(partial(index.add, block, ids))
         for block, ids in tqdm(cut_blocks(images, np.arange(n), BLOCK), option, disable=None)
     )
     queries = np.ascontiguousarray(queries)
@@ -134,8 +135,8 @@ def compare_singly(
     with one_thread():
         for i in range(len(queries)):
             query = queries[[i]]
-            flat = clock(lambda q=query: faiss.knn(q, images, TOP_K, faiss.METRIC_INNER_PRODUCT))
-            times.append((flat, clock(lambda q=query: index.search(q, TOP_K))))
+            flat = clock(partial(faiss.knn, query, images, TOP_K, faiss.METRIC_INNER_PRODUCT))
+            times.append((flat, clock(partial(index.search, query, TOP_K))))
     flat_ms, option_ms = 1000 * np.median(times[5:], axis=0)
     return float(flat_ms), float(option_ms)
 

@@ -12,21 +12,25 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 import yaml
+from PIL import Image as PILImage
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from tiny_models import draw_pictures, make_qwen2_vl
+from tiny_models import draw_pictures, make_qwen2_vl  # type: ignore[import-not-found]
 
-from newsimg.datatypes import Image
+from newsimg.datatypes import FloatArray, Image
+from newsimg.images import open_image
 from newsimg.vlm.qwen2_vl import Qwen2VLM
 
 ANSWERS = ("1", "2", "3", "4", "5")
 CRITERIA = Path(__file__).parents[2] / "conf" / "criteria" / "all.yaml"
-SETTINGS = {
+SETTINGS: dict[str, Any] = {
     "revision": "main",
     "dtype": "float32",
     "device": "cpu",
@@ -35,9 +39,9 @@ SETTINGS = {
 }
 
 
-def main():
+def main() -> None:
     """Make the model, let the ways take turns, print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pictures", type=int, default=2)
     parser.add_argument("--headlines", type=int, default=5, help="per picture")
     parser.add_argument("--rounds", type=int, default=3)
@@ -48,7 +52,7 @@ def main():
         compare(Path(folder), options)
 
 
-def compare(folder, options):
+def compare(folder: Path, options: argparse.Namespace) -> None:
     """Time every way in turn."""
     model = make_qwen2_vl(
         folder / "model",
@@ -78,19 +82,19 @@ def compare(folder, options):
     plain = Qwen2VLM(model=model, share_prefix=False, batch_size=1, **SETTINGS)
     distinct = list(dict.fromkeys(text for own in pairs for text in own))
 
-    def judge_shared():
+    def judge_shared() -> list[FloatArray]:
         return shared.answer_probabilities(images, [distinct] * len(images), ANSWERS)
 
-    def judge_by_forward():
+    def judge_by_forward() -> list[FloatArray]:
         return plain.answer_probabilities(images, [distinct] * len(images), ANSWERS)
 
-    def judge_by_writing():
+    def judge_by_writing() -> None:
         for image in images:
             for own in pairs:
                 for text in own:
                     plain.choose_answers([image], [[text]], ANSWERS)
 
-    ways = {
+    ways: dict[str, Callable[[], object]] = {
         "expected, shared prefixes": judge_shared,
         "expected, one forward per distinct question": judge_by_forward,
         "generate, one call per pair and criterion": judge_by_writing,
@@ -99,7 +103,7 @@ def compare(folder, options):
         np.abs(rate(one) - rate(other)).max()
         for one, other in zip(judge_shared(), judge_by_forward(), strict=True)
     )
-    seconds = {name: [] for name in ways}
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(options.rounds):
         for name, way in ways.items():
             shared._last = None  # nothing is left from the round before
@@ -119,15 +123,13 @@ def compare(folder, options):
     print(f"largest difference of a rating, shared prefixes to plain forward: {difference:.1e}")
 
 
-def rate(probabilities):
+def rate(probabilities: FloatArray) -> FloatArray:
     """Return expected ratings."""
     return probabilities @ np.arange(1, 6) / probabilities.sum(axis=1)
 
 
-def open_first(images):
+def open_first(images: list[Image]) -> PILImage.Image:
     """Decode the first picture."""
-    from newsimg.images import open_image
-
     return open_image(images[0])
 
 
