@@ -1,12 +1,12 @@
 """Embeds a stream of pictures: reading, decoding and resizing run beside the model."""
 
-from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from typing import TypeVar
 
+from newsimg.ahead import run_ahead
 from newsimg.datatypes import FloatArray, Image
 from newsimg.intake import (
     Accepted,
@@ -68,8 +68,8 @@ def stream_embeddings(
             ]
             return _Batch(loaded, known, preparing)
 
-        loading = _run_ahead(map(load, _in_batches(pictures, backbone.batch_size)))
-        for batch in _run_ahead(map(prepare, loading)):
+        loading = run_ahead(map(load, _in_batches(pictures, backbone.batch_size)), AHEAD)
+        for batch in run_ahead(map(prepare, loading), AHEAD):
             yield from _finish(batch, backbone)
 
 
@@ -109,13 +109,3 @@ def _in_batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
     iterator = iter(items)
     while batch := list(islice(iterator, size)):
         yield batch
-
-
-def _run_ahead(items: Iterable[T]) -> Iterator[T]:
-    """Yield `items`, each after the next ones have been begun."""
-    begun: deque[T] = deque()
-    for item in items:
-        begun.append(item)
-        if len(begun) > AHEAD:
-            yield begun.popleft()
-    yield from begun

@@ -20,6 +20,7 @@ def register_resolvers() -> None:
         "pin_gpu": pin_gpu,
         "chosen": find_choice,
         "typed": find_typed,
+        "objective": find_objective,
     }
     for name, resolver in resolvers.items():
         OmegaConf.register_new_resolver(name, resolver, replace=True)
@@ -33,6 +34,11 @@ def is_sweeping() -> bool:
 def find_choice(group: str) -> str:
     """Return the option that is chosen in a group; outside of Hydra there is none."""
     return str(HydraConfig.get().runtime.choices[group]) if HydraConfig.initialized() else ""
+
+
+def find_objective() -> str | None:
+    """Return what a sweep of the chosen task looks for, if nothing else is configured."""
+    return "reranked/hits_at_1" if find_choice("task") in ("evaluate", "") else None
 
 
 def find_typed(part: str) -> list[str]:

@@ -4,18 +4,17 @@ import hashlib
 import logging
 import re
 import threading
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor, Future
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Executor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
+
+from newsimg.ahead import run_ahead
 
 log = logging.getLogger(__name__)
 
 LONGEST_WAIT = 20.0  # seconds before a broken transfer is tried again
-S = TypeVar("S")
-T = TypeVar("T")
 
 
 class BucketError(OSError):
@@ -138,6 +137,18 @@ class Bucket:
                 reraise=True,
             )(self._read, remote, part)
 
+    def read_all(
+        self, pool: Executor, wanted: Iterable[tuple[RemoteObject, range | None]]
+    ) -> Iterator[bytes]:
+        """Yield what `read` returns of each, in their order, while others are on their way.
+
+        Raises:
+            BucketError: See `read`.
+        """
+        reading = (pool.submit(self.read, remote, part) for remote, part in wanted)
+        for one in run_ahead(reading, 2 * self.n_threads):
+            yield one.result()
+
     def stop(self) -> None:
         """Let no read that is under way in another thread try again."""
         self._stopped.set()
@@ -189,19 +200,6 @@ class Bucket:
             elif code in ("AccessDenied", "403"):
                 hint = "; with credentials of your own: task.anonymous=false"
             raise BucketError(f"{where}: {error}{hint}") from error
-
-
-def run_ahead(
-    pool: Executor, function: Callable[[S], T], items: Iterable[S], n_ahead: int
-) -> Iterator[T]:
-    """Yield the results of `function` in the order of `items`, up to `n_ahead` in memory."""
-    pending: deque[Future[T]] = deque()
-    for item in items:
-        pending.append(pool.submit(function, item))
-        if len(pending) >= n_ahead:
-            yield pending.popleft().result()
-    while pending:
-        yield pending.popleft().result()
 
 
 def describe_bytes(n_bytes: float) -> str:

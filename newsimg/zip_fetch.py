@@ -14,7 +14,7 @@ from concurrent.futures import Executor
 from pathlib import Path
 
 from newsimg.files import write_atomically
-from newsimg.s3 import Bucket, RemoteObject, run_ahead
+from newsimg.s3 import Bucket, RemoteObject
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ class ZipShard:
             OSError: If the disk is full; what was fetched before is kept.
         """
         missing = self.find_missing()
-        contents = run_ahead(pool, bucket.read, missing, 2 * bucket.n_threads)
+        contents = bucket.read_all(pool, ((one, None) for one in missing))
         numbers = [int(path.stem) for path in self._parts_dir.glob("*.zip")]
         for number, part in enumerate(_cut(missing), start=max(numbers, default=-1) + 1):
             path = self._parts_dir / f"{number:05}.zip"

@@ -43,7 +43,8 @@ class MortalBackbone(StoredBackbone):
 
     def embed_preprocessed(self, images: Sequence[Image], inputs: Sequence[Any]) -> FloatArray:
         if self.victim in {image.image_id for image in images} and not self.deaths.exists():
-            self.deaths.write_text(str(os.getpid()))
+            if self.deaths.parent.is_dir():
+                self.deaths.write_text(str(os.getpid()))
             os.kill(os.getpid(), signal.SIGKILL)
         return super().embed_preprocessed(images, inputs)
 
@@ -120,6 +121,17 @@ def test_an_index_is_the_same_when_one_of_two_workers_is_killed_in_the_middle(
     assert entry.n_items == N_PICTURES - 3 - 1
     counts = backbone.store.counts
     assert counts["store/embeddings_computed"] < entry.n_items
+
+
+def test_a_picture_that_kills_every_worker_ends_the_job(
+    clip: TransformersBackbone, pictures: Path, tmp_path: Path, cluster: None, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr("newsimg.engine.ray.MAX_DEATHS", 1)
+    deadly = MortalBackbone(clip, Store(tmp_path / "store"), "00300.jpg")
+    deadly.deaths = tmp_path / "no folder" / "deaths"  # so that no death is remembered
+    with pytest.raises(RuntimeError, match="workers died 2 times over the same pictures"):
+        build(tmp_path, pictures, RayEngine(**SETTINGS), deadly)
+    assert not (tmp_path / "index" / "manifest.json").exists()
 
 
 def test_an_error_of_a_worker_comes_as_it_would_come_from_this_process(

@@ -382,6 +382,7 @@ def test_a_file_that_is_not_the_database_is_refused(server, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"n_shards": None}, r"task.n_shards must be in \[1, 4096\], got None; task.n_shards=250"),
         ({"n_shards": 0}, r"task.n_shards must be in \[1, 4096\], got 0"),
         ({"n_shards": 4097}, r"task.n_shards must be in \[1, 4096\], got 4097"),
         ({"n_threads": 0}, "task.n_threads must be at least 1, got 0"),
@@ -404,16 +405,19 @@ def test_results_say_whom_to_credit_as_the_readme_says(
     (licences,) = re.findall(r"`'(data.licences=.*?)'`", section)
     commands = [shlex.split(line)[1:] for line in block.splitlines()]
     here = [f"task.endpoint_url={server.url}", f"task.bucket={BUCKET}", "task.database_md5=null"]
-    commands[0] = ["task.n_shards=3" if "n_shards" in one else one for one in commands[0]] + here
-    commands[1].append(licences)
+    for fetching in commands[:2]:
+        fetching[:] = ["task.n_shards=3" if "n_shards" in one else one for one in fetching] + here
+    commands[2].append(licences)
     quick = ["tracking=none", "store.dir=store", f"backbone.model={tiny_clip}", "top_k=8"]
     quick.append("reranker=identity")
-    for arguments in (*commands[:2], [*commands[2], "hydra.run.dir=found"]):
+    for arguments in (*commands[:3], [*commands[3], "hydra.run.dir=found"]):
         result = newsimg_here(*arguments, *quick)
         assert result.code == 0, result.output
         if arguments is commands[0]:
-            assert re.search(r"Attribution License +8\b", result.stdout)
+            assert "0 of 3 shards are whole" in result.stdout
         if arguments is commands[1]:
+            assert re.search(r"Attribution License +8\b", result.stdout)
+        if arguments is commands[2]:
             assert "4 of 12 pictures are left out" in result.stdout
     found = pd.read_parquet("found/results.parquet")
     credited = {

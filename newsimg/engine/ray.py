@@ -18,6 +18,7 @@ from newsimg.listing import Listing
 from newsimg.ray_cluster import OnRay, Surroundings, look_around
 from newsimg.stored_models import StoredBackbone
 
+MAX_DEATHS = 20  # of workers over one chunk: more are no accident
 MAX_BLOCKS = 10_000  # that Ray keeps a record of, however many chunks there are
 
 
@@ -25,8 +26,8 @@ class RayEngine(OnRay, Engine):
     """Embeds in actors of Ray Data, each with a model of its own; a task is a chunk of pictures.
 
     The pictures, the index's folder and the store must be where every worker finds them under the
-    same path. A worker that dies is started again, however often, and its chunk is begun again:
-    what it had embedded is in the store.
+    same path. A worker that dies is started again, and its chunk is begun again: what it had
+    embedded is in the store. After `MAX_DEATHS` the job fails.
     """
 
     group = "engine"
@@ -43,7 +44,7 @@ class RayEngine(OnRay, Engine):
 
         Raises:
             ImportError: If Ray is not installed; says how to.
-            RuntimeError: If Ray gives chunks in another order.
+            RuntimeError: If Ray gives chunks in another order, or workers die again and again.
         """
         if not numbers:
             return
@@ -61,6 +62,11 @@ class RayEngine(OnRay, Engine):
                 if isinstance(backbone, StoredBackbone):
                     backbone.store.add_counts(done.counts)
                 yield from done.results
+        except ray.exceptions.RayActorError as error:
+            raise RuntimeError(
+                f"engine=ray: workers died {MAX_DEATHS + 1} times over the same pictures, perhaps "
+                "for want of memory; what they had embedded is kept"
+            ) from error
         finally:
             if joined:
                 ray.shutdown()
@@ -83,6 +89,7 @@ class RayEngine(OnRay, Engine):
             compute=ray.data.ActorPoolStrategy(size=min(len(numbers), self.cluster.n_workers)),
             num_cpus=self.cluster.cpus_per_worker,
             num_gpus=self.cluster.gpus_per_worker,
+            max_task_retries=MAX_DEATHS,
             batch_size=1,
         )
 
