@@ -118,12 +118,13 @@ class SavedIndex:
         return scores, np.searchsorted(self.images.row_ids, ids)  # row ids ascend
 
 
-def open_saved_index(folder: Path, fingerprint: str) -> SavedIndex:
+def open_saved_index(folder: Path, fingerprint: str, mapped: bool = False) -> SavedIndex:
     """Open an index for searching.
 
     Args:
         folder: Where it is.
         fingerprint: That of the backbone whose embeddings are to be searched with.
+        mapped: See `VectorIndex.read`.
 
     Raises:
         FileNotFoundError: If there is no complete index.
@@ -138,7 +139,7 @@ def open_saved_index(folder: Path, fingerprint: str) -> SavedIndex:
             f"{folder} was made with the backbone {manifest['fingerprint']}, "
             f"this run has {fingerprint}"
         )
-    saved = SavedIndex(folder, manifest, VectorIndex.read(folder / "vectors.faiss"))
+    saved = SavedIndex(folder, manifest, VectorIndex.read(folder / "vectors.faiss", mapped))
     if len(saved.images) != manifest["n_images"]:
         raise ValueError(
             f"{folder}: the manifest tells of {manifest['n_images']} pictures, images.parquet has "

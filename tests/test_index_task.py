@@ -424,11 +424,12 @@ def test_rows_that_belong_to_other_pictures_are_noticed(
     backbone = StoredBackbone(clip, Store(tmp_path / "store"))
     # Forty pictures, ten nearest: some neighbours are met by chance.
     with pytest.raises(ValueError, match=r"of 40 pictures are found by .* 40 of 40 were when"):
-        len(SavedIndexes(folders=[str(built)], backbone=backbone).images)
+        len(SavedIndexes(folders=[str(built)], backbone=backbone, mapped=False).images)
 
 
+@pytest.mark.parametrize("mapped", [False, True])
 def test_several_indexes_are_searched_as_one(
-    make: Callable[..., dict[str, float]], clip: TransformersBackbone, tmp_path: Path
+    make: Callable[..., dict[str, float]], clip: TransformersBackbone, tmp_path: Path, mapped: bool
 ) -> None:
     whole = fill(tmp_path / "whole", 60)
     # Every third picture, so that ids of all folders interleave; one picture is there twice.
@@ -443,11 +444,13 @@ def test_several_indexes_are_searched_as_one(
         parts.append(str(tmp_path / f"index{i}"))
     make(whole)
     backbone = StoredBackbone(clip, Store(tmp_path / "store"))
-    merged = SavedIndexes(folders=parts[::-1], backbone=backbone)
+    merged = SavedIndexes(folders=parts[::-1], backbone=backbone, mapped=mapped)
     ids = [image.image_id for image in merged.images]
     assert ids == sorted(path.name for path in whole.iterdir())
+    in_memory_alone = f"{tmp_path}/index0/vectors.faiss" not in Path("/proc/self/maps").read_text()
+    assert in_memory_alone == (not mapped)
     queries = clip.embed_images([Image("q", path) for path in sorted(whole.iterdir())])
-    one = SavedIndexes(folders=[str(tmp_path / "index")], backbone=backbone)
+    one = SavedIndexes(folders=[str(tmp_path / "index")], backbone=backbone, mapped=False)
     for top_k in (1, 7, 61):
         scores, rows = merged.search(queries, top_k)
         expected = queries @ queries.T
@@ -456,8 +459,9 @@ def test_several_indexes_are_searched_as_one(
         np.testing.assert_array_equal(scores, one.search(queries, top_k)[0])
     _, rows = merged.search(queries[[4, 60]], 2)
     assert [[ids[row] for row in ranks] for ranks in rows] == [["00004.jpg", "twin.jpg"]] * 2
+    folders = [parts[0], str(tmp_path / "index")]
     with pytest.raises(ValueError, match=r"index0 and .*index both have a picture"):
-        len(SavedIndexes(folders=[parts[0], str(tmp_path / "index")], backbone=backbone).images)
+        len(SavedIndexes(folders=folders, backbone=backbone, mapped=mapped).images)
 
 
 def test_a_saved_index_of_the_newsroom_gives_the_measures_of_one_that_is_built(

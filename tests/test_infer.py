@@ -230,6 +230,21 @@ def test_an_edition_without_a_header_row_is_read(tmp_path: Path) -> None:
     assert query == Query("17", "Bridge closed", ("Ada Berg",), ("Red Cross",))
 
 
+def test_weights_are_swept_over_headlines_without_a_word_of_an_objective(
+    desk: Desk, tmp_path: Path
+) -> None:
+    options = ["index=saved", "index.folders=[index]", "data=queries"]
+    result = desk.run(
+        "-m", "task=infer", *options, f"data.csv_path={desk.csv_path}", "weight.value=0,0.5",
+        "hydra.sweep.dir=swept",
+    )  # fmt: skip
+    assert result.code == 0, result.output
+    plain, mixed = (pd.read_parquet(tmp_path / f"swept/{n}/results.parquet") for n in (0, 1))
+    for swept, descends in ((plain, True), (mixed, False)):
+        scores = swept.groupby("article_id")["retrieval"]
+        assert scores.apply(lambda one: one.is_monotonic_decreasing).all() == descends
+
+
 def benchmark(path: Path) -> QueriesDataset:
     return QueriesDataset(
         name="queries", csv_path=str(path), id_column="article_id", title_column="article_title"

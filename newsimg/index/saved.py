@@ -21,16 +21,19 @@ class SavedIndexes(Index):
     Args:
         folders: Where they are.
         backbone: The run's own, which must be the one that they were made with.
+        mapped: Leave the vectors on disk, whence a search reads the parts that it touches and the
+            system keeps as many as memory has room for; slower the first time.
 
     Raises:
         ValueError: If there are no folders, or one is there twice.
     """
 
-    def __init__(self, *, folders: list[str], backbone: Backbone) -> None:
+    def __init__(self, *, folders: list[str], backbone: Backbone, mapped: bool) -> None:
         if not isinstance(folders, list) or not folders or len(set(folders)) < len(folders):
             raise ValueError(f"index.folders must be a list of different folders, got {folders!r}")
         self.folders = [Path(folder).expanduser() for folder in folders]
         self.backbone = backbone
+        self.mapped = mapped
 
     @property
     def images(self) -> "MergedImages":
@@ -54,7 +57,7 @@ class SavedIndexes(Index):
     def _merged(self) -> "MergedImages":
         opened = []
         for folder in self.folders:
-            opened.append(open_saved_index(folder, self.backbone.fingerprint))
+            opened.append(open_saved_index(folder, self.backbone.fingerprint, self.mapped))
             check_rows(opened[-1], self.backbone)
         return MergedImages(opened)
 
