@@ -5,6 +5,7 @@ import csv
 import io
 import logging
 import os
+import signal
 import subprocess
 import sys
 import warnings
@@ -36,6 +37,8 @@ HEADLINES = [
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test waits for a hub
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # threads only hinder models as small as these
+# A shell that runs the tests in the background has them, and all they start, ignore Ctrl-C.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 for name in ("MLFLOW_TRACKING_URI", "NEWSIMG_SWEEP_RECORD", "HYDRA_FULL_ERROR"):
     os.environ.pop(name, None)
 

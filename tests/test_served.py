@@ -121,15 +121,6 @@ def test_scores_of_pictures_survive_every_fault_and_a_server_that_dies(tmp_path,
     assert len(files) < 70  # answers are written one by one, but do not stay in a file each
 
 
-@pytest.fixture
-def heeding_ctrl_c():
-    """A shell that runs the tests in the background has them ignore Ctrl-C."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-@pytest.mark.usefixtures("heeding_ctrl_c")
 def test_ctrl_c_stops_at_once_and_keeps_what_was_answered(tmp_path):
     path = tmp_path / "captions.jsonl"
     with serve() as server:

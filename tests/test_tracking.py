@@ -292,8 +292,6 @@ def test_what_is_stopped_by_ctrl_c_or_a_scheduler_is_recorded_as_killed(
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        # A shell that runs the tests in the background has them, and so this process, ignore it.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     deadline = time.monotonic() + 400
     while not Path("reached").exists() and process.poll() is None and time.monotonic() < deadline:
