@@ -36,7 +36,7 @@ from newsimg.run import CONF_DIR
 SEED = 28
 TOP_K = 25
 BLOCK = 50_000
-OPTIONS = "flat,flat_fp16,ivf_flat,ivf_sq8,ivf_pq,hnsw"
+OPTIONS = "flat,flat_fp16,ivf_flat,ivf_sq8,ivf_pq,ivf_pq_refined,hnsw"
 
 
 def main() -> None:
