@@ -1,29 +1,42 @@
 """A persistent map from keys to rows of bytes, for many readers and writers, without a server.
 
-A map is a folder of immutable Parquet files. A file is named by the SHA-256 of its own bytes, so
-that a torn or altered one gives itself away; it is written under a temporary name, synced and
-renamed, so that it is there whole or not at all. Two writers of the same rows leave two copies.
+A map is a folder of immutable Parquet files with the columns key, row and crc. A file is named by
+the SHA-256 of its own bytes, is written under a temporary name, synced and renamed, so that it is
+there whole or not at all. What is read is checked: pages by their checksums, each row by its crc.
+Two writers of the same rows leave two copies.
 """
 
 import hashlib
 import io
 import logging
+import os
+import zlib
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from newsimg.datatypes import IntArray
 from newsimg.files import hash_file, write_atomically
+from newsimg.key_table import KeyTable
 
 log = logging.getLogger(__name__)
 
 MERGE_AT = 64  # small files of one writer that become one larger file
-GROUP_ROWS = 1024  # rows that are read at once
-GROUPS_AT_HAND = 8
+GROUP_ROWS = 256  # rows that are read at once
+GROUPS_AT_HAND = 32
 SMALL_BYTES = 1 << 20  # a merged file below this size is merged again
+MOST_GROUPS = 1 << 24  # of a file
+MOST_ROWS = MOST_GROUPS * GROUP_ROWS
+KEY = pa.binary(32)
+
+
+class DamagedFileError(Exception):
+    """A file does not have what it was written with."""
 
 
 def digest_key(key: str) -> bytes:
@@ -40,48 +53,38 @@ class ShardFolder:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.rows = ShardRows(self)
         self.n_damaged = 0
-        self._places: dict[bytes, tuple[Path, int]] = {}
-        self._loaded: set[str] = set()
         self._unmerged: dict[Path, dict[bytes, bytes]] = {}
-        self._groups: OrderedDict[tuple[Path, int], list[bytes]] = OrderedDict()
+        self._forget()
 
-    def refresh(self) -> None:
-        """Load the keys that other processes have written since the last time.
+    def read(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        """Return the rows of `keys`, where they are there, reading each part of a file once.
+
+        What other processes have written is found, too. A file that proves damaged is set aside,
+        and what it had is no longer there.
 
         Raises:
             OSError: If the folder or a file in it may not be read.
         """
-        complete = False
-        while not complete:
-            complete = True
-            for path in sorted(self.folder.glob("*.parquet")):
-                if path.name not in self._loaded:
-                    try:
-                        self._place(path, self._load_keys(path))
-                    except FileNotFoundError:  # merged by its writer: the new file must be listed
-                        complete = False
-                    self._loaded.add(path.name)
-
-    def read(self, keys: Sequence[bytes]) -> list[bytes]:
-        """Return the rows of `keys`, reading each part of a file once.
-
-        Raises:
-            KeyError: If a key is not there.
-            OSError: If a file may not be read.
-        """
-        places = [self._places[key] for key in keys]
-        rows = [b""] * len(keys)
-        try:
-            for i in sorted(range(len(keys)), key=places.__getitem__):
-                path, row = places[i]
-                group, within = divmod(row, GROUP_ROWS)
-                rows[i] = self._read_group(path, group)[within]
-        except FileNotFoundError:  # merged by its writer meanwhile: the rows are in another file
-            self._forget()
-            self.refresh()
-            return self.read(keys)
+        places = self._table.find(keys)
+        if (places < 0).any():
+            self._load_new()
+            places = self._table.find(keys)
+        rows: list[bytes | None] = [None] * len(keys)
+        order = np.argsort(places, kind="stable")
+        order = order[places[order] >= 0]
+        groups, starts = np.unique(places[order] // GROUP_ROWS, return_index=True)
+        for group, start, stop in zip(groups.tolist(), starts, [*starts[1:], None], strict=False):
+            wanted, path = order[start:stop], self._paths[group // MOST_GROUPS]
+            found: list[bytes] = []
+            with self._setting_aside(path):
+                part = self._read_group(path, group % MOST_GROUPS)
+                found = _take(part, places[wanted] % GROUP_ROWS, [keys[i] for i in wanted])
+            if not found:  # the file was merged by its writer meanwhile, or is damaged
+                self._forget()
+                return self.read(keys)
+            for i, row in zip(wanted, found, strict=True):
+                rows[i] = row
         return rows
 
     def add(self, rows: Mapping[bytes, bytes]) -> None:
@@ -109,76 +112,127 @@ class ShardFolder:
         if kept.stat().st_size < SMALL_BYTES:
             self._unmerged[kept] = merged
 
+    def verify(self) -> int:
+        """Read every file, set damaged ones aside, and return how many there were."""
+        n_before = self.n_damaged
+        for path in sorted(self.folder.glob("*.parquet")):
+            with self._setting_aside(path):
+                if not _is_whole(path):
+                    raise DamagedFileError("its bytes are not those that it is named by")
+        self._forget()
+        return self.n_damaged - n_before
+
     def _write(self, rows: Mapping[bytes, bytes]) -> Path:
         width = len(next(iter(rows.values())))
         table = pa.table(
             {
-                "key": pa.array(list(rows), pa.binary(32)),
+                "key": pa.array(list(rows), KEY),
                 "row": pa.array(list(rows.values()), pa.binary(width)),
+                "crc": pa.array([zlib.crc32(key + row) for key, row in rows.items()], pa.uint32()),
             }
         )
         buffer = io.BytesIO()
         pq.write_table(
-            table, buffer, compression="none", use_dictionary=False, row_group_size=GROUP_ROWS
+            table,
+            buffer,
+            compression="none",
+            use_dictionary=False,
+            row_group_size=GROUP_ROWS,
+            write_page_checksum=True,
         )
         content = buffer.getvalue()
         path = self.folder / f"{hashlib.sha256(content).hexdigest()}.parquet"
         write_to_store(path, content)
         self._loaded.add(path.name)
-        self._place(path, rows)
+        self._table.add(list(rows), self._number(path))
         return path
 
-    def _place(self, path: Path, keys: Iterable[bytes]) -> None:
-        self._places.update((key, (path, row)) for row, key in enumerate(keys))
+    def _number(self, path: Path) -> int:
+        """Return the place of a file's first row."""
+        self._paths.append(path)
+        return (len(self._paths) - 1) * MOST_ROWS
 
-    def _load_keys(self, path: Path) -> list[bytes]:
-        if hash_file(path) != path.stem:
-            aside = path.with_suffix(".damaged")
-            path.replace(aside)
-            self.n_damaged += 1
-            log.warning("a damaged file of the store is set aside, to be computed again: %s", aside)
-            return []
-        with pq.ParquetFile(path) as file:
-            return file.read(["key"])["key"].to_pylist()
+    def _load_new(self) -> None:
+        """Load the keys of files that are not known yet."""
+        while new := [name for name in self._list_names() if name not in self._loaded]:
+            # Some may be gone before they are read, merged into one that must be listed, too.
+            self._table.add_blocks(self._read_keys(sorted(new)))
 
-    def _read_group(self, path: Path, group: int) -> list[bytes]:
+    def _list_names(self) -> list[str]:
+        names = os.listdir(self.folder) if self.folder.is_dir() else []
+        return [name for name in names if name.endswith(".parquet")]
+
+    def _read_keys(self, names: list[str]) -> Iterator[tuple[bytes, int]]:
+        for path in (self.folder / name for name in names):
+            self._loaded.add(path.name)
+            with self._setting_aside(path):
+                with _open(path) as file:
+                    if "crc" not in file.schema_arrow.names and not _is_whole(path):
+                        raise DamagedFileError("its bytes are not those that it is named by")
+                    keys = file.read(["key"])["key"].combine_chunks()
+                if keys.type != KEY:
+                    raise DamagedFileError(f"its keys are {keys.type}")
+                start, size = keys.offset * KEY.byte_width, len(keys) * KEY.byte_width
+                yield keys.buffers()[1].slice(start, size).to_pybytes(), self._number(path)
+
+    def _read_group(self, path: Path, group: int) -> pa.Table:
         """Return so many rows of a file, and keep them at hand."""
         if (path, group) not in self._groups:
-            with pq.ParquetFile(path) as file:
-                if file.num_row_groups == 1:  # written before there were several
-                    rows = file.read(["row"])["row"]
-                    rows = rows.slice(group * GROUP_ROWS, GROUP_ROWS)
-                else:
-                    rows = file.read_row_group(group, ["row"])["row"]
-            self._groups[path, group] = rows.to_pylist()
+            with _open(path) as file:
+                if "crc" in file.schema_arrow.names:
+                    rows = file.read_row_group(group)
+                else:  # of newsimg's first days
+                    rows = file.read().slice(group * GROUP_ROWS, GROUP_ROWS)
+            self._groups[path, group] = rows.combine_chunks()
         self._groups.move_to_end((path, group))
         while len(self._groups) > GROUPS_AT_HAND:
             self._groups.popitem(last=False)
         return self._groups[path, group]
 
+    @contextmanager
+    def _setting_aside(self, path: Path) -> Iterator[None]:
+        """Rename a file that proves damaged, and pass over one that is not there any more."""
+        try:
+            yield
+        except FileNotFoundError:
+            return
+        except Exception as error:  # altered bytes make Parquet raise errors of all kinds
+            if (isinstance(error, OSError) and error.errno) or _is_whole(path):
+                raise
+            aside = path.with_suffix(".damaged")
+            with suppress(FileNotFoundError):  # another process was faster
+                path.replace(aside)
+            self.n_damaged += 1
+            log.warning(
+                "a damaged file of the store is set aside, to be computed again: %s (%s)",
+                aside,
+                error,
+            )
+
     def _forget(self) -> None:
-        self._places.clear()
-        self._loaded.clear()
-        self._groups.clear()
+        self._table = KeyTable()
+        self._paths: list[Path] = []
+        self._loaded: set[str] = set()
+        self._groups: OrderedDict[tuple[Path, int], pa.Table] = OrderedDict()
 
 
-class ShardRows(Mapping[bytes, bytes]):
-    """The rows of a folder as far as they are known, read from disk when asked for."""
+def _open(path: Path) -> pq.ParquetFile:
+    return pq.ParquetFile(path, page_checksum_verification=True)
 
-    def __init__(self, shards: ShardFolder) -> None:
-        self._shards = shards
 
-    def __getitem__(self, key: bytes) -> bytes:
-        return self._shards.read([key])[0]
+def _is_whole(path: Path) -> bool:
+    return hash_file(path) == path.stem
 
-    def __contains__(self, key: object) -> bool:
-        return key in self._shards._places
 
-    def __iter__(self) -> Iterator[bytes]:
-        return iter(self._shards._places)
-
-    def __len__(self) -> int:
-        return len(self._shards._places)
+def _take(group: pa.Table, positions: IntArray, keys: Sequence[bytes]) -> list[bytes]:
+    """Return rows of a group, which must be those of `keys` and as they were written."""
+    taken = group.take(positions)
+    rows: list[bytes] = taken["row"].to_pylist()
+    crcs = [zlib.crc32(key + row) for key, row in zip(keys, rows, strict=True)]
+    same_crcs = "crc" not in taken.column_names or taken["crc"].to_pylist() == crcs
+    if taken["key"].to_pylist() != list(keys) or not same_crcs:
+        raise DamagedFileError("a row is not what was written")
+    return rows
 
 
 def write_to_store(path: Path, content: bytes) -> None:

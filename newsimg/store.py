@@ -126,9 +126,8 @@ class Store:
         digests = [digest_key(key) for key in keys]
         position = {digest: i for i, digest in enumerate(digests)}
         self._needed.setdefault(shards.folder, set()).update(position)
-        if not position.keys() <= shards.rows.keys():
-            shards.refresh()
-        missing = [i for digest, i in position.items() if digest not in shards.rows]
+        kept = _only_known(list(position), shards.read(list(position)))
+        missing = [i for digest, i in position.items() if digest not in kept]
         if missing:
             self._describe(shards.folder, model)
             with tqdm(
@@ -137,16 +136,18 @@ class Store:
 
                 def keep(positions: list[int], rows: FloatArray) -> None:
                     named = [digests[i] for i in positions]
-                    shards.add(dict(zip(named, to_bytes(rows), strict=True)))
+                    new = dict(zip(named, to_bytes(rows), strict=True))
+                    shards.add(new)
+                    kept.update(new)
                     progress.update(len(positions))
 
                 ask(missing, keep)
             shards.merge()
-        if lacking := sum(digest not in shards.rows for digest in position):
+        if lacking := len(position.keys() - kept.keys()):
             raise ValueError(f"{label}: {lacking} of {len(missing)} results were not kept")
         self.counts[f"store/{kind}_computed"] += len(missing)
         self.counts[f"store/{kind}_reused"] += len(position) - len(missing)
-        return from_bytes(shards.read(digests))
+        return from_bytes([kept[digest] for digest in digests])
 
     def find(self, kind: str, model: str, keys: Sequence[str]) -> list[FloatArray | None]:
         """Return for each of `keys` its row, where it is there.
@@ -154,12 +155,8 @@ class Store:
         Raises:
             OSError: If the store cannot be read.
         """
-        shards = self._open(kind, model)
         digests = [digest_key(key) for key in keys]
-        if not shards.rows.keys() >= set(digests):
-            shards.refresh()
-        known = [digest for digest in digests if digest in shards.rows]
-        rows = dict(zip(known, shards.read(known), strict=True))
+        rows = _only_known(digests, self._open(kind, model).read(digests))
         self.counts[f"store/{kind}_reused"] += len(rows)
         return [
             np.frombuffer(rows[digest], np.float32) if digest in rows else None
@@ -198,14 +195,13 @@ class Store:
         are the same.
         """
         shards = self._open("hashes", "sha256")
-        shards.refresh()
         statuses = [path.stat() for path in paths]
         keys = [
             digest_key(f"{path.absolute()}|{status.st_size}|{status.st_mtime_ns}")
             for path, status in zip(paths, statuses, strict=True)
         ]
-        known = [key for key in keys if key in shards.rows]
-        hashes = {key: row.hex() for key, row in zip(known, shards.read(known), strict=True)}
+        known = _only_known(keys, shards.read(keys))
+        hashes = {key: row.hex() for key, row in known.items()}
         settled = {}
         now = time.time_ns()
         for path, status, key in zip(paths, statuses, keys, strict=True):
@@ -239,9 +235,7 @@ class Store:
     @staticmethod
     def verify(entry: "StoreEntry") -> int:
         """Read every file of a model; set damaged ones aside and return how many there were."""
-        shards = ShardFolder(entry.folder)
-        shards.refresh()
-        return shards.n_damaged
+        return ShardFolder(entry.folder).verify()
 
     def delete(self, entry: "StoreEntry") -> None:
         """Delete what is kept of a model."""
@@ -257,6 +251,10 @@ class Store:
         path = folder / "model.json"
         if not path.is_file():
             write_to_store(path, json.dumps({"fingerprint": model}).encode())
+
+
+def _only_known(keys: Sequence[bytes], rows: Sequence[bytes | None]) -> dict[bytes, bytes]:
+    return {key: row for key, row in zip(keys, rows, strict=True) if row is not None}
 
 
 def hash_image(image: Image) -> str:

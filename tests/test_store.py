@@ -1,5 +1,6 @@
 """The store: rows computed once, whatever happens to the process or the disk."""
 
+import hashlib
 import json
 import logging
 import os
@@ -11,8 +12,11 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from newsimg.key_table import MOST_RECENT, KeyTable
 from newsimg.shards import GROUP_ROWS, MERGE_AT, ShardFolder, digest_key, from_bytes, to_bytes
 from newsimg.store import Store
 
@@ -108,7 +112,9 @@ def test_killed_at_random_moments_it_loses_at_most_a_batch_and_ends_bit_identica
     for attempt in range(kills):
         folder, notes = tmp_path / f"store{attempt}", tmp_path / f"notes{attempt}"
         writer = start_writer(folder, notes, 0.02)
-        while not notes.exists():  # importing takes longer than all the batches together
+        while (
+            not notes.exists() and writer.poll() is None
+        ):
             time.sleep(0.001)
         time.sleep(chance.uniform(0, 0.3))
         writer.send_signal(signal.SIGKILL)
@@ -151,6 +157,66 @@ def test_a_damaged_file_is_set_aside_by_name_and_computed_again(tmp_path, caplog
     assert path.stem in caplog.text
 
 
+def test_whatever_bit_is_flipped_the_rows_are_right(tmp_path, caplog):
+    caplog.set_level(logging.CRITICAL)
+    get_rows(Store(tmp_path))
+    (path,) = tmp_path.rglob("*.parquet")
+    content = path.read_bytes()
+    n_aside = 0
+    for place in np.random.default_rng(0).permutation(8 * len(content))[:400]:
+        damaged = bytearray(content)
+        damaged[place // 8] ^= 1 << place % 8
+        path.write_bytes(damaged)
+        np.testing.assert_array_equal(get_rows(Store(tmp_path)), expected_rows())
+        n_aside += path.with_suffix(".damaged").exists()
+        for written in path.parent.glob("*.[pd]a*"):
+            written.unlink()
+    assert n_aside > 200  # the other bits say nothing of the rows, such as by whom they are written
+
+
+def test_a_wrong_bit_that_reading_does_not_notice_is_found_by_verifying(tmp_path, caplog):
+    get_rows(Store(tmp_path))
+    (path,) = tmp_path.rglob("*.parquet")
+    path.write_bytes(path.read_bytes().replace(b"parquet-cpp", b"parquet-cpq"))
+    get_rows(store := Store(tmp_path), refuse)
+    (entry,) = store.list_entries()
+    assert store.verify(entry) == 1
+    assert not path.exists()
+    get_rows(Store(tmp_path))
+    assert store.verify(entry) == 0
+
+
+def test_files_from_before_rows_had_a_crc_are_still_read(tmp_path):
+    n_rows = GROUP_ROWS + 5
+    keys = [digest_key(str(i)) for i in range(n_rows)]
+    rows = to_bytes(np.arange(n_rows, dtype=np.float32)[:, None])
+    table = pa.table({"key": pa.array(keys, pa.binary(32)), "row": pa.array(rows, pa.binary(4))})
+    pq.write_table(table, tmp_path / "new")
+    name = hashlib.sha256((tmp_path / "new").read_bytes()).hexdigest()
+    path = (tmp_path / "new").rename(tmp_path / f"{name}.parquet")
+    assert ShardFolder(tmp_path).read(keys[::-1]) == rows[::-1]
+    content = bytearray(path.read_bytes())
+    content[content.index(rows[3] + rows[4])] ^= 1
+    path.write_bytes(content)
+    assert ShardFolder(tmp_path).read(keys) == [None] * n_rows
+
+
+def test_of_many_keys_each_is_found_where_it_was_put_last():
+    random = np.random.default_rng(0)
+    table, expected = KeyTable(), {}
+    keys = [random.bytes(32) for _ in range(3 * MOST_RECENT)]
+    for first in range(0, 5 * MOST_RECENT, 1000):
+        some = [keys[i] for i in random.integers(0, len(keys), 1000)]
+        if first % 7:
+            table.add(some, first)
+        else:
+            table.add_blocks([(b"".join(some[:400]), first), (b"".join(some[400:]), first + 400)])
+        expected |= {key: first + i for i, key in enumerate(some)}
+    assert table.find(keys).tolist() == [expected.get(key, -1) for key in keys]
+    assert KeyTable().find([]).tolist() == []
+    assert KeyTable().find(keys[:2]).tolist() == [-1, -1]
+
+
 def test_many_small_files_become_few(tmp_path):
     folder = ShardFolder(tmp_path)
     rows = to_bytes(np.arange(3 * MERGE_AT, dtype=np.float32)[:, None])
@@ -158,27 +224,26 @@ def test_many_small_files_become_few(tmp_path):
         folder.add({digest_key(str(i)): row})
     assert len(list(tmp_path.glob("*.parquet"))) < MERGE_AT
     folder.merge()
-    fresh = ShardFolder(tmp_path)
-    fresh.refresh()
-    values = from_bytes([fresh.rows[digest_key(str(i))] for i in range(3 * MERGE_AT)])
+    keys = [digest_key(str(i)) for i in range(3 * MERGE_AT)]
+    values = from_bytes(ShardFolder(tmp_path).read(keys))
     assert values[:, 0].tolist() == list(range(3 * MERGE_AT))
 
 
 def test_a_reader_sees_what_another_one_merged_meanwhile(tmp_path):
     writer, reader = ShardFolder(tmp_path), ShardFolder(tmp_path)
-    writer.add({digest_key("a"): b"1234"})
-    reader.refresh()
-    writer.add({digest_key("b"): b"5678"})
+    keys = [digest_key("a"), digest_key("b")]
+    writer.add({keys[0]: b"1234"})
+    assert reader.read(keys) == [b"1234", None]
+    writer.add({keys[1]: b"5678"})
     writer.merge()
-    reader.refresh()
-    assert reader.rows == {digest_key("a"): b"1234", digest_key("b"): b"5678"}
+    assert reader.read(keys) == [b"1234", b"5678"]
 
 
 def test_a_reader_finds_rows_that_have_moved_to_another_file(tmp_path):
     writer, reader = ShardFolder(tmp_path), ShardFolder(tmp_path)
     for key in "abc":
         writer.add({digest_key(key): key.encode() * 4})
-    reader.refresh()
+    reader.read([digest_key("a")])
     writer.merge()  # the files that the reader knows are gone
     assert reader.read([digest_key(key) for key in "cab"]) == [b"cccc", b"aaaa", b"bbbb"]
 
@@ -189,7 +254,6 @@ def test_rows_of_a_large_file_are_read_in_any_order(tmp_path):
     keys = [digest_key(str(i)) for i in range(n_rows)]
     ShardFolder(tmp_path).add(dict(zip(keys, to_bytes(values), strict=True)))
     fresh = ShardFolder(tmp_path)
-    fresh.refresh()
     order = np.random.default_rng(0).permutation(n_rows)
     rows = from_bytes(fresh.read([keys[i] for i in order]))
     assert rows[:, 0].tolist() == order.tolist()
