@@ -4,7 +4,7 @@ import hashlib
 import os
 import urllib.request
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlparse
@@ -25,6 +25,11 @@ def hash_file(path: Path) -> str:
     """Return the SHA-256 of a file's bytes, as hex digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def hash_files(paths: Sequence[Path]) -> list[str]:
+    """Return the SHA-256 of each file's bytes, as hex digits."""
+    return [hash_file(path) for path in paths]
 
 
 @contextmanager

@@ -8,7 +8,7 @@ manifest.json      written last: what the others must be, and what they were mad
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Any, overload
@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from newsimg.datatypes import FloatArray, Image, IntArray
-from newsimg.files import hash_file, write_atomically
+from newsimg.files import hash_file, hash_files, write_atomically
 from newsimg.interfaces import Backbone
 from newsimg.listing import METADATA
 from newsimg.merged_search import Searchable
@@ -118,13 +118,19 @@ class SavedIndex:
         return scores, np.searchsorted(self.images.row_ids, ids)  # row ids ascend
 
 
-def open_saved_index(folder: Path, fingerprint: str, mapped: bool = False) -> SavedIndex:
+def open_saved_index(
+    folder: Path,
+    fingerprint: str,
+    mapped: bool = False,
+    hasher: Callable[[Sequence[Path]], list[str]] = hash_files,
+) -> SavedIndex:
     """Open an index for searching.
 
     Args:
         folder: Where it is.
         fingerprint: That of the backbone whose embeddings are to be searched with.
         mapped: See `VectorIndex.read`.
+        hasher: Returns the SHA-256 of each file; `Store.hash_files` reads what it knows only once.
 
     Raises:
         FileNotFoundError: If there is no complete index.
@@ -132,8 +138,7 @@ def open_saved_index(folder: Path, fingerprint: str, mapped: bool = False) -> Sa
             another backbone; names both sides.
     """
     manifest = read_manifest(folder)
-    for name in FILES:
-        _check_file(folder / name, manifest["files"][name])
+    _check_files(folder, manifest["files"], hasher)
     if manifest["fingerprint"] != fingerprint:
         raise ValueError(
             f"{folder} was made with the backbone {manifest['fingerprint']}, "
@@ -232,10 +237,17 @@ def install(staging: Path, folder: Path, manifest: dict[str, Any] | None) -> Non
             (staging / name).replace(folder / name)
 
 
-def _check_file(path: Path, expected: dict[str, Any]) -> None:
-    if not path.is_file():
-        raise FileNotFoundError(f"no file {path}, which {MANIFEST} tells of")
-    if (n_bytes := path.stat().st_size) != expected["n_bytes"]:
-        raise ValueError(f"{path} has {n_bytes} bytes, {MANIFEST} says {expected['n_bytes']}")
-    if (found := hash_file(path)) != expected["sha256"]:
-        raise ValueError(f"{path} has sha256 {found}, {MANIFEST} says {expected['sha256']}")
+def _check_files(
+    folder: Path, described: dict[str, Any], hasher: Callable[[Sequence[Path]], list[str]]
+) -> None:
+    paths = [folder / name for name in FILES]
+    for path in paths:
+        if not path.is_file():
+            raise FileNotFoundError(f"no file {path}, which {MANIFEST} tells of")
+        n_bytes, expected = path.stat().st_size, described[path.name]["n_bytes"]
+        if n_bytes != expected:
+            raise ValueError(f"{path} has {n_bytes} bytes, {MANIFEST} says {expected}")
+    for path, found in zip(paths, hasher(paths), strict=True):
+        expected = described[path.name]["sha256"]
+        if found != expected:
+            raise ValueError(f"{path} has sha256 {found}, {MANIFEST} says {expected}")

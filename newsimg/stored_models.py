@@ -2,11 +2,13 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from newsimg.datatypes import FloatArray, Image
+from newsimg.files import hash_files
 from newsimg.interfaces import Backbone, KeepAnswers, VisionLanguageModel
 from newsimg.store import KeepRows, Store
 
@@ -72,6 +74,11 @@ class StoredBackbone(Backbone):
             f"{'truncated' if image.truncated else 'image'}:{digest}"
             for image, digest in zip(images, hashes, strict=True)
         ]
+
+
+def find_hasher(backbone: Backbone) -> Callable[[Sequence[Path]], list[str]]:
+    """Return what hashes files: the backbone's store, if there is one, for it remembers them."""
+    return backbone.store.hash_files if isinstance(backbone, StoredBackbone) else hash_files
 
 
 class StoredVLM(VisionLanguageModel):

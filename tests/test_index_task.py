@@ -27,6 +27,7 @@ from newsimg.data.collection import FolderDataset
 from newsimg.datatypes import FloatArray, Image
 from newsimg.embedding_stream import stream_embeddings
 from newsimg.engine.local import LocalEngine
+from newsimg.files import hash_files
 from newsimg.index.faiss_index import FaissIndex
 from newsimg.index.saved import SavedIndexes
 from newsimg.intake import Accepted, IntakeRules, Rejected
@@ -379,17 +380,21 @@ def built(make: Callable[..., dict[str, float]], tmp_path: Path) -> Path:
 @pytest.mark.parametrize("name", ["vectors.faiss", "images.parquet", "rejected.parquet"])
 @pytest.mark.parametrize("damage", ["flip", "longer", "gone"])
 def test_a_file_that_is_not_the_manifests_is_named(
-    name: str, damage: str, built: Path, clip: TransformersBackbone
+    name: str, damage: str, built: Path, clip: TransformersBackbone, tmp_path: Path
 ) -> None:
     content = bytearray((built / name).read_bytes())
     content[len(content) // 2] ^= 1
+    os.utime(built / name, (1, 1))  # long ago: its hash is remembered
+    hasher = Store(tmp_path / "remembered").hash_files
+    open_saved_index(built, clip.fingerprint, hasher=hasher)
     if damage == "gone":
         (built / name).unlink()
     else:
         (built / name).write_bytes(content + b"x" * (damage == "longer"))
     kind = FileNotFoundError if damage == "gone" else ValueError
-    with pytest.raises(kind, match=rf"{name}.*manifest\.json"):
-        open_saved_index(built, clip.fingerprint)
+    for way in (hasher, hash_files):
+        with pytest.raises(kind, match=rf"{name}.*manifest\.json"):
+            open_saved_index(built, clip.fingerprint, hasher=way)
 
 
 def test_another_backbone_is_refused_and_both_are_named(

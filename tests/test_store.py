@@ -112,9 +112,7 @@ def test_killed_at_random_moments_it_loses_at_most_a_batch_and_ends_bit_identica
     for attempt in range(kills):
         folder, notes = tmp_path / f"store{attempt}", tmp_path / f"notes{attempt}"
         writer = start_writer(folder, notes, 0.02)
-        while (
-            not notes.exists() and writer.poll() is None
-        ):
+        while not notes.exists() and writer.poll() is None:
             time.sleep(0.001)
         time.sleep(chance.uniform(0, 0.3))
         writer.send_signal(signal.SIGKILL)

@@ -13,6 +13,7 @@ from newsimg.datatypes import FloatArray, Image, IntArray
 from newsimg.interfaces import Backbone, Index
 from newsimg.merged_search import search_merged
 from newsimg.saved_index import SavedIndex, check_rows, open_saved_index
+from newsimg.stored_models import find_hasher
 
 
 class SavedIndexes(Index):
@@ -57,7 +58,11 @@ class SavedIndexes(Index):
     def _merged(self) -> "MergedImages":
         opened = []
         for folder in self.folders:
-            opened.append(open_saved_index(folder, self.backbone.fingerprint, self.mapped))
+            opened.append(
+                open_saved_index(
+                    folder, self.backbone.fingerprint, self.mapped, find_hasher(self.backbone)
+                )
+            )
             check_rows(opened[-1], self.backbone)
         return MergedImages(opened)
 

@@ -35,6 +35,7 @@ from newsimg.saved_index import (
     open_saved_index,
     read_manifest,
 )
+from newsimg.stored_models import find_hasher
 
 ACTIONS = ("build", "append", "remove")
 ON_BAD_IMAGE = ("skip", "raise")
@@ -133,7 +134,9 @@ class IndexTask(Task):
                 return self._report(manifest)
         if self.action == "build":
             return self._build(components, index, staging)
-        saved = open_saved_index(self.folder, components.backbone.fingerprint)
+        saved = open_saved_index(
+            self.folder, components.backbone.fingerprint, hasher=find_hasher(components.backbone)
+        )
         check_rows(saved, components.backbone)
         index.read(self.folder / "vectors.faiss")
         if self.action == "append":
