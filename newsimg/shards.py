@@ -197,17 +197,19 @@ class ShardFolder:
         except FileNotFoundError:
             return
         except Exception as error:  # altered bytes make Parquet raise errors of all kinds
-            if (isinstance(error, OSError) and error.errno) or _is_whole(path):
+            if isinstance(error, OSError) and error.errno:
                 raise
             aside = path.with_suffix(".damaged")
             with suppress(FileNotFoundError):  # another process was faster
+                if _is_whole(path):
+                    raise
                 path.replace(aside)
-            self.n_damaged += 1
-            log.warning(
-                "a damaged file of the store is set aside, to be computed again: %s (%s)",
-                aside,
-                error,
-            )
+                self.n_damaged += 1
+                log.warning(
+                    "a damaged file of the store is set aside, to be computed again: %s (%s)",
+                    aside,
+                    error,
+                )
 
     def _forget(self) -> None:
         self._table = KeyTable()
