@@ -16,10 +16,6 @@ from hydra.experimental.callback import Callback
 from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 
-from newsimg.allowed import check_arguments, check_component, check_package, check_shortcuts
-from newsimg.config_hash import hash_config
-from newsimg.files import PACKAGE_DIR
-from newsimg.gpus import VISIBLE
 from newsimg.interfaces import (
     Backbone,
     Components,
@@ -30,18 +26,22 @@ from newsimg.interfaces import (
     VisionLanguageModel,
     Weight,
 )
-from newsimg.objectives import choose_objectives, list_objectives, unpack
-from newsimg.optuna_sweeper import OptunaSweeper
-from newsimg.params import flatten
+from newsimg.launch.allowed import check_arguments, check_component, check_package, check_shortcuts
+from newsimg.launch.gpus import VISIBLE
+from newsimg.launch.job_hash import hash_config
+from newsimg.launch.objectives import choose_objectives, list_objectives, unpack
+from newsimg.launch.optuna_sweeper import OptunaSweeper
+from newsimg.launch.presets import check_plugins, fatal, register_plugin, rename_schemas
+from newsimg.launch.ray_launcher import RayLauncher
+from newsimg.launch.resolvers import is_sweeping, register_resolvers
 from newsimg.pipeline import forget
-from newsimg.plugins import check_plugins, fatal, register_plugin, rename_schemas
 from newsimg.queries import quote_headline
-from newsimg.ray_launcher import RayLauncher
-from newsimg.resolvers import is_sweeping, register_resolvers
-from newsimg.tracker import Tracker
+from newsimg.storage.files import PACKAGE_DIR
+from newsimg.tracking.base import Tracker
+from newsimg.tracking.params import flatten
 
 if TYPE_CHECKING:
-    from newsimg.store import Store  # brings pyarrow, too slow for --help
+    from newsimg.storage.cache import Store  # brings pyarrow, too slow for --help
 
 NEEDED = "store/needed"  # measured where it is sought
 # A wheel carries the configs inside the package; in a checkout they lie beside it.
@@ -73,8 +73,8 @@ def run(cfg: DictConfig) -> float | tuple[float, ...] | None:
     Raises:
         ValueError: If a value of the config is not what its component expects.
     """
-    from newsimg.console import muted, print_job, print_outcome
-    from newsimg.null_tracker import NullTracker
+    from newsimg.reporting.console import muted, print_job, print_outcome
+    from newsimg.tracking.none import NullTracker
 
     config: dict[str, Any] = OmegaConf.to_container(  # type: ignore[assignment]
         cfg, resolve=True, throw_on_missing=True
@@ -196,7 +196,7 @@ class Builder:
         check_arguments(self.find_class(target), arguments)
         # Not by Hydra's `instantiate`, which would look for ${...} in headlines and paths again.
         component = self.find_class(target)(**arguments)
-        from newsimg.stored_models import StoredBackbone, StoredVLM
+        from newsimg.storage.cached_models import StoredBackbone, StoredVLM
 
         if isinstance(component, Backbone):
             return StoredBackbone(component, self.store)
@@ -208,7 +208,7 @@ class Builder:
 @cache
 def get_builder(trusted: tuple[str, ...], store_dir: str | None) -> Builder:
     """Return this process's builder."""
-    from newsimg.store import Store, find_store
+    from newsimg.storage.cache import Store, find_store
 
     return Builder(list(trusted), Store(find_store(store_dir)))
 
@@ -233,8 +233,8 @@ class SweepCallback(Callback):
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Write the table and the plot, and close the parent run."""
         global OPEN_SWEEP
-        from newsimg.console import print_outcome
-        from newsimg.sweep import describe_jobs, summarize_sweep
+        from newsimg.reporting.console import print_outcome
+        from newsimg.reporting.sweep import describe_jobs, summarize_sweep
 
         output_dir = Path(config.hydra.sweep.dir).absolute() / "summary"
         output_dir.mkdir(parents=True, exist_ok=True)

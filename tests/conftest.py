@@ -19,7 +19,7 @@ import pytest
 from PIL import Image as PILImage
 
 from newsimg.datatypes import Collection
-from newsimg.files import cache_dir
+from newsimg.storage.files import cache_dir
 
 # Where the sample newsroom is kept between test runs, before the tests get caches of their own.
 USER_CACHE = cache_dir()

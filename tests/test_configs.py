@@ -17,7 +17,7 @@ from omegaconf import OmegaConf
 from submissions import write_results
 
 from newsimg.datatypes import Image
-from newsimg.embedding_engine import Engine
+from newsimg.engine.base import Engine
 from newsimg.interfaces import (
     Backbone,
     Dataset,
@@ -28,9 +28,9 @@ from newsimg.interfaces import (
     VisionLanguageModel,
     Weight,
 )
-from newsimg.rendering import render_picture
 from newsimg.run import CONF_DIR, GROUPS
-from newsimg.tracker import Tracker
+from newsimg.submission.rendering import render_picture
+from newsimg.tracking.base import Tracker
 
 INTERFACES = {
     "data": Dataset,

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from newsimg.embedding import DualEncoder
+from newsimg.backbone.base import DualEncoder
 
 if TYPE_CHECKING:
     import torch

@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from newsimg.data.base import PictureCollection, make_image_id
 from newsimg.datatypes import Image
-from newsimg.picture_collection import PictureCollection, make_image_id
-from newsimg.picture_table import METADATA, locate_picture, stream_table
+from newsimg.storage.tables import METADATA, locate_picture, stream_table
 
 
 class TableDataset(PictureCollection):

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from newsimg.data.base import PictureCollection, stream_archives
 from newsimg.datatypes import Image
-from newsimg.picture_collection import PictureCollection, stream_archives
 
 
 class TarDataset(PictureCollection):

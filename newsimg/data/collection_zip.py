@@ -5,10 +5,10 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 
-from newsimg.console import console
+from newsimg.data.base import PictureCollection, stream_archives
 from newsimg.datatypes import Image
-from newsimg.picture_collection import PictureCollection, stream_archives
-from newsimg.picture_table import add_metadata
+from newsimg.reporting.console import console
+from newsimg.storage.tables import add_metadata
 
 
 class ZipDataset(PictureCollection):

@@ -3,7 +3,7 @@
 import copy
 from pathlib import Path
 
-from newsimg.articles import check_choices, check_resplit, load_articles
+from newsimg.data.articles import check_choices, check_resplit, load_articles
 from newsimg.datatypes import Collection
 from newsimg.interfaces import Dataset
 

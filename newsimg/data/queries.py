@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from newsimg.articles import read_articles, to_query
+from newsimg.data.articles import read_articles, to_query
 from newsimg.datatypes import Collection
 from newsimg.interfaces import Dataset
 

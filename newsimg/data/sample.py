@@ -3,11 +3,11 @@
 import copy
 from pathlib import Path
 
-from newsimg.articles import check_choices, check_resplit, load_articles
+from newsimg.data.articles import check_choices, check_resplit, load_articles
 from newsimg.datatypes import Collection
-from newsimg.files import cache_dir
 from newsimg.interfaces import Dataset
 from newsimg.sample.generator import ensure_newsroom
+from newsimg.storage.files import cache_dir
 
 
 class SampleDataset(Dataset):

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator
 
-from newsimg.embedding_engine import Engine
-from newsimg.embedding_stream import stream_embeddings
-from newsimg.intake import Accepted, IntakeRules, Rejected
+from newsimg.engine.base import Engine
+from newsimg.engine.intake import Accepted, IntakeRules, Rejected
+from newsimg.engine.listing import Listing
+from newsimg.engine.stream import stream_embeddings
 from newsimg.interfaces import Backbone
-from newsimg.listing import Listing
 
 
 class LocalEngine(Engine):

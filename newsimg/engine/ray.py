@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from newsimg.embedding_engine import Engine
-from newsimg.embedding_stream import stream_embeddings
-from newsimg.intake import Accepted, IntakeRules, Rejected
+from newsimg.engine.base import Engine
+from newsimg.engine.intake import Accepted, IntakeRules, Rejected
+from newsimg.engine.listing import Listing
+from newsimg.engine.ray_cluster import OnRay, Surroundings, look_around
+from newsimg.engine.stream import stream_embeddings
 from newsimg.interfaces import Backbone
-from newsimg.listing import Listing
-from newsimg.ray_cluster import OnRay, Surroundings, look_around
-from newsimg.stored_models import StoredBackbone
+from newsimg.storage.cached_models import StoredBackbone
 
 MAX_DEATHS = 20  # of workers over one chunk: more are no accident
 MAX_BLOCKS = 10_000  # that Ray keeps a record of, however many chunks there are

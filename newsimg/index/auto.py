@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from newsimg.console import console
 from newsimg.datatypes import FloatArray, IntArray
-from newsimg.growing_index import GrowingIndex
+from newsimg.index.base import GrowingIndex
+from newsimg.reporting.console import console
 
 GIB = 2**30
 

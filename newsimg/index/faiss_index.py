@@ -10,9 +10,9 @@ import faiss
 import numpy as np
 
 from newsimg.datatypes import FloatArray, IntArray
-from newsimg.growing_index import GrowingIndex
-from newsimg.rotation import keep_principal
-from newsimg.vector_index import VectorIndex, estimate_bytes, find_part, walk_parts
+from newsimg.index.base import GrowingIndex
+from newsimg.index.rotation import keep_principal
+from newsimg.index.vectors import VectorIndex, estimate_bytes, find_part, walk_parts
 
 log = logging.getLogger(__name__)
 

@@ -10,10 +10,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from newsimg.datatypes import FloatArray, Image, IntArray
+from newsimg.index.folder import SavedIndex, check_rows, open_saved_index
+from newsimg.index.merged_search import search_merged
 from newsimg.interfaces import Backbone, Index
-from newsimg.merged_search import search_merged
-from newsimg.saved_index import SavedIndex, check_rows, open_saved_index
-from newsimg.stored_models import find_hasher
+from newsimg.storage.cached_models import find_hasher
 
 
 class SavedIndexes(Index):

@@ -5,14 +5,14 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from newsimg.interfaces import LanguageModel
-from newsimg.served import check_server
+from newsimg.llm.chat_server import check_server
 
 
 class OpenAILLM(LanguageModel):
     """Any chat model of a server; every answer is handed on as it comes.
 
     Args:
-        server: See `newsimg.served.ChatServer`.
+        server: See `newsimg.llm.chat_server.ChatServer`.
         model: What the server calls the model.
         answers_as: What the server says that the answering model is, where it differs.
         revision: What sets models of one name apart and no server tells: a commit, a quantisation.

@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from newsimg.interfaces import LanguageModel
-from newsimg.models import Checkpoint, check_positive, describe_model, greedy_settings
+from newsimg.storage.checkpoints import Checkpoint, check_positive, describe_model, greedy_settings
 
 if TYPE_CHECKING:
     import torch

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from newsimg.datatypes import Candidates, FloatArray, Query
-from newsimg.files import fetch_file
 from newsimg.interfaces import Backbone, Reranker
+from newsimg.storage.files import fetch_file
 
 
 class AestheticsReranker(Reranker):

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from newsimg.datatypes import Candidates, FloatArray, FusedArray, Query
-from newsimg.fusion import LinearEnsemble, LinearWeight
 from newsimg.interfaces import Reranker
+from newsimg.weight.base import LinearEnsemble, LinearWeight
 
 
 @dataclass(frozen=True)

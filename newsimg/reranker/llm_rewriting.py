@@ -5,9 +5,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from newsimg.captions import Captioner
 from newsimg.datatypes import Candidates, FloatArray, Query
 from newsimg.interfaces import Backbone, LanguageModel, Reranker
+from newsimg.reranker.captions import Captioner
 
 log = logging.getLogger(__name__)
 

@@ -3,8 +3,8 @@
 import numpy as np
 
 from newsimg.datatypes import FloatArray, FusedArray, IntArray
-from newsimg.hubness import BankReranker, compare_with_bank
 from newsimg.interfaces import Backbone, Dataset
+from newsimg.reranker.query_bank import BankReranker, compare_with_bank
 
 
 class NNNReranker(BankReranker):

@@ -4,8 +4,8 @@ import numpy as np
 from scipy.special import logsumexp
 
 from newsimg.datatypes import FloatArray, FusedArray, IntArray
-from newsimg.hubness import BankReranker, compare_with_bank
 from newsimg.interfaces import Backbone, Dataset
+from newsimg.reranker.query_bank import BankReranker, compare_with_bank
 
 
 class QBNormReranker(BankReranker):

@@ -4,10 +4,10 @@ import logging
 from collections.abc import Mapping
 from pathlib import Path
 
-from newsimg.caption_file import CaptionFile, import_captions
-from newsimg.captions import Captioner
-from newsimg.console import console
 from newsimg.interfaces import Components, LanguageModel, Task
+from newsimg.reporting.console import console
+from newsimg.reranker.caption_file import CaptionFile, import_captions
+from newsimg.reranker.captions import Captioner
 
 log = logging.getLogger(__name__)
 

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from newsimg.articles import read_subsets
-from newsimg.console import console
+from newsimg.data.articles import read_subsets
 from newsimg.interfaces import Components, Task
-from newsimg.layouts import LAYOUTS, find_subsets
-from newsimg.submission_check import check_submission
+from newsimg.reporting.console import console
+from newsimg.submission.check import check_submission
+from newsimg.submission.layouts import LAYOUTS, find_subsets
 
 
 class CheckTask(Task):

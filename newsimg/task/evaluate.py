@@ -4,14 +4,25 @@ from pathlib import Path
 
 import pandas as pd
 
-from newsimg.comparison import compare_stages
-from newsimg.console import print_evaluation
-from newsimg.contact_sheet import draw_contact_sheet
+from newsimg.evaluation.comparison import compare_stages
+from newsimg.evaluation.metrics import (
+    measure_retrieval,
+    measure_run,
+    to_run,
+    write_qrels,
+    write_run,
+)
 from newsimg.interfaces import Components, Task
-from newsimg.metrics import measure_retrieval, measure_run, to_run, write_qrels, write_run
 from newsimg.pipeline import load_and_retrieve, rerank, score_candidates
-from newsimg.report import check_reranker, report_curve, report_members, report_statistics
-from newsimg.report_page import describe_run, write_report
+from newsimg.reporting.console import print_evaluation
+from newsimg.reporting.contact_sheet import draw_contact_sheet
+from newsimg.reporting.evaluation import (
+    check_reranker,
+    report_curve,
+    report_members,
+    report_statistics,
+)
+from newsimg.reporting.page import describe_run, write_report
 
 
 class EvaluateTask(Task):

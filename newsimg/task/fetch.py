@@ -14,11 +14,8 @@ from pathlib import Path
 import pandas as pd
 from tqdm import tqdm
 
-from newsimg.console import console, print_table
-from newsimg.files import lock_folder
-from newsimg.interfaces import Components, Task
-from newsimg.s3 import Bucket, BucketError, RemoteObject, describe_bytes
-from newsimg.yfcc import (
+from newsimg.data.yfcc.s3 import Bucket, BucketError, RemoteObject, describe_bytes
+from newsimg.data.yfcc.yfcc import (
     DATABASE_KEY,
     N_SHARDS,
     PICTURES,
@@ -27,7 +24,10 @@ from newsimg.yfcc import (
     split_database,
     write_metadata,
 )
-from newsimg.zip_fetch import ZipShard
+from newsimg.data.yfcc.zip_fetch import ZipShard
+from newsimg.interfaces import Components, Task
+from newsimg.reporting.console import console, print_table
+from newsimg.storage.files import lock_folder
 
 CHUNK_BYTES = 1 << 23  # of the database, read at once
 
@@ -39,7 +39,8 @@ class FetchTask(Task):
 
     Args:
         folder: Where the shards go.
-        n_shards: How many of the first shards; see `newsimg.yfcc` on their sizes. Must be given.
+        n_shards: How many of the first shards; see `newsimg.data.yfcc.yfcc` on their sizes. Must
+            be given.
         bucket: The bucket's name.
         region: Its region.
         endpoint_url: Another server than AWS, of S3's protocol; null: AWS.

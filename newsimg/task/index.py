@@ -7,12 +7,11 @@ from typing import Any
 
 import pandas as pd
 
-from newsimg.console import console, print_table
 from newsimg.datatypes import FloatArray, Image
-from newsimg.embedding_engine import Engine
-from newsimg.files import lock_folder
-from newsimg.growing_index import GrowingIndex
-from newsimg.index_build import (
+from newsimg.engine.base import Engine
+from newsimg.engine.intake import IntakeRules
+from newsimg.index.base import GrowingIndex
+from newsimg.index.building.build import (
     add_embeddings,
     collect,
     describe_quality,
@@ -23,10 +22,8 @@ from newsimg.index_build import (
     read_kept_images,
     train_index,
 )
-from newsimg.index_scratch import IMAGES, REJECTED, Scratch, write_tables
-from newsimg.intake import IntakeRules
-from newsimg.interfaces import Components, Task
-from newsimg.saved_index import (
+from newsimg.index.building.scratch import IMAGES, REJECTED, Scratch, write_tables
+from newsimg.index.folder import (
     MANIFEST,
     SavedIndex,
     check_rows,
@@ -35,7 +32,10 @@ from newsimg.saved_index import (
     open_saved_index,
     read_manifest,
 )
-from newsimg.stored_models import find_hasher
+from newsimg.interfaces import Components, Task
+from newsimg.reporting.console import console, print_table
+from newsimg.storage.cached_models import find_hasher
+from newsimg.storage.files import lock_folder
 
 ACTIONS = ("build", "append", "remove")
 ON_BAD_IMAGE = ("skip", "raise")

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from newsimg.console import console, print_table
 from newsimg.datatypes import Candidates, Collection, Query
-from newsimg.files import write_atomically
-from newsimg.inference import count_editors, gather, write_results
+from newsimg.evaluation.metrics import measure_retrieval, measure_run, to_run, write_run
 from newsimg.interfaces import Components, Task
-from newsimg.metrics import measure_retrieval, measure_run, to_run, write_run
 from newsimg.pipeline import load_and_retrieve, rerank, retrieve
-from newsimg.report_page import describe_run, write_report
+from newsimg.reporting.console import console, print_table
+from newsimg.reporting.inference import count_editors, gather, write_results
+from newsimg.reporting.page import describe_run, write_report
+from newsimg.storage.files import write_atomically
 
 N_PRINTED = 5  # headlines on the console, or candidates of a single one
 

@@ -4,11 +4,11 @@ import threading
 from collections.abc import Mapping
 from pathlib import Path
 
-from newsimg.console import console
-from newsimg.headline_search import HeadlineSearch
+from newsimg.app.command import Typed
+from newsimg.app.server import HOST, Start, build_page, import_gradio, open_page
+from newsimg.app.session import HeadlineSearch
 from newsimg.interfaces import Components, Reranker, Task, Weight
-from newsimg.search_command import Typed
-from newsimg.search_page import HOST, Start, build_page, import_gradio, open_page
+from newsimg.reporting.console import console
 
 
 class SearchTask(Task):

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from newsimg.console import confirm, console, print_table
 from newsimg.interfaces import Components, Task
-from newsimg.store import Store, StoreEntry, find_store
+from newsimg.reporting.console import confirm, console, print_table
+from newsimg.storage.cache import Store, StoreEntry, find_store
 
 ACTIONS = ("list", "verify", "prune")
 

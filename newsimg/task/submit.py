@@ -8,21 +8,21 @@ from pathlib import Path
 
 import pandas as pd
 
-from newsimg.articles import read_subsets
-from newsimg.console import console, print_table
-from newsimg.files import write_atomically
+from newsimg.data.articles import read_subsets
 from newsimg.interfaces import Components, Task
-from newsimg.layouts import check_name, find_clash, find_subsets, name_picture
-from newsimg.rendering import CROPS
-from newsimg.results import CREDITS, read_results
-from newsimg.submission import (
+from newsimg.reporting.console import console, print_table
+from newsimg.reporting.results import CREDITS, read_results
+from newsimg.storage.files import write_atomically
+from newsimg.submission.build import (
     Entry,
     choose_articles,
     choose_best,
     choose_distinct,
     write_submission,
 )
-from newsimg.submission_check import check_submission
+from newsimg.submission.check import check_submission
+from newsimg.submission.layouts import check_name, find_clash, find_subsets, name_picture
+from newsimg.submission.rendering import CROPS
 
 ON_DUPLICATE = ("next", "raise")
 

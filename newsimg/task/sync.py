@@ -3,9 +3,9 @@
 from collections import Counter
 from pathlib import Path
 
-from newsimg.console import console, print_table
 from newsimg.interfaces import Components, Task
-from newsimg.tracker import Tracker
+from newsimg.reporting.console import console, print_table
+from newsimg.tracking.base import Tracker
 
 
 class SyncTask(Task):

@@ -6,17 +6,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from newsimg.console import console, print_table
-from newsimg.curve import score_ranks, trace_curve
 from newsimg.datatypes import Candidates, Collection
-from newsimg.fusion import LinearWeight, check_scores
+from newsimg.evaluation.curve import score_ranks, trace_curve
+from newsimg.evaluation.metrics import CUTOFFS
+from newsimg.evaluation.stats import Gain, compare_means, describe_gain
+from newsimg.evaluation.tuning import Choice, Lines, choose_weight, cross_validate
 from newsimg.interfaces import Components, Reranker, Task, Weight
-from newsimg.metrics import CUTOFFS
 from newsimg.pipeline import load_and_retrieve, retrieve, score_candidates
-from newsimg.plots import CurvePlot, name_measure
-from newsimg.report import find_positions, write_curve
-from newsimg.stats import Gain, compare_means, describe_gain
-from newsimg.tuning import Choice, Lines, choose_weight, cross_validate
+from newsimg.reporting.console import console, print_table
+from newsimg.reporting.evaluation import find_positions, write_curve
+from newsimg.reporting.plots import CurvePlot, name_measure
+from newsimg.weight.base import LinearWeight, check_scores
 
 
 class TuneTask(Task):

@@ -13,10 +13,10 @@ import numpy as np
 from PIL import Image as PILImage
 
 from newsimg.datatypes import FloatArray, Image
-from newsimg.images import open_image
 from newsimg.interfaces import KeepAnswers, VisionLanguageModel
-from newsimg.picture_prompts import find_answer
-from newsimg.served import ServerError, check_server
+from newsimg.llm.chat_server import ServerError, check_server
+from newsimg.storage.images import open_image
+from newsimg.vlm.prompts import find_answer
 
 
 class OpenAIVLM(VisionLanguageModel):
@@ -25,7 +25,7 @@ class OpenAIVLM(VisionLanguageModel):
     A picture is sent with each of its questions, as a JPEG within the request, scaled down.
 
     Args:
-        server: See `newsimg.served.ChatServer`.
+        server: See `newsimg.llm.chat_server.ChatServer`.
         model: What the server calls the model.
         answers_as: What the server says that the answering model is, where it differs.
         revision: What sets models of one name apart and no server tells: a commit, a quantisation.

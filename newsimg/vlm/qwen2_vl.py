@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from PIL import Image as PILImage
 
-from newsimg.vision_language import ChatVLM
+from newsimg.vlm.base import ChatVLM
 
 if TYPE_CHECKING:
     import torch

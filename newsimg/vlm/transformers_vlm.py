@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image as PILImage
 
-from newsimg.vision_language import ChatVLM
+from newsimg.vlm.base import ChatVLM
 
 if TYPE_CHECKING:
     import torch

@@ -3,7 +3,7 @@
 import numpy as np
 
 from newsimg.datatypes import FloatArray, FusedArray
-from newsimg.fusion import LinearWeight, divide_rows
+from newsimg.weight.base import LinearWeight, divide_rows
 
 
 class L1Weight(LinearWeight):

@@ -3,7 +3,7 @@
 from scipy.stats import rankdata
 
 from newsimg.datatypes import FloatArray, FusedArray
-from newsimg.fusion import LinearWeight
+from newsimg.weight.base import LinearWeight
 
 
 class RRFWeight(LinearWeight):

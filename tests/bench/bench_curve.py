@@ -10,10 +10,10 @@ from typing import TypeVar
 
 import numpy as np
 
-from newsimg.console import print_table
-from newsimg.curve import find_plateau, look_up, rank_at, score_ranks, trace_curve
-from newsimg.fusion import LinearWeight, interpolate
-from newsimg.metrics import CUTOFFS
+from newsimg.evaluation.curve import find_plateau, look_up, rank_at, score_ranks, trace_curve
+from newsimg.evaluation.metrics import CUTOFFS
+from newsimg.reporting.console import print_table
+from newsimg.weight.base import LinearWeight, interpolate
 from newsimg.weight.l1 import L1Weight
 from newsimg.weight.rank import RankWeight
 from newsimg.weight.zscore import ZScoreWeight

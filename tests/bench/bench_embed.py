@@ -27,12 +27,12 @@ from PIL import Image as PILImage
 from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel
 
 from newsimg.backbone.transformers_backbone import TransformersBackbone
-from newsimg.console import print_table
 from newsimg.datatypes import Image
-from newsimg.embedding_stream import stream_embeddings
-from newsimg.intake import Accepted, IntakeRules
-from newsimg.store import Store
-from newsimg.stored_models import StoredBackbone
+from newsimg.engine.intake import Accepted, IntakeRules
+from newsimg.engine.stream import stream_embeddings
+from newsimg.reporting.console import print_table
+from newsimg.storage.cache import Store
+from newsimg.storage.cached_models import StoredBackbone
 
 SAMPLE = Path(__file__).parents[2] / "newsimg" / "sample" / "clip"
 BATCH = 32

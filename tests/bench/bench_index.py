@@ -27,10 +27,10 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from tqdm import tqdm
 
-from newsimg.console import console, print_table
 from newsimg.datatypes import FloatArray
-from newsimg.growing_index import GrowingIndex
-from newsimg.index_quality import cut_blocks, measure_quality, one_thread
+from newsimg.index.base import GrowingIndex
+from newsimg.index.building.quality import cut_blocks, measure_quality, one_thread
+from newsimg.reporting.console import console, print_table
 from newsimg.run import CONF_DIR
 
 SEED = 28

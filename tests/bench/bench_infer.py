@@ -23,13 +23,13 @@ import pyarrow.parquet as pq
 
 from newsimg.backbone.transformers_backbone import TransformersBackbone
 from newsimg.datatypes import FloatArray
-from newsimg.files import cache_dir
+from newsimg.index.building.scratch import IMAGES, REJECTED, write_tables
 from newsimg.index.faiss_index import FaissIndex
-from newsimg.index_scratch import IMAGES, REJECTED, write_tables
+from newsimg.index.folder import install
 from newsimg.run import PACKAGE_DIR
 from newsimg.sample.generator import ensure_newsroom
-from newsimg.saved_index import install
-from newsimg.store import Store
+from newsimg.storage.cache import Store
+from newsimg.storage.files import cache_dir
 
 ROOT = Path(__file__).parents[2]
 DIM = 128

@@ -21,12 +21,12 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from tqdm import tqdm
 
-from newsimg.console import console, print_table
 from newsimg.datatypes import FloatArray
-from newsimg.growing_index import GrowingIndex
-from newsimg.merged_search import search_merged
+from newsimg.index.base import GrowingIndex
+from newsimg.index.merged_search import search_merged
+from newsimg.index.vectors import VectorIndex
+from newsimg.reporting.console import console, print_table
 from newsimg.run import CONF_DIR
-from newsimg.vector_index import VectorIndex
 
 BLOCK = 50_000
 MIB = 2**20

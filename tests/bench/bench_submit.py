@@ -15,11 +15,11 @@ import pandas as pd
 from PIL import Image as PILImage
 from PIL import ImageOps
 
-from newsimg.console import print_table
 from newsimg.datatypes import Image
-from newsimg.layouts import PICTURE_SIZE
-from newsimg.results import Choice
-from newsimg.submission import Entry, render_all
+from newsimg.reporting.console import print_table
+from newsimg.reporting.results import Choice
+from newsimg.submission.build import Entry, render_all
+from newsimg.submission.layouts import PICTURE_SIZE
 
 N_PICTURES = 16
 N_REPEATS = 5

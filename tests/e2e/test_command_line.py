@@ -96,10 +96,13 @@ def test_a_folder_of_pictures_that_is_not_given_is_asked_for(
     ("target", "message"),
     [
         ("os.system", r"_target_ os.system is not of a trusted package \(newsimg\)"),
-        ("newsimg.files.os.system", r"newsimg.files.os.system|non-class"),
-        ("newsimg.files.hash_file", r"newsimg.files.hash_file|non-class"),
-        ("newsimg.store.Store", r"newsimg.store.Store must be derived from one of .*Reranker"),
-        ("newsimg.files.NamedTemporaryFile", r"NamedTemporaryFile|non-class"),
+        ("newsimg.storage.files.os.system", r"newsimg.storage.files.os.system|non-class"),
+        ("newsimg.storage.files.hash_file", r"newsimg.storage.files.hash_file|non-class"),
+        (
+            "newsimg.storage.cache.Store",
+            r"newsimg.storage.cache.Store must be derived from one of .*Reranker",
+        ),
+        ("newsimg.storage.files.NamedTemporaryFile", r"NamedTemporaryFile|non-class"),
         ("subprocess.Popen", r"subprocess.Popen is not of a trusted package"),
         ("newsimg_evil.Reranker", r"newsimg_evil.Reranker is not of a trusted package"),
         ("newsimg.nowhere.Nothing", r"newsimg.nowhere.Nothing"),

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from hydra import compose, initialize_config_dir
 
-from newsimg.plugins import rename_schemas
+from newsimg.launch.presets import rename_schemas
 from newsimg.run import CONF_DIR
 
 ROOT = Path(__file__).parents[2]

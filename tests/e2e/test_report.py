@@ -11,7 +11,7 @@ import pytest
 from report_pages import PLAIN, rank, read_data
 
 from newsimg.datatypes import Collection, Query
-from newsimg.report_page import Details, write_report
+from newsimg.reporting.page import Details, write_report
 
 sync_api = pytest.importorskip("playwright.sync_api")
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")

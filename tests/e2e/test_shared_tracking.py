@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 from tracking_server import TrackingServer
 
-from newsimg.run_record import find_records, read_record
+from newsimg.tracking.record import find_records, read_record
 
 ROOT = Path(__file__).parents[2]
 SWEEP = ["-m", "reranker=identity,aesthetics", "weight.value=0,0.3,1", "task.n_sheet_queries=0"]

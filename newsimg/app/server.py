@@ -1,0 +1,235 @@
+"""The search page: what a Gradio app shows of a headline's candidates before and after."""
+
+import html
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from newsimg.app.command import Typed
+from newsimg.app.session import HeadlineSearch, Scored
+from newsimg.datatypes import Candidates, Image
+from newsimg.reporting.results import CREDITS
+from newsimg.reporting.thumbnails import SCALES, encode_thumbnails
+
+if TYPE_CHECKING:
+    import gradio
+
+HOST = "127.0.0.1"
+MAX_TOP_K = 100  # pictures on a page
+STYLE = Path(__file__).with_suffix(".css")
+FONTS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "DejaVu Sans", "sans-serif")
+
+
+@dataclass(frozen=True)
+class Start:
+    """What the page shows before anything is chosen."""
+
+    headline: str
+    examples: Sequence[str]
+    reranker: str
+    weight: str
+    value: float
+    top_k: int
+
+
+def import_gradio() -> Any:
+    """Import Gradio, and keep it from calling home.
+
+    Raises:
+        ImportError: If it is not installed; says how to.
+    """
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when it is imported
+    try:
+        import gradio
+    except ModuleNotFoundError as error:
+        raise ImportError("task=search needs: pip install newsimg[app]") from error
+    return gradio
+
+
+def build_page(search: HeadlineSearch, typed: Typed, start: Start) -> "gradio.Blocks":
+    """Return the page, not yet served.
+
+    Args:
+        search: Finds and scores.
+        typed: Writes the command.
+        start: What is chosen at first.
+    """
+    gradio = import_gradio()
+
+    def show(
+        headline: str, reranker: str, weight: str, value: float, top_k: int
+    ) -> tuple[str, str, str]:
+        if not (headline or "").strip():
+            return tell("Type a headline."), "", ""
+        try:
+            scored = search.score(headline, reranker, int(top_k))
+            reranked = search.fuse(scored, weight, value)
+        except (ValueError, OSError) as error:
+            raise gradio.Error(html.escape(str(error)), duration=None) from error
+        command = typed.write_command(headline, reranker, weight, value, int(top_k))
+        return draw_before(scored.retrieved), draw_after(scored, reranked), command
+
+    first = show(start.headline, start.reranker, start.weight, start.value, start.top_k)
+    with gradio.Blocks(title="newsimg search", analytics_enabled=False) as page:
+        gradio.HTML(
+            f"<h1>newsimg</h1><p>{len(search.images):,} pictures. Models run once for a headline "
+            "and a reranker; normalisation and weight only sort.</p>",
+            elem_id="top",
+        )
+        with gradio.Row(equal_height=True):
+            headline = gradio.Textbox(
+                start.headline, label="Headline", max_lines=1, scale=5, elem_id="headline"
+            )
+            button = gradio.Button("Search", variant="primary", scale=0, min_width=110)
+        if start.examples:
+            examples = gradio.Examples(
+                [[example] for example in start.examples], headline, label="From the data"
+            )
+        with gradio.Row():
+            reranker = gradio.Dropdown(
+                list(search.rerankers), value=start.reranker, label="Reranker", filterable=False
+            )
+            weight = gradio.Dropdown(
+                list(search.weights), value=start.weight, label="Normalisation", filterable=False
+            )
+            value = gradio.Slider(
+                0,
+                1,
+                start.value,
+                step=0.01,
+                label="Weight: the reranker's share",
+                scale=2,
+                buttons=[],
+            )
+            top_k = gradio.Slider(
+                1, max(start.top_k, min(MAX_TOP_K, len(search.images))), start.top_k,
+                step=1, label="Candidates", min_width=230, buttons=[],
+            )  # fmt: skip
+        command = gradio.Textbox(
+            first[2],
+            label="The same on the command line",
+            interactive=False,
+            lines=2,
+            buttons=["copy"],
+            elem_id="command",
+        )
+        with gradio.Row():
+            before = gradio.HTML(first[0], elem_id="before")
+            after = gradio.HTML(first[1], elem_id="after")
+        chosen = [headline, reranker, weight, value, top_k]
+        outcome = [before, after, command]
+        options = {"api_visibility": "private", "trigger_mode": "always_last"}
+        for event in (value.change, weight.change):  # no model is asked: no sign of waiting
+            event(show, chosen, outcome, show_progress="hidden", **options)
+        for event in (headline.submit, button.click, reranker.change, top_k.release):
+            event(show, chosen, outcome, **options)
+        if start.examples:
+            examples.load_input_event.then(show, chosen, outcome, **options)
+    return page
+
+
+def open_page(page: "gradio.Blocks", port: int | None, show: bool) -> str:
+    """Serve the page on this machine alone, and return its address.
+
+    Args:
+        page: What `build_page` has made.
+        port: None for a free one.
+        show: Whether to open it in the browser.
+
+    Raises:
+        OSError: If the port is taken.
+    """
+    gradio = import_gradio()
+    try:
+        _, url, _ = page.launch(
+            server_name=HOST,
+            server_port=port,
+            inbrowser=show,
+            share=False,
+            prevent_thread_lock=True,
+            show_error=True,
+            quiet=True,
+            footer_links=[],
+            ssr_mode=False,
+            pwa=False,
+            mcp_server=False,
+            enable_monitoring=False,
+            # By default, fonts come from Google.
+            theme=gradio.themes.Base(font=FONTS, font_mono=("ui-monospace", "monospace")),
+            css=STYLE.read_text(encoding="utf-8"),
+        )
+    except OSError as error:
+        if port is None:
+            raise
+        raise OSError(f"task.port must be free, got {port}, which is taken") from error
+    return url
+
+
+def draw_before(retrieved: Candidates) -> str:
+    """Return the candidates as they were retrieved."""
+    lines = [f"{score:.4f}" for score in retrieved.parts["retrieval"][0]]
+    return draw_gallery("Before: retrieval", retrieved, lines, [""] * len(lines))
+
+
+def draw_after(scored: Scored, reranked: Candidates) -> str:
+    """Return the same candidates by their fused scores, each with how far it has moved."""
+    old = {row: rank for rank, row in enumerate(scored.retrieved.rows[0].tolist())}
+    rows = reranked.rows[0].tolist()
+    lines = [
+        f"{fused:.4f} of {retrieval:.4f} and {second:.4f}"
+        for fused, retrieval, second in zip(
+            reranked.scores[0],
+            reranked.parts["retrieval"][0],
+            reranked.parts["rerank"][0],
+            strict=True,
+        )
+    ]
+    moves = [draw_move(old[row] - rank) for rank, row in enumerate(rows)]
+    gallery = draw_gallery("After: fused, of retrieval and reranker", reranked, lines, moves)
+    captions = "".join(f"<li>{html.escape(caption)}</li>" for caption in scored.captions)
+    return gallery + (f"<h3>By these captions</h3><ul>{captions}</ul>" if captions else "")
+
+
+def draw_gallery(
+    title: str, candidates: Candidates, lines: Sequence[str], moves: Sequence[str]
+) -> str:
+    """Return the pictures of the only query, best first, with a line of scores for each."""
+    images = [candidates.images[row] for row in candidates.rows[0].tolist()]
+    thumbs = encode_thumbnails(images, SCALES[0])
+    figures = [
+        draw_figure(rank, image, thumbs[image], line, move)
+        for rank, (image, line, move) in enumerate(zip(images, lines, moves, strict=True), 1)
+    ]
+    return f'<h2>{title}</h2><div class="candidates">{"".join(figures)}</div>'
+
+
+def draw_figure(rank: int, image: Image, thumb: str | None, line: str, move: str) -> str:
+    """Return a picture with its rank, id, scores and credits; all that is not ours is escaped."""
+    name = html.escape(image.image_id)
+    picture = '<span class="none">cannot be read</span>'
+    if thumb is not None:
+        picture = f'<img src="data:image/webp;base64,{thumb}" alt="{name}">'
+    metadata = image.metadata or {}
+    credit = " · ".join(html.escape(metadata[key]) for key in CREDITS if metadata.get(key))
+    return (
+        f'<figure data-id="{name}"><div class="picture">{picture}<b>{rank}</b></div><figcaption>'
+        f'<span class="scores">{line}{move}</span><span class="name" title="{name}">{name}</span>'
+        + (f'<span class="credit">{credit}</span>' if credit else "")
+        + "</figcaption></figure>"
+    )
+
+
+def draw_move(places: int) -> str:
+    """Return by how many places a picture went up or down."""
+    if not places:
+        return '<i class="same">=</i>'
+    return (
+        f'<i class="{"up" if places > 0 else "down"}">{"▲" if places > 0 else "▼"}{abs(places)}</i>'
+    )
+
+
+def tell(text: str) -> str:
+    """Return a line that takes the place of pictures."""
+    return f'<p class="none">{html.escape(text)}</p>'

@@ -1,0 +1,210 @@
+"""What every dual encoder of the transformers library shares: batches in, unit rows out."""
+
+import json
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from newsimg.datatypes import FloatArray, Image
+from newsimg.interfaces import Backbone
+from newsimg.queries import check_template
+from newsimg.storage.checkpoints import Checkpoint, check_positive, identify_model
+from newsimg.storage.images import DECODER_THREADS, DECODING, REDUCING_GAP, open_image
+
+if TYPE_CHECKING:
+    import torch
+
+
+DECODINGS = ("exact", "reduced")
+
+
+class DualEncoder(Backbone):
+    """A dual encoder whose tokenizer and image processor come with it; loaded at first use.
+
+    Args:
+        model: Hub id or local folder.
+        revision: Branch, tag or commit of a hub model.
+        dtype: Of weights and activations: float32, bfloat16 or float16.
+        device: A torch device, or "auto".
+        batch_size: Texts or pictures per forward pass.
+        text_padding: "longest" in the batch, or "max_length" for models trained that way.
+        text_length: Tokens after which a text is cut off.
+        query_template: How a query becomes text, from {title}, {tags}, {people}, {organisations}.
+        lowercase: Whether texts lose their capitals, for models that were trained so and whose
+            tokenizer does not see to it.
+        decoding: "exact", or "reduced": a JPEG of many times the model's size is decoded at a half,
+            a quarter or an eighth, which is faster and changes embeddings in the fifth digit.
+        trust_remote_code: Whether the model may run Python code that comes with it.
+
+    Raises:
+        ValueError: If an argument is out of range; names it.
+    """
+
+    def __init__(
+        self,
+        *,
+        model: str,
+        revision: str,
+        dtype: str,
+        device: str,
+        batch_size: int,
+        text_padding: str,
+        text_length: int,
+        query_template: str,
+        lowercase: bool = False,
+        decoding: str = "exact",
+        trust_remote_code: bool = False,
+    ) -> None:
+        self.checkpoint = Checkpoint("backbone", model, revision, dtype, device, trust_remote_code)
+        if text_padding not in ("longest", "max_length"):
+            raise ValueError(
+                f"backbone.text_padding must be longest or max_length, got {text_padding!r}"
+            )
+        if decoding not in DECODINGS:
+            raise ValueError(f"backbone.decoding must be exact or reduced, got {decoding!r}")
+        check_positive("backbone", batch_size=batch_size, text_length=text_length)
+        self.batch_size = batch_size
+        self.text_padding = text_padding
+        self.text_length = text_length
+        self.query_template = check_template(query_template)
+        self.lowercase = lowercase
+        self.decoding = decoding
+        self._lock = Lock()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Stay behind with what is loaded: another process loads it for itself."""
+        own = {"_lock", "model", "tokenizer", "image_processor"}
+        return {name: value for name, value in vars(self).items() if name not in own}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._lock = Lock()
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """See `Backbone.fingerprint`. The preprocessing is among the model's files."""
+        return json.dumps(
+            {
+                "class": type(self).__name__,
+                "model": identify_model(self.checkpoint.model, self.checkpoint.revision),
+                "dtype": self.checkpoint.dtype,
+                "text_padding": self.text_padding,
+                "text_length": self.text_length,
+                "lowercase": self.lowercase,
+                "decoding": DECODING
+                if self.decoding == "exact"
+                else f"{DECODING}, at {REDUCING_GAP} times the size",
+            }
+        )
+
+    def embed_texts(self, texts: Sequence[str]) -> FloatArray:
+        """See `Backbone.embed_texts`."""
+        return self._embed(texts, self._encode_texts)
+
+    def embed_images(self, images: Sequence[Image]) -> FloatArray:
+        """See `Backbone.embed_images`."""
+        return self._embed(images, self._encode_images)
+
+    @abstractmethod
+    def load_model(self) -> Any:
+        """Load the model itself."""
+
+    @abstractmethod
+    def text_features(self, inputs: Any) -> "torch.Tensor":
+        """Project tokenised texts: (n_texts, dim)."""
+
+    @abstractmethod
+    def image_features(self, inputs: Any) -> "torch.Tensor":
+        """Project preprocessed pictures: (n_images, dim)."""
+
+    @cached_property
+    def model(self) -> Any:
+        """The model, loaded."""
+        return self.load_model()
+
+    @cached_property
+    def tokenizer(self) -> Any:
+        """The model's own tokenizer."""
+        return self.checkpoint.load_tokenizer()
+
+    @cached_property
+    def image_processor(self) -> Any:
+        """The model's own image processor."""
+        return self.checkpoint.load_image_processor()
+
+    @cached_property
+    def _fill(self) -> tuple[int, int]:
+        """Width and height that the image processor resizes a picture to, or fills with it."""
+        size = getattr(self.image_processor, "size", None)
+        sides = {} if size is None or isinstance(size, int) else dict(size)
+        width, height = sides.get("width"), sides.get("height")
+        if width is None or height is None:
+            width = height = sides.get("shortest_edge")
+        if width is None or height is None or not self.image_processor.do_resize:
+            raise ValueError(
+                f"backbone.decoding=reduced is for models that resize all pictures to one size, "
+                f"{self.checkpoint.model} has {size}"
+            )
+        return width, height
+
+    def _encode_texts(self, texts: Sequence[str]) -> "torch.Tensor":
+        inputs = self.tokenizer(
+            [text.lower() if self.lowercase else text for text in texts],
+            padding=self.text_padding,
+            truncation=True,
+            max_length=self.text_length,
+            return_tensors="pt",
+        )
+        return self.text_features(inputs.to(self.model.device))
+
+    def preprocess(self, image: Image) -> Any:
+        """See `Backbone.preprocess`: decodes, resizes, crops and scales as the model wants it."""
+        with self._lock:
+            processor = self.image_processor
+            fill = self._fill if self.decoding == "reduced" else None
+        return processor(images=[open_image(image, fill)], return_tensors="np")
+
+    def embed_preprocessed(self, images: Sequence[Image], inputs: Sequence[Any]) -> FloatArray:
+        """See `Backbone.embed_preprocessed`."""
+        return self._embed(inputs, self._encode_inputs)
+
+    def _encode_images(self, images: Sequence[Image]) -> "torch.Tensor":
+        with ThreadPoolExecutor(DECODER_THREADS) as pool:
+            return self._encode_inputs(list(pool.map(self.preprocess, images)))
+
+    def _encode_inputs(self, inputs: Sequence[Any]) -> "torch.Tensor":
+        from transformers import BatchFeature
+
+        arrays = {key: np.concatenate([one[key] for one in inputs]) for key in inputs[0]}
+        batch = BatchFeature(arrays, tensor_type="pt")
+        return self.image_features(batch.to(self.model.device, self.model.dtype))
+
+    def _embed(self, items: Sequence[Any], encode: Callable[..., "torch.Tensor"]) -> FloatArray:
+        import torch
+
+        if not items:
+            raise ValueError("there is nothing to embed")
+        rows = []
+        with torch.inference_mode():
+            for start in range(0, len(items), self.batch_size):
+                features = encode(items[start : start + self.batch_size])
+                rows.append(features.float().cpu().numpy())
+        return to_unit_rows(np.concatenate(rows))
+
+
+def to_unit_rows(embeddings: FloatArray) -> FloatArray:
+    """Scale every row to length 1.
+
+    Raises:
+        ValueError: If a row is not finite or has no direction.
+    """
+    lengths = np.linalg.norm(embeddings, axis=1, keepdims=True)
+    if not (np.isfinite(lengths) & (lengths > 0)).all():
+        bad = int(np.argmin((np.isfinite(lengths) & (lengths > 0))[:, 0]))
+        raise ValueError(f"an embedding must have a finite length above 0, got {lengths[bad, 0]}")
+    return (embeddings / lengths).astype(np.float32)

@@ -1,0 +1,138 @@
+"""A zip shard that is fetched picture by picture: whole or not there, and no picture twice.
+
+Pictures arrive in zips of some 16 MB below `.fetching`, each whole once it has its name, so that
+a job that is killed loses the last of them at most. When all pictures are there, they are put
+together, every checksum is verified, and the shard takes its name. A member's comment is the etag
+of its object: it tells a picture that has changed on the server.
+"""
+
+import logging
+import shutil
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor
+from pathlib import Path
+
+from newsimg.data.yfcc.s3 import Bucket, RemoteObject
+from newsimg.storage.files import write_atomically
+
+log = logging.getLogger(__name__)
+
+PART_BYTES = 1 << 24
+
+
+class ZipShard:
+    """One shard on disk, beside its objects on the server.
+
+    Args:
+        path: The zip file.
+        objects: What it must hold, in that order.
+    """
+
+    def __init__(self, path: Path, objects: Sequence[RemoteObject]) -> None:
+        self.path = path
+        self.objects = objects
+        self._parts_dir = path.parent / ".fetching" / path.stem
+        self._places: dict[RemoteObject, Path] = {}
+        self._in_shard: set[RemoteObject] | None = None
+        for file in (path, *sorted(self._parts_dir.glob("*.zip"))):
+            self._look_into(file)
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of its pictures."""
+        return sum(one.size for one in self.objects)
+
+    def is_whole(self) -> bool:
+        """Tell whether the zip holds what the server has, and nothing else."""
+        return self._in_shard == set(self.objects)
+
+    def find_missing(self) -> list[RemoteObject]:
+        """Return what is yet to be fetched."""
+        return [one for one in self.objects if one not in self._places]
+
+    def fetch(self, bucket: Bucket, pool: Executor, progress: Callable[[int], object]) -> None:
+        """Fetch what is missing, and put the shard together.
+
+        Args:
+            bucket: Where the objects are.
+            pool: Threads that read them.
+            progress: Called with the bytes of every picture that has arrived.
+
+        Raises:
+            BucketError: If a picture cannot be read.
+            OSError: If the disk is full; what was fetched before is kept.
+        """
+        missing = self.find_missing()
+        contents = bucket.read_all(pool, ((one, None) for one in missing))
+        numbers = [int(path.stem) for path in self._parts_dir.glob("*.zip")]
+        for number, part in enumerate(_cut(missing), start=max(numbers, default=-1) + 1):
+            path = self._parts_dir / f"{number:05}.zip"
+            with write_atomically(path) as temporary, zipfile.ZipFile(temporary, "w") as file:
+                for remote in part:
+                    content = next(contents)
+                    file.writestr(_describe(remote), content)
+                    progress(len(content))
+            self._look_into(path)
+        self._assemble()
+
+    def _look_into(self, path: Path) -> None:
+        if not path.is_file():
+            return
+        try:
+            with zipfile.ZipFile(path) as file:
+                members = [
+                    RemoteObject(
+                        one.filename, one.file_size, one.comment.decode("ascii", "replace")
+                    )
+                    for one in file.infolist()
+                ]
+        except zipfile.BadZipFile as error:
+            log.warning("%s is damaged (%s): it is fetched again", path, error)
+            path.unlink()
+            return
+        if path == self.path:
+            self._in_shard = set(members)
+        wanted = set(self.objects)
+        self._places |= {one: path for one in members if one in wanted}
+
+    def _assemble(self) -> None:
+        """Copy the pictures into one zip; reading them verifies their checksums."""
+        files: dict[Path, zipfile.ZipFile] = {}
+        try:
+            for path in set(self._places.values()):
+                files[path] = zipfile.ZipFile(path)
+            with write_atomically(self.path) as temporary, zipfile.ZipFile(temporary, "w") as whole:
+                for remote in self.objects:
+                    path = self._places[remote]
+                    try:
+                        content = files[path].read(remote.key)
+                    except zipfile.BadZipFile as error:
+                        raise ValueError(f"{path}: {error}: delete it and try again") from error
+                    whole.writestr(_describe(remote), content)
+        finally:
+            for file in files.values():
+                file.close()
+        self._in_shard = set(self.objects)
+        self._places = dict.fromkeys(self.objects, self.path)
+        if self._parts_dir.is_dir():
+            shutil.rmtree(self._parts_dir)
+
+
+def _describe(remote: RemoteObject) -> zipfile.ZipInfo:
+    info = zipfile.ZipInfo(remote.key)  # of 1980: the same pictures make the same file
+    info.comment = remote.etag.encode("ascii")
+    return info
+
+
+def _cut(objects: Sequence[RemoteObject]) -> Iterator[list[RemoteObject]]:
+    part: list[RemoteObject] = []
+    n_bytes = 0
+    for one in objects:
+        part.append(one)
+        n_bytes += one.size
+        if n_bytes >= PART_BYTES:
+            yield part
+            part, n_bytes = [], 0
+    if part:
+        yield part

@@ -1,0 +1,160 @@
+"""What a collection brings, picture by picture: what can be used, and why the rest cannot."""
+
+import hashlib
+from dataclasses import dataclass, replace
+from typing import Any
+
+from newsimg.datatypes import FloatArray, Image
+from newsimg.interfaces import Backbone
+from newsimg.storage.images import (
+    PILLOW_MAX_PIXELS,
+    LoadedImage,
+    TruncatedPictureError,
+    measure_picture,
+    open_image,
+    read_header,
+    read_image,
+)
+
+TRUNCATED = ("reject", "accept")
+
+
+@dataclass(frozen=True)
+class IntakeRules:
+    """What is taken.
+
+    Args:
+        on_truncated: "reject" or "accept" JPEGs whose tail is missing; other formats are refused.
+        max_pixels: Pictures that claim more are refused before they are decoded.
+        min_side: Pixels that width and height must have.
+
+    Raises:
+        ValueError: If a rule is not one of its choices.
+    """
+
+    on_truncated: str
+    max_pixels: int
+    min_side: int
+
+    def __post_init__(self) -> None:
+        if self.on_truncated not in TRUNCATED:
+            raise ValueError(
+                f"task.on_truncated must be one of {', '.join(TRUNCATED)}, "
+                f"got {self.on_truncated!r}"
+            )
+        if not 1 <= self.max_pixels <= PILLOW_MAX_PIXELS:
+            raise ValueError(
+                f"task.max_pixels must be in [1, {PILLOW_MAX_PIXELS}], got {self.max_pixels}"
+            )
+        if self.min_side < 1:
+            raise ValueError(f"task.min_side must be at least 1, got {self.min_side}")
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """A picture that cannot be used."""
+
+    uri: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """A picture that can be used: `image` knows its digest; width and height are upright."""
+
+    image: Image
+    width: int
+    height: int
+    embedding: FloatArray
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A picture whose bytes are in memory and whose header is good."""
+
+    image: LoadedImage
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A decoded picture, ready for the model."""
+
+    image: LoadedImage
+    inputs: Any
+
+
+def load_picture(image: Image, rules: IntakeRules) -> Loaded | Rejected:
+    """Read and hash a picture's bytes, and look at its header."""
+    try:
+        content = read_image(image)
+        if not content:
+            return Rejected(image.uri, "zero bytes")
+        width, height = read_header(content)
+        if width * height > rules.max_pixels:
+            reason = f"{width}x{height}: more than {rules.max_pixels} pixels"
+            return Rejected(image.uri, reason)
+        if min(width, height) < rules.min_side:
+            return Rejected(
+                image.uri, f"{width}x{height}: less than {rules.min_side} pixels a side"
+            )
+        width, height = _measure(content, (width, height))
+    except FileNotFoundError:
+        return Rejected(image.uri, "no such file")
+    except (OSError, ValueError) as error:  # a disk's error, a damaged member, no picture
+        return Rejected(image.uri, _shorten(error))
+    loaded = LoadedImage(
+        image_id=image.image_id,
+        path=image.path,
+        member=image.member,
+        digest=hashlib.sha256(content).hexdigest(),
+        truncated=image.truncated,
+        metadata=image.metadata,
+        content=content,
+    )
+    return Loaded(loaded, width, height)
+
+
+def prepare_picture(
+    image: LoadedImage, backbone: Backbone, rules: IntakeRules
+) -> Prepared | Rejected:
+    """Decode a picture and do what comes before the model."""
+    try:
+        return Prepared(image, _prepare(image, backbone))
+    except TruncatedPictureError as error:
+        if rules.on_truncated == "reject":
+            return Rejected(image.uri, _name_reason(image, error))
+        marked = replace(image, truncated=True)
+        return Prepared(marked, _prepare(marked, backbone))
+    except ValueError as error:
+        return Rejected(image.uri, _name_reason(image, error))
+
+
+def without_content(image: Image) -> Image:
+    """Return the picture without its bytes."""
+    return Image(
+        image.image_id, image.path, image.member, image.digest, image.truncated, image.metadata
+    )
+
+
+def _prepare(image: LoadedImage, backbone: Backbone) -> Any:
+    inputs = backbone.preprocess(image)
+    if inputs is image:  # the backbone decodes later, and is to meet no broken picture
+        open_image(image)
+    return inputs
+
+
+def _measure(content: bytes, header: tuple[int, int]) -> tuple[int, int]:
+    try:
+        return measure_picture(content)
+    except ValueError:  # decoding will say what is wrong with it, or whether that is accepted
+        return header
+
+
+def _name_reason(image: Image, error: ValueError) -> str:
+    return _shorten(error).removeprefix(f"cannot read the picture {image.uri}: ")
+
+
+def _shorten(error: Exception) -> str:
+    return (str(error) or type(error).__name__)[:300]

@@ -1,0 +1,138 @@
+"""A collection's pictures, listed once into a file: how many there are, and in which order.
+
+The file is memory-mapped, so that a listing of any length can be gone through again.
+"""
+
+import hashlib
+from collections.abc import Iterable
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from newsimg.datatypes import Image
+from newsimg.engine.intake import Rejected
+from newsimg.storage.files import write_atomically
+from newsimg.storage.tables import METADATA
+
+PLACE = [("image_id", pa.string()), ("path", pa.string()), ("member", pa.string())]
+KNOWN = [(name, pa.string()) for name in METADATA]
+SCHEMA = pa.schema([*PLACE, ("stamp", pa.string()), ("reason", pa.string()), *KNOWN])
+
+
+class Listing:
+    """The listed pictures, in chunks of `chunk_size` (the last may be smaller).
+
+    Args:
+        path: The file that `write_listing` wrote.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._reader = pa.ipc.open_file(pa.memory_map(str(path)))
+        self.n_chunks = self._reader.num_record_batches
+        self._ids = pa.chunked_array(
+            [self._reader.get_batch(i)["image_id"] for i in range(self.n_chunks)], pa.string()
+        )
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def read_chunk(self, number: int) -> list[Image | Rejected]:
+        """Return the pictures of a chunk, and those that cannot be named."""
+        return [_to_picture(row) for row in self._reader.get_batch(number).to_pylist()]
+
+    def hash_chunk(self, number: int) -> str:
+        """Return what changes with any of the chunk's ids, places, sizes and times of change."""
+        batch = self._reader.get_batch(number)
+        return hashlib.sha256(repr(batch.to_pylist()).encode()).hexdigest()[:16]
+
+    def check_ids(self) -> None:
+        """Refuse an id that is there twice.
+
+        Raises:
+            ValueError: Names both pictures.
+        """
+        order = pc.sort_indices(self._ids)
+        ids = self._ids.take(order)
+        twice = pc.equal(ids.slice(1), ids.slice(0, max(len(ids) - 1, 0)))
+        for position in np.flatnonzero(twice.to_numpy()):
+            rows = [order[int(position) + i].as_py() for i in (0, 1)]
+            first, second = (self._find(row) for row in rows)
+            raise ValueError(
+                f"two pictures for one image id {ids[int(position)]}: {first}, {second}"
+            )
+
+    def _find(self, row: int) -> str:
+        for number in range(self.n_chunks):
+            batch = self._reader.get_batch(number)
+            if row < len(batch):
+                picture = _to_picture(batch.slice(row, 1).to_pylist()[0])
+                return picture.uri
+            row -= len(batch)
+        raise IndexError(row)
+
+
+def write_listing(images: Iterable[Image], path: Path, chunk_size: int) -> Listing:
+    """List pictures into a file, chunk by chunk.
+
+    Args:
+        images: The pictures, in the order that they are to be in.
+        path: Where the list goes.
+        chunk_size: Pictures per chunk.
+
+    Raises:
+        ValueError: If two pictures have the same id.
+    """
+    stamps: dict[Path, str] = {}
+    with write_atomically(path) as temporary, pa.OSFile(str(temporary), "wb") as file:
+        writer = pa.ipc.new_file(file, SCHEMA)
+        ascending, last = True, ""
+        iterator = iter(images)
+        while chunk := [_to_row(image, stamps) for image in islice(iterator, chunk_size)]:
+            for row in chunk:
+                ascending, last = ascending and last < row["image_id"], row["image_id"]
+            writer.write_batch(pa.RecordBatch.from_pylist(chunk, SCHEMA))
+        writer.close()
+    listing = Listing(path)
+    if not ascending:
+        listing.check_ids()
+    return listing
+
+
+def _to_row(image: Image, stamps: dict[Path, str]) -> dict[str, Any]:
+    row = {"image_id": image.image_id, "path": str(image.path), "member": image.member}
+    row |= {name: (image.metadata or {}).get(name) for name in METADATA}
+    try:
+        image.uri.encode()
+        image.image_id.encode()
+    except UnicodeEncodeError:  # file names are bytes, Parquet's texts are not
+        legible = {key: value and escape(value) for key, value in row.items()}
+        return legible | {"reason": "its name is not UTF-8"}
+    if image.member is None or image.path not in stamps:
+        if image.member is None:
+            stamps.clear()
+        stamps[image.path] = _stamp(image.path)
+    return row | {"stamp": stamps[image.path]}
+
+
+def escape(text: str) -> str:
+    """Write out the bytes that are not UTF-8."""
+    return text.encode(errors="backslashreplace").decode()
+
+
+def _stamp(path: Path) -> str:
+    try:
+        status = path.stat()
+    except OSError as error:  # reading will say what is wrong
+        return type(error).__name__
+    return f"{status.st_size}|{status.st_mtime_ns}"
+
+
+def _to_picture(row: dict[str, Any]) -> Image | Rejected:
+    metadata = {name: row[name] for name in METADATA if row[name]}
+    image = Image(row["image_id"], Path(row["path"]), row["member"], metadata=metadata)
+    return image if row["reason"] is None else Rejected(image.uri, row["reason"])

@@ -1,0 +1,111 @@
+"""Embeds a stream of pictures: reading, decoding and resizing run beside the model."""
+
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from typing import TypeVar
+
+from newsimg.datatypes import FloatArray, Image
+from newsimg.engine.intake import (
+    Accepted,
+    IntakeRules,
+    Loaded,
+    Prepared,
+    Rejected,
+    load_picture,
+    prepare_picture,
+    without_content,
+)
+from newsimg.interfaces import Backbone
+from newsimg.storage.prefetch import run_ahead
+
+AHEAD = 2  # batches that are read, and others that are decoded, while the model is at one
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """A batch on its way; the three lists are aligned."""
+
+    pictures: list[Loaded | Rejected]
+    known: list[FloatArray | None]
+    preparing: list["Future[Prepared | Rejected] | None"]
+
+
+def stream_embeddings(
+    pictures: Iterable[Image | Rejected], backbone: Backbone, rules: IntakeRules, n_threads: int
+) -> Iterator[Accepted | Rejected]:
+    """Embed pictures, or say why not: one result for each, in their order.
+
+    So many batches are in memory, however many pictures there are. A picture whose embedding is
+    known already is read, since its bytes are its name, but not decoded.
+
+    Args:
+        pictures: What to embed; what is rejected already passes through.
+        backbone: Embeds batches of its `batch_size`.
+        rules: What to take.
+        n_threads: Threads that read and decode.
+    """
+    with ThreadPoolExecutor(n_threads) as pool:
+
+        def load(batch: list[Image | Rejected]) -> "list[Rejected | Future[Loaded | Rejected]]":
+            return [
+                one if isinstance(one, Rejected) else pool.submit(load_picture, one, rules)
+                for one in batch
+            ]
+
+        def prepare(batch: "list[Rejected | Future[Loaded | Rejected]]") -> _Batch:
+            loaded = [one if isinstance(one, Rejected) else one.result() for one in batch]
+            good = [one.image for one in loaded if isinstance(one, Loaded)]
+            found = iter(backbone.find_embeddings(good) if good else [])
+            known = [next(found) if isinstance(one, Loaded) else None for one in loaded]
+            preparing = [
+                pool.submit(prepare_picture, one.image, backbone, rules)
+                if isinstance(one, Loaded) and row is None
+                else None
+                for one, row in zip(loaded, known, strict=True)
+            ]
+            return _Batch(loaded, known, preparing)
+
+        loading = run_ahead(map(load, _in_batches(pictures, backbone.batch_size)), AHEAD)
+        for batch in run_ahead(map(prepare, loading), AHEAD):
+            yield from _finish(batch, backbone)
+
+
+def _finish(batch: _Batch, backbone: Backbone) -> Iterator[Accepted | Rejected]:
+    """Run the model on what is new, and put the batch together again."""
+    prepared = [None if future is None else future.result() for future in batch.preparing]
+    rows = _embed([one for one in prepared if isinstance(one, Prepared)], backbone)
+    for picture, known, outcome in zip(batch.pictures, batch.known, prepared, strict=True):
+        if isinstance(picture, Rejected):
+            yield picture
+        elif isinstance(outcome, Rejected):
+            yield outcome
+        else:
+            image = picture.image if outcome is None else outcome.image
+            row = next(rows) if known is None else known
+            yield Accepted(without_content(image), picture.width, picture.height, row)
+
+
+def _embed(prepared: list[Prepared], backbone: Backbone) -> Iterator[FloatArray]:
+    """Yield the embedding of each; what the batches before have brought is not computed again."""
+    if not prepared:
+        return
+    names = [(one.image.digest, one.image.truncated) for one in prepared]
+    found = backbone.find_embeddings([one.image for one in prepared])
+    rows = {name: row for name, row in zip(names, found, strict=True) if row is not None}
+    # Of pictures with the same bytes one is embedded, so that all have the very same row.
+    missing = {name: one for name, one in zip(names, prepared, strict=True) if name not in rows}
+    if missing:
+        images = [one.image for one in missing.values()]
+        computed = backbone.embed_preprocessed(images, [one.inputs for one in missing.values()])
+        rows |= dict(zip(missing, computed, strict=True))
+    for name in names:
+        yield rows[name]
+
+
+def _in_batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    iterator = iter(items)
+    while batch := list(islice(iterator, size)):
+        yield batch

@@ -1,0 +1,174 @@
+"""Hits@k and MRR@k as functions of the weight: exact, everywhere, without a grid.
+
+A normalisation that does not look at the weight makes each candidate's fused score a straight line
+in it, from its retrieval side at 0 to its rerank side at 1. The editor's picture changes rank only
+where its line crosses a rival's, so the measures are step functions, and all their steps follow
+from at most `top_k - 1` crossings for each query. That holds for every `LinearWeight`, reciprocal
+rank fusion included: the ranks it is made of are those of the two sides, not of the fused list.
+
+Rounding. The pipeline sorts float64 values that carry rounding errors. Around each crossing there
+is a zone, about 1e-13 wide for common scores, where these decide. Outside the zones the curve is
+proven to agree with the pipeline's sort; inside, one weight (where the lines meet, so a true tie)
+is ranked just as the pipeline ranks it and stands for the zone. Two candidates so nearly equal on
+both sides that rounding decides over more than `MAX_ZONE` are placed as exact arithmetic would.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from newsimg.datatypes import FusedArray, IntArray
+from newsimg.evaluation.crossings import Pieces, find_crossings, sum_changes, whole_lines
+from newsimg.weight.base import interpolate
+
+
+@dataclass(frozen=True)
+class Plateau:
+    """An interval of weights, both ends included, over which a measure keeps one value."""
+
+    low: float
+    high: float
+    value: float
+
+    @property
+    def midpoint(self) -> float:
+        """The weight farthest from both ends."""
+        return (self.low + self.high) / 2
+
+
+def trace_curve(
+    start: FusedArray, end: FusedArray, positions: IntArray, cutoffs: Sequence[int]
+) -> pd.DataFrame:
+    """Compute Hits@k and MRR@k for all weights in [0, 1].
+
+    Args:
+        start: (n_queries, top_k) fused scores at weight 0, in retrieval order, which breaks ties.
+        end: The same at weight 1. Between them the pipeline interpolates.
+        positions: (n_queries,) column of each query's editor's picture, -1 if it is not there.
+        cutoffs: The k of Hits@k and MRR@k.
+
+    Returns:
+        A row per interval: `w_lo`, `w_hi`, `hits_at_1`, `mrr_at_1` and so on for each cutoff.
+        Intervals include both ends, and no float64 falls between one and the next.
+
+    Raises:
+        ValueError: If the shapes do not fit, a position is out of range, or a score not finite.
+    """
+    return trace_pieces(whole_lines(start, end, positions), cutoffs)
+
+
+def trace_pieces(pieces: Pieces, cutoffs: Sequence[int]) -> pd.DataFrame:
+    """Compute the curve of scores that are straight lines piece by piece; see `trace_curve`."""
+    _check_lines(pieces.start, pieces.end, pieces.positions)
+    first = pieces.low == 0
+    n_queries, top_k = int(first.sum()), pieces.start.shape[1]
+    names, gains, units = _count_gains(cutoffs, top_k, n_queries)
+    found = find_crossings(pieces)
+    totals = gains[found.initial[first]].sum(axis=0, keepdims=True)
+    low, high = np.array([0.0]), np.array([1.0])
+    if len(found.weights):
+        changes, excursions = sum_changes(found, gains)
+        between = totals + np.vstack([np.zeros_like(totals), np.cumsum(changes, axis=0)])
+        # The weights of the zones and the intervals between them take turns.
+        totals = np.empty((2 * len(found.weights) + 1, len(names)), dtype=np.int64)
+        totals[::2], totals[1::2] = between, between[:-1] + excursions
+        low, high = np.empty(len(totals)), np.empty(len(totals))
+        low[1::2] = high[1::2] = found.weights
+        low[0], low[2::2] = 0.0, np.nextafter(found.weights, 2.0)
+        high[-1], high[:-1:2] = 1.0, np.nextafter(found.weights, -1.0)
+    return _join_equal(low, high, totals, pd.Index(names), units * n_queries)
+
+
+def find_plateau(curve: pd.DataFrame, measure: str) -> Plateau:
+    """Return the widest interval on which `measure` is largest; of equally wide ones the lowest.
+
+    Wide is safe: a weight in the middle of the widest plateau is right even if the true optimum
+    is a little off.
+
+    Raises:
+        ValueError: If the curve has no such measure.
+    """
+    if measure not in curve:
+        raise ValueError(f"measure must be one of {', '.join(curve.columns[2:])}, got {measure}")
+    best = curve[measure].to_numpy() == curve[measure].max()
+    first = np.flatnonzero(best & ~np.append(False, best[:-1]))
+    last = np.flatnonzero(best & ~np.append(best[1:], False))
+    low, high = curve["w_lo"].to_numpy()[first], curve["w_hi"].to_numpy()[last]
+    widest = int(np.argmax(high - low))
+    return Plateau(float(low[widest]), float(high[widest]), float(curve[measure].max()))
+
+
+def look_up(curve: pd.DataFrame, weight: float) -> pd.Series:
+    """Return the row of the curve that `weight` falls into."""
+    return curve.iloc[int(np.searchsorted(curve["w_hi"].to_numpy(), weight))]
+
+
+def rank_at(start: FusedArray, end: FusedArray, positions: IntArray, weight: float) -> IntArray:
+    """Rank each editor's picture at one weight, as the pipeline's stable sort would.
+
+    Returns:
+        (n_queries,) 1-based ranks; 0 where the picture is not among the candidates.
+    """
+    fused = interpolate(start, end, weight)
+    own = np.take_along_axis(fused, np.maximum(positions, 0)[:, None], axis=1)
+    earlier = np.arange(fused.shape[1]) < positions[:, None]
+    ranks = 1 + ((fused > own) | ((fused == own) & earlier)).sum(axis=1)
+    return np.where(positions >= 0, ranks, 0)
+
+
+def score_ranks(ranks: IntArray, cutoffs: Sequence[int]) -> pd.DataFrame:
+    """Return each query's Hits@k and MRR@k, in the columns of `measure_run`; rank 0 counts 0."""
+    inverse = np.where(ranks > 0, 1.0 / np.maximum(ranks, 1), 0.0)
+    values: dict[str, FusedArray] = {}
+    for k in cutoffs:
+        inside = (ranks > 0) & (ranks <= k)
+        values |= {f"hits_at_{k}": inside.astype(float), f"mrr_at_{k}": inverse * inside}
+    return pd.DataFrame(values)
+
+
+def _check_lines(start: FusedArray, end: FusedArray, positions: IntArray) -> None:
+    if start.ndim != 2 or start.shape != end.shape or positions.shape != start.shape[:1]:
+        raise ValueError(
+            "start and end must both be (n_queries, top_k), positions (n_queries,), "
+            f"got {start.shape}, {end.shape} and {positions.shape}"
+        )
+    if not start.size:
+        raise ValueError(f"there must be at least one query and candidate, got {start.shape}")
+    if positions.min() < -1 or positions.max() >= start.shape[1]:
+        raise ValueError(
+            f"positions must be in [-1, {start.shape[1] - 1}], "
+            f"got {positions.min()} to {positions.max()}"
+        )
+    if not (np.isfinite(start).all() and np.isfinite(end).all()):
+        raise ValueError("start and end must be finite")
+
+
+def _count_gains(
+    cutoffs: Sequence[int], top_k: int, n_queries: int
+) -> tuple[list[str], IntArray, IntArray]:
+    """Return the measures' names, their integer value by rank (top_k + 1, ...), and its unit.
+
+    Sums of integers do not drift over a hundred thousand steps: equal states have equal values.
+    """
+    per_rank = score_ranks(np.arange(top_k + 1), cutoffs)
+    unit = 2**62 // n_queries
+    units = np.array([1 if name.startswith("hits") else unit for name in per_rank])
+    # unit / rank in integers; a float product would lose the last bits.
+    inverse = np.append(0, unit // np.arange(1, top_k + 1))
+    gains = np.where(units == 1, 1, inverse[:, None]) * (per_rank.to_numpy() > 0)
+    return list(per_rank), gains.astype(np.int64), units
+
+
+def _join_equal(
+    low: FusedArray, high: FusedArray, totals: IntArray, names: pd.Index, scale: IntArray
+) -> pd.DataFrame:
+    """Drop intervals without a float64 in [0, 1], and join neighbours of equal values."""
+    real = (low <= high) & (low <= 1) & (high >= 0)
+    low, high, totals = low[real], high[real], totals[real]
+    opens = np.append(True, (totals[1:] != totals[:-1]).any(axis=1))
+    last = np.append(np.flatnonzero(opens)[1:] - 1, len(low) - 1)
+    bounds = pd.DataFrame({"w_lo": low[opens], "w_hi": high[last]})
+    values = pd.DataFrame(totals[opens] / scale.astype(np.float64), columns=names)
+    return pd.concat([bounds, values], axis="columns")

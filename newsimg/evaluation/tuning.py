@@ -1,0 +1,118 @@
+"""Choose a weight on some queries, and find out on others what it is worth."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from newsimg.datatypes import FusedArray, IntArray
+from newsimg.evaluation.curve import Plateau, find_plateau, rank_at, score_ranks, trace_curve
+
+
+@dataclass(frozen=True, eq=False)
+class Lines:
+    """What one reranker and normalisation make of some queries, at every weight.
+
+    Attributes:
+        start: (n_queries, top_k) fused scores at weight 0, in retrieval order.
+        end: The same at weight 1.
+        positions: (n_queries,) column of the editor's picture, -1 if it is no candidate.
+    """
+
+    start: FusedArray
+    end: FusedArray
+    positions: IntArray
+
+    def take(self, queries: IntArray) -> "Lines":
+        """Return the lines of some of the queries."""
+        return Lines(self.start[queries], self.end[queries], self.positions[queries])
+
+    def score(self, weight: float, cutoffs: Sequence[int]) -> pd.DataFrame:
+        """Return each query's Hits@k and MRR@k at one weight."""
+        return score_ranks(rank_at(self.start, self.end, self.positions, weight), cutoffs)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The best option, and the weights at which it is the best.
+
+    Attributes:
+        option: Its name.
+        plateau: Where, and what the measure is there.
+        identity: What the measure is at weight 0, on the same queries.
+    """
+
+    option: str
+    plateau: Plateau
+    identity: float
+
+    @property
+    def gain(self) -> float:
+        """What the choice seems to gain, on the very queries that it was made on."""
+        return self.plateau.value - self.identity
+
+
+@dataclass(frozen=True, eq=False)
+class Folds:
+    """What cross-validation found.
+
+    Attributes:
+        choices: One per fold, made without the fold's queries.
+        reported: Per-query values at the weights chosen without them, a mean over the repeats.
+    """
+
+    choices: list[Choice]
+    reported: pd.DataFrame
+
+
+def choose_weight(options: Mapping[str, Lines], measure: str, cutoffs: Sequence[int]) -> Choice:
+    """Return the option with the largest value at any weight; of equals that of widest plateau."""
+    choices = []
+    for name, lines in options.items():
+        curve = trace_curve(lines.start, lines.end, lines.positions, cutoffs)
+        plateau = find_plateau(curve, measure)
+        choices.append(Choice(name, plateau, float(curve[measure].iloc[0])))
+    return max(choices, key=lambda c: (c.plateau.value, c.plateau.high - c.plateau.low))
+
+
+def split_folds(
+    n_queries: int, n_folds: int, n_repeats: int, seed: int
+) -> Iterator[list[IntArray]]:
+    """Divide the queries into `n_folds` parts at random, `n_repeats` times.
+
+    Raises:
+        ValueError: If there are more folds than queries.
+    """
+    if n_folds > n_queries:
+        raise ValueError(f"task.n_folds must be in [2, {n_queries}], got {n_folds}")
+    random = np.random.default_rng(seed)
+    for _ in range(n_repeats):
+        yield np.array_split(random.permutation(n_queries), n_folds)
+
+
+def cross_validate(
+    options: Mapping[str, Lines],
+    measure: str,
+    cutoffs: Sequence[int],
+    *,
+    n_folds: int,
+    n_repeats: int,
+    seed: int,
+) -> Folds:
+    """Choose without each fold in turn and report on it, with several divisions into folds."""
+    n_queries = len(next(iter(options.values())).positions)
+    choices: list[Choice] = []
+    totals = 0.0
+    for folds in split_folds(n_queries, n_folds, n_repeats, seed):
+        parts = []
+        for fold in folds:
+            others = np.setdiff1d(np.arange(n_queries), fold)
+            choice = choose_weight(
+                {name: lines.take(others) for name, lines in options.items()}, measure, cutoffs
+            )
+            choices.append(choice)
+            values = options[choice.option].take(fold).score(choice.plateau.midpoint, cutoffs)
+            parts.append(values.set_index(fold))
+        totals = totals + pd.concat(parts).sort_index()
+    return Folds(choices, totals / n_repeats)

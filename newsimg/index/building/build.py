@@ -1,0 +1,196 @@
+"""The steps that building, extending and shrinking a saved index have in common."""
+
+import logging
+from collections.abc import Collection, Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from tqdm import tqdm
+
+from newsimg.datatypes import FloatArray, Image, IntArray
+from newsimg.engine.base import Engine
+from newsimg.engine.intake import Accepted, IntakeRules, Rejected
+from newsimg.engine.listing import Listing, write_listing
+from newsimg.index.base import GrowingIndex
+from newsimg.index.building.quality import IndexQuality, cut_blocks, measure_quality
+from newsimg.index.building.scratch import IMAGES, REJECTED, Scratch
+from newsimg.index.folder import SavedIndex
+from newsimg.interfaces import Backbone
+
+log = logging.getLogger(__name__)
+
+CHUNK = 512  # pictures whose results are written at once: what a killed job may lose
+
+
+def collect(
+    images: Iterable[Image],
+    backbone: Backbone,
+    scratch: Scratch,
+    *,
+    engine: Engine,
+    rules: IntakeRules,
+    on_bad_image: str,
+    max_rejected: float,
+    n_threads: int,
+) -> Listing:
+    """Embed a collection into `scratch`, chunk by chunk, going on where an earlier job stopped.
+
+    Raises:
+        ValueError: If a picture is bad and `on_bad_image` is "raise"; if the share of bad pictures
+            is above `max_rejected`; or if two pictures have the same id.
+    """
+    # Whole batches, so that a job that goes on has the same ones as a job that was never stopped.
+    size = -(-CHUNK // backbone.batch_size) * backbone.batch_size
+    listing = write_listing(images, scratch.folder / "listing.arrow", size)
+    done = scratch.resume(listing)
+    numbers = range(done, listing.n_chunks)
+    results = engine.embed(listing, numbers, backbone, rules, n_threads)
+    n_bad = scratch.n_rejected
+    _check_share(n_bad, len(listing), max_rejected, [])
+    examples: list[Rejected] = []
+    with tqdm(
+        total=len(listing),
+        initial=scratch.n_accepted + scratch.n_rejected,
+        desc="Embedding",
+        unit="picture",
+        disable=None,
+    ) as progress:
+        for number in numbers:
+            n_chunk = min(size, len(listing) - number * size)
+            kept: list[Accepted | Rejected] = []
+            for result in islice(results, n_chunk):
+                kept.append(result)
+                progress.update()
+                if isinstance(result, Rejected):
+                    if on_bad_image == "raise":
+                        raise ValueError(f"cannot use {result.uri}: {result.reason}")
+                    n_bad += 1
+                    examples = [*examples, result][:3]
+            scratch.add(listing, number, kept)
+            _check_share(n_bad, len(listing), max_rejected, examples)
+    return listing
+
+
+def _check_share(n_bad: int, n_listed: int, max_rejected: float, examples: list[Rejected]) -> None:
+    if n_bad > max_rejected * n_listed:
+        named = "".join(f"\n  {one.uri}: {one.reason}" for one in examples)
+        raise ValueError(
+            f"{n_bad} of {n_listed} pictures cannot be used, more than the share "
+            f"task.max_rejected={max_rejected} allows{named}"
+        )
+
+
+def train_index(index: GrowingIndex, embeddings: FloatArray) -> None:
+    """Train on a random sample of the embeddings, which may lie on disk."""
+    n_images = len(embeddings)
+    random = np.random.default_rng(index.seed)
+    drawn = random.choice(n_images, index.training_size(n_images), replace=False)
+    index.train(np.ascontiguousarray(embeddings[np.sort(drawn)]), n_images)
+
+
+def add_embeddings(index: GrowingIndex, embeddings: FloatArray, first_id: int) -> None:
+    """Add embeddings under the ids from `first_id` on, part by part."""
+    ids = np.arange(first_id, first_id + len(embeddings))
+    for block, block_ids in cut_blocks(embeddings, ids):
+        index.add(block, block_ids)
+
+
+def measure_saved(
+    saved: SavedIndex, index: GrowingIndex, backbone: Backbone, n_queries: int, top_k: int
+) -> IndexQuality | None:
+    """Measure an index against an exact search of the embeddings that the backbone can find.
+
+    The queries are random pictures of the index. Returns None, and says so, if the embedding of a
+    picture is gone.
+    """
+    try:
+        queries = _find_rows([saved.images[row] for row in draw_rows(saved, n_queries)], backbone)
+        return measure_quality(index, _read_blocks(saved, backbone), queries, top_k)
+    except LookupError as error:
+        log.warning("the index is not measured: %s", error)
+        return None
+
+
+def measure_built(
+    saved: SavedIndex, index: GrowingIndex, embeddings: FloatArray, n_queries: int, top_k: int
+) -> IndexQuality:
+    """Measure an index against an exact search of its embeddings, which may lie on disk."""
+    queries = np.ascontiguousarray(embeddings[draw_rows(saved, n_queries)])
+    return measure_quality(index, cut_blocks(embeddings, saved.images.row_ids), queries, top_k)
+
+
+def draw_rows(saved: SavedIndex, n_rows: int) -> IntArray:
+    """Draw rows of an index, always the same ones."""
+    n_images = len(saved.images)
+    random = np.random.default_rng(n_images)
+    return np.sort(random.choice(n_images, min(n_rows, n_images), replace=False))
+
+
+def _read_blocks(saved: SavedIndex, backbone: Backbone) -> Iterator[tuple[FloatArray, IntArray]]:
+    for start in range(0, len(saved.images), CHUNK):
+        images = saved.images[start : start + CHUNK]
+        yield _find_rows(images, backbone), saved.images.row_ids[start : start + CHUNK]
+
+
+def _find_rows(images: list[Image], backbone: Backbone) -> FloatArray:
+    rows = backbone.find_embeddings(images)
+    for image, row in zip(images, rows, strict=True):
+        if row is None:
+            raise LookupError(f"the store has no embedding of {image.uri}")
+    return np.stack([row for row in rows if row is not None])
+
+
+def read_kept_images(path: Path, removed: Collection[str] = ()) -> Iterator[pa.Table]:
+    """Yield the rows of an images.parquet, without the images of some ids."""
+    gone = pa.array(sorted(removed), pa.string())
+    with pq.ParquetFile(path) as file:
+        for batch in file.iter_batches():
+            table = pa.Table.from_batches([batch], IMAGES)
+            yield table.filter(pc.invert(pc.is_in(table["image_id"], gone)))
+
+
+def merge_rejected(path: Path, scratch: Scratch) -> Iterator[pa.Table]:
+    """Yield what was rejected before and not tried again, then what is rejected now."""
+    before = pq.read_table(path, schema=REJECTED)
+    tried = [_uris(images) for images in scratch.read_images(0)]
+    tried += [rejected["uri"] for rejected in scratch.read_rejected()]
+    for uris in tried:
+        before = before.filter(
+            pc.invert(pc.is_in(before["uri"], pa.array(uris.to_pylist(), pa.string())))
+        )
+    yield before
+    yield from scratch.read_rejected()
+
+
+def _uris(images: pa.Table) -> pa.ChunkedArray:
+    inside = pc.binary_join_element_wise(images["path"], images["member"], "::")
+    return pc.if_else(pc.is_valid(images["member"]), inside, images["path"])
+
+
+def describe_quality(quality: IndexQuality | None) -> dict[str, Any]:
+    """Return what a manifest says of a measured index, or of one that could not be measured."""
+    if quality is None:
+        return {"recall": {}, "ms_per_query": {}, "measured_with": None}
+    return {
+        "recall": {str(quality.top_k): quality.recall},
+        "ms_per_query": {"single": quality.ms_single, "batched": quality.ms_batched},
+        "measured_with": {
+            "queries": "pictures of the index",
+            "n_queries": quality.n_queries,
+            "n_threads": quality.n_threads,
+        },
+    }
+
+
+def describe_versions() -> dict[str, Any]:
+    """Return the versions that an index depends on."""
+    from importlib.metadata import version
+
+    import faiss
+
+    return {"newsimg": version("newsimg"), "faiss": faiss.__version__}

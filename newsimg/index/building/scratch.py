@@ -1,0 +1,145 @@
+"""What an unfinished index has so far: results chunk by chunk, and one file of embeddings."""
+
+import json
+import logging
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from newsimg.datatypes import FloatArray
+from newsimg.engine.intake import Accepted, Rejected
+from newsimg.engine.listing import KNOWN, METADATA, PLACE, Listing
+from newsimg.storage.files import write_atomically
+
+log = logging.getLogger(__name__)
+
+SIZES = [("width", pa.int32()), ("height", pa.int32())]
+PICTURE = [*PLACE, ("digest", pa.string()), *SIZES, ("truncated", pa.bool_()), *KNOWN]
+IMAGES = pa.schema([("row_id", pa.int64()), *PICTURE])
+REJECTED = pa.schema([("uri", pa.string()), ("reason", pa.string())])
+PART = pa.schema([*PICTURE, *REJECTED])
+
+
+class Scratch:
+    """A folder where a job leaves what it has, so that another one can go on.
+
+    A chunk's results lie in `parts/`, in a file named by the chunk's number and hash; it is written
+    after the chunk's embeddings are safe in `embeddings.f32`.
+
+    Args:
+        folder: Where; made if needed.
+        identity: What the results depend on; work that was begun for another one is dropped, for
+            its embeddings are in the store.
+    """
+
+    def __init__(self, folder: Path, identity: dict[str, Any]) -> None:
+        self.folder = folder
+        journal = folder / "journal.json"
+        if journal.is_file() and json.loads(journal.read_text()) != identity:
+            log.warning("the unfinished work in %s was for other settings: starting anew", folder)
+            shutil.rmtree(folder)
+        (folder / "parts").mkdir(parents=True, exist_ok=True)
+        if not journal.is_file():
+            with write_atomically(journal) as temporary:
+                temporary.write_text(json.dumps(identity))
+        self._embeddings = folder / "embeddings.f32"
+        self._parts: list[Path] = []
+        self.n_accepted = self.n_rejected = 0
+        self.dim = 0
+
+    def resume(self, listing: Listing) -> int:
+        """Take up the chunks that are done and still as they were; return how many."""
+        self._embeddings.touch()
+        n_bytes = self._embeddings.stat().st_size
+        for number in range(listing.n_chunks):
+            path = self._name_part(listing, number)
+            if not path.is_file():
+                break
+            part = pq.read_table(path, columns=["width"])
+            dim = int(part.schema.metadata.get(b"dim", b"0"))
+            n_good = len(part) - part["width"].null_count
+            if 4 * dim * (self.n_accepted + n_good) > n_bytes:
+                break
+            self._count(path, n_good, len(part) - n_good, dim)
+        os.truncate(self._embeddings, 4 * self.dim * self.n_accepted)
+        for path in set((self.folder / "parts").iterdir()) - set(self._parts):
+            path.unlink()
+        return len(self._parts)
+
+    def add(self, listing: Listing, number: int, results: list[Accepted | Rejected]) -> None:
+        """Keep the results of the next chunk; they are safe on disk when this returns."""
+        good = [one for one in results if isinstance(one, Accepted)]
+        with self._embeddings.open("ab") as file:
+            for one in good:
+                file.write(np.ascontiguousarray(one.embedding, np.float32).tobytes())
+            file.flush()
+            os.fsync(file.fileno())
+        dim = self.dim or (len(good[0].embedding) if good else 0)
+        table = pa.Table.from_pylist([_to_row(one) for one in results], PART)
+        path = self._name_part(listing, number)
+        with write_atomically(path) as temporary:
+            pq.write_table(table.replace_schema_metadata({"dim": str(dim)}), temporary)
+        self._count(path, len(good), len(results) - len(good), dim)
+
+    def open_embeddings(self) -> FloatArray:
+        """Return (n_accepted, dim) float32, memory-mapped."""
+        if not self.n_accepted:
+            return np.empty((0, self.dim), np.float32)
+        return np.memmap(self._embeddings, np.float32, "r", shape=(self.n_accepted, self.dim))
+
+    def read_images(self, first_id: int) -> Iterator[pa.Table]:
+        """Yield the accepted pictures chunk by chunk, numbered from `first_id` on."""
+        for part in self._read_parts():
+            good = part.filter(pc.is_valid(part["width"])).select([name for name, _ in PICTURE])
+            ids = pa.array(range(first_id, first_id + len(good)), pa.int64())
+            first_id += len(good)
+            yield good.add_column(0, "row_id", ids).cast(IMAGES)
+
+    def read_rejected(self) -> Iterator[pa.Table]:
+        """Yield uri and reason of the rejected pictures chunk by chunk."""
+        for part in self._read_parts():
+            yield part.filter(pc.is_valid(part["reason"])).select(REJECTED.names)
+
+    def _read_parts(self) -> Iterator[pa.Table]:
+        for path in self._parts:
+            yield pq.read_table(path).replace_schema_metadata(None)
+
+    def _name_part(self, listing: Listing, number: int) -> Path:
+        return self.folder / "parts" / f"{number:06d}-{listing.hash_chunk(number)}.parquet"
+
+    def _count(self, path: Path, n_accepted: int, n_rejected: int, dim: int) -> None:
+        self._parts.append(path)
+        self.n_accepted += n_accepted
+        self.n_rejected += n_rejected
+        self.dim = dim or self.dim
+
+
+def write_tables(tables: Iterator[pa.Table], schema: pa.Schema, path: Path) -> int:
+    """Write tables into one Parquet file, one after the other; return the number of rows."""
+    n_rows = 0
+    with write_atomically(path) as temporary, pq.ParquetWriter(temporary, schema) as writer:
+        for table in tables:
+            writer.write_table(table)
+            n_rows += len(table)
+    return n_rows
+
+
+def _to_row(result: Accepted | Rejected) -> dict[str, Any]:
+    if isinstance(result, Rejected):
+        return {"uri": result.uri, "reason": result.reason}
+    image = result.image
+    row: dict[str, Any] = {
+        "image_id": image.image_id,
+        "path": str(image.path),
+        "member": image.member,
+    }
+    row |= {"digest": image.digest, "width": result.width, "height": result.height}
+    row |= {"truncated": image.truncated}
+    return row | {name: (image.metadata or {}).get(name) for name in METADATA}

@@ -1,0 +1,97 @@
+"""Runs the jobs of a sweep in the workers of a Ray cluster."""
+
+import io
+import logging
+import sys
+from collections.abc import Sequence
+from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.singleton import Singleton
+from hydra.core.utils import JobReturn, configure_log, filter_overrides, run_job, setup_globals
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, open_dict
+
+from newsimg.engine.ray_cluster import OnRay, Surroundings, look_around
+
+log = logging.getLogger(__name__)
+
+
+class RayLauncher(OnRay, Launcher):
+    """Hydra's own plugin for Ray cannot be installed beside MLflow 3, which wants a newer urllib3.
+
+    A worker runs one job after the other in one process, and so loads its models once. A job whose
+    worker dies ends the sweep, as with Hydra's other launchers; `resume=true` goes on with it.
+    """
+
+    group = "hydra/launcher"
+    _pool: Any = None
+
+    def setup(
+        self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
+    ) -> None:
+        """Take from Hydra what jobs need."""
+        self.config = config
+        self._job = (hydra_context, task_function)
+
+    def launch(
+        self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
+    ) -> Sequence[JobReturn]:
+        """Run a job for each of `job_overrides`; return what came of them, in their order."""
+        setup_globals()
+        configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
+        Path(str(self.config.hydra.sweep.dir)).mkdir(parents=True, exist_ok=True)
+        log.info(f"{len(job_overrides)} jobs on {self.cluster.n_workers} workers of Ray")
+        jobs = list(enumerate(job_overrides, initial_job_idx))
+        for number, overrides in jobs:
+            log.info(f"\t#{number} : {' '.join(filter_overrides(overrides))}")
+        # Kept until the program ends: a sweeper may launch again, and models are loaded by then.
+        self._pool = self._pool or self._start_workers()
+        returned = []
+        for job, printed, warned in self._pool.map(lambda worker, j: worker.run.remote(*j), jobs):
+            sys.stdout.write(printed)
+            sys.stderr.write(warned)
+            returned.append(job)
+        return returned
+
+    def _start_workers(self) -> Any:
+        ray, _ = self.cluster.connect()
+        from ray.util import ActorPool  # after connect has said what to do where it is missing
+
+        worker = ray.remote(JobWorker).options(
+            num_cpus=self.cluster.cpus_per_worker, num_gpus=self.cluster.gpus_per_worker
+        )
+        shared = ray.put((*self._job, self.config, Singleton.get_state(), look_around()))
+        return ActorPool([worker.remote(shared) for _ in range(self.cluster.n_workers)])
+
+
+class JobWorker:
+    """A process that runs jobs, and keeps its models between them."""
+
+    def __init__(
+        self, shared: tuple[HydraContext, TaskFunction, DictConfig, Any, Surroundings]
+    ) -> None:
+        self.hydra_context, self.task_function, self.config, state, surroundings = shared
+        surroundings.enter()
+        setup_globals()
+        Singleton.set_state(state)
+
+    def run(self, number: int, overrides: list[str]) -> tuple[JobReturn, str, str]:
+        """Run a job; return also what it wrote to the console."""
+        config = self.hydra_context.config_loader.load_sweep_config(self.config, list(overrides))
+        with open_dict(config):
+            config.hydra.job.id = f"{config.hydra.job.name}_{number}"
+            config.hydra.job.num = number
+        HydraConfig.instance().set_config(config)
+        with redirect_stdout(io.StringIO()) as printed, redirect_stderr(io.StringIO()) as warned:
+            job = run_job(
+                hydra_context=self.hydra_context,
+                task_function=self.task_function,
+                config=config,
+                job_dir_key="hydra.sweep.dir",
+                job_subdir_key="hydra.sweep.subdir",
+            )
+        return job, printed.getvalue(), warned.getvalue()

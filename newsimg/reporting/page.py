@@ -1,0 +1,255 @@
+"""A page to look at: headlines with their candidates before and after, all in one file."""
+
+import json
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from newsimg.datatypes import Candidates, Collection, FloatArray
+from newsimg.evaluation.comparison import compare_stages, find_rows
+from newsimg.interfaces import Components
+from newsimg.reporting.contact_sheet import choose_queries
+from newsimg.reporting.thumbnails import choose_scale, encode_thumbnails
+from newsimg.storage.files import write_atomically
+
+log = logging.getLogger(__name__)
+
+TEMPLATE = Path(__file__).with_suffix(".html")
+PLACE = "/*DATA*/"
+MAX_BYTES = 10_000_000
+MARGIN = 10_000  # for the page's head, and for the keys and commas between pictures
+N_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Details:
+    """What a report says beyond pictures and scores.
+
+    Attributes:
+        facts: What the page's head says of the run.
+        measures: Name -> value before and after.
+        parts: See `Reranker.parts`; aligned with the retrieved candidates.
+        captions: See `Reranker.captions`.
+    """
+
+    facts: Sequence[str]
+    measures: Mapping[str, tuple[float, float]]
+    parts: Mapping[str, FloatArray]
+    captions: Sequence[Sequence[str]]
+
+
+def write_report(
+    path: Path,
+    collection: Collection,
+    retrieved: Candidates,
+    reranked: Candidates,
+    details: Details,
+    max_bytes: int = MAX_BYTES,
+) -> None:
+    """Write the page, with thumbnails as large as `max_bytes` allow.
+
+    Where not even the smallest fit, it shows fewer queries, as many helped and hurt as unchanged
+    where there are so many, and says so.
+
+    Args:
+        path: The HTML file.
+        collection: Queries, and the editors' pictures if they are known.
+        retrieved: The candidates before reranking.
+        reranked: The same candidates after reranking.
+        details: What else to show.
+        max_bytes: Of the file.
+
+    Raises:
+        ValueError: If `details` are not aligned with the candidates.
+    """
+    check_aligned(details, retrieved)
+    comparison, editors = None, {}
+    if collection.qrels is not None:
+        comparison = compare_stages(collection, retrieved, reranked, collection.qrels)
+        chosen = {image_id for relevant in collection.qrels.values() for image_id in relevant}
+        editors = find_rows(retrieved.images, chosen)
+    stages = Stages(collection, retrieved, reranked, details, comparison, editors)
+    queries = [stages.describe(position) for position in range(len(collection.queries))]
+    template = TEMPLATE.read_text(encoding="utf-8")
+    budget = max_bytes - len(template.encode()) - MARGIN
+
+    order: Sequence[int] = range(len(queries))
+    if comparison is not None:
+        order = choose_queries(comparison, len(queries))
+    rows = list(dict.fromkeys(row for query in queries for row in list_rows(query)))
+    n_text = sum(len(to_json(query)) for query in queries)
+    images = retrieved.images
+    scale, size = choose_scale([images[row] for row in rows], budget - n_text)
+    kept = fit_queries(queries, order, budget, lambda row: size)
+    wanted = list(dict.fromkeys(row for position in kept for row in list_rows(queries[position])))
+    encoded = encode_thumbnails([images[row] for row in wanted], scale)
+    thumbs = {row: encoded[images[row]] for row in wanted}
+    kept = fit_queries(queries, kept, budget, lambda row: len(thumbs[row] or "") + 4)
+    if len(kept) < len(queries):
+        log.warning("%s shows %d of %d queries", path.name, len(kept), len(queries))
+    shown = [queries[position] for position in kept]
+    data = {
+        "facts": list(details.facts),
+        "measures": {name: [before, after] for name, (before, after) in details.measures.items()},
+        "judged": comparison is not None,
+        "n_queries": len(queries),
+        "parts": list(details.parts),
+        "queries": shown,
+        "thumbs": {row: thumbs[row] for query in shown for row in list_rows(query)},
+    }
+    with write_atomically(path) as temporary:
+        temporary.write_text(template.replace(PLACE, to_json(data)), encoding="utf-8")
+
+
+def describe_run(source: str, components: Components, metrics: Mapping[str, float]) -> Details:
+    """Return what a page says above the queries of `source`, and beside their pictures."""
+    top_k, reranker = int(metrics["top_k"]), components.reranker
+    names = {f"Hits@{k}": f"hits_at_{k}" for k in (1, 10) if k <= top_k}
+    names |= {f"MRR@{k}": f"mrr_at_{k}" for k in (10,) if k <= top_k}
+    return Details(
+        facts=[
+            source,
+            f"{metrics['n_queries']:,.0f} headlines",
+            f"{metrics['n_images']:,.0f} pictures",
+            f"{top_k} candidates",
+            f"{type(reranker).__name__}, weight {components.weight.value:g}",
+        ],
+        measures={
+            name: (metrics[f"retrieval/{key}"], metrics[f"reranked/{key}"])
+            for name, key in names.items()
+            if f"retrieval/{key}" in metrics
+        },
+        parts=reranker.parts,
+        captions=reranker.captions,
+    )
+
+
+@dataclass(frozen=True)
+class Stages:
+    """Where the description of a query comes from."""
+
+    collection: Collection
+    retrieved: Candidates
+    reranked: Candidates
+    details: Details
+    comparison: pd.DataFrame | None
+    editors: Mapping[str, int]
+
+    def describe(self, position: int) -> dict[str, Any]:
+        """Return what the page says of a query: its first candidates before and after."""
+        query = self.collection.queries[position]
+        before, after = (
+            {int(row): i for i, row in enumerate(stage.rows[position])}
+            for stage in (self.retrieved, self.reranked)
+        )
+        first_before, first_after = list(before)[:N_SHOWN], list(after)[:N_SHOWN]
+        fused = self.reranked.scores[position]
+        captions = self.details.captions
+        changed = first_before[0] != first_after[0]
+        entry: dict[str, Any] = {
+            "id": query.query_id,
+            "title": query.title,
+            "outcome": "changed" if changed else "unchanged",
+            "gap": shorten(fused[0] - fused[1]) if len(fused) > 1 else 0.0,
+            "before": first_before,
+            "after": first_after,
+            "candidates": {
+                row: self._describe_candidate(position, row, before[row], after[row])
+                for row in dict.fromkeys([*first_before, *first_after])
+            },
+            "range": [
+                [shorten(scores.min()), shorten(scores.max())]
+                for scores in (self.retrieved.scores[position], fused)
+            ],
+            "captions": list(captions[position]) if captions else [],
+            "editors": [],
+        }
+        if self.comparison is not None and self.collection.qrels is not None:
+            entry["outcome"] = self.comparison["outcome"].iloc[position]
+            entry["editors"] = [
+                [
+                    row,
+                    image_id,
+                    *(stage[row] + 1 if row in stage else None for stage in (before, after)),
+                ]
+                for image_id in self.collection.qrels[query.query_id]
+                if (row := self.editors.get(image_id)) is not None
+            ]
+        return entry
+
+    def _describe_candidate(self, position: int, row: int, old: int, new: int) -> list[Any]:
+        """Return id, both ranks, retrieval, rerank and fused score, and the criteria's scores."""
+        scores = [
+            self.retrieved.parts["retrieval"][position, old],
+            self.reranked.parts["rerank"][position, new],
+            self.reranked.scores[position, new],
+            *(part[position, old] for part in self.details.parts.values()),
+        ]
+        image_id = self.retrieved.images[row].image_id
+        return [image_id, old + 1, new + 1, *map(shorten, scores)]
+
+
+def check_aligned(details: Details, retrieved: Candidates) -> None:
+    """Refuse details of other queries or candidates.
+
+    Raises:
+        ValueError: If a shape differs; names it.
+    """
+    for name, scores in details.parts.items():
+        if scores.shape != retrieved.rows.shape:
+            raise ValueError(
+                f"scores of {name} must be {retrieved.rows.shape}, as the candidates are, "
+                f"got {scores.shape}"
+            )
+    if details.captions and len(details.captions) != len(retrieved.rows):
+        raise ValueError(
+            f"captions must be of {len(retrieved.rows)} queries, got {len(details.captions)}"
+        )
+
+
+def list_rows(query: Mapping[str, Any]) -> Iterable[int]:
+    """Return the pictures that a query shows."""
+    return [*query["candidates"], *(editor[0] for editor in query["editors"])]
+
+
+def fit_queries(
+    queries: Sequence[Mapping[str, Any]],
+    order: Iterable[int],
+    n_bytes: float,
+    measure: Callable[[int], float],
+) -> list[int]:
+    """Return, sorted, the positions of as many queries as fit, in the order they are to be taken.
+
+    Args:
+        queries: What the page says of them.
+        order: Positions, the most wanted first.
+        n_bytes: How much there is room for.
+        measure: Bytes of the thumbnail of a row.
+    """
+    kept: list[int] = []
+    seen: set[int] = set()
+    for position in order:
+        rows = set(list_rows(queries[position])) - seen
+        n_bytes -= len(to_json(queries[position])) + sum(measure(row) + 12 for row in rows)
+        if n_bytes < 0:
+            break
+        seen |= rows
+        kept.append(position)
+    return sorted(kept)
+
+
+def to_json(data: Any) -> str:
+    """Return JSON in ASCII, so that a letter is a byte, without what could end a script element."""
+    text = json.dumps(data, separators=(",", ":"), allow_nan=False)
+    for letter in "<>&":
+        text = text.replace(letter, f"\\u{ord(letter):04x}")
+    return text
+
+
+def shorten(score: Any) -> float:
+    """Return five significant digits, which bars and tables need no more of."""
+    return float(f"{float(score):.5g}")

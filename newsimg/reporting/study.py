@@ -1,0 +1,62 @@
+"""What the best trials of a search are worth on headlines that they were not chosen on."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from newsimg.evaluation.stats import Gain, correct_holm, describe_gain
+from newsimg.launch.search_metrics import STAGE, list_companions, list_intervals
+from newsimg.reporting.console import console, print_table
+from newsimg.reporting.plots import name_measure
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
+
+def report_best(
+    best: "Sequence[FrozenTrial]",
+    objectives: Sequence[str],
+    reported: Sequence[Mapping[str, float]],
+    splits: tuple[str, str],
+    output_dir: Path,
+) -> None:
+    """Print the best trials where they were chosen and where they were not; write `report.csv`.
+
+    The optimism is the gain over retrieval where a trial was chosen minus the one reported.
+
+    Args:
+        best: One trial, or the Pareto front of several objectives.
+        objectives: Names of the values of a trial.
+        reported: Of each trial the metrics on the other split.
+        splits: Where the trials were chosen, and where they are reported.
+        output_dir: Where the file goes.
+    """
+    chosen_on, reported_on = splits
+    rows = []
+    for trial, found in zip(best, reported, strict=True):
+        values = trial.values  # noqa: PD011 (no table)
+        row: dict[str, float] = {"trial": trial.number}
+        for name, value in zip(objectives, values, strict=True):
+            label = name_measure(name.removeprefix(STAGE)) if name.startswith(STAGE) else name
+            row |= {f"{label} {chosen_on}": value, f"{label} {reported_on}": found[name]}
+        for companion in list_companions(objectives):
+            delta, low, high, p = (found[name] for name in list_intervals(objectives))
+            row |= {"difference": delta, "95 % low": low, "95 % high": high, "p": p}
+            row["optimism"] = values[0] - trial.user_attrs[companion] - delta
+        rows.append(row)
+    table = pd.DataFrame(rows)
+    if "p" in table:
+        table["p"] = correct_holm(table["p"].to_numpy(dtype=float))
+    chosen = pd.DataFrame([trial.params for trial in best])
+    pd.concat([table, chosen], axis="columns").to_csv(output_dir / "report.csv", index=False)
+    print_table(table, f"chosen on {chosen_on}, reported on {reported_on}")
+    for trial in best:
+        params = (f"{name}={value}" for name, value in trial.params.items())
+        console.print(f"trial {trial.number}: {' '.join(params)}")
+    if "p" in table:
+        names = ["difference", "95 % low", "95 % high", "p"]
+        first = Gain(*(float(table[name].iloc[0]) for name in names))
+        measure = name_measure(objectives[0].removeprefix(STAGE))
+        console.print(f"on {reported_on} {describe_gain(measure, first, len(table))}")

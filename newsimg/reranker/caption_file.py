@@ -1,0 +1,159 @@
+"""Captions on disk: a JSON object for each article and line, appended as they are written."""
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from newsimg.data.articles import read_articles
+from newsimg.datatypes import Query
+
+log = logging.getLogger(__name__)
+
+ORIGIN = ("model", "revision", "prompt_hash", "settings")
+RECORD = ("article_id", "title", "captions", *ORIGIN)
+
+
+class CaptionFile:
+    """The captions of one model, prompt and settings.
+
+    Args:
+        path: The file; made when something is first written.
+        shared: Whether data sets share it, so that an article id may stand for several titles.
+    """
+
+    def __init__(self, path: Path, *, shared: bool) -> None:
+        self.path = path
+        self.shared = shared
+
+    def find(
+        self, queries: Sequence[Query], origin: dict[str, Any] | None
+    ) -> list[dict[str, Any] | None]:
+        """Return the record of each query, None where there is none.
+
+        Raises:
+            ValueError: If the file is damaged or was made for other articles or from another
+                origin than `origin` (None: from any); names the difference.
+        """
+        records = read_records(self.path)
+        if origin is not None:
+            for record in records:
+                if difference := describe_difference(record, origin):
+                    raise ValueError(f"{self.path} holds captions of another origin: {difference}")
+        by_article = {(record["article_id"], record["title"]): record for record in records}
+        if not self.shared:
+            titles = {record["article_id"]: record["title"] for record in records}
+            for query in queries:
+                title = titles.get(query.query_id, query.title)
+                if (query.query_id, query.title) not in by_article and title != query.title:
+                    raise ValueError(
+                        f"{self.path} was made for other articles: its title of "
+                        f"{query.query_id!r} is {title!r}, the data's is {query.title!r}"
+                    )
+        return [by_article.get((query.query_id, query.title)) for query in queries]
+
+    def append(self, records: Iterable[dict[str, Any]]) -> None:
+        """Add records, and return when they are on disk. The caller holds the lock."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("ab+") as file:
+            _cut_torn_line(file, self.path)
+            for record in records:
+                file.write((json.dumps(record, ensure_ascii=False) + "\n").encode())
+            file.flush()
+            os.fsync(file.fileno())
+
+    def lock(self) -> FileLock:
+        """Return the lock that a writer holds."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        return FileLock(f"{self.path}.lock")
+
+
+def read_records(path: Path) -> list[dict[str, Any]]:
+    """Read a file of captions; one that is not there is empty.
+
+    A last line without its end is being written by another process, or was torn by a kill: it is
+    not there yet.
+
+    Raises:
+        ValueError: If a line is not a record; names it.
+    """
+    if not path.is_file():
+        return []
+    lines = path.read_bytes().split(b"\n")[:-1]
+    records = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            record = json.loads(line)
+        except ValueError as error:
+            raise ValueError(f"{path}, line {number}, is not JSON: {error}") from error
+        if not isinstance(record, dict) or set(record) != set(RECORD):
+            raise ValueError(f"{path}, line {number}, must have {', '.join(RECORD)}")
+        if not all(isinstance(c, str) and c.strip() for c in record["captions"]):
+            raise ValueError(f"{path}, line {number}, has an empty caption")
+        records.append(record)
+    return records
+
+
+def describe_difference(record: dict[str, Any], origin: dict[str, Any]) -> str | None:
+    """Tell in words where a record's origin differs from `origin`; None where it does not."""
+    for key in ORIGIN[:3]:
+        if record[key] != origin[key]:
+            return f"{key} is {record[key]!r} there, {origin[key]!r} here"
+    for key in sorted(record["settings"].keys() | origin["settings"].keys()):
+        there, here = (side["settings"].get(key) for side in (record, origin))
+        if there != here:
+            return f"settings.{key} is {there!r} there, {here!r} here"
+    return None
+
+
+def import_captions(lists_path: Path, csv_path: Path) -> list[dict[str, Any]]:
+    """Turn captions keyed by position into records keyed by article.
+
+    Args:
+        lists_path: A JSON list with a list of captions for each row of the CSV; empty strings,
+            which pad it, are dropped.
+        csv_path: The articles that the lists were made from.
+
+    Raises:
+        ValueError: If the lists are not such lists, or not as many as the articles.
+    """
+    data = lists_path.read_bytes()
+    lists = json.loads(data)
+    if not isinstance(lists, list) or not all(
+        isinstance(row, list) and all(isinstance(c, str) for c in row) for row in lists
+    ):
+        raise ValueError(f"{lists_path} must hold a list of lists of captions")
+    articles = read_articles(csv_path)
+    if len(lists) != len(articles):
+        raise ValueError(
+            f"{lists_path} has captions for {len(lists)} rows, but {csv_path} has {len(articles)}"
+        )
+    return [
+        {
+            "article_id": row["article_id"],
+            "title": row["article_title"].strip(),
+            "captions": [" ".join(caption.split()) for caption in captions if caption.strip()],
+            "model": "imported",
+            "revision": f"files:{hashlib.sha256(data).hexdigest()}",
+            "prompt_hash": "",
+            "settings": {"lists": lists_path.name},
+        }
+        for row, captions in zip(articles.to_dict("records"), lists, strict=True)
+    ]
+
+
+def _cut_torn_line(file: Any, path: Path) -> None:
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(size - 1, 0))
+    if file.read() in (b"", b"\n"):
+        return
+    file.seek(0)
+    content = file.read()
+    log.warning("%s: dropping a line that was only half written", path)
+    file.truncate(content.rfind(b"\n") + 1)
+    file.seek(0, os.SEEK_END)

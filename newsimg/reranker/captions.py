@@ -1,0 +1,213 @@
+"""Picture captions for headlines: asking a language model, and reading its answer."""
+
+import hashlib
+import json
+import logging
+import re
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from string import Formatter
+from typing import Any
+
+from tqdm import tqdm
+
+from newsimg.datatypes import Query
+from newsimg.interfaces import LanguageModel
+from newsimg.reranker.caption_file import CaptionFile
+from newsimg.storage.files import cache_dir
+
+log = logging.getLogger(__name__)
+
+LIST_MARK = re.compile(
+    r"^\s*(?:[-*•–]\s+|\(?\d{1,2}[.):]\s*|captions?\s*\d*\s*:\s*)", re.IGNORECASE
+)
+QUOTES = "\"'“”‘’„‚«»`*"
+FIELDS = {"title", "num_captions"}
+
+
+class Captioner:
+    """Captions headlines with a language model, and keeps what it wrote in a file.
+
+    Args:
+        llm: Writes the captions; None takes those of the file.
+        prompt: `system` and `user`, with the fields {title} and {num_captions}.
+        num_captions: How many to ask for.
+        seed: None takes the model's likeliest answer, a number draws one.
+        captions_path: The file; None for one in the cache, named after model, prompt and settings.
+
+    Raises:
+        ValueError: If an argument is not what it should be; names it.
+    """
+
+    def __init__(
+        self,
+        *,
+        llm: LanguageModel | None,
+        prompt: Mapping[str, str],
+        num_captions: int,
+        seed: int | None,
+        captions_path: str | None,
+    ) -> None:
+        if num_captions < 1:
+            raise ValueError(f"num_captions must be at least 1, got {num_captions}")
+        if llm is None and captions_path is None:
+            raise ValueError("captions_path must name a file where llm is null, got null")
+        self.llm = llm
+        self.prompt = check_prompt(prompt)
+        self.num_captions = num_captions
+        self.seed = seed
+        self.captions_path = captions_path
+
+    def caption(self, queries: Sequence[Query]) -> list[dict[str, Any]]:
+        """Return a record for each query: `article_id`, `title`, `captions` and their origin.
+
+        What the file has is not written again; a new record is on disk as soon as there is one.
+
+        Raises:
+            ValueError: If the file was made for other articles, by another model, prompt or
+                settings, if it lacks articles and there is no model to write captions, or if the
+                model leaves articles out.
+        """
+        file, origin = self._open()
+        found = file.find(queries, origin)
+        if None in found:
+            if self.llm is None or origin is None:
+                lacking = [q.query_id for q, f in zip(queries, found, strict=True) if f is None]
+                raise ValueError(
+                    f"{file.path} lacks {len(lacking)} of {len(queries)} articles, {lacking[0]!r} "
+                    "the first, and llm is null"
+                )
+            with file.lock():  # another process may be captioning the same articles
+                found = file.find(queries, origin)
+                missing = [q for q, record in zip(queries, found, strict=True) if record is None]
+                self._write(self.llm, missing, file, origin)
+            found = file.find(queries, origin)
+        records = [record for record in found if record is not None]
+        if len(records) < len(queries):
+            n_lacking = len(queries) - len(records)
+            raise ValueError(f"the language model left out {n_lacking} of {len(queries)} articles")
+        return records
+
+    def _open(self) -> tuple[CaptionFile, dict[str, Any] | None]:
+        if self.llm is None:
+            return CaptionFile(Path(str(self.captions_path)).expanduser(), shared=False), None
+        origin = self.describe_origin(self.llm)
+        if self.captions_path is not None:
+            return CaptionFile(Path(self.captions_path).expanduser(), shared=False), origin
+        name = hashlib.sha256(json.dumps(origin, sort_keys=True).encode()).hexdigest()[:24]
+        return CaptionFile(cache_dir() / "captions" / f"{name}.jsonl", shared=True), origin
+
+    def describe_origin(self, llm: LanguageModel) -> dict[str, Any]:
+        """Return what a caption comes from: model, revision, prompt and settings."""
+        settings = json.loads(llm.fingerprint)
+        return {
+            "model": settings.pop("model"),
+            "revision": settings.pop("revision", None),
+            "prompt_hash": hashlib.sha256(
+                json.dumps(self.prompt, sort_keys=True).encode()
+            ).hexdigest(),
+            "settings": settings | {"num_captions": self.num_captions, "seed": self.seed},
+        }
+
+    def _write(
+        self,
+        llm: LanguageModel,
+        queries: Sequence[Query],
+        file: CaptionFile,
+        origin: dict[str, Any],
+    ) -> None:
+        failed: list[Query] = []
+
+        def keep(query: Query, answer: str, last: bool = False) -> None:
+            captions = parse_captions(answer, query.title, self.num_captions)
+            if captions or last:
+                record = {"article_id": query.query_id, "title": query.title, "captions": captions}
+                file.append([record | origin])
+            else:
+                failed.append(query)
+
+        self._ask(llm, queries, self.seed, keep)
+        if failed:
+            log.warning(
+                "%d of %d answers hold no caption; asking again with another seed",
+                len(failed),
+                len(queries),
+            )
+            self._ask(llm, failed, (self.seed or 0) + 1, partial(keep, last=True))
+
+    def _ask(
+        self,
+        llm: LanguageModel,
+        queries: Sequence[Query],
+        seed: int | None,
+        keep: Callable[[Query, str], None],
+    ) -> None:
+        chats = [
+            [
+                {"role": role, "content": fill(text, query.title, self.num_captions)}
+                for role, text in self.prompt.items()
+            ]
+            for query in queries
+        ]
+        with tqdm(
+            total=len(chats), desc="Captioning", leave=False, delay=1, disable=None
+        ) as progress:
+
+            def keep_at(i: int, answer: str) -> None:
+                keep(queries[i], answer)
+                progress.update()
+
+            llm.generate(chats, seed, keep_at)
+
+
+def check_prompt(prompt: Mapping[str, str]) -> dict[str, str]:
+    """Return `prompt`, the system's part first.
+
+    Raises:
+        ValueError: If it is not `system` and `user`, with known fields, {title} among them.
+    """
+    if set(prompt) != {"system", "user"}:
+        raise ValueError(f"prompt must have system and user, got {', '.join(prompt)}")
+    names = {role: {n for _, n, _, _ in Formatter().parse(prompt[role]) if n} for role in prompt}
+    if unknown := sorted((names["system"] | names["user"]) - FIELDS):
+        raise ValueError(f"prompt may use {{title}} and {{num_captions}}, got {{{unknown[0]}}}")
+    if "title" not in names["user"]:
+        raise ValueError(f"prompt.user must use {{title}}, got {prompt['user']!r}")
+    return {role: prompt[role] for role in ("system", "user")}
+
+
+def fill(text: str, title: str, num_captions: int) -> str:
+    """Fill a prompt's fields."""
+    return text.format(title=title, num_captions=num_captions)
+
+
+def parse_captions(answer: str, title: str, num_captions: int) -> list[str]:
+    """Find the captions in an answer: parts between semicolons or lines, at most `num_captions`.
+
+    Numbering, bullets and quotes around a part are dropped, and so are parts without a letter,
+    repeats of the headline or of an earlier caption, and lines that announce a list.
+    """
+    captions: list[str] = []
+    seen = {_fold(title)}
+    for part in re.split(r"[;\n]", answer):
+        if part.rstrip().endswith(":"):
+            continue
+        caption = clean_caption(part)
+        if any(letter.isalpha() for letter in caption) and _fold(caption) not in seen:
+            seen.add(_fold(caption))
+            captions.append(caption)
+    return captions[:num_captions]
+
+
+def clean_caption(part: str) -> str:
+    """Strip numbering, quotes and spaces."""
+    previous = None
+    while part != previous:  # a quoted number, a numbered quote
+        previous = part
+        part = LIST_MARK.sub("", part.strip().strip(QUOTES).strip())
+    return " ".join(part.split())
+
+
+def _fold(text: str) -> str:
+    return "".join(letter for letter in text.casefold() if letter.isalnum())

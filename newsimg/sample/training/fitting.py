@@ -1,0 +1,144 @@
+"""Fit the CLIP in two steps: its picture tower on labels, then both sides contrastively."""
+
+import time
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, normalize
+from transformers import CLIPModel, PreTrainedTokenizerFast
+
+from newsimg.sample.scenes import COLOURS, DEFECTS, TIMES, VIEWS, WEATHERS, Scene
+from newsimg.sample.subjects import SUBJECTS
+from newsimg.sample.training.steps import draw_batches, plan_steps, report_epoch, take_step
+from newsimg.sample.training.training_data import Pictures
+
+FloatArray = NDArray[np.float32]
+LABEL_BATCH, PAIR_BATCH = 64, 256
+LABEL_RATE, PAIR_RATE = 1e-3, 1.5e-3
+WARM_UP = 0.15  # share of the steps in which the rate rises
+HEADLINE_WEIGHT = 0.5  # of the contrastive loss; the rest is alt texts
+
+LABELS: dict[str, tuple[object, ...]] = {
+    "subject": tuple(SUBJECTS),
+    "count": (1, 2, 3, 4),
+    "colour": COLOURS,
+    "time": TIMES,
+    "weather": WEATHERS,
+    "view": VIEWS,
+    "defect": ("none", *DEFECTS),
+}
+
+
+def fit_pictures(model: CLIPModel, pictures: Pictures, n_epochs: int, seed: int) -> None:
+    """Train the picture tower in place to name the factors of a picture.
+
+    A contrastive loss teaches a tower of random weights very slowly; labels take a tenth of the
+    time, as real CLIPs on small budgets start from an image classifier (locked-image tuning).
+
+    Args:
+        model: A CLIP with random weights.
+        pictures: What to learn from.
+        n_epochs: Passes over the pictures.
+        seed: Seed of the order of pictures.
+    """
+    sizes = [len(values) for values in LABELS.values()]
+    head = nn.Linear(model.config.vision_config.hidden_size, sum(sizes))
+    labels = torch.tensor([_label(scene) for scene in pictures.scenes])
+    parameters = [*model.vision_model.parameters(), *head.parameters()]
+    optimizer, scheduler = plan_steps(
+        parameters, LABEL_RATE, n_epochs * (len(labels) // LABEL_BATCH), WARM_UP
+    )
+    for epoch in range(n_epochs):
+        start, losses = time.perf_counter(), []
+        for rows in draw_batches(len(labels), LABEL_BATCH, seed + epoch):
+            logits = head(_see(model, pictures.pixels[rows])).split(sizes, dim=1)
+            loss = sum(cross_entropy(part, labels[rows, i]) for i, part in enumerate(logits))
+            assert isinstance(loss, Tensor)
+            take_step(loss, parameters, optimizer, scheduler)
+            losses.append(loss.item())
+        report_epoch("labels", epoch, n_epochs, losses, start)
+
+
+def fit_pairs(
+    model: CLIPModel,
+    tokenizer: PreTrainedTokenizerFast,
+    pictures: Pictures,
+    n_epochs: int,
+    seed: int,
+) -> None:
+    """Train text tower and projections in place on (picture, alt text) and (picture, headline).
+
+    The picture tower is locked, so that each picture is seen once and every epoch costs texts only.
+
+    Args:
+        model: A CLIP whose picture tower is trained.
+        tokenizer: Its tokenizer.
+        pictures: What to learn from; every epoch words the texts anew.
+        n_epochs: Passes over the pairs.
+        seed: Seed of the order of pictures and of the texts.
+    """
+    with torch.inference_mode():
+        chunks = [
+            _see(model, pictures.pixels[i : i + 200]) for i in range(0, len(pictures.pixels), 200)
+        ]
+    seen = torch.cat(chunks).clone()
+    parts = (model.text_model, model.text_projection, model.visual_projection)
+    parameters = [model.logit_scale, *(p for part in parts for p in part.parameters())]
+    optimizer, scheduler = plan_steps(
+        parameters, PAIR_RATE, n_epochs * (len(seen) // PAIR_BATCH), WARM_UP
+    )
+    for epoch in range(n_epochs):
+        start, losses = time.perf_counter(), []
+        kinds = pictures.alt_texts(seed + epoch), pictures.headlines(seed + epoch)
+        for rows in draw_batches(len(seen), PAIR_BATCH, seed + epoch):
+            images = normalize(model.visual_projection(seen[rows]), dim=-1)
+            texts = [_read(model, tokenizer, [kind[i] for i in rows]) for kind in kinds]
+            scale = model.logit_scale.exp().clamp(max=100)
+            alt, headline = (_contrast(scale * text @ images.T) for text in texts)
+            loss = alt * (1 - HEADLINE_WEIGHT) + headline * HEADLINE_WEIGHT
+            take_step(loss, parameters, optimizer, scheduler)
+            losses.append(loss.item())
+        report_epoch("pairs", epoch, n_epochs, losses, start)
+
+
+def embed_pictures(model: CLIPModel, pixels: NDArray[np.uint8]) -> FloatArray:
+    """Unit embeddings of pictures, (n_pictures, dim) float32."""
+    with torch.inference_mode():
+        chunks = [_see(model, pixels[i : i + 200]) for i in range(0, len(pixels), 200)]
+        return normalize(model.visual_projection(torch.cat(chunks)), dim=-1).numpy()
+
+
+def embed_texts(
+    model: CLIPModel, tokenizer: PreTrainedTokenizerFast, texts: list[str]
+) -> FloatArray:
+    """Unit embeddings of texts, (n_texts, dim) float32."""
+    with torch.inference_mode():
+        chunks = [_read(model, tokenizer, texts[i : i + 200]) for i in range(0, len(texts), 200)]
+    return torch.cat(chunks).numpy()
+
+
+def _label(scene: Scene) -> list[int]:
+    found = {name: getattr(scene, name) for name in LABELS if name != "defect"}
+    found["defect"] = scene.worst_defect if scene.is_poor else "none"
+    return [values.index(found[name]) for name, values in LABELS.items()]
+
+
+def _see(model: CLIPModel, pixels: NDArray[np.uint8]) -> Tensor:
+    scaled = torch.from_numpy(pixels).float() / 127.5 - 1
+    pooled: Tensor = model.vision_model(pixel_values=scaled).pooler_output
+    return pooled
+
+
+def _read(model: CLIPModel, tokenizer: PreTrainedTokenizerFast, texts: list[str]) -> Tensor:
+    tokens = tokenizer(texts, padding=True, truncation=True, return_tensors="pt")
+    output = model.get_text_features(
+        input_ids=tokens["input_ids"], attention_mask=tokens["attention_mask"]
+    )
+    return normalize(output.pooler_output, dim=-1)
+
+
+def _contrast(logits: Tensor) -> Tensor:
+    target = torch.arange(len(logits))
+    return (cross_entropy(logits, target) + cross_entropy(logits.T, target)) / 2

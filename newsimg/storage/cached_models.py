@@ -1,0 +1,150 @@
+"""Models that ask the store before they compute."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from newsimg.datatypes import FloatArray, Image
+from newsimg.interfaces import Backbone, KeepAnswers, VisionLanguageModel
+from newsimg.storage.cache import KeepRows, Store
+from newsimg.storage.files import hash_files
+
+
+class StoredBackbone(Backbone):
+    """A backbone that asks the store first.
+
+    Two backbones of one fingerprint share what they computed: a reranker whose head needs the run's
+    own backbone embeds nothing again.
+    """
+
+    def __init__(self, backbone: Backbone, store: Store) -> None:
+        self._backbone = backbone
+        self.store = store
+        self.query_template = backbone.query_template
+        self.batch_size = backbone.batch_size
+
+    @property
+    def fingerprint(self) -> str:
+        """See `Backbone.fingerprint`."""
+        return self._backbone.fingerprint
+
+    def embed_texts(self, texts: Sequence[str]) -> FloatArray:
+        """See `Backbone.embed_texts`."""
+        return self.store.get_or_compute(
+            "embeddings",
+            self.fingerprint,
+            [f"text:{text}" for text in texts],
+            lambda batch: self._backbone.embed_texts([texts[i] for i in batch]),
+            "Embedding texts",
+            self.batch_size,
+        )
+
+    def embed_images(self, images: Sequence[Image]) -> FloatArray:
+        """See `Backbone.embed_images`. A picture is known by its bytes, wherever it lies."""
+        return self.store.get_or_compute(
+            "embeddings",
+            self.fingerprint,
+            self._name(images),
+            lambda batch: self._backbone.embed_images([images[i] for i in batch]),
+            "Embedding pictures",
+            self.batch_size,
+        )
+
+    def find_embeddings(self, images: Sequence[Image]) -> list[FloatArray | None]:
+        """See `Backbone.find_embeddings`."""
+        return self.store.find("embeddings", self.fingerprint, self._name(images))
+
+    def preprocess(self, image: Image) -> Any:
+        """See `Backbone.preprocess`."""
+        return self._backbone.preprocess(image)
+
+    def embed_preprocessed(self, images: Sequence[Image], inputs: Sequence[Any]) -> FloatArray:
+        """See `Backbone.embed_preprocessed`. What it computes is kept."""
+        rows = self._backbone.embed_preprocessed(images, inputs)
+        self.store.put("embeddings", self.fingerprint, self._name(images), rows)
+        return rows
+
+    def _name(self, images: Sequence[Image]) -> list[str]:
+        hashes = self.store.hash_images(images)
+        # Where truncated pictures are refused, what was made of one must not be found.
+        return [
+            f"{'truncated' if image.truncated else 'image'}:{digest}"
+            for image, digest in zip(images, hashes, strict=True)
+        ]
+
+
+def find_hasher(backbone: Backbone) -> Callable[[Sequence[Path]], list[str]]:
+    """Return what hashes files: the backbone's store, if there is one, for it remembers them."""
+    return backbone.store.hash_files if isinstance(backbone, StoredBackbone) else hash_files
+
+
+class StoredVLM(VisionLanguageModel):
+    """A vision-language model that asks the store first, by picture and exact question.
+
+    A question that does not mention the headline so is asked once for each distinct picture.
+    """
+
+    def __init__(self, vlm: VisionLanguageModel, store: Store) -> None:
+        self._vlm = vlm
+        self._store = store
+
+    @property
+    def fingerprint(self) -> str:
+        """See `VisionLanguageModel.fingerprint`."""
+        return self._vlm.fingerprint
+
+    def answer_probabilities(
+        self,
+        images: Sequence[Image],
+        questions: Sequence[Sequence[str]],
+        answers: Sequence[str],
+        keep: KeepAnswers | None = None,
+    ) -> list[FloatArray]:
+        """See `VisionLanguageModel.answer_probabilities`."""
+        return self._ask("expected", self._vlm.answer_probabilities, images, questions, answers)
+
+    def choose_answers(
+        self,
+        images: Sequence[Image],
+        questions: Sequence[Sequence[str]],
+        answers: Sequence[str],
+        keep: KeepAnswers | None = None,
+    ) -> list[FloatArray]:
+        """See `VisionLanguageModel.choose_answers`."""
+        return self._ask("generate", self._vlm.choose_answers, images, questions, answers)
+
+    def _ask(
+        self,
+        reading: str,
+        ask: Callable[..., list[FloatArray]],
+        images: Sequence[Image],
+        questions: Sequence[Sequence[str]],
+        answers: Sequence[str],
+    ) -> list[FloatArray]:
+        pairs = [(i, text) for i, own in enumerate(questions) for text in own]
+        hashes = self._store.hash_images(images)
+
+        def ask_missing(missing: list[int], keep_rows: KeepRows) -> None:
+            asked: dict[int, list[int]] = {}  # picture -> positions of its questions
+            for position in missing:
+                asked.setdefault(pairs[position][0], []).append(position)
+            groups = list(asked.values())
+
+            def keep(picture: int, found: Mapping[int, FloatArray]) -> None:
+                keep_rows([groups[picture][j] for j in found], np.stack(list(found.values())))
+
+            texts = [[pairs[position][1] for position in group] for group in groups]
+            ask([images[i] for i in asked], texts, answers, keep)
+
+        rows = self._store.get_or_ask(
+            "scores",
+            self.fingerprint,
+            [json.dumps([reading, hashes[i], text, list(answers)]) for i, text in pairs],
+            ask_missing,
+            "Judging pictures",
+        )
+        ends = np.cumsum([len(own) for own in questions])
+        return np.split(rows, ends[:-1])

@@ -1,0 +1,219 @@
+"""What is wrong with a submission, file by file."""
+
+import hashlib
+import io
+import re
+import zipfile
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from PIL import Image as PILImage
+from PIL import UnidentifiedImageError
+
+from newsimg.submission.layouts import ALL, PICTURE_SIZE, SAFE, SIZES
+
+FOLDER_2025 = re.compile(r"RET_(?P<approach>.+)_(?P<size>SMALL|LARGE)")
+NAME = "[article_id]_[group]_[approach].png"
+# Twice what the pixels take; whatever is larger is not read into memory.
+MAX_BYTES = 2 * 3 * PICTURE_SIZE[0] * PICTURE_SIZE[1]
+ORIENTATION = 0x0112
+
+
+@dataclass(frozen=True)
+class Violation:
+    """A file of the zip, or a folder or the zip itself, and what is wrong with it."""
+
+    file: str
+    reason: str
+
+
+@dataclass
+class RunFolder:
+    """The pictures of one run: what a folder of the zip holds."""
+
+    name: str
+    size: str
+    pictures: dict[str, str] = field(default_factory=dict)  # article id -> file
+    pixels: dict[str, str] = field(default_factory=dict)  # file -> hash
+
+
+def check_submission(
+    path: Path, layout: int | None, subsets: Mapping[str, Iterable[str]]
+) -> list[Violation]:
+    """List all violations of the benchmark's rules, in the order of the zip's files.
+
+    Args:
+        path: The zip.
+        layout: 2025 or 2026; None for the one that most of its files have.
+        subsets: Size (SMALL, LARGE; in 2026 ALL) -> the articles that must be there, and no others.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"no submission {path}")
+    try:
+        archive = zipfile.ZipFile(path)
+    except (zipfile.BadZipFile, NotImplementedError) as error:
+        return [Violation(path.name, f"is not a zip: {error}")]
+    with archive:
+        infos = [info for info in archive.infolist() if not info.is_dir()]
+        if not infos:
+            return [Violation(path.name, "holds no files")]
+        found = list(check_names(archive.infolist()))
+        unsafe = {violation.file for violation in found}
+        layout = layout or guess_layout([info.filename for info in infos])
+        folders: dict[str, RunFolder] = {}
+        for info in infos:
+            reason = None
+            if info.filename not in unsafe:
+                reason = check_place(info.filename, layout, folders)
+                if reason:
+                    found.append(Violation(info.filename, reason))
+            found += [Violation(info.filename, r) for r in check_picture(archive, info, folders)]
+    found += check_folders(path.name, folders, layout)
+    found += check_articles(folders, subsets)
+    if layout == 2026:
+        found += check_distinct(folders)
+    return found
+
+
+def check_names(infos: Sequence[zipfile.ZipInfo]) -> Iterator[Violation]:
+    """Look for names that do harm when the zip is unpacked, or that are there twice."""
+    seen: dict[str, str] = {}
+    for info in infos:
+        name, parts = info.filename, info.filename.rstrip("/").split("/")
+        # `orig_filename` has what Python replaces: a NUL ends a name, "\" is "/" on Windows.
+        original = info.orig_filename
+        if "\\" in original or "\0" in original:
+            yield Violation(name, "has a backslash or NUL in its name")
+        elif name.startswith("/") or ".." in parts or ":" in parts[0]:
+            yield Violation(name, "leads out of the folder that the zip is unpacked in")
+        elif "__MACOSX" in parts or parts[-1] in (".DS_Store", "Thumbs.db", "desktop.ini"):
+            yield Violation(name, "is left there by an operating system")
+        elif (bad := [part for part in parts if not SAFE.fullmatch(part)]) and len(name) < 1000:
+            yield Violation(name, f"has a name that is not safe on every system: {bad[0]!r}")
+        elif (info.external_attr >> 16) & 0o170000 == 0o120000:
+            yield Violation(name, "is a symbolic link")
+        if (first := seen.get(name.casefold())) == name:
+            yield Violation(name, "is there more than once")
+        elif first:
+            yield Violation(name, f"differs from {first} in case only")
+        seen[name.casefold()] = name
+
+
+def guess_layout(names: Sequence[str]) -> int:
+    """Return 2025 if most files lie two folders deep, otherwise 2026."""
+    deep = sum(name.count("/") >= 2 for name in names)
+    return 2025 if 2 * deep >= len(names) else 2026
+
+
+def check_place(name: str, layout: int, folders: dict[str, RunFolder]) -> str | None:
+    """Return what is wrong with a file's path, or add the file to its folder's run."""
+    path = PurePosixPath(name)
+    parts = path.parts
+    if layout == 2025:
+        match = FOLDER_2025.fullmatch(parts[1]) if len(parts) == 3 else None
+        if match is None:
+            return (
+                "must be [group]/RET_[approach]_[SMALL|LARGE]/[article_id]_[group]_[approach].png"
+            )
+        size, ending = match["size"], f"_{parts[0]}_{match['approach']}.png"
+    else:
+        if len(parts) != 2 or not re.fullmatch(r".+_.+", parts[0]):
+            return f"must be [group]_[approach]/{NAME}"
+        size, ending = ALL, f"_{parts[0]}.png"
+    folder = folders.setdefault(str(path.parent), RunFolder(str(path.parent), size))
+    article_id = path.name.removesuffix(ending)
+    if article_id in ("", path.name):
+        return f"must be named [article_id]{ending}"
+    folder.pictures[article_id] = name
+    return None
+
+
+def check_picture(
+    archive: zipfile.ZipFile, info: zipfile.ZipInfo, folders: Mapping[str, RunFolder]
+) -> Iterator[str]:
+    """Look at the file itself; what can be seen is remembered by its run."""
+    if info.flag_bits & 1:
+        yield "is encrypted"
+        return
+    if info.file_size > MAX_BYTES:
+        yield f"has {info.file_size} bytes, more than a picture of this size can need"
+        return
+    try:
+        content = archive.read(info)
+    except (zipfile.BadZipFile, NotImplementedError, EOFError, OSError, ValueError) as error:
+        yield f"cannot be unpacked: {error}"
+        return
+    try:
+        with PILImage.open(io.BytesIO(content)) as picture:
+            yield from find_faults(picture)
+            picture.load()
+            pixels = hashlib.sha256(picture.convert("RGB").tobytes()).hexdigest()
+    except UnidentifiedImageError:
+        yield "is not a picture"
+        return
+    except (OSError, SyntaxError, ValueError) as error:
+        yield f"is a broken picture: {error}"
+        return
+    folder = folders.get(str(PurePosixPath(info.filename).parent))
+    if folder is not None:
+        folder.pixels[info.filename] = pixels
+
+
+def find_faults(picture: PILImage.Image) -> Iterator[str]:
+    """Look for what a picture should not be."""
+    if picture.format != "PNG":
+        yield f"must be a PNG, is {picture.format}"
+    if picture.size != PICTURE_SIZE:
+        yield "must be {}x{}, is {}x{}".format(*PICTURE_SIZE, *picture.size)
+    if picture.mode != "RGB" or picture.has_transparency_data:
+        yield f"must be RGB without transparency, is {picture.mode}"
+    if (n_frames := getattr(picture, "n_frames", 1)) > 1:
+        yield f"must be one picture, is {n_frames}"
+    if picture.getexif().get(ORIENTATION, 1) != 1:
+        yield "asks to be turned by its EXIF orientation"
+
+
+def check_folders(
+    zip_name: str, folders: Mapping[str, RunFolder], layout: int
+) -> Iterator[Violation]:
+    """Look for several groups, and folders without a single well-named picture."""
+    groups = sorted({name.split("/" if layout == 2025 else "_")[0] for name in folders})
+    if len(groups) > 1:
+        yield Violation(zip_name, f"must be of one group, is of {', '.join(groups)}")
+    for name, folder in folders.items():
+        if not folder.pictures:
+            yield Violation(name, "holds no picture that is named as it should be")
+
+
+def check_articles(
+    folders: Mapping[str, RunFolder], subsets: Mapping[str, Iterable[str]]
+) -> Iterator[Violation]:
+    """Look for articles without a picture, and pictures of unknown articles."""
+    for size in (*SIZES, ALL):
+        own = [folder for folder in folders.values() if folder.size == size]
+        listed = subsets.get(size)
+        if listed is not None and not own:
+            yield Violation(f"*_{size}" if size != ALL else "*", "no run is there")
+        # Without a list, what one run has the others must have, too.
+        wanted = {a for folder in own for a in folder.pictures} if listed is None else set(listed)
+        for folder in own:
+            for article_id in sorted(wanted - set(folder.pictures)):
+                yield Violation(folder.name, f"lacks a picture for article {article_id}")
+            for article_id in sorted(set(folder.pictures) - wanted):
+                yield Violation(folder.pictures[article_id], "its article is not in the subset")
+
+
+def check_distinct(folders: Mapping[str, RunFolder]) -> Iterator[Violation]:
+    """Look for runs that show the same picture for the same article."""
+    shown: dict[str, dict[str, str]] = defaultdict(dict)
+    for folder in folders.values():
+        for article_id, name in folder.pictures.items():
+            if name in folder.pixels:
+                first = shown[article_id].setdefault(folder.pixels[name], folder.name)
+                if first != folder.name:
+                    yield Violation(name, f"shows the same picture as run {first}")

@@ -1,0 +1,59 @@
+"""The tracker for those who want none."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from newsimg.tracking.base import Tracker
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class NullTracker(Tracker):
+    """Remembers nothing; the run's folder is all there is."""
+
+    def find_finished(self, config_hash: str, output_dir: Path) -> dict[str, float] | None:
+        """See `Tracker.find_finished`."""
+        return None
+
+    @contextmanager
+    def track(
+        self,
+        experiment: str,
+        name: str,
+        params: Mapping[str, Any],
+        tags: Mapping[str, str],
+        output_dir: Path,
+    ) -> Iterator[None]:
+        """See `Tracker.track`."""
+        yield
+
+    def log_metrics(self, metrics: Mapping[str, float]) -> None:
+        """See `Tracker.log_metrics`."""
+
+    def log_artifacts(self, output_dir: Path) -> None:
+        """See `Tracker.log_artifacts`."""
+
+    def open_sweep(self, experiment: str, name: str, output_dir: Path) -> None:
+        """See `Tracker.open_sweep`."""
+
+    def load_jobs(self) -> "pd.DataFrame":
+        """See `Tracker.load_jobs`."""
+        import pandas as pd
+
+        return pd.DataFrame()
+
+    def close_sweep(
+        self, status: str, metrics: Mapping[str, float], output_dir: Path | None, note: str
+    ) -> None:
+        """See `Tracker.close_sweep`."""
+
+    def send_waiting(self) -> "pd.DataFrame":
+        """See `Tracker.send_waiting`."""
+        raise ValueError("tracking must name a store to send runs to, got tracking=none")
+
+    def describe(self) -> str | None:
+        """See `Tracker.describe`."""
+        return None

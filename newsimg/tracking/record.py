@@ -1,0 +1,156 @@
+"""What there is to know of a run, in a file beside its results: no server has to be there."""
+
+import dataclasses
+import json
+import os
+import socket
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import filelock
+
+from newsimg.storage.files import write_atomically
+
+RECORDS = ".tracking"  # the folder of records in a run's folder
+
+
+def now() -> int:
+    """Return the time as MLflow counts it, in milliseconds."""
+    return int(time.time() * 1000)
+
+
+def name_process() -> str:
+    """Return what identifies this process among those of several machines."""
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+@dataclass(kw_only=True)
+class RunRecord:
+    """One run, and how much of it the tracking store has; paths are relative to the run's folder.
+
+    What the store makes of it is written here at once, so that no run is made twice.
+    """
+
+    experiment: str
+    name: str
+    params: dict[str, str]
+    tags: dict[str, str]
+    parent: str | None = None
+    """The record of the sweep that the run is a job of."""
+    record_id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    owner: str = field(default_factory=name_process)
+    status: str = "RUNNING"
+    start_time: int = field(default_factory=now)
+    end_time: int | None = None
+    metrics: dict[str, float] = field(default_factory=dict)
+    metrics_time: int | None = None
+    artifact_root: str = "."
+    artifacts: list[str] = field(default_factory=list)
+    """Files, relative to `artifact_root`."""
+    late_tags: dict[str, str] = field(default_factory=dict)
+    """Tags that are known at the end; `record:ID` in them becomes a link to that record's run."""
+    experiment_id: str | None = None
+    run_id: str | None = None
+    attempted: bool = False
+    """The store was asked to make the run; without a `run_id` nobody knows whether it did."""
+    described: bool = False
+    """The store has the params."""
+    sent: bool = False
+    """The store has all of it."""
+    resumed: bool = False
+    """It is a copy: a sweep found the run done before."""
+    quiet_until: float = 0.0
+    """Until then the jobs of this sweep leave the store alone, which did not answer."""
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether its process may still be at it; of another machine's nobody here can tell."""
+        host, _, process = self.owner.rpartition(":")
+        if self.status != "RUNNING":
+            return False
+        if host != socket.gethostname():
+            return True
+        try:
+            os.kill(int(process), 0)
+        except ProcessLookupError:
+            return False
+        except PermissionError:  # it is another user's
+            return True
+        return True
+
+
+def create_record(record: RunRecord, output_dir: Path) -> Path:
+    """Write a new record below a run's folder and return its path."""
+    path = output_dir / RECORDS / f"{record.record_id}.json"
+    _write(record, path)
+    return path
+
+
+def read_record(path: Path) -> RunRecord:
+    """Read a record.
+
+    Raises:
+        ValueError: If the file is no record; names it.
+    """
+    try:
+        return RunRecord(**json.loads(path.read_text(encoding="utf-8")))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path} is no record of a run: {error}") from error
+
+
+@contextmanager
+def edit_record(path: Path) -> Iterator[RunRecord]:
+    """Yield a record that no other process edits meanwhile; what was changed is kept in any case.
+
+    An error inside the block does not undo what the store has been told before it.
+    """
+    with filelock.FileLock(path.with_suffix(".lock")):
+        record = read_record(path)
+        before = dataclasses.replace(record)
+        before.metrics, before.late_tags = dict(record.metrics), dict(record.late_tags)
+        before.artifacts = list(record.artifacts)
+        try:
+            yield record
+        finally:
+            if record != before:
+                _write(record, path)
+
+
+def find_records(folder: Path) -> list[Path]:
+    """Return the records below a folder, those of the deepest runs first: jobs before sweeps."""
+    paths = folder.rglob(f"{RECORDS}/*.json")
+    return sorted(paths, key=lambda path: (-len(path.parts), str(path)))
+
+
+def find_jobs(sweep: Path) -> list[tuple[Path, RunRecord]]:
+    """Return the records of a sweep's jobs, oldest first."""
+    found = [(path, read_record(path)) for path in find_records(run_dir(sweep)) if path != sweep]
+    jobs = [(path, job) for path, job in found if job.parent and find_parent(path, job) == sweep]
+    return sorted(jobs, key=lambda found: (found[1].start_time, str(found[0])))
+
+
+def find_parent(path: Path, record: RunRecord) -> Path | None:
+    """Return the path of the record of the sweep that a record's run is a job of."""
+    if record.parent is None:
+        return None
+    return Path(os.path.normpath(run_dir(path) / record.parent))
+
+
+def run_dir(path: Path) -> Path:
+    """Return the folder of the run that a record is of."""
+    return path.parent.parent
+
+
+def list_files(folder: Path) -> list[str]:
+    """Return the files below a run's folder but for its records, relative to it."""
+    found = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    return sorted(str(path) for path in found if RECORDS not in path.parts)
+
+
+def _write(record: RunRecord, path: Path) -> None:
+    with write_atomically(path) as temporary:
+        temporary.write_text(json.dumps(dataclasses.asdict(record), indent=1), encoding="utf-8")

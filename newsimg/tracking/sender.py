@@ -1,0 +1,243 @@
+"""From records of runs to runs in MLflow, each exactly once however often it is tried."""
+
+import logging
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlparse
+
+import filelock
+
+from newsimg.tracking.record import (
+    RunRecord,
+    edit_record,
+    find_jobs,
+    find_parent,
+    run_dir,
+)
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+RECORD_TAG = "newsimg.record"  # finds a run again whose making was not answered
+EXPERIMENT_KIND = "custom_model_development"  # the UI then opens on runs, not on chat traces
+BATCH = 100  # MLflow takes no more params in one request
+# A request that MLflow repeats by itself may make a run twice, and by default it goes on for
+# minutes: what is not answered is kept on disk and sent later instead.
+SETTINGS = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # with the password in it
+}
+OUTAGES = (408, 429)  # and 500 upwards: not the request is to blame
+
+
+class RunSender:
+    """Completes runs in an MLflow store from what is on disk.
+
+    Args:
+        uri: The store: a tracking server, or a database.
+        folder: Where a database's artifacts go.
+    """
+
+    def __init__(self, *, uri: str, folder: Path) -> None:
+        self.uri = uri
+        self.folder = folder
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether the store is a server."""
+        return urlparse(self.uri).scheme in ("http", "https")
+
+    def open_run(self, path: Path) -> None:
+        """Make the run of a record, with its params."""
+        with edit_record(path) as record:
+            self._ensure_run(path, record)
+
+    def send(self, path: Path) -> bool:
+        """Give the store all that it lacks of a record.
+
+        Returns:
+            Whether it lacked any.
+        """
+        with edit_record(path) as record:
+            if record.sent:
+                return False
+            run_id = self._ensure_run(path, record)
+            # The end is the last thing sent: a run that has it has all the rest.
+            if self._client.get_run(run_id).info.end_time is None:
+                self._complete(path, record)
+                record.sent = True
+                return True
+            record.sent = True
+            return False
+
+    def search(self, condition: str) -> list[Any]:
+        """Return the runs of all experiments that meet a condition, oldest first."""
+        client = self._client
+        experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+        runs: list[Any] = []
+        token = None
+        while True:
+            page = client.search_runs(
+                experiments,
+                filter_string=condition,
+                order_by=["attributes.start_time ASC"],
+                max_results=1000,
+                page_token=token,
+            )
+            runs += page
+            token = page.token
+            if not token:
+                return runs
+
+    def find_finished(self, config_hash: str) -> RunRecord | None:
+        """Return the oldest finished run with the tag `config_hash`, if there is one."""
+        found = self.search(
+            f"tags.config_hash = '{config_hash}' and attributes.status = 'FINISHED'"
+        )
+        if not found:
+            return None
+        info, data = found[0].info, found[0].data
+        return RunRecord(
+            experiment="",
+            name=info.run_name,
+            params=dict(data.params),
+            tags=dict(data.tags),
+            metrics=dict(data.metrics),
+            status=info.status,
+            start_time=info.start_time,
+            end_time=info.end_time,
+            experiment_id=info.experiment_id,
+            run_id=info.run_id,
+            sent=True,
+        )
+
+    def is_outage(self, error: BaseException) -> bool:
+        """Tell a store that cannot answer now from one that refuses what it is asked."""
+        import requests
+        from mlflow.exceptions import InvalidUrlException, MlflowException
+        from sqlalchemy.exc import OperationalError
+
+        if isinstance(error, InvalidUrlException):
+            return False
+        if isinstance(error, MlflowException):
+            status = error.get_http_status_code()
+            # Without a server 500 is all else that may be wrong, such as an unknown scheme.
+            return status in OUTAGES or (status >= 500 and self.is_remote) or status == 503
+        if isinstance(error, requests.HTTPError) and error.response is not None:
+            status = error.response.status_code
+            return status in OUTAGES or status >= 500
+        return isinstance(error, requests.RequestException | OperationalError)
+
+    def _ensure_run(self, path: Path, record: RunRecord) -> str:
+        if record.run_id is None:
+            record.run_id = self._create_run(path, record)
+        if not record.described:
+            self._log_params(record.run_id, record.params)
+            record.described = True
+        return record.run_id
+
+    def _create_run(self, path: Path, record: RunRecord) -> str:
+        family = {}
+        if sweep := find_parent(path, record):
+            with edit_record(sweep) as parent:
+                family["mlflow.parentRunId"] = self._ensure_run(sweep, parent)
+        record.experiment_id = self._get_or_create_experiment(record.experiment)
+        if record.attempted:
+            found = self.search(f"tags.`{RECORD_TAG}` = '{record.record_id}'")
+            if found:
+                return found[0].info.run_id
+        record.attempted = True
+        tags = family | {RECORD_TAG: record.record_id, "mlflow.source.name": "newsimg"}
+        return self._client.create_run(
+            record.experiment_id,
+            start_time=record.start_time,
+            run_name=record.name,
+            tags=record.tags | tags,
+        ).info.run_id
+
+    def _log_params(self, run_id: str, params: Mapping[str, str]) -> None:
+        from mlflow.entities import Param
+
+        client = self._client
+        values = [Param(key, value) for key, value in params.items()]
+        for start in range(0, len(values), BATCH):
+            client.log_batch(run_id, params=values[start : start + BATCH])
+
+    def _complete(self, path: Path, record: RunRecord) -> None:
+        """Send what may be sent again without a trace, and the run's end after all else."""
+        from mlflow.entities import Metric
+
+        client, run_id = self._client, str(record.run_id)
+        # With their own time they are the same values, which the store keeps once.
+        metrics = [
+            Metric(key, value, record.metrics_time, 0) for key, value in record.metrics.items()
+        ]
+        client.log_batch(run_id, metrics=metrics)
+        root = run_dir(path) / record.artifact_root
+        for name in record.artifacts:
+            folder = Path(name).parent.as_posix()
+            client.log_artifact(run_id, str(root / name), None if folder == "." else folder)
+        for key, text in record.late_tags.items():
+            client.set_tag(run_id, key, link_runs(text, path))
+        client.set_terminated(run_id, record.status, record.end_time)
+
+    def _get_or_create_experiment(self, name: str) -> str:
+        if self.is_remote:
+            return self._find_experiment(name, None)
+        # Processes that create the schema or an experiment at once would trip over each other.
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with filelock.FileLock(self.folder / ".mlflow.lock"):
+            return self._find_experiment(name, (self.folder / "mlartifacts").as_uri())
+
+    def _find_experiment(self, name: str, artifacts: str | None) -> str:
+        from mlflow.exceptions import MlflowException
+
+        client = self._client
+        if found := client.get_experiment_by_name(name):
+            return found.experiment_id
+        try:
+            return client.create_experiment(
+                name, artifact_location=artifacts, tags={"mlflow.experimentKind": EXPERIMENT_KIND}
+            )
+        except MlflowException:
+            if found := client.get_experiment_by_name(name):  # another process was first
+                return found.experiment_id
+            raise
+
+    @property
+    def _client(self) -> "MlflowClient":
+        # Made anew each time: launchers pickle this object, and MLflow keeps the store itself.
+        for name, value in SETTINGS.items():
+            os.environ.setdefault(name, value)
+        from mlflow import MlflowClient
+
+        # They announce every table they create and every request that fails.
+        for name, level in (("mlflow", logging.CRITICAL), ("alembic", logging.WARNING)):
+            logging.getLogger(name).setLevel(level)
+        return MlflowClient(self.uri)
+
+
+def link_runs(text: str, sweep: Path) -> str:
+    """Replace every `record:ID` by where MLflow's UI shows the run of that job of a sweep."""
+    if "record:" not in text:
+        return text
+    links = {
+        job.record_id: f"#/experiments/{job.experiment_id}/runs/{job.run_id}"
+        for _, job in find_jobs(sweep)
+        if job.run_id
+    }
+    return re.sub(r"record:([0-9a-f]{32})", lambda match: links.get(match[1], ""), text)
+
+
+def explain(text: str) -> str:
+    """Put the text of an error in one line; what a server wrote may be pages."""
+    text = " ".join(text.split())
+    if "Connection refused" in text:
+        return "connection refused"
+    if "timed out" in text.lower():
+        return "no answer in time"
+    return text if len(text) <= 200 else f"{text[:200]} ..."

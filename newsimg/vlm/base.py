@@ -1,0 +1,286 @@
+"""What the vision-language models of the transformers library share: asking about pictures."""
+
+import json
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image as PILImage
+
+from newsimg.datatypes import FloatArray, Image
+from newsimg.interfaces import KeepAnswers, VisionLanguageModel
+from newsimg.storage.checkpoints import Checkpoint, check_positive, describe_model, greedy_settings
+from newsimg.storage.images import open_image
+from newsimg.vlm.prefix_cache import (
+    Prefix,
+    extend_prefix,
+    group_by_beginning,
+    pad_left,
+    pad_right,
+    read_after,
+    read_last,
+)
+from newsimg.vlm.prompts import PicturePrompts, find_answer
+
+if TYPE_CHECKING:
+    import torch
+
+
+class ChatVLM(VisionLanguageModel):
+    """A vision-language chat model, loaded at first use.
+
+    A picture is shown before its question in one user turn, in the model's own chat template.
+
+    Args:
+        model: Hub id or local folder.
+        revision: Branch, tag or commit of a hub model.
+        dtype: Of weights and activations: float32, bfloat16 or float16.
+        device: A torch device, or "auto".
+        batch_size: Questions per forward pass.
+        share_prefix: Whether a picture, and what its questions begin with, is run once for all its
+            questions; otherwise every question is run with its own full prompt.
+        answer_prefix: What the model writes before the answer itself, such as a space.
+        max_new_tokens: Tokens after which a written answer is cut off.
+        trust_remote_code: Whether the model may run Python code that comes with it.
+
+    Raises:
+        ValueError: If an argument is out of range; names it.
+    """
+
+    def __init__(
+        self,
+        *,
+        model: str,
+        revision: str,
+        dtype: str,
+        device: str,
+        batch_size: int,
+        share_prefix: bool,
+        answer_prefix: str,
+        max_new_tokens: int,
+        trust_remote_code: bool = False,
+    ) -> None:
+        self.checkpoint = Checkpoint("vlm", model, revision, dtype, device, trust_remote_code)
+        check_positive("vlm", batch_size=batch_size, max_new_tokens=max_new_tokens)
+        self.batch_size = batch_size
+        self.share_prefix = share_prefix
+        self.answer_prefix = answer_prefix
+        self.max_new_tokens = max_new_tokens
+        self._last: tuple[Image, Prefix] | None = None
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """See `VisionLanguageModel.fingerprint`.
+
+        Chat template and image processing are among the model's files. What a padded token could
+        change is ruled out by position: on the right it comes after what is read, on the left it is
+        masked.
+        """
+        return json.dumps(
+            {
+                "class": type(self).__name__,
+                **describe_model(self.checkpoint.model, self.checkpoint.revision),
+                "dtype": self.checkpoint.dtype,
+                "padding_sides": {"expected": "right", "generate": "left"},
+                "attention_mask": {"expected": "causal", "generate": "causal, padding masked"},
+                "share_prefix": self.share_prefix,
+                "answer_prefix": self.answer_prefix,
+                "max_new_tokens": self.max_new_tokens,
+            }
+        )
+
+    def answer_probabilities(
+        self,
+        images: Sequence[Image],
+        questions: Sequence[Sequence[str]],
+        answers: Sequence[str],
+        keep: KeepAnswers | None = None,
+    ) -> list[FloatArray]:
+        """See `VisionLanguageModel.answer_probabilities`."""
+        import torch
+
+        read = self._read_shared if self.share_prefix else self._read_plain
+        tokens = self.prompts.find_answer_tokens(questions[0][0], answers)
+        found = []
+        with torch.inference_mode():
+            for image, texts in zip(images, questions, strict=True):
+                found.append(read(image, texts, tokens))
+                if keep:
+                    keep(len(found) - 1, dict(enumerate(found[-1])))
+        return found
+
+    def choose_answers(
+        self,
+        images: Sequence[Image],
+        questions: Sequence[Sequence[str]],
+        answers: Sequence[str],
+        keep: KeepAnswers | None = None,
+    ) -> list[FloatArray]:
+        """See `VisionLanguageModel.choose_answers`. The likeliest token is taken at each step."""
+        import torch
+
+        chosen = []
+        with torch.inference_mode():
+            for image, texts in zip(images, questions, strict=True):
+                found = [find_answer(text, answers) for text in self._write(image, texts)]
+                rows = [[answer == one for answer in answers] for one in found]
+                chosen.append(np.array(rows, dtype=np.float32))
+                if keep:
+                    keep(len(chosen) - 1, dict(enumerate(chosen[-1])))
+        return chosen
+
+    @property
+    @abstractmethod
+    def placeholder(self) -> str:
+        """What the chat template writes for a picture: one token."""
+
+    @abstractmethod
+    def encode(self, picture: PILImage.Image) -> tuple[list[int], dict[str, "torch.Tensor"]]:
+        """Prepare a picture.
+
+        Returns:
+            The tokens that the placeholder becomes in the prompt, and what the model's `forward`
+            takes for the picture: tensors that several pictures would be concatenated in.
+        """
+
+    def mark_tokens(self, tokens: "torch.Tensor") -> dict[str, "torch.Tensor"]:
+        """Return what `forward` takes for tokens (n_rows, n_tokens) besides themselves."""
+        return {}
+
+    def next_offset(self) -> int:
+        """Return how far the next text token's position is from the number of tokens so far."""
+        return 0
+
+    @cached_property
+    def model(self) -> Any:
+        """The model, loaded."""
+        from transformers import AutoModelForImageTextToText
+
+        return self.checkpoint.load_model(AutoModelForImageTextToText)
+
+    @cached_property
+    def tokenizer(self) -> Any:
+        """The model's own tokenizer."""
+        return self.checkpoint.load_tokenizer()
+
+    @cached_property
+    def image_processor(self) -> Any:
+        """The model's own image processor."""
+        return self.checkpoint.load_image_processor()
+
+    @cached_property
+    def chat_template(self) -> str:
+        """The model's own chat template: the processor's, or else the tokenizer's."""
+        from transformers import ProcessorMixin
+
+        arguments = self.checkpoint.source
+        settings, _ = ProcessorMixin.get_processor_dict(
+            arguments.pop("pretrained_model_name_or_path"), revision=arguments["revision"]
+        )
+        template = settings.get("chat_template") or self.tokenizer.chat_template
+        if template is None:
+            raise ValueError(
+                f"vlm.model must be a chat model, but {self.checkpoint.model} has no template"
+            )
+        return template
+
+    @cached_property
+    def prompts(self) -> PicturePrompts:
+        """Writes this model's prompts."""
+        return PicturePrompts(
+            self.tokenizer, self.chat_template, self.placeholder, self.answer_prefix
+        )
+
+    @cached_property
+    def _split(self) -> Callable[[str, str], tuple[list[int], list[int]]]:
+        # Every headline is asked about many pictures, and rendering a template takes its time.
+        return lru_cache(maxsize=4096)(self.prompts.split)
+
+    def _read_shared(self, image: Image, texts: Sequence[str], answers: list[int]) -> FloatArray:
+        prompts = [self._split(text, self.answer_prefix) for text in texts]
+        prefix = self._run_picture(image, prompts[0][0])
+        rows = [tail for _, tail in prompts]
+        probabilities = np.empty((len(rows), len(answers)), dtype=np.float32)
+        for group, n_shared in group_by_beginning(rows):
+            shared = prefix
+            if n_shared:
+                shared = extend_prefix(self.model, prefix, rows[group[0]][:n_shared])
+            for start in range(0, len(group), self.batch_size):
+                batch = group[start : start + self.batch_size]
+                logits = read_after(self.model, shared, [rows[i][n_shared:] for i in batch])
+                probabilities[batch] = logits.softmax(-1)[:, answers].cpu().numpy()
+        return probabilities
+
+    def _run_picture(self, image: Image, head: list[int]) -> Prefix:
+        # The questions of a picture may come in two calls, one right after the other.
+        if self._last is None or self._last[0] != image:
+            expansion, inputs = self.encode(open_image(image))
+            tokens = pad_right([head + expansion], self.model.device)
+            output = self.model(
+                input_ids=tokens,
+                use_cache=True,
+                logits_to_keep=1,
+                **self.mark_tokens(tokens),
+                **self._place(inputs),
+            )
+            prefix = Prefix(output.past_key_values, tokens.shape[1], self.next_offset())
+            self._last = (image, prefix)
+        return self._last[1]
+
+    def _read_plain(self, image: Image, texts: Sequence[str], answers: list[int]) -> FloatArray:
+        import torch
+
+        expansion, inputs = self.encode(open_image(image))
+        rows = self._write_prompts(texts, expansion, self.answer_prefix)
+        found = []
+        for start in range(0, len(rows), self.batch_size):
+            batch = rows[start : start + self.batch_size]
+            padded = pad_right(batch, self.model.device)
+            logits = read_last(
+                self.model,
+                batch,
+                input_ids=padded,
+                **self.mark_tokens(padded),
+                **self._place(inputs, len(batch)),
+            )
+            found.append(logits.softmax(-1)[:, answers])
+        return torch.cat(found).cpu().numpy()
+
+    def _write(self, image: Image, texts: Sequence[str]) -> list[str]:
+        expansion, inputs = self.encode(open_image(image))
+        rows = self._write_prompts(texts, expansion, "")
+        settings = greedy_settings(self.model, self.tokenizer, self.max_new_tokens)
+        written = []
+        for start in range(0, len(rows), self.batch_size):
+            batch = rows[start : start + self.batch_size]
+            padded, mask = pad_left(batch, settings.pad_token_id, self.model.device)
+            tokens = self.model.generate(
+                input_ids=padded,
+                attention_mask=mask,
+                generation_config=settings,
+                **self.mark_tokens(padded),
+                **self._place(inputs, len(batch)),
+            )
+            written += self.tokenizer.batch_decode(
+                tokens[:, padded.shape[1] :], skip_special_tokens=True
+            )
+        return written
+
+    def _place(self, inputs: Mapping[str, Any], n_copies: int = 1) -> dict[str, Any]:
+        import torch
+
+        placed = {}
+        for name, tensor in inputs.items():
+            moved = tensor.to(self.model.device)
+            if moved.is_floating_point():
+                moved = moved.to(self.model.dtype)
+            placed[name] = torch.cat([moved] * n_copies)
+        return placed
+
+    def _write_prompts(
+        self, texts: Sequence[str], picture: list[int], ending: str
+    ) -> list[list[int]]:
+        split = [self._split(text, ending) for text in texts]
+        return [head + picture + tail for head, tail in split]

@@ -1,0 +1,355 @@
+"""The benchmark's files in all their editions, and every way in which they can be wrong."""
+
+import csv
+import io
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from newsimg.data.articles import choose_split
+from newsimg.data.newsimages import NewsImagesDataset
+from newsimg.datatypes import Collection, Query
+from newsimg.queries import render_queries
+
+ALL = ["article_id", "article_url", "article_title", "article_tags", "image_id", "image_url"]
+TITLES = [
+    'She said "no", twice',
+    "Grüße aus Älvsund: 3,5 % mehr",
+    "洪水で橋が閉鎖、住民が避難",
+    "Наводнение в городе",
+    "O'Brien; the | bar, and a\ttab",
+    "NA",
+    "null",
+    "007",
+    "  spaces around  ",
+    "🚀 launch",
+]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Ten pictures, named by id; the loader looks at names alone."""
+    (tmp_path / "pictures").mkdir()
+    for i in range(10):
+        (tmp_path / "pictures" / f"{i + 1:03}.jpg").touch()
+    return tmp_path
+
+
+def rows_of(columns: list[str]) -> list[list[str]]:
+    return [
+        [
+            {
+                "article_id": f"a{i}",
+                "article_url": f"https://news.example/?a={i}&b=1,2",
+                "article_title": title,
+                "article_tags": "Ada Berg; Ngô Bảo |Red Cross;UN" if i == 0 else "",
+                "image_id": f"{i + 1:03}",
+                "image_url": f"https://img.example/{i}",
+            }[column]
+            for column in columns
+        ]
+        for i, title in enumerate(TITLES)
+    ]
+
+
+def write(path: Path, columns: list[str] | None, rows: list[list[str]], **how: Any) -> Path:
+    """Write a CSV, by default as UTF-8 without a BOM; no header row without `columns`."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, **{k: v for k, v in how.items() if k != "encoding"})
+    writer.writerows([columns, *rows] if columns else rows)
+    path.write_bytes(text.getvalue().encode(how.get("encoding", "utf-8")))
+    return path
+
+
+def load(csv_path: Path, **changes: Any) -> Collection:
+    arguments = {"split": "all", "subset": None, "seed": 28, "pool": "split"} | changes
+    image_dir = arguments.pop("image_dir", csv_path.parent / "pictures")
+    return NewsImagesDataset(
+        name="test", csv_path=str(csv_path), image_dir=str(image_dir), **arguments
+    ).load()
+
+
+def titles(collection: Collection) -> dict[str, str]:
+    return {query.query_id: query.title for query in collection.queries}
+
+
+EXPECTED_TITLES = {f"a{i}": title.strip() for i, title in enumerate(TITLES)}
+EDITIONS: dict[str, Callable[[Path], Path]] = {
+    "six columns": lambda p: write(p, ALL, rows_of(ALL)),
+    "without a header row": lambda p: write(p, None, rows_of(ALL)),
+    "without tags and image url": lambda p: write(
+        p, *(lambda c: (c, rows_of(c)))([*ALL[:3], "image_id"])
+    ),
+    "columns in another order": lambda p: write(p, ALL[::-1], rows_of(ALL[::-1])),
+    "with a column of its own": lambda p: write(
+        p, [*ALL, "note"], [[*row, "x"] for row in rows_of(ALL)]
+    ),
+    "with a byte order mark": lambda p: write(p, ALL, rows_of(ALL), encoding="utf-8-sig"),
+    "a mark and no header row": lambda p: write(p, None, rows_of(ALL), encoding="utf-8-sig"),
+    "unix line ends": lambda p: write(p, ALL, rows_of(ALL), lineterminator="\n"),
+    "everything in quotes": lambda p: write(p, ALL, rows_of(ALL), quoting=csv.QUOTE_ALL),
+}
+
+
+@pytest.mark.parametrize("edition", EDITIONS)
+def test_every_edition_of_the_csv_loads_to_the_same_articles(edition: str, folder: Path) -> None:
+    collection = load(EDITIONS[edition](folder / "a.csv"))
+    assert titles(collection) == EXPECTED_TITLES
+    assert collection.qrels == {f"a{i}": {f"{i + 1:03}": 1} for i in range(10)}
+    assert [image.image_id for image in collection.images] == [f"{i + 1:03}" for i in range(10)]
+    assert collection.images[0].path == folder / "pictures" / "001.jpg"
+    by_id = {query.query_id: query for query in collection.queries}
+    tagged = "without tags" not in edition
+    assert by_id["a0"].people == (("Ada Berg", "Ngô Bảo") if tagged else ())
+    assert by_id["a0"].organisations == (("Red Cross", "UN") if tagged else ())
+    assert by_id["a1"].people == by_id["a1"].organisations == ()
+
+
+@pytest.mark.parametrize("header", [True, False])
+def test_the_first_four_columns_are_queries_without_judgements(header: bool, folder: Path) -> None:
+    rows = rows_of(ALL[:4])
+    collection = load(write(folder / "a.csv", ALL[:4] if header else None, rows))
+    assert titles(collection) == EXPECTED_TITLES
+    assert collection.qrels is None
+    assert [image.image_id for image in collection.images] == [f"{i + 1:03}" for i in range(10)]
+    assert {query.query_id: query for query in collection.queries}["a0"].people[0] == "Ada Berg"
+
+
+def test_a_headline_may_run_over_two_lines(folder: Path) -> None:
+    rows = rows_of(ALL)
+    rows[0][2] = "First line\nsecond line"
+    assert titles(load(write(folder / "a.csv", ALL, rows)))["a0"] == "First line\nsecond line"
+
+
+@pytest.mark.parametrize(
+    ("tags", "people", "organisations"),
+    [
+        ("", (), ()),
+        ("|", (), ()),
+        ("Ada", ("Ada",), ()),
+        ("|UN", (), ("UN",)),
+        ("Ada;Bo|UN;WHO", ("Ada", "Bo"), ("UN", "WHO")),
+        (" Ada ; ;Bo| UN ;", ("Ada", "Bo"), ("UN",)),
+    ],
+)
+def test_tags_are_people_then_organisations(
+    tags: str, people: tuple[str, ...], organisations: tuple[str, ...], folder: Path
+) -> None:
+    rows = rows_of(ALL)[:1]
+    rows[0][3] = tags
+    (query,) = load(write(folder / "a.csv", ALL, rows)).queries
+    assert (query.people, query.organisations) == (people, organisations)
+
+
+@pytest.mark.parametrize("name", ["001.JPG", "001.jpeg", "001.JPEG", "001.png", "001.WebP"])
+def test_pictures_are_found_whatever_the_usual_extension_and_its_case(
+    name: str, folder: Path
+) -> None:
+    (folder / "pictures" / "001.jpg").rename(folder / "pictures" / name)
+    (folder / "pictures" / "readme.txt").touch()
+    assert load(write(folder / "a.csv", ALL, rows_of(ALL))).images[0].path.name == name
+
+
+def test_ids_stay_text_with_their_zeros(folder: Path) -> None:
+    rows = rows_of(ALL)[:2]
+    for row, name in zip(rows, ("007", "1e3"), strict=True):
+        row[0] = row[4] = name
+        (folder / "pictures" / f"{name}.jpg").touch()
+    collection = load(write(folder / "a.csv", ALL, rows))
+    assert collection.qrels == {"007": {"007": 1}, "1e3": {"1e3": 1}}
+
+
+def test_two_articles_may_share_a_picture(folder: Path) -> None:
+    rows = rows_of(ALL)[:3]
+    rows[1][4] = rows[0][4]
+    collection = load(write(folder / "a.csv", ALL, rows))
+    assert [image.image_id for image in collection.images] == ["001", "003"]
+    assert collection.qrels == {"a0": {"001": 1}, "a1": {"001": 1}, "a2": {"003": 1}}
+
+
+@given(n=st.integers(1, 400), seed=st.integers(0, 2**32 - 1))
+def test_the_split_is_pandas_own_permutation_cut_at_80_and_90_percent(n: int, seed: int) -> None:
+    articles = pd.DataFrame({"article_id": [f"a{i}" for i in range(n)]})
+    shuffled = list(articles.sample(frac=1, random_state=seed)["article_id"])
+    train, val, test = (
+        list(choose_split(articles, split, seed)["article_id"])
+        for split in ("train", "val", "test")
+    )
+    assert train + val + test == shuffled
+    assert len(train) == n * 8 // 10
+    assert len(train) + len(val) == n * 9 // 10
+    assert list(choose_split(articles, "all", seed)["article_id"]) == shuffled
+
+
+def test_the_benchmarks_8500_articles_give_850_for_validation_by_the_known_permutation() -> None:
+    articles = pd.DataFrame({"article_id": [str(i) for i in range(8500)]})
+    val = choose_split(articles, "val", 28)
+    assert len(val) == 850
+    shuffled = pd.DataFrame(articles).sample(frac=1, random_state=28)
+    assert list(val["article_id"]) == list(shuffled["article_id"][6800:7650])
+
+
+def test_the_pool_is_the_splits_own_pictures_or_all(folder: Path) -> None:
+    path = write(folder / "a.csv", ALL, rows_of(ALL))
+    own, everything = (load(path, split="test", pool=pool) for pool in ("split", "all"))
+    assert len(own.queries) == len(everything.queries) == 1
+    (query_id,) = (query.query_id for query in own.queries)
+    assert own.qrels == everything.qrels
+    assert [{image.image_id: 1} for image in own.images] == [own.qrels[query_id]]
+    assert len(everything.images) == 10
+
+
+def test_a_picture_outside_the_searched_pool_may_be_missing(folder: Path) -> None:
+    path = write(folder / "a.csv", ALL, rows_of(ALL))
+    val = load(path, split="val")
+    for image in load(path, split="train").images:
+        image.path.unlink()
+    assert load(path, split="val").images == val.images
+    with pytest.raises(FileNotFoundError):
+        load(path, split="val", pool="all")
+
+
+def test_a_subset_takes_the_listed_articles_in_its_order_and_their_pictures(folder: Path) -> None:
+    path = write(folder / "a.csv", ALL, rows_of(ALL))
+    chosen = [rows_of(ALL)[i] for i in (7, 2, 4)]
+    subset = write(folder / "subset.csv", None, chosen)
+    collection = load(path, subset=str(subset), split="val")
+    assert [query.query_id for query in collection.queries] == ["a7", "a2", "a4"]
+    assert [image.image_id for image in collection.images] == ["003", "005", "008"]
+    assert len(load(path, subset=str(subset), pool="all").images) == 10
+
+
+def test_a_subset_with_an_article_that_the_data_lacks_is_refused(folder: Path) -> None:
+    path = write(folder / "a.csv", ALL, rows_of(ALL)[:5])
+    subset = write(folder / "subset.csv", ALL, rows_of(ALL)[3:])
+    with pytest.raises(ValueError, match=r"subset\.csv.*5 articles.*'a5'"):
+        load(path, subset=str(subset))
+
+
+def test_an_empty_subset_is_refused_by_its_own_name(folder: Path) -> None:
+    path = write(folder / "a.csv", ALL, rows_of(ALL))
+    subset = write(folder / "subset.csv", ALL, [])
+    with pytest.raises(ValueError, match=r"subset\.csv"):
+        load(path, subset=str(subset))
+
+
+def broken(change: Callable[[list[list[str]]], None], columns: list[str] | None = ALL) -> Any:
+    """Return a writer of the six-column edition after `change` to its rows."""
+
+    def write_broken(path: Path) -> Path:
+        rows = rows_of(ALL)
+        change(rows)
+        return write(path, columns, rows)
+
+    return write_broken
+
+
+def put(row: int, column: int, value: str) -> Callable[[list[list[str]]], None]:
+    return lambda rows: rows[row].__setitem__(column, value)
+
+
+ERRORS: dict[str, tuple[Callable[[Path], Path], str]] = {
+    "a missing id column": (
+        lambda p: write(p, ALL[1:], rows_of(ALL[1:])),
+        r"a\.csv lacks the column article_id.*article_url",
+    ),
+    "a missing title column": (
+        lambda p: write(p, [*ALL[:2], *ALL[3:]], rows_of([*ALL[:2], *ALL[3:]])),
+        r"a\.csv lacks the column article_title",
+    ),
+    "an id twice": (broken(put(4, 0, "a1")), r"a\.csv: article_id 'a1'.*twice.*row 6"),
+    "an id twice, no header": (broken(put(4, 0, "a1"), None), r"a\.csv: article_id 'a1'.*row 5"),
+    "an empty title": (broken(put(3, 2, "")), r"a\.csv: empty article_title.*'a3', row 5"),
+    "a blank title": (broken(put(3, 2, " \t")), r"empty article_title.*'a3', row 5"),
+    "an empty id": (broken(put(2, 0, "")), r"a\.csv: empty article_id.*row 4"),
+    "an empty picture id": (broken(put(0, 4, "")), r"a\.csv: empty image_id.*'a0', row 2"),
+    "a picture that is not there": (broken(put(5, 4, "999")), r"pictures.*'999'.*a\.csv.*row 7"),
+    "an id of two words": (broken(put(2, 0, "a 2")), r"a\.csv: article_id must.*'a 2' \(row 4\)"),
+    "a picture id of two": (broken(put(2, 4, "00 3")), r"a\.csv: image_id must.*'00 3' \(row 4\)"),
+    "five columns without names": (
+        lambda p: write(p, None, rows_of(ALL[:5])),
+        r"a\.csv has no header row and 5 columns; expected 4 or 6",
+    ),
+    "a column twice": (
+        lambda p: write(p, [*ALL, "article_title"], [[*row, "x"] for row in rows_of(ALL)]),
+        r"a\.csv.*article_title.*twice",
+    ),
+    "a row that is too long": (broken(lambda rows: rows[3].append("x")), r"a\.csv is not a CSV"),
+    "nothing": (lambda p: write(p, None, []), r"a\.csv is not a CSV"),
+    "no article": (lambda p: write(p, ALL, []), r"split 'all' of .*a\.csv is empty.*0 rows"),
+    "another encoding": (
+        lambda p: write(p, ALL, [rows_of(ALL)[1]], encoding="latin-1"),
+        r"a\.csv is not a CSV in UTF-8",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", ERRORS)
+def test_an_error_names_the_file_the_row_and_the_value(case: str, folder: Path) -> None:
+    make, message = ERRORS[case]
+    path = make(folder / "a.csv")
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        load(path)
+
+
+def test_rows_are_counted_as_the_file_counts_them_also_in_a_split(folder: Path) -> None:
+    path = write(folder / "a.csv", ALL, rows_of(ALL))
+    (wanted,) = load(path, split="test").images
+    wanted.path.unlink()
+    row = 2 + int(wanted.image_id) - 1
+    with pytest.raises(FileNotFoundError, match=rf"'{wanted.image_id}'.*row {row}\b"):
+        load(path, split="test")
+
+
+def test_an_empty_split_says_which_and_of_how_many(folder: Path) -> None:
+    path = write(folder / "a.csv", ALL, rows_of(ALL)[:1])
+    assert len(load(path, split="test").queries) == 1
+    for split in ("train", "val"):
+        with pytest.raises(ValueError, match=rf"split '{split}' of .*a\.csv is empty.*1 row"):
+            load(path, split=split)
+
+
+@pytest.mark.parametrize(
+    ("argument", "value", "message"),
+    [
+        ("split", "dev", r"data.split must be one of train, val, test, all, got 'dev'"),
+        ("pool", "none", r"data.pool must be one of split, all, got 'none'"),
+    ],
+)
+def test_a_choice_that_does_not_exist_is_refused_with_the_choices(
+    argument: str, value: str, message: str, folder: Path
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        load(folder / "a.csv", **{argument: value})
+
+
+def test_missing_files_and_folders_are_named(folder: Path) -> None:
+    path = write(folder / "a.csv", ALL, rows_of(ALL))
+    with pytest.raises(FileNotFoundError, match=r"no articles file .*b\.csv"):
+        load(folder / "b.csv")
+    with pytest.raises(FileNotFoundError, match=r"no articles file .*subset\.csv"):
+        load(path, subset=str(folder / "subset.csv"))
+    with pytest.raises(FileNotFoundError, match=r"no folder of pictures .*nowhere"):
+        load(path, image_dir=folder / "nowhere")
+
+
+def test_two_pictures_of_one_id_are_refused_with_both_names(folder: Path) -> None:
+    path = write(folder / "a.csv", ALL, rows_of(ALL))
+    shutil.copy(folder / "pictures" / "001.jpg", folder / "pictures" / "001.PNG")
+    with pytest.raises(ValueError, match=r"001\.PNG.*001\.jpg|001\.jpg.*001\.PNG"):
+        load(path)
+
+
+def test_a_template_is_filled_from_title_and_tags() -> None:
+    queries = [Query("a", "Storm {now}", ("Ada", "Bo"), ("UN",)), Query("b", "Calm")]
+    assert render_queries(queries, "{title}. {tags}") == ["Storm {now}. Ada, Bo, UN", "Calm."]
+    assert render_queries(queries, "{people} of {organisations}: {title}") == [
+        "Ada, Bo of UN: Storm {now}",
+        "of : Calm",
+    ]

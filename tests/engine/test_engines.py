@@ -1,0 +1,183 @@
+"""What is embedded on several workers is what one process embeds, whoever dies meanwhile."""
+
+import os
+import pickle
+import re
+import signal
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image as PILImage
+
+from newsimg.backbone.transformers_backbone import TransformersBackbone
+from newsimg.data.collection import FolderDataset
+from newsimg.datatypes import FloatArray, Image
+from newsimg.engine.base import Engine
+from newsimg.engine.intake import IntakeRules
+from newsimg.engine.listing import write_listing
+from newsimg.engine.local import LocalEngine
+from newsimg.engine.ray import RayEngine
+from newsimg.index.faiss_index import FaissIndex
+from newsimg.interfaces import Components
+from newsimg.storage.cache import Store
+from newsimg.storage.cached_models import StoredBackbone
+from newsimg.task.index import IndexTask
+
+ROOT = Path(__file__).parents[2]
+SETTINGS: dict[str, Any] = {"address": None, "n_workers": 2, "cpus_per_worker": 1}
+SETTINGS |= {"gpus_per_worker": 0, "object_store_mb": 200}
+WRITTEN = ("vectors.faiss", "images.parquet", "rejected.parquet")
+N_PICTURES = 1100  # three chunks
+
+
+class MortalBackbone(StoredBackbone):
+    """Dies once, by the signal that cannot be caught, when it comes to a certain picture."""
+
+    def __init__(self, backbone: TransformersBackbone, store: Store, victim: str) -> None:
+        super().__init__(backbone, store)
+        self.victim = victim
+        self.deaths = store.folder.parent / "deaths"
+
+    def embed_preprocessed(self, images: Sequence[Image], inputs: Sequence[Any]) -> FloatArray:
+        if self.victim in {image.image_id for image in images} and not self.deaths.exists():
+            if self.deaths.parent.is_dir():
+                self.deaths.write_text(str(os.getpid()))
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().embed_preprocessed(images, inputs)
+
+
+@pytest.fixture(scope="module")
+def clip(tiny_clip: Path) -> TransformersBackbone:
+    settings: dict[str, Any] = {"revision": "main", "dtype": "float32", "device": "cpu"}
+    settings |= {"batch_size": 16, "text_padding": "longest", "text_length": 48}
+    return TransformersBackbone(model=str(tiny_clip), query_template="{title}", **settings)
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[None]:
+    """Two workers' worth of a cluster, for the tests that need no more than one."""
+    ray = pytest.importorskip("ray", reason="needs the extra newsimg[ray]")
+    small = {"object_store_memory": 200 << 20, "include_dashboard": False}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(
+            "PYTHONPATH", f"{ROOT}{os.pathsep}{ROOT / 'tests' / 'engine'}"
+        )  # for MortalBackbone
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        ray.init("local", num_cpus=2, log_to_driver=False, **small)
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Some cannot be used, and two are alike."""
+    folder = tmp_path_factory.mktemp("pictures")
+    random = np.random.default_rng(0)
+    for i in range(N_PICTURES):
+        patches = random.integers(0, 256, (4, 5, 3), dtype=np.uint8)
+        PILImage.fromarray(patches).resize((20, 16)).save(folder / f"{i:05}.jpg", quality=90)
+    for i in (3, 700, 1099):
+        (folder / f"{i:05}.jpg").write_bytes(b"no picture")
+    (folder / "00020.jpg").write_bytes((folder / "00019.jpg").read_bytes())
+    return folder
+
+
+def build(
+    folder: Path, pictures: Path, engine: Engine, backbone: StoredBackbone
+) -> dict[str, float]:
+    task = IndexTask(
+        index_dir=str(folder / "index"),
+        action="build",
+        image_ids=None,
+        on_bad_image="skip",
+        max_rejected=0.05,
+        on_truncated="reject",
+        max_pixels=1_000_000,
+        min_side=2,
+        n_threads=2,
+        engine=engine,
+        n_queries=50,
+    )
+    dataset = FolderDataset(name="c", folder=str(pictures))
+    parts: Any = (None, None)  # an index is made without reranker and weight
+    index = FaissIndex(factory="Flat")
+    return task.run(Components(dataset, backbone, index, *parts, top_k=10), folder)
+
+
+def test_an_index_is_the_same_when_one_of_two_workers_is_killed_in_the_middle(
+    clip: TransformersBackbone, pictures: Path, tmp_path: Path, cluster: None
+) -> None:
+    local, mortal = tmp_path / "local", tmp_path / "ray"
+    backbone = MortalBackbone(clip, Store(mortal / "store"), "00800.jpg")
+    there = build(mortal, pictures, RayEngine(**SETTINGS), backbone)
+    here = build(local, pictures, LocalEngine(), StoredBackbone(clip, Store(local / "store")))
+    assert int((mortal / "deaths").read_text()) != os.getpid()
+    for name in WRITTEN:
+        assert (mortal / "index" / name).read_bytes() == (local / "index" / name).read_bytes()
+    assert here["n_rejected"] == there["n_rejected"] == 3
+    # What the dead one had embedded before was found in the store, and not computed again.
+    (entry,) = backbone.store.list_entries()
+    assert entry.n_items == N_PICTURES - 3 - 1
+    counts = backbone.store.counts
+    assert counts["store/embeddings_computed"] < entry.n_items
+
+
+def test_a_picture_that_kills_every_worker_ends_the_job(
+    clip: TransformersBackbone, pictures: Path, tmp_path: Path, cluster: None, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr("newsimg.engine.ray.MAX_DEATHS", 1)
+    deadly = MortalBackbone(clip, Store(tmp_path / "store"), "00300.jpg")
+    deadly.deaths = tmp_path / "no folder" / "deaths"  # so that no death is remembered
+    with pytest.raises(RuntimeError, match="workers died 2 times over the same pictures"):
+        build(tmp_path, pictures, RayEngine(**SETTINGS), deadly)
+    assert not (tmp_path / "index" / "manifest.json").exists()
+
+
+def test_an_error_of_a_worker_comes_as_it_would_come_from_this_process(
+    clip: TransformersBackbone, pictures: Path, tmp_path: Path, cluster: None
+) -> None:
+    dataset = FolderDataset(name="c", folder=str(pictures))
+    listing = write_listing(dataset.stream_images(), tmp_path / "listing.arrow", 512)
+    (tmp_path / "store").write_text("no folder")
+    backbone = StoredBackbone(clip, Store(tmp_path / "store"))
+    results = RayEngine(**SETTINGS | {"n_workers": 1}).embed(
+        listing, range(3), backbone, IntakeRules("reject", 1_000_000, 2), n_threads=1
+    )
+    with pytest.raises(OSError, match=r"set store\.dir"):
+        next(results)
+
+
+def test_workers_that_would_be_waited_for_for_ever_are_refused(
+    clip: TransformersBackbone, pictures: Path, tmp_path: Path, cluster: None
+) -> None:
+    dataset = FolderDataset(name="c", folder=str(pictures))
+    listing = write_listing(dataset.stream_images(), tmp_path / "listing.arrow", 512)
+    engine = RayEngine(**SETTINGS | {"n_workers": 5})
+    results = engine.embed(listing, range(3), clip, IntakeRules("reject", 1_000_000, 2), 1)
+    with pytest.raises(ValueError, match=r"n_workers=5 with 1 CPU each need 5, the cluster has 2"):
+        next(results)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "least"),
+    [("n_workers", 0, 1), ("cpus_per_worker", 0, 1), ("object_store_mb", 1, 80)],
+)
+def test_numbers_that_make_no_cluster_are_refused(name: str, value: int, least: int) -> None:
+    message = f"engine.{name} must be at least {least}, got {value}"
+    with pytest.raises(ValueError, match=re.escape(message)):
+        RayEngine(**SETTINGS | {name: value})
+
+
+def test_a_backbone_travels_without_its_model_and_embeds_the_same(
+    clip: TransformersBackbone, pictures: Path
+) -> None:
+    images = [Image(f"{i}", pictures / f"{i:05}.jpg") for i in range(4, 9)]
+    expected = clip.embed_images(images)
+    content = pickle.dumps(clip)
+    assert len(content) < 5000
+    sent = pickle.loads(content)
+    assert sent.fingerprint == clip.fingerprint
+    np.testing.assert_array_equal(sent.embed_images(images), expected)

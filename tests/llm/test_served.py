@@ -1,0 +1,307 @@
+import json
+import os
+import random
+import signal
+import time
+from email.utils import formatdate
+
+import numpy as np
+import pytest
+from chat_server import FAULTS, caption_of, ratings_of, serve
+from PIL import Image as PILImage
+
+from newsimg.datatypes import Image, Query
+from newsimg.llm.chat_server import ServerError, check_server, read_retry_after
+from newsimg.llm.openai_llm import OpenAILLM
+from newsimg.reranker.caption_file import read_records
+from newsimg.reranker.captions import Captioner
+from newsimg.storage.cache import Store
+from newsimg.storage.cached_models import StoredVLM
+from newsimg.vlm.openai_vlm import OpenAIVLM, write_data_url
+
+KEY = "sk-very-secret-0815"
+PROMPT = {"system": "You caption.", "user": "{num_captions} for: {title}"}
+QUERIES = [Query(f"a{i}", f"Headline {i}") for i in range(400)]
+ANSWERS = ("1", "2", "3", "4", "5")
+QUESTIONS = [f"How good is it, seen in way {i}?" for i in range(20)]
+
+
+def server_settings(url, **changes):
+    settings = {"base_url": url, "key_variable": "OPENAI_API_KEY", "concurrency": 16}
+    return settings | {"timeout": 2, "retries": 4, "backoff": 0.01} | changes
+
+
+def make_llm(url, model="tiny", answers_as=None, extra_body=None, max_new_tokens=50, **server):
+    return OpenAILLM(
+        server=server_settings(url, **server),
+        model=model,
+        answers_as=answers_as,
+        revision=None,
+        max_new_tokens=max_new_tokens,
+        temperature=0.7,
+        top_p=0.9,
+        extra_body=extra_body or {},
+    )
+
+
+def make_vlm(url, server=None, **changes):
+    settings = {"answers_as": None, "revision": None, "max_side": 64, "jpeg_quality": 90}
+    settings |= {"top_logprobs": 20, "max_new_tokens": 8, "extra_body": {}, "model": "tiny"}
+    return OpenAIVLM(server=server_settings(url, **server or {}), **settings | changes)
+
+
+def caption(llm, path, queries=QUERIES):
+    captioner = Captioner(
+        llm=llm, prompt=PROMPT, num_captions=5, seed=None, captions_path=str(path)
+    )
+    return captioner.caption(queries)
+
+
+def assert_right(records):
+    assert [record["article_id"] for record in records] == [q.query_id for q in QUERIES]
+    for record, query in zip(records, QUERIES, strict=True):
+        assert record["captions"] == caption_of(query.title).split("; ")
+
+
+def mishap(text, n_before):
+    """Let half of the questions fail in one of six ways, some of them twice."""
+    chance = random.Random(text)
+    faults = chance.choices(FAULTS, weights=[20, 20, 20, 20, 20, 2], k=chance.choice((0, 0, 1, 2)))
+    return faults[n_before] if n_before < len(faults) else "none"
+
+
+def test_400_headlines_survive_every_fault_and_a_server_that_dies(tmp_path, caplog):
+    path = tmp_path / "captions.jsonl"
+    with serve() as server:
+        server.fault = lambda text, n_before: (
+            "500" if server.answered.total() >= 150 else mishap(text, n_before)
+        )
+        port = server.server_address[1]
+        with pytest.raises(ServerError, match="500 Internal Server Error: refused"):
+            caption(make_llm(server.url), path)
+        first = server.answered
+    # Whatever was answered in full is on disk, also what was under way when the first one failed.
+    assert 150 <= first.total() < 200
+    assert len(read_records(path)) == first.total()
+    with serve(port=port, fault=mishap) as server:
+        assert_right(caption(make_llm(server.url), path))
+        assert not first.keys() & server.asked.keys()
+        assert (first + server.answered).total() == 400
+        assert set((first + server.answered).values()) == {1}
+    assert_right(caption(make_llm("http://127.0.0.1:9/v1"), path))  # no server is needed any more
+    for fault in ("429", "500", "no answer within 2 s", "no chat completion", "ReadError"):
+        assert fault in caplog.text
+
+
+def test_scores_of_pictures_survive_every_fault_and_a_server_that_dies(tmp_path, pictures):
+    asked = [QUESTIONS] * len(pictures)
+    with serve() as server:
+        server.fault = lambda text, n_before: (
+            "reset" if server.answered.total() >= 90 else mishap(text, n_before)
+        )
+        with pytest.raises(ServerError, match=r"ReadError|RemoteProtocolError|WriteError"):
+            StoredVLM(make_vlm(server.url), Store(tmp_path)).answer_probabilities(
+                pictures, asked, ANSWERS
+            )
+        first = server.answered
+    assert first.total() >= 90
+    with serve(fault=mishap) as server:
+        store = Store(tmp_path)
+        found = StoredVLM(make_vlm(server.url), store).answer_probabilities(
+            pictures, asked, ANSWERS
+        )
+        assert not first.keys() & server.asked.keys()
+        assert set((first + server.answered).values()) == {1}
+        assert store.counts["store/scores_computed"] == 200 - first.total()
+    expected = [[ratings_of(grey, text) for text in QUESTIONS] for grey in GREYS]
+    expected = np.array(expected)
+    expected[:, :, 4] += 0.01  # the server also has a token "5" without a space
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    files = list((tmp_path / "scores").rglob("*.parquet"))
+    assert len(files) < 70  # answers are written one by one, but do not stay in a file each
+
+
+def test_ctrl_c_stops_at_once_and_keeps_what_was_answered(tmp_path):
+    path = tmp_path / "captions.jsonl"
+    with serve() as server:
+        server.on_answer = lambda n: os.kill(os.getpid(), signal.SIGINT) if n == 100 else None
+        with pytest.raises(KeyboardInterrupt):
+            caption(make_llm(server.url), path)
+        kept = len(read_records(path))
+        # Answers that were on their way may be lost: one for each request at a time.
+        assert server.answered.total() - 16 <= kept < 130
+        server.on_answer = lambda n: None
+        assert_right(caption(make_llm(server.url), path))
+        assert server.answered.total() <= 400 + 16
+
+
+def test_the_model_that_answers_must_be_the_one_asked_for(tmp_path, pictures):
+    with serve(fault=lambda text, n_before: "other_model") as server:
+        message = r"asked for 'tiny', but 'small-cheap-model' answered; .* set llm.answers_as"
+        with pytest.raises(ServerError, match=message):
+            caption(make_llm(server.url, concurrency=1), tmp_path / "c.jsonl", QUERIES[:5])
+        assert server.asked.total() == 1  # asked once, as it would not be another one next time
+        vlm = make_vlm(server.url, answers_as="small-cheap-model")
+        assert len(vlm.choose_answers(pictures[:1], [QUESTIONS[:1]], ANSWERS)) == 1
+    assert not (tmp_path / "c.jsonl").exists()
+
+
+@pytest.mark.parametrize("status", ["400", "401", "404", "422"])
+def test_what_the_server_refuses_is_not_asked_again(status, tmp_path):
+    with serve(fault=lambda text, n_before: status) as server:
+        with pytest.raises(ServerError, match=f"/v1/chat/completions: {status} "):
+            caption(make_llm(server.url, concurrency=1), tmp_path / "c.jsonl", QUERIES[:5])
+        assert server.asked.total() == 1
+
+
+def test_a_body_shorter_than_promised_is_asked_for_again(tmp_path):
+    with serve(fault=lambda text, n_before: "none" if n_before else "short") as server:
+        records = caption(make_llm(server.url), tmp_path / "c.jsonl", QUERIES[:3])
+        assert [record["captions"][0] for record in records] == [
+            f"a photograph of {query.title}" for query in QUERIES[:3]
+        ]
+        assert set(server.asked.values()) == {2}
+
+
+def test_a_server_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(ServerError, match=r"http://127.0.0.1:9/v1/chat/completions: ConnectError"):
+        caption(make_llm("http://127.0.0.1:9/v1", retries=1), tmp_path / "c.jsonl", QUERIES[:2])
+
+
+def test_retry_after_is_seconds_or_a_date():
+    assert read_retry_after("7") == 7
+    assert read_retry_after(formatdate(time.time() + 60, usegmt=True)) == pytest.approx(60, abs=3)
+    assert read_retry_after(formatdate(time.time() - 60, usegmt=True)) == 0
+    assert read_retry_after("soon") is None
+    assert read_retry_after(None) is None
+
+
+def test_pictures_are_sent_as_jpegs_scaled_down_but_never_up(tmp_path):
+    for name, size in (("wide", (300, 100)), ("small", (20, 10))):
+        PILImage.new("RGB", size, "red").save(tmp_path / f"{name}.png")
+    import base64
+    import io
+
+    sizes = {}
+    for name in ("wide", "small"):
+        url = write_data_url(Image(name, tmp_path / f"{name}.png"), 120, 90)
+        content = base64.b64decode(url.removeprefix("data:image/jpeg;base64,"))
+        with PILImage.open(io.BytesIO(content)) as picture:
+            sizes[name] = (picture.format, picture.size)
+    assert sizes == {"wide": ("JPEG", (120, 40)), "small": ("JPEG", (20, 10))}
+
+
+def test_written_answers_are_read_as_those_of_a_local_model(pictures):
+    with serve() as server:
+        found = make_vlm(server.url).choose_answers(pictures[:2], [QUESTIONS] * 2, ANSWERS)
+    for rows, grey in zip(found, GREYS, strict=False):
+        best = [int(np.argmax(ratings_of(grey, text))) for text in QUESTIONS]
+        np.testing.assert_array_equal(rows, np.eye(5, dtype=np.float32)[best])
+
+
+def test_a_server_without_probabilities_is_an_error_that_says_so(pictures):
+    with (
+        serve(fault=lambda text, n_before: "plain") as server,
+        pytest.raises(
+            ServerError, match=r"no probabilities of tokens .*; reranker.reading=generate"
+        ),
+    ):
+        make_vlm(server.url).answer_probabilities(pictures[:1], [QUESTIONS[:1]], ANSWERS)
+
+
+def test_what_is_sent_is_what_the_settings_say(pictures):
+    with serve() as server:
+        llm = make_llm(server.url, extra_body={"chat_template_kwargs": {"thinking": False}})
+        chat = [{"role": "user", "content": "for: x"}]
+        llm.generate([chat], None)
+        llm.generate([chat], 5)
+        make_vlm(server.url).answer_probabilities(pictures[:1], [QUESTIONS[:1]], ANSWERS)
+        greedy, drawn, looked = (body for body, _ in server.bodies)
+    always = {"model": "tiny", "messages": chat, "max_tokens": 50}
+    always |= {"chat_template_kwargs": {"thinking": False}}
+    assert greedy == always | {"temperature": 0.0}
+    assert drawn == always | {"temperature": 0.7, "top_p": 0.9, "seed": 5}
+    assert [part["type"] for part in looked.pop("messages")[0]["content"]] == ["image_url", "text"]
+    assert looked == {"model": "tiny", "max_tokens": 1, "temperature": 1.0, "top_p": 1.0} | {
+        "logprobs": True,
+        "top_logprobs": 20,
+    }
+
+
+def test_the_fingerprint_is_of_model_and_settings_and_not_of_the_place():
+    one, other = make_llm("http://a:1/v1"), make_llm("http://b:2/v1", concurrency=3, retries=0)
+    assert one.fingerprint == other.fingerprint
+    for changes in ({"max_side": 65}, {"jpeg_quality": 80}, {"revision": "awq"}, {"model": "m"}):
+        assert (
+            make_vlm("http://a:1/v1", **changes).fingerprint
+            != make_vlm("http://a:1/v1").fingerprint
+        )
+    assert json.loads(one.fingerprint)["model"] == "tiny"
+
+
+def test_settings_out_of_range_are_refused_by_name():
+    for changes, message in (
+        ({"base_url": "localhost:8000"}, "llm.server.base_url must be an http"),
+        ({"base_url": "http://me:secret@host/v1"}, "base_url must hold no user, password"),
+        ({"base_url": "http://host/v1?key=secret"}, "base_url must hold no user, password"),
+        ({"key_variable": KEY}, "llm.server.key_variable must name an environment variable"),
+        ({"concurrency": 0}, "llm.server.concurrency must be at least 1, got 0"),
+        ({"timeout": 0}, "llm.server.timeout must be above 0, got 0"),
+        ({"retries": -1}, "llm.server.retries must be at least 0, got -1"),
+    ):
+        with pytest.raises(ValueError, match=message) as error:
+            check_server("llm.server", server_settings("http://a:1/v1") | changes)
+        assert "secret" not in str(error.value)
+    with pytest.raises(ValueError, match=r"llm.server must have base_url, .*, got base_url"):
+        check_server("llm.server", {"base_url": "http://a:1/v1"})
+    with pytest.raises(ValueError, match=r"vlm.model must be what the server calls the model"):
+        make_vlm("http://a:1/v1", model=None)
+
+
+@pytest.fixture
+def key(monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", f"{KEY}\n")
+    return KEY
+
+
+def test_the_key_is_sent_and_is_nowhere_else(key, tmp_path, newsimg_here, tiny_options):
+    options = [option for option in tiny_options if not option.startswith("reranker=")]
+    options += ["reranker=llm_rewriting", "llm=openai", "llm.model=tiny", "llm.server.retries=0"]
+    with serve(fault=lambda text, n_before: "none" if n_before else "401") as server:
+        options.append(f"llm.server.base_url={server.url}")
+        refused = newsimg_here(*options)
+        assert refused.code == 1
+        assert "401 Unauthorized: refused, Bearer *** was sent" in refused.output
+        server.fault = lambda text, n_before: "none"
+        done = newsimg_here(*options)
+        assert done.code == 0, done.output
+        assert {headers["Authorization"] for _, headers in server.bodies} == {f"Bearer {key}"}
+        assert server.answered.total() == 60
+    written = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert {"mlflow.db", "config.yaml"} <= {path.name for path in written}
+    assert any(b"llm.server.base_url" in path.read_bytes() for path in written)
+    for path in written:
+        assert key.encode() not in path.read_bytes(), path
+    assert key not in refused.output + done.output
+
+
+def test_a_key_that_no_header_can_hold_is_not_shown(monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret\nsecond line")
+    with (
+        serve() as server,
+        pytest.raises(ServerError, match="the key in OPENAI_API_KEY must be") as error,
+    ):
+        make_llm(server.url).generate([[{"role": "user", "content": "x"}]], None)
+    assert "secret" not in str(error.value)
+
+
+GREYS = list(range(5, 255, 25))
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    """Ten pictures of one grey each, which JPEG and scaling leave as it is."""
+    folder = tmp_path_factory.mktemp("greys")
+    for grey in GREYS:
+        PILImage.new("L", (130, 90), grey).save(folder / f"{grey}.png")
+    return [Image(str(grey), folder / f"{grey}.png") for grey in GREYS]

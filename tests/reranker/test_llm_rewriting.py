@@ -1,0 +1,224 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tiny_models import RandomBackbone, make_llama
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from newsimg.datatypes import Candidates, Collection, Image, Query
+from newsimg.interfaces import Components, Dataset
+from newsimg.llm.transformers_llm import TransformersLLM
+from newsimg.reranker.caption_file import read_records
+from newsimg.reranker.captions import Captioner
+from newsimg.reranker.llm_rewriting import LLMRewritingReranker
+from newsimg.task.caption import CaptionTask
+
+PROMPT = {"system": "You choose photographs.", "user": "{num_captions} pictures for {title}"}
+QUERIES = (
+    Query("a", "Storm hits the harbour"),
+    Query("b", "Milk prices fall again across the country"),
+    Query("c", "Cup final"),
+)
+ANSWERS = ("waves over a pier; a fallen tree", "1. cows\n2. a milk churn\n3. cows", " ; ")
+
+
+def chat(query):
+    return [
+        {"role": "system", "content": PROMPT["system"]},
+        {"role": "user", "content": PROMPT["user"].format(num_captions=2, title=query.title)},
+    ]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    lessons = [(chat(query), answer) for query, answer in zip(QUERIES, ANSWERS, strict=True)]
+    return make_llama(tmp_path_factory.mktemp("llama"), lessons)
+
+
+def make(folder, **changes):
+    settings = {
+        "model": folder,
+        "revision": "main",
+        "dtype": "float32",
+        "device": "cpu",
+        "batch_size": 3,
+        "max_new_tokens": 32,
+        "temperature": 3.0,
+        "top_p": 0.95,
+    }
+    return TransformersLLM(**settings | changes)
+
+
+CHATS = [chat(query) for query in QUERIES]
+
+
+def test_the_model_answers_through_its_own_chat_template(folder):
+    assert make(folder).generate(CHATS, None) == list(ANSWERS)
+
+
+def test_greedy_answers_equal_transformers_called_by_hand_on_one_unpadded_prompt(folder):
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    unknown = [chat(Query("d", "Goats on the town hall")), *CHATS]
+    prompt = tokenizer.apply_chat_template(unknown[0], tokenize=False, add_generation_prompt=True)
+    tokens = tokenizer(prompt, return_tensors="pt", add_special_tokens=False)["input_ids"]
+    expected = model.generate(tokens, do_sample=False, max_new_tokens=32)[0, tokens.shape[1] :]
+    answers = make(folder, batch_size=4).generate(unknown, None)
+    assert answers[0] == tokenizer.decode(expected, skip_special_tokens=True)
+    assert answers == make(folder, batch_size=1).generate(unknown, None)
+
+
+def test_drawn_answers_depend_on_seed_and_chat_but_not_on_their_batch(folder):
+    together = make(folder).generate(CHATS, 5)
+    assert together == make(folder, batch_size=1).generate(CHATS, 5)
+    assert together[1:] == make(folder).generate(CHATS[1:], 5)
+    assert together != make(folder).generate(CHATS, 6)
+
+
+def test_drawn_tokens_follow_the_models_probabilities(folder):
+    import torch
+
+    from newsimg.llm.transformers_llm import GumbelNoise
+
+    probabilities = np.array([0.5, 0.3, 0.15, 0.05])
+    scores = torch.tensor(np.log(probabilities), dtype=torch.float32).expand(4000, -1)
+    drawn = GumbelNoise([f"prompt {i}" for i in range(4000)], 1)(None, scores).argmax(-1)
+    shares = np.bincount(drawn.numpy(), minlength=4) / 4000
+    np.testing.assert_allclose(shares, probabilities, atol=0.03)  # 4 standard deviations
+
+
+def test_settings_and_model_are_part_of_the_fingerprint(folder):
+    recorded = json.loads(make(folder).fingerprint)
+    assert recorded["model"] == Path(folder).name
+    assert recorded["revision"].startswith("files:")
+    assert (recorded["padding_side"], recorded["dtype"]) == ("left", "float32")
+    assert make(folder, batch_size=1).fingerprint == make(folder).fingerprint
+    for changes in ({"max_new_tokens": 9}, {"top_p": 0.5}, {"temperature": 1.0}):
+        assert make(folder, **changes).fingerprint != make(folder).fingerprint
+
+
+def test_a_model_without_a_chat_template_is_refused(folder, tmp_path):
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.chat_template = None
+    tokenizer.save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=r"must be a chat model, but .* has no template"):
+        make(str(tmp_path)).generate(CHATS, None)
+
+
+def test_settings_out_of_range_are_refused_by_name(folder):
+    for changes, message in (
+        ({"dtype": "int8"}, r"llm.dtype must be one of float32, .*, got 'int8'"),
+        ({"batch_size": 0}, r"llm.batch_size must be at least 1, got 0"),
+        ({"temperature": 0}, r"llm.temperature must be above 0, got 0"),
+        ({"top_p": 1.5}, r"llm.top_p must be in \(0, 1\], got 1.5"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            make(folder, **changes)
+
+
+@pytest.fixture
+def candidates():
+    images = tuple(Image(str(i), Path(f"{i}.png")) for i in range(6))
+    scores = np.array([[0.9, 0.5, 0.1]] * 3, dtype=np.float32)
+    rows = np.array([[5, 0, 2], [1, 2, 3], [3, 4, 0]])
+    return Candidates(images, rows, scores, {"retrieval": scores})
+
+
+def rewriting(folder, tmp_path, **changes):
+    settings = {
+        "backbone": RandomBackbone(),
+        "llm": make(folder),
+        "prompt": PROMPT,
+        "num_captions": 2,
+        "seed": None,
+        "captions_path": str(tmp_path / "captions.jsonl"),
+        "pool": "max",
+    }
+    return LLMRewritingReranker(**settings | changes)
+
+
+@pytest.mark.parametrize("pool", ["max", "mean"])
+def test_a_candidate_scores_by_its_cosines_with_the_captions(folder, tmp_path, candidates, pool):
+    reranker = rewriting(folder, tmp_path, pool=pool)
+    scores = reranker.score(QUERIES, candidates)
+    backbone = RandomBackbone()
+    captions = (["waves over a pier", "a fallen tree"], ["cows", "a milk churn"])
+    assert [list(own) for own in reranker.captions[:2]] == list(captions)
+    for own, rows, row_scores in zip(captions, candidates.rows, scores, strict=False):
+        images = backbone.embed_images([candidates.images[row] for row in rows])
+        cosines = backbone.embed_texts(own) @ images.T
+        np.testing.assert_allclose(row_scores, getattr(cosines, pool)(axis=0), atol=1e-6)
+
+
+def test_a_headline_without_captions_keeps_its_retrieval_scores_and_is_counted(
+    folder, tmp_path, candidates, caplog
+):
+    # Drawn at almost no temperature, the second answer is as empty as the first.
+    reranker = rewriting(folder, tmp_path, llm=make(folder, temperature=0.01))
+    scores = reranker.score(QUERIES, candidates)
+    np.testing.assert_array_equal(scores[2], candidates.parts["retrieval"][2])
+    assert reranker.metrics == {"captions_missing": 1, "captions_per_query": pytest.approx(4 / 3)}
+    assert "1 of 3 headlines have no captions and keep their retrieval scores" in caplog.text
+    assert read_records(tmp_path / "captions.jsonl")[2]["captions"] == []
+
+
+def test_an_unknown_pool_is_refused(folder, tmp_path):
+    with pytest.raises(ValueError, match=r"reranker.pool must be one of max, mean, got 'sum'"):
+        rewriting(folder, tmp_path, pool="sum")
+
+
+class Headlines(Dataset):
+    name = "headlines"
+
+    def load(self):
+        return Collection(self.name, QUERIES, (), None)
+
+    def with_split(self, split):
+        raise ValueError(f"no split {split}")
+
+
+def caption_task(llm, tmp_path, **changes):
+    settings = {
+        "prompt": PROMPT,
+        "num_captions": 2,
+        "seed": None,
+        "captions_path": None,
+        "import_path": None,
+        "import_csv": None,
+    }
+    return CaptionTask(llm=llm, **settings | changes)
+
+
+def test_the_task_writes_the_captions_of_all_articles(folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("NEWSIMG_CACHE", str(tmp_path / "cache"))
+    components = Components(Headlines(), None, None, None, None, 1)
+    llm = make(folder, temperature=0.01)
+    metrics = caption_task(llm, tmp_path).run(components, tmp_path)
+    assert metrics == {"n_articles": 3, "captions_missing": 1, "captions_per_article": 4 / 3}
+    records = read_records(tmp_path / "captions.jsonl")
+    kept = Captioner(llm=llm, prompt=PROMPT, num_captions=2, seed=None, captions_path=None)
+    assert kept.caption(QUERIES) == records
+
+
+def test_the_task_imports_lists_that_the_reranker_then_takes(tmp_path, candidates):
+    csv, lists = tmp_path / "articles.csv", tmp_path / "lists.json"
+    csv.write_text(
+        "article_id,article_title,image_id\n"
+        + "".join(f"{query.query_id},{query.title},{i}\n" for i, query in enumerate(QUERIES))
+    )
+    lists.write_text(json.dumps([["a wave", ""], ["a cow", "a churn"], ["", ""]]))
+    components = Components(Headlines(), None, None, None, None, 1)
+    task = caption_task(
+        None, tmp_path, captions_path="-", import_path=str(lists), import_csv=str(csv)
+    )
+    assert task.run(components, tmp_path)["captions_missing"] == 1
+    reranker = rewriting(None, tmp_path, llm=None)
+    scores = reranker.score(QUERIES, candidates)
+    backbone = RandomBackbone()
+    images = backbone.embed_images([candidates.images[row] for row in candidates.rows[0]])
+    np.testing.assert_allclose(
+        scores[0], (backbone.embed_texts(["a wave"]) @ images.T)[0], atol=1e-6
+    )
+    with pytest.raises(ValueError, match=r"import_path and task.import_csv must be given together"):
+        caption_task(None, tmp_path, import_path="x")

@@ -1,0 +1,117 @@
+"""The sample's language model: a chat model that captions headlines it has not seen."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
+
+import newsimg
+from newsimg.llm.transformers_llm import TransformersLLM
+from newsimg.sample.scenes import Scene
+from newsimg.sample.subjects import SUBJECTS
+from newsimg.sample.training.captions import caption_words
+from newsimg.sample.training.llm_lessons import expect_captions, write_chat, write_lessons
+from newsimg.sample.training.mentions import FACTORS, count_contradictions, read_facts
+from newsimg.sample.training.train_llm import main
+
+FOLDER = Path(newsimg.__file__).parent / "sample" / "llm"
+UNSEEN = 77  # a stream of scenes that the training never draws
+BOAT = Scene("ferry", 2, "red", "dusk", "rain", "near", 5)
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return AutoTokenizer.from_pretrained(FOLDER)
+
+
+@pytest.fixture(scope="module")
+def lessons():
+    return write_lessons(48, UNSEEN)
+
+
+@pytest.fixture(scope="module")
+def captions(lessons):
+    llm = TransformersLLM(
+        model=str(FOLDER), revision="main", dtype="float32", device="cpu", batch_size=48,
+        max_new_tokens=160, temperature=1.0, top_p=1.0,
+    )  # fmt: skip
+    answers = llm.generate([write_chat(lesson.title) for lesson in lessons], seed=None)
+    return [answer.split("; ") for answer in answers]
+
+
+def test_the_model_loads_quietly_as_a_llama_of_at_most_6_mb(capfd: pytest.CaptureFixture) -> None:
+    model = AutoModelForCausalLM.from_pretrained(FOLDER)
+    assert isinstance(model, LlamaForCausalLM)
+    assert "warn" not in capfd.readouterr().err.lower()
+    assert sum(path.stat().st_size for path in FOLDER.iterdir()) < 6_000_000
+
+
+def test_the_chat_template_writes_turns_and_leaves_the_assistants_open(tokenizer) -> None:
+    prompt = tokenizer.apply_chat_template(
+        write_chat("Storm"), tokenize=False, add_generation_prompt=True
+    )
+    assert prompt == (
+        "<|im_start|>system\nYou choose photographs for a newspaper.<|im_end|>\n"
+        "<|im_start|>user\nDescribe 5 different photographs that could illustrate this headline, "
+        "each in one short caption that names what can be seen. Separate the captions with "
+        "semicolons and write nothing else.\nHeadline: Storm<|im_end|>\n<|im_start|>assistant\n"
+    )
+
+
+def test_tokens_write_any_headline_back(tokenizer) -> None:
+    title = 'Şehir "uyandı": 東京 & Ålgård'
+    assert tokenizer.decode(tokenizer(title, add_special_tokens=False)["input_ids"]) == title
+    assert tokenizer.pad_token_id != tokenizer.eos_token_id
+
+
+def test_most_unseen_headlines_get_five_different_captions(captions) -> None:
+    assert np.mean([len(set(own)) == 5 for own in captions]) > 0.8
+    assert np.mean([len(set(own)) >= 3 for own in captions]) > 0.85
+
+
+def test_captions_use_the_words_of_literal_captions(captions) -> None:
+    words = [
+        word for own in captions for caption in own for word in caption.replace(",", "").split()
+    ]
+    assert np.mean([word in set(caption_words()) for word in words]) > 0.99
+
+
+def test_most_captions_show_the_headlines_subject(captions, lessons) -> None:
+    subjects = [SUBJECTS[lesson.scene.subject] for lesson in lessons]
+    found = [
+        subject.singular in caption or subject.plural in caption
+        for own, subject in zip(captions, subjects, strict=True)
+        for caption in own
+    ]
+    assert np.mean(found) > 0.8
+
+
+def test_facts_of_a_headline_are_read_whatever_its_wording() -> None:
+    facts = read_facts("Coastguard escorts twin scarlet vessels into Kvistø overnight", BOAT)
+    assert facts["count"] == {2}
+    assert facts["colour"] == {"red"}
+    assert "time" not in facts  # "overnight" is not how dusk is called
+    assert read_facts("Islanders cut off again from Kvistø", BOAT) == {}
+    assert read_facts("Passengers stranded as ferries held", BOAT) == {"count": {2, 3, 4}}
+
+
+def test_a_scene_never_contradicts_its_own_headline(lessons) -> None:
+    facts = [read_facts(lesson.title, lesson.scene) for lesson in lessons]
+    assert not any(count_contradictions(f, s.scene) for f, s in zip(facts, lessons, strict=True))
+    assert {name for own in facts for name in own} == set(FACTORS)
+
+
+def test_lessons_say_first_what_the_headline_says_and_then_guess_the_likeliest() -> None:
+    captions = expect_captions("ferry", {"count": frozenset({2}), "time": frozenset({"dusk"})})
+    assert captions[0] == "two boats on the sea at dusk"
+    assert captions[1] == "two boats on the sea at dusk in clear weather"
+    assert len(set(captions)) == 5
+
+
+@pytest.mark.slow
+def test_the_training_runs_from_drawing_to_a_folder_that_loads(tmp_path, monkeypatch) -> None:
+    arguments = ["--out", str(tmp_path), "--lessons", "64", "--epochs", "1"]
+    monkeypatch.setattr("sys.argv", ["train_llm", *arguments])
+    main()
+    assert isinstance(AutoModelForCausalLM.from_pretrained(tmp_path), LlamaForCausalLM)

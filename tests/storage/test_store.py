@@ -1,0 +1,316 @@
+"""The store: rows computed once, whatever happens to the process or the disk."""
+
+import hashlib
+import json
+import logging
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from newsimg.storage.cache import Store
+from newsimg.storage.key_table import MOST_RECENT, KeyTable
+from newsimg.storage.shards import (
+    GROUP_ROWS,
+    MERGE_AT,
+    ShardFolder,
+    digest_key,
+    from_bytes,
+    to_bytes,
+)
+
+N_ITEMS, WIDTH, BATCH = 60, 4, 5
+
+# A writer in a process of its own: computes rows slowly and notes every item that it computes.
+WRITER = f"""
+import sys, time
+from pathlib import Path
+import numpy as np
+from newsimg.storage.cache import Store
+
+folder, notes, delay = Path(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3])
+
+def compute(batch):
+    with notes.open("a") as file:
+        file.write("".join(f"{{i}}\\n" for i in batch))
+    time.sleep(delay)
+    return np.array([[i, i / 7, i**0.5, -i] for i in batch], dtype=np.float32)
+
+rows = Store(folder).get_or_compute(
+    "embeddings", "model", [f"key {{i}}" for i in range({N_ITEMS})], compute, "", {BATCH}
+)
+sys.stdout.buffer.write(rows.tobytes())
+"""
+
+
+def expected_rows() -> np.ndarray:
+    return np.array([[i, i / 7, i**0.5, -i] for i in range(N_ITEMS)], dtype=np.float32)
+
+
+def start_writer(folder: Path, notes: Path, delay: float) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-c", WRITER, str(folder), str(notes), str(delay)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def compute_rows(batch: list[int]) -> np.ndarray:
+    return expected_rows()[batch]
+
+
+def get_rows(store: Store, compute=compute_rows) -> np.ndarray:
+    keys = [f"key {i}" for i in range(N_ITEMS)]
+    return store.get_or_compute("embeddings", "model", keys, compute, "", BATCH)
+
+
+def refuse(batch: list[int]) -> np.ndarray:
+    raise AssertionError(f"computed {batch} again")
+
+
+def test_rows_come_back_bit_for_bit_in_the_order_asked(tmp_path):
+    get_rows(Store(tmp_path))
+    asked = [3, 1, 3, 59]
+    rows = Store(tmp_path).get_or_compute(
+        "embeddings", "model", [f"key {i}" for i in asked], refuse, ""
+    )
+    np.testing.assert_array_equal(rows, expected_rows()[asked])
+
+
+def test_an_item_asked_for_twice_is_computed_once(tmp_path):
+    computed: list[int] = []
+
+    def compute(batch):
+        computed.extend(batch)
+        return np.ones((len(batch), 2), np.float32)
+
+    Store(tmp_path).get_or_compute("scores", "model", ["a", "b", "a"], compute, "")
+    assert len(computed) == 2
+
+
+def test_another_model_or_kind_never_answers(tmp_path):
+    store = Store(tmp_path)
+    get_rows(store)
+    for kind, model in (("embeddings", "model 2"), ("scores", "model")):
+        rows = store.get_or_compute(
+            kind, model, ["key 1"], lambda batch: np.zeros((len(batch), 1), np.float32), ""
+        )
+        assert rows.tolist() == [[0.0]]
+
+
+def test_computed_and_reused_rows_are_counted(tmp_path):
+    store = Store(tmp_path)
+    get_rows(store)
+    assert store.counts["store/embeddings_computed"] == N_ITEMS
+    store.reset_counts()
+    get_rows(store)
+    assert store.counts["store/embeddings_computed"] == 0
+    assert store.counts["store/embeddings_reused"] == N_ITEMS
+
+
+def test_killed_at_random_moments_it_loses_at_most_a_batch_and_ends_bit_identical(tmp_path):
+    chance = random.Random(28)
+    kills = 20
+    for attempt in range(kills):
+        folder, notes = tmp_path / f"store{attempt}", tmp_path / f"notes{attempt}"
+        writer = start_writer(folder, notes, 0.02)
+        while not notes.exists() and writer.poll() is None:
+            time.sleep(0.001)
+        time.sleep(chance.uniform(0, 0.3))
+        writer.send_signal(signal.SIGKILL)
+        writer.communicate()
+        computed_before = len(notes.read_text().splitlines())
+        again = start_writer(folder, notes, 0)
+        output, errors = again.communicate()
+        assert again.returncode == 0, errors.decode()
+        assert output == expected_rows().tobytes()
+        computed = len(notes.read_text().splitlines())
+        assert computed <= N_ITEMS + BATCH, f"{computed_before} before the kill"
+        np.testing.assert_array_equal(get_rows(Store(folder), refuse), expected_rows())
+
+
+def test_two_processes_on_an_empty_store_both_end_right(tmp_path):
+    notes = [tmp_path / "notes0", tmp_path / "notes1"]
+    writers = [start_writer(tmp_path / "store", path, 0.01) for path in notes]
+    for writer in writers:
+        output, errors = writer.communicate()
+        assert writer.returncode == 0, errors.decode()
+        assert output == expected_rows().tobytes()
+    computed = sum(len(path.read_text().splitlines()) for path in notes if path.exists())
+    assert computed <= 2 * N_ITEMS
+    np.testing.assert_array_equal(get_rows(Store(tmp_path / "store"), refuse), expected_rows())
+
+
+@pytest.mark.parametrize("damage", ["bit flip", "truncation", "emptiness"])
+def test_a_damaged_file_is_set_aside_by_name_and_computed_again(tmp_path, caplog, damage):
+    get_rows(Store(tmp_path))
+    (path,) = tmp_path.rglob("*.parquet")
+    content = bytearray(path.read_bytes())
+    if damage == "bit flip":
+        content[len(content) // 2] ^= 1
+    path.write_bytes({"truncation": content[:-20], "emptiness": b""}.get(damage, content))
+    with caplog.at_level(logging.WARNING):
+        rows = get_rows(store := Store(tmp_path))
+    np.testing.assert_array_equal(rows, expected_rows())
+    assert store.counts["store/embeddings_computed"] == N_ITEMS
+    assert path.with_suffix(".damaged").exists()
+    assert path.stem in caplog.text
+
+
+def test_whatever_bit_is_flipped_the_rows_are_right(tmp_path, caplog):
+    caplog.set_level(logging.CRITICAL)
+    get_rows(Store(tmp_path))
+    (path,) = tmp_path.rglob("*.parquet")
+    content = path.read_bytes()
+    n_aside = 0
+    for place in np.random.default_rng(0).permutation(8 * len(content))[:400]:
+        damaged = bytearray(content)
+        damaged[place // 8] ^= 1 << place % 8
+        path.write_bytes(damaged)
+        np.testing.assert_array_equal(get_rows(Store(tmp_path)), expected_rows())
+        n_aside += path.with_suffix(".damaged").exists()
+        for written in path.parent.glob("*.[pd]a*"):
+            written.unlink()
+    assert n_aside > 200  # the other bits say nothing of the rows, such as by whom they are written
+
+
+def test_a_wrong_bit_that_reading_does_not_notice_is_found_by_verifying(tmp_path, caplog):
+    get_rows(Store(tmp_path))
+    (path,) = tmp_path.rglob("*.parquet")
+    path.write_bytes(path.read_bytes().replace(b"parquet-cpp", b"parquet-cpq"))
+    get_rows(store := Store(tmp_path), refuse)
+    (entry,) = store.list_entries()
+    assert store.verify(entry) == 1
+    assert not path.exists()
+    get_rows(Store(tmp_path))
+    assert store.verify(entry) == 0
+
+
+def test_files_from_before_rows_had_a_crc_are_still_read(tmp_path):
+    n_rows = GROUP_ROWS + 5
+    keys = [digest_key(str(i)) for i in range(n_rows)]
+    rows = to_bytes(np.arange(n_rows, dtype=np.float32)[:, None])
+    table = pa.table({"key": pa.array(keys, pa.binary(32)), "row": pa.array(rows, pa.binary(4))})
+    pq.write_table(table, tmp_path / "new")
+    name = hashlib.sha256((tmp_path / "new").read_bytes()).hexdigest()
+    path = (tmp_path / "new").rename(tmp_path / f"{name}.parquet")
+    assert ShardFolder(tmp_path).read(keys[::-1]) == rows[::-1]
+    content = bytearray(path.read_bytes())
+    content[content.index(rows[3] + rows[4])] ^= 1
+    path.write_bytes(content)
+    assert ShardFolder(tmp_path).read(keys) == [None] * n_rows
+
+
+def test_of_many_keys_each_is_found_where_it_was_put_last():
+    random = np.random.default_rng(0)
+    table, expected = KeyTable(), {}
+    keys = [random.bytes(32) for _ in range(3 * MOST_RECENT)]
+    for first in range(0, 5 * MOST_RECENT, 1000):
+        some = [keys[i] for i in random.integers(0, len(keys), 1000)]
+        if first % 7:
+            table.add(some, first)
+        else:
+            table.add_blocks([(b"".join(some[:400]), first), (b"".join(some[400:]), first + 400)])
+        expected |= {key: first + i for i, key in enumerate(some)}
+    assert table.find(keys).tolist() == [expected.get(key, -1) for key in keys]
+    assert KeyTable().find([]).tolist() == []
+    assert KeyTable().find(keys[:2]).tolist() == [-1, -1]
+
+
+def test_many_small_files_become_few(tmp_path):
+    folder = ShardFolder(tmp_path)
+    rows = to_bytes(np.arange(3 * MERGE_AT, dtype=np.float32)[:, None])
+    for i, row in enumerate(rows):
+        folder.add({digest_key(str(i)): row})
+    assert len(list(tmp_path.glob("*.parquet"))) < MERGE_AT
+    folder.merge()
+    keys = [digest_key(str(i)) for i in range(3 * MERGE_AT)]
+    values = from_bytes(ShardFolder(tmp_path).read(keys))
+    assert values[:, 0].tolist() == list(range(3 * MERGE_AT))
+
+
+def test_a_reader_sees_what_another_one_merged_meanwhile(tmp_path):
+    writer, reader = ShardFolder(tmp_path), ShardFolder(tmp_path)
+    keys = [digest_key("a"), digest_key("b")]
+    writer.add({keys[0]: b"1234"})
+    assert reader.read(keys) == [b"1234", None]
+    writer.add({keys[1]: b"5678"})
+    writer.merge()
+    assert reader.read(keys) == [b"1234", b"5678"]
+
+
+def test_a_reader_finds_rows_that_have_moved_to_another_file(tmp_path):
+    writer, reader = ShardFolder(tmp_path), ShardFolder(tmp_path)
+    for key in "abc":
+        writer.add({digest_key(key): key.encode() * 4})
+    reader.read([digest_key("a")])
+    writer.merge()  # the files that the reader knows are gone
+    assert reader.read([digest_key(key) for key in "cab"]) == [b"cccc", b"aaaa", b"bbbb"]
+
+
+def test_rows_of_a_large_file_are_read_in_any_order(tmp_path):
+    n_rows = 3 * GROUP_ROWS + 5
+    values = np.arange(n_rows, dtype=np.float32)[:, None]
+    keys = [digest_key(str(i)) for i in range(n_rows)]
+    ShardFolder(tmp_path).add(dict(zip(keys, to_bytes(values), strict=True)))
+    fresh = ShardFolder(tmp_path)
+    order = np.random.default_rng(0).permutation(n_rows)
+    rows = from_bytes(fresh.read([keys[i] for i in order]))
+    assert rows[:, 0].tolist() == order.tolist()
+
+
+def test_a_full_disk_is_a_clear_error_and_leaves_no_half_file(tmp_path):
+    limited = (
+        "import resource, signal\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (300, 300))\n"
+    )
+    command = [sys.executable, "-c", limited + WRITER, str(tmp_path), os.devnull, "0"]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 1
+    assert "cannot write to the store (File too large); set store.dir" in result.stderr
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and "model" not in path.name]
+    np.testing.assert_array_equal(get_rows(Store(tmp_path)), expected_rows())
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root, to become somebody else")
+def test_a_folder_of_another_user_is_a_clear_error(tmp_path):
+    os.chmod(tmp_path, 0o755)
+    for parent in tmp_path.parents:  # let the other user as far as the store
+        if parent.stat().st_uid == 0 and parent != Path("/"):
+            parent.chmod(parent.stat().st_mode | 0o055)
+    become = "import numpy, os, newsimg.storage.cache\nos.setuid(65534)\n"
+    command = [sys.executable, "-c", become + WRITER, str(tmp_path / "s"), os.devnull, "0"]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 1
+    assert "Permission denied" in result.stderr
+    assert "store.dir" in result.stderr
+
+
+def test_a_file_is_hashed_again_only_when_it_changed(tmp_path, monkeypatch):
+    picture = tmp_path / "a.jpg"
+    picture.write_bytes(b"one")
+    os.utime(picture, (1, 1))
+    store = Store(tmp_path / "store")
+    first = store.hash_files([picture])
+    reads: list[Path] = []
+    import newsimg.storage.cache as module
+
+    original = module.hash_file
+    monkeypatch.setattr(module, "hash_file", lambda path: (reads.append(path), original(path))[1])
+    assert Store(tmp_path / "store").hash_files([picture]) == first
+    assert reads == []
+    picture.write_bytes(b"two")
+    assert Store(tmp_path / "store").hash_files([picture]) != first
+    assert reads == [picture]
+
+
+def test_the_model_of_a_folder_can_be_told(tmp_path):
+    get_rows(Store(tmp_path))
+    (path,) = tmp_path.rglob("model.json")
+    assert json.loads(path.read_text()) == {"fingerprint": "model"}

@@ -1,0 +1,40 @@
+"""What a page of a run is made from: candidates by chance, and how to read its data back."""
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from newsimg.datatypes import Candidates, Collection
+from newsimg.pipeline import sort_candidates
+from newsimg.reporting.page import Details
+
+TOP_K = 8
+PLAIN = Details(facts=["tiny"], measures={"Hits@1": (0.25, 0.5)}, parts={}, captions=())
+
+
+def rank(collection: Collection, top_k: int = TOP_K) -> tuple[Candidates, Candidates]:
+    """Return candidates by chance, every other editor's among the first four; and another order."""
+    random = np.random.default_rng(3)
+    n_queries, n_images = len(collection.queries), len(collection.images)
+    rows = np.stack([random.permutation(n_images)[:top_k] for _ in range(n_queries)])
+    ids = [image.image_id for image in collection.images]
+    for i, query in list(enumerate(collection.queries))[::2] if collection.qrels else ():
+        (editors,) = collection.qrels[query.query_id]
+        others = rows[i][rows[i] != ids.index(editors)]
+        rows[i] = np.insert(others, min(i // 2 % 4, top_k - 1), ids.index(editors))[:top_k]
+    retrieval = -np.sort(-random.random((n_queries, top_k)).astype(np.float32), axis=1)
+    rerank = random.random((n_queries, top_k)).astype(np.float32)
+    retrieved = Candidates(collection.images, rows, retrieval, {"retrieval": retrieval})
+    both = replace(retrieved, parts={"retrieval": retrieval, "rerank": rerank})
+    return retrieved, sort_candidates(both, 0.5 * retrieval + 0.5 * rerank)
+
+
+def read_data(path: Path) -> dict[str, Any]:
+    (text,) = re.findall(
+        r'<script type="application/json" id="data">(.*?)</script>', path.read_text()
+    )
+    return json.loads(text)

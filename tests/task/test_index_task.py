@@ -1,0 +1,548 @@
+"""task=index and index=saved: what goes in comes out, row by row, whatever happens meanwhile."""
+
+import hashlib
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import faiss
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from filelock import FileLock
+from PIL import Image as PILImage
+
+from newsimg.backbone.transformers_backbone import TransformersBackbone
+from newsimg.data.collection import FolderDataset
+from newsimg.datatypes import FloatArray, Image
+from newsimg.engine.intake import Accepted, IntakeRules, Rejected
+from newsimg.engine.local import LocalEngine
+from newsimg.engine.stream import stream_embeddings
+from newsimg.index.faiss_index import FaissIndex
+from newsimg.index.folder import open_saved_index
+from newsimg.index.saved import SavedIndexes
+from newsimg.interfaces import Components
+from newsimg.storage.cache import Store
+from newsimg.storage.cached_models import StoredBackbone
+from newsimg.storage.files import hash_files
+from newsimg.task.index import IndexTask
+
+ROOT = Path(__file__).parents[2]
+RULES = IntakeRules("reject", 1_000_000, 2)
+
+
+def draw(seed: int, size: tuple[int, int] = (24, 20), quality: int = 90) -> bytes:
+    patches = np.random.default_rng(seed).integers(0, 256, (3, 4, 3), dtype=np.uint8)
+    buffer = io.BytesIO()
+    picture = PILImage.fromarray(patches).resize(size, PILImage.Resampling.BICUBIC)
+    picture.save(buffer, "JPEG", quality=quality)
+    return buffer.getvalue()
+
+
+def fill(folder: Path, n: int, start: int = 0) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    for i in range(start, start + n):
+        (folder / f"{i:05}.jpg").write_bytes(draw(i))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def clip(tiny_clip: Path) -> TransformersBackbone:
+    return TransformersBackbone(
+        model=str(tiny_clip),
+        revision="main",
+        dtype="float32",
+        device="cpu",
+        batch_size=16,
+        text_padding="longest",
+        text_length=48,
+        query_template="{title}",
+    )
+
+
+@pytest.fixture
+def make(clip: TransformersBackbone, tmp_path: Path) -> Callable[..., dict[str, float]]:
+    """Run the task in this process; the store is that of the test."""
+
+    def run(
+        folder: Path, index_dir: str = "index", factory: str = "Flat", **changes: Any
+    ) -> dict[str, float]:
+        arguments: dict[str, Any] = {
+            "action": "build",
+            "image_ids": None,
+            "on_bad_image": "skip",
+            "max_rejected": 0.05,
+            "on_truncated": "reject",
+            "max_pixels": 1_000_000,
+            "min_side": 2,
+            "n_threads": 2,
+            "engine": LocalEngine(),
+            "n_queries": 50,
+        }
+        task = IndexTask(index_dir=str(tmp_path / index_dir), **arguments | changes)
+        backbone = StoredBackbone(clip, Store(tmp_path / "store"))
+        dataset = FolderDataset(name="c", folder=str(folder))
+        parts: Any = (None, None)  # an index is made without reranker and weight
+        return task.run(
+            Components(dataset, backbone, FaissIndex(factory=factory), *parts, top_k=10), tmp_path
+        )
+
+    return run
+
+
+def read_vectors(folder: Path) -> FloatArray:
+    """Return the vectors of a flat index in the order of its ids, by FAISS alone."""
+    index = faiss.read_index(str(folder / "vectors.faiss"))
+    inner = faiss.downcast_index(index.index)
+    rows = np.argsort(faiss.vector_to_array(index.id_map))
+    return inner.reconstruct_n(0, inner.ntotal)[rows]
+
+
+def check_every_row(folder: Path, clip: TransformersBackbone) -> pd.DataFrame:
+    """Compare each row's vector and digest with those of the picture that it names."""
+    table = pd.read_parquet(folder / "images.parquet")
+    vectors = read_vectors(folder)
+    assert len(vectors) == len(table)
+    assert table["row_id"].is_monotonic_increasing
+    images = []
+    for row in table.itertuples():
+        content = Path(row.path).read_bytes()
+        assert hashlib.sha256(content).hexdigest() == row.digest
+        assert row.path.endswith(row.image_id)
+        images.append(Image(row.image_id, Path(row.path), truncated=row.truncated))
+    np.testing.assert_allclose(vectors, clip.embed_images(images), atol=1e-5)
+    return table
+
+
+def bad_files() -> dict[str, bytes]:
+    """What a crawler brings that is no picture, by the reason to be given."""
+    png = io.BytesIO()
+    PILImage.new("L", (1200, 1200)).save(png, "PNG")
+    dot = io.BytesIO()
+    PILImage.new("RGB", (1, 1)).save(dot, "GIF")
+    return {
+        "zero bytes": b"",
+        "not a picture": b"<html>404</html>",
+        "1200x1200: more than 1000000 pixels": png.getvalue(),
+        "1x1: less than 2 pixels a side": dot.getvalue(),
+        "truncated: image file is truncated": draw(7, (200, 160))[:3000],
+    }
+
+
+def test_bad_pictures_at_random_places_shift_no_other_row(
+    make: Callable[..., dict[str, float]], clip: TransformersBackbone, tmp_path: Path
+) -> None:
+    folder = fill(tmp_path / "pictures", 120)
+    random = np.random.default_rng(28)
+    places = random.choice(120, 25, replace=False)
+    planted = {}
+    for i, place in enumerate(places):
+        reason, content = list(bad_files().items())[i % 5]
+        planted[str(folder / f"{place:05}.jpg")] = reason
+        (folder / f"{place:05}.jpg").write_bytes(content)
+    metrics = make(folder, max_rejected=0.5)
+    table = check_every_row(tmp_path / "index", clip)
+    assert sorted(table["image_id"]) == sorted(
+        f"{i:05}.jpg" for i in range(120) if i not in set(places)
+    )
+    assert (table["width"] == 24).all()
+    assert (table["height"] == 20).all()
+    rejected = pd.read_parquet(tmp_path / "index" / "rejected.parquet").set_index("uri")["reason"]
+    assert set(rejected.index) == set(planted)
+    for uri, reason in planted.items():
+        assert rejected[uri].startswith(reason)
+    assert metrics["n_rejected"] == 25
+    assert metrics["n_images"] == 95
+
+
+def test_one_bad_picture_raises_where_that_is_asked_for(
+    make: Callable[..., dict[str, float]], tmp_path: Path
+) -> None:
+    folder = fill(tmp_path / "pictures", 30)
+    (folder / "00007.jpg").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"cannot use .*00007\.jpg: zero bytes"):
+        make(folder, on_bad_image="raise")
+
+
+def test_too_large_a_share_of_bad_pictures_fails_and_names_some(
+    make: Callable[..., dict[str, float]], tmp_path: Path
+) -> None:
+    folder = fill(tmp_path / "pictures", 38)
+    for name in ("x", "y"):
+        (folder / f"{name}.jpg").write_bytes(b"")
+    make(folder, index_dir="fine")  # two of forty are 5 %
+    (folder / "z.jpg").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"3 of 41 .* task.max_rejected=0.05 .*\n.*x\.jpg: zero"):
+        make(folder)
+    assert not (tmp_path / "index" / "manifest.json").exists()
+
+
+def test_truncated_pictures_are_taken_where_that_is_asked_for_and_found_again(
+    make: Callable[..., dict[str, float]], clip: TransformersBackbone, tmp_path: Path
+) -> None:
+    folder = fill(tmp_path / "pictures", 30)
+    (folder / "00003.jpg").write_bytes(draw(3, (200, 160))[:3000])
+    make(folder, index_dir="rejecting")
+    make(folder, index_dir="accepting", on_truncated="accept")
+    make(folder, index_dir="rejecting_again")  # though the store has it now
+    table = check_every_row(tmp_path / "accepting", clip)
+    assert table.set_index("image_id")["truncated"].to_dict()["00003.jpg"]
+    assert table["truncated"].sum() == 1
+    for name in ("rejecting", "rejecting_again"):
+        assert "00003.jpg" not in set(check_every_row(tmp_path / name, clip)["image_id"])
+
+
+def test_a_corrupt_member_costs_its_own_row_alone(
+    clip: TransformersBackbone, tmp_path: Path
+) -> None:
+    from newsimg.data.collection_zip import ZipDataset
+
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for i in range(12):
+            archive.writestr(f"{i:02}.jpg", draw(i))
+        at = archive.getinfo("05.jpg").header_offset + 200
+    content = bytearray(path.read_bytes())
+    content[at] ^= 255
+    path.write_bytes(content)
+    images = list(ZipDataset(name="z", folder=str(path), licences=None).stream_images())
+    results = list(stream_embeddings(images, clip, RULES, 2))
+    assert [isinstance(one, Accepted) for one in results] == [i != 5 for i in range(12)]
+    bad = results.pop(5)
+    assert isinstance(bad, Rejected)
+    assert "damaged archive member: Bad CRC-32" in bad.reason
+    (tmp_path / "loose").mkdir()
+    expected = clip.embed_images(
+        [Image(str(i), fill(tmp_path / "loose", 12) / f"{i:05}.jpg") for i in range(12) if i != 5]
+    )
+    rows = np.stack([one.embedding for one in results if isinstance(one, Accepted)])
+    np.testing.assert_allclose(rows, expected, atol=1e-5)
+
+
+def test_the_same_bytes_twice_are_embedded_once_and_both_kept(
+    make: Callable[..., dict[str, float]], clip: TransformersBackbone, tmp_path: Path
+) -> None:
+    folder = fill(tmp_path / "pictures", 40)
+    for i in (5, 20, 39):
+        (folder / f"copy{i}.jpg").write_bytes(draw(i))
+    make(folder)
+    table = check_every_row(tmp_path / "index", clip)
+    assert len(table) == 43
+    vectors = read_vectors(tmp_path / "index")
+    for i in (5, 20, 39):
+        pair = table.index[table["image_id"].isin([f"{i:05}.jpg", f"copy{i}.jpg"])]
+        np.testing.assert_array_equal(vectors[pair[0]], vectors[pair[1]])
+    (entry,) = Store(tmp_path / "store").list_entries()
+    assert entry.n_items == 40
+
+
+def test_a_name_that_is_not_utf8_is_rejected_legibly(
+    make: Callable[..., dict[str, float]], tmp_path: Path
+) -> None:
+    folder = fill(tmp_path / "pictures", 30)
+    with open(os.fsencode(folder) + b"/\xff.jpg", "wb") as file:
+        file.write(draw(1))
+    assert make(folder)["n_rejected"] == 1
+    rejected = pd.read_parquet(tmp_path / "index" / "rejected.parquet")
+    assert rejected["uri"][0].endswith("\\udcff.jpg")
+    assert rejected["reason"][0] == "its name is not UTF-8"
+
+
+def test_appending_and_removing_give_what_building_anew_gives(
+    make: Callable[..., dict[str, float]], clip: TransformersBackbone, tmp_path: Path
+) -> None:
+    folder = fill(tmp_path / "pictures", 50)
+    make(folder)
+    fill(folder, 20, start=50)
+    metrics = make(folder, action="append")
+    assert metrics["n_images"] == 70
+    assert metrics["recall_at_10"] == 1
+    table = check_every_row(tmp_path / "index", clip)
+    assert list(table["row_id"]) == list(range(70))
+    gone = ["00000.jpg", "00031.jpg", "00069.jpg"]
+    assert make(folder, action="remove", image_ids=gone)["n_removed"] == 3
+    table = check_every_row(tmp_path / "index", clip)
+    assert set(table["image_id"]) == {f"{i:05}.jpg" for i in range(70)} - set(gone)
+    # What was removed is new again, and takes no other picture's number.
+    make(folder, action="append")
+    table = check_every_row(tmp_path / "index", clip)
+    assert list(table["row_id"])[-3:] == [70, 71, 72]
+    make(folder, index_dir="anew")
+    queries = clip.embed_images([Image("q", folder / f"{i:05}.jpg") for i in range(20)])
+    found = []
+    for name in ("index", "anew"):
+        saved = open_saved_index(tmp_path / name, clip.fingerprint)
+        scores, rows = saved.search(queries, 5)
+        found.append((scores, [[saved.images[row].image_id for row in ranks] for ranks in rows]))
+    np.testing.assert_array_equal(found[0][0], found[1][0])
+    assert found[0][1] == found[1][1]
+
+
+def test_what_was_rejected_once_and_is_whole_now_is_appended(
+    make: Callable[..., dict[str, float]], tmp_path: Path
+) -> None:
+    folder = fill(tmp_path / "pictures", 40)
+    for name in ("a", "b"):
+        (folder / f"{name}.jpg").write_bytes(b"")
+    make(folder)
+    (folder / "a.jpg").write_bytes(draw(77))
+    metrics = make(folder, action="append", max_rejected=1)
+    assert (metrics["n_images"], metrics["n_rejected"]) == (41, 1)
+    rejected = pd.read_parquet(tmp_path / "index" / "rejected.parquet")
+    assert [Path(uri).name for uri in rejected["uri"]] == ["b.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({}, "holds an index already: task.action=append"),
+        ({"action": "remove", "image_ids": ["nobody.jpg"]}, "has no picture nobody.jpg"),
+        ({"action": "remove"}, "task.image_ids is for task.action=remove"),
+        ({"action": "grow"}, "task.action must be one of build, append, remove, got 'grow'"),
+        ({"on_bad_image": "keep"}, "task.on_bad_image must be one of skip, raise, got 'keep'"),
+        ({"max_rejected": 5}, r"task.max_rejected must be in \[0, 1\], got 5"),
+        ({"max_pixels": 0}, r"task.max_pixels must be in \[1, 178956970\], got 0"),
+        ({"min_side": 0}, "task.min_side must be at least 1, got 0"),
+        ({"n_threads": 0}, "task.n_threads must be at least 1, got 0"),
+        ({"on_truncated": "x"}, "task.on_truncated must be one of reject, accept, got 'x'"),
+    ],
+)
+def test_what_cannot_be_done_is_refused_in_words(
+    changes: dict[str, Any],
+    message: str,
+    make: Callable[..., dict[str, float]],
+    tmp_path: Path,
+) -> None:
+    folder = fill(tmp_path / "pictures", 12)
+    if message.startswith(("holds", "has")):
+        make(folder)
+    with pytest.raises(ValueError, match=message):
+        make(folder, **changes)
+
+
+def test_two_jobs_do_not_work_in_one_folder(
+    make: Callable[..., dict[str, float]], tmp_path: Path
+) -> None:
+    folder = fill(tmp_path / "pictures", 3)
+    (tmp_path / "index").mkdir()
+    with (
+        FileLock(tmp_path / "index" / ".lock"),
+        pytest.raises(ValueError, match=r"another job is at work in .*index"),
+    ):
+        make(folder)
+
+
+def test_a_job_that_was_stopped_among_the_last_renames_is_finished_by_the_next(
+    make: Callable[..., dict[str, float]], clip: TransformersBackbone, tmp_path: Path
+) -> None:
+    folder = fill(tmp_path / "pictures", 12)
+    metrics = make(folder)
+    staging = tmp_path / "index" / ".building"
+    staging.mkdir()
+    for name in ("rejected.parquet", "manifest.json"):  # the first two were moved
+        (tmp_path / "index" / name).rename(staging / name)
+    with pytest.raises(FileNotFoundError, match="no index in"):
+        open_saved_index(tmp_path / "index", clip.fingerprint)
+    assert make(folder) == metrics
+    assert not staging.exists()
+    check_every_row(tmp_path / "index", clip)
+
+
+def test_a_saved_index_gives_pictures_by_position_and_by_slice(
+    built: Path, clip: TransformersBackbone
+) -> None:
+    images = open_saved_index(built, clip.fingerprint).images
+    ids = [f"{i:05}.jpg" for i in range(40)]
+    assert [image.image_id for image in images] == ids
+    assert images[-1].image_id == ids[-1]
+    for part in (slice(3, 9), slice(None), slice(30, 99), slice(20, 3, -4), slice(9, 3)):
+        assert [image.image_id for image in images[part]] == ids[part]
+    with pytest.raises(IndexError):
+        images[40]
+
+
+@pytest.fixture
+def built(make: Callable[..., dict[str, float]], tmp_path: Path) -> Path:
+    make(fill(tmp_path / "pictures", 40))
+    return tmp_path / "index"
+
+
+@pytest.mark.parametrize("name", ["vectors.faiss", "images.parquet", "rejected.parquet"])
+@pytest.mark.parametrize("damage", ["flip", "longer", "gone"])
+def test_a_file_that_is_not_the_manifests_is_named(
+    name: str, damage: str, built: Path, clip: TransformersBackbone, tmp_path: Path
+) -> None:
+    content = bytearray((built / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    os.utime(built / name, (1, 1))  # long ago: its hash is remembered
+    hasher = Store(tmp_path / "remembered").hash_files
+    open_saved_index(built, clip.fingerprint, hasher=hasher)
+    if damage == "gone":
+        (built / name).unlink()
+    else:
+        (built / name).write_bytes(content + b"x" * (damage == "longer"))
+    kind = FileNotFoundError if damage == "gone" else ValueError
+    for way in (hasher, hash_files):
+        with pytest.raises(kind, match=rf"{name}.*manifest\.json"):
+            open_saved_index(built, clip.fingerprint, hasher=way)
+
+
+def test_another_backbone_is_refused_and_both_are_named(
+    built: Path, clip: TransformersBackbone
+) -> None:
+    with pytest.raises(ValueError, match=r"made with the backbone .*TransformersBack.* has other"):
+        open_saved_index(built, "other")
+
+
+def test_a_folder_without_a_manifest_is_no_index(built: Path) -> None:
+    (built / "manifest.json").unlink()
+    with pytest.raises(FileNotFoundError, match=r"no index in .*manifest\.json"):
+        open_saved_index(built, "any")
+
+
+def test_rows_that_belong_to_other_pictures_are_noticed(
+    built: Path, clip: TransformersBackbone, tmp_path: Path
+) -> None:
+    """The fault of the system that this one follows: every path one row too far."""
+    table = pd.read_parquet(built / "images.parquet")
+    for column in ("image_id", "path", "digest"):
+        table[column] = np.roll(table[column], 1)
+    schema = pq.read_schema(built / "images.parquet")
+    pq.write_table(pa.Table.from_pandas(table, schema), built / "images.parquet")
+    manifest = json.loads((built / "manifest.json").read_text())
+    content = (built / "images.parquet").read_bytes()
+    manifest["files"]["images.parquet"] = {
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "n_bytes": len(content),
+    }
+    (built / "manifest.json").write_text(json.dumps(manifest))
+    backbone = StoredBackbone(clip, Store(tmp_path / "store"))
+    # Forty pictures, ten nearest: some neighbours are met by chance.
+    with pytest.raises(ValueError, match=r"of 40 pictures are found by .* 40 of 40 were when"):
+        len(SavedIndexes(folders=[str(built)], backbone=backbone, mapped=False).images)
+
+
+@pytest.mark.parametrize("mapped", [False, True])
+def test_several_indexes_are_searched_as_one(
+    make: Callable[..., dict[str, float]], clip: TransformersBackbone, tmp_path: Path, mapped: bool
+) -> None:
+    whole = fill(tmp_path / "whole", 60)
+    # Every third picture, so that ids of all folders interleave; one picture is there twice.
+    (whole / "twin.jpg").write_bytes(draw(4))
+    parts = []
+    for i in range(3):
+        part = tmp_path / f"part{i}"
+        part.mkdir()
+        for path in sorted(whole.iterdir())[i::3]:
+            (part / path.name).write_bytes(path.read_bytes())
+        make(part, index_dir=f"index{i}")
+        parts.append(str(tmp_path / f"index{i}"))
+    make(whole)
+    backbone = StoredBackbone(clip, Store(tmp_path / "store"))
+    merged = SavedIndexes(folders=parts[::-1], backbone=backbone, mapped=mapped)
+    ids = [image.image_id for image in merged.images]
+    assert ids == sorted(path.name for path in whole.iterdir())
+    in_memory_alone = f"{tmp_path}/index0/vectors.faiss" not in Path("/proc/self/maps").read_text()
+    assert in_memory_alone == (not mapped)
+    queries = clip.embed_images([Image("q", path) for path in sorted(whole.iterdir())])
+    one = SavedIndexes(folders=[str(tmp_path / "index")], backbone=backbone, mapped=False)
+    for top_k in (1, 7, 61):
+        scores, rows = merged.search(queries, top_k)
+        expected = queries @ queries.T
+        np.testing.assert_allclose(scores, -np.sort(-expected, axis=1)[:, :top_k], atol=1e-6)
+        np.testing.assert_allclose(scores, np.take_along_axis(expected, rows, axis=1), atol=1e-6)
+        np.testing.assert_array_equal(scores, one.search(queries, top_k)[0])
+    _, rows = merged.search(queries[[4, 60]], 2)
+    assert [[ids[row] for row in ranks] for ranks in rows] == [["00004.jpg", "twin.jpg"]] * 2
+    folders = [parts[0], str(tmp_path / "index")]
+    with pytest.raises(ValueError, match=r"index0 and .*index both have a picture"):
+        len(SavedIndexes(folders=folders, backbone=backbone, mapped=mapped).images)
+
+
+def test_a_saved_index_of_the_newsroom_gives_the_measures_of_one_that_is_built(
+    newsimg_here: Callable[..., Any], tiny_options: list[str], tmp_path: Path
+) -> None:
+    options = [*tiny_options, "tracking=none", f"store.dir={tmp_path / 'store'}", "folder=runs"]
+    others = [option for option in options if not option.startswith("task.")]
+    made = newsimg_here(*others, "task=index", f"task.index_dir={tmp_path / 'index'}")
+    assert made.code == 0, made.output
+    assert "60 of 60" in made.stdout
+    assert f"newsimg index=saved index.folders=[{tmp_path / 'index'}]" in made.stdout
+    built = newsimg_here(*options)
+    saved = newsimg_here(*options, "index=saved", f"index.folders=[{tmp_path / 'index'}]")
+    assert saved.code == 0, saved.output
+
+    def table(outcome: Any) -> list[str]:
+        return [line for line in outcome.stdout.splitlines() if "@" in line]
+
+    assert table(saved) == table(built)
+    assert len(table(built)) > 3
+
+
+def test_a_collection_without_headlines_is_not_evaluated(
+    newsimg_here: Callable[..., Any], tiny_options: list[str], tmp_path: Path
+) -> None:
+    fill(tmp_path / "pictures", 3)
+    options = [option for option in tiny_options if not option.startswith("data")]
+    outcome = newsimg_here(
+        *options, "tracking=none", "data=collection", f"data.folder={tmp_path / 'pictures'}"
+    )
+    assert outcome.code != 0
+    assert "has pictures and no headlines: newsimg task=index" in outcome.stderr
+
+
+def test_a_job_that_is_killed_goes_on_and_ends_as_one_that_was_not(
+    newsimg_here: Callable[..., Any], tiny_clip: Path, tmp_path: Path
+) -> None:
+    n_pictures = 1000
+    fill(tmp_path / "pictures", n_pictures)
+    (tmp_path / "pictures" / "00100.jpg").write_bytes(b"")
+
+    def options(name: str) -> list[str]:
+        return [
+            "data=collection",
+            f"data.folder={tmp_path / 'pictures'}",
+            "task=index",
+            f"task.index_dir={tmp_path / name}",
+            f"store.dir={tmp_path / 'store' / name}",
+            f"backbone.model={tiny_clip}",
+            "backbone.batch_size=16",
+            "index=ivf_flat",
+            "tracking=none",
+            f"folder={tmp_path / 'runs'}",
+        ]
+
+    job = subprocess.Popen(
+        [sys.executable, "-m", "newsimg.run", *options("killed")],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    parts = tmp_path / "killed" / ".building" / "parts"
+    while not (parts.is_dir() and any(parts.glob("0*"))):
+        assert job.poll() is None, "it ended before it was killed"
+        time.sleep(0.01)
+    job.send_signal(signal.SIGKILL)
+    job.wait()
+    before = sum(entry.n_items for entry in Store(tmp_path / "store" / "killed").list_entries())
+    assert 512 - 1 <= before < n_pictures
+    assert not (tmp_path / "killed" / "manifest.json").exists()
+    for name in ("killed", "whole"):
+        outcome = newsimg_here(*options(name))
+        assert outcome.code == 0, outcome.output
+    for name in ("vectors.faiss", "images.parquet", "rejected.parquet"):
+        ours, theirs = ((tmp_path / one / name).read_bytes() for one in ("killed", "whole"))
+        assert ours == theirs, name
+    (entry,) = Store(tmp_path / "store" / "killed").list_entries()
+    assert entry.n_items == n_pictures - 1
+    assert not (tmp_path / "killed" / ".building").exists()

@@ -1,0 +1,273 @@
+"""task=search without a browser: what is remembered, what the command says, what is refused."""
+
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from PIL import Image as PILImage
+
+from newsimg.app.command import Typed
+from newsimg.app.server import draw_figure
+from newsimg.app.session import HeadlineSearch
+from newsimg.datatypes import Candidates, Collection, FloatArray, Image, Query
+from newsimg.index.faiss_index import FaissIndex
+from newsimg.interfaces import Backbone, Components, Dataset, Reranker
+from newsimg.pipeline import rerank, retrieve
+from newsimg.queries import quote_headline
+from newsimg.task.search import SearchTask
+from newsimg.weight.l1 import L1Weight
+from newsimg.weight.rrf import RRFWeight
+
+N_IMAGES, TOP_K = 12, 7
+HEADLINES = [
+    "Ferry service resumes after storm",
+    'Storm, "worst in years", stops ferries: what now? [live] {a: b}',
+    "It's over; $(reboot) `ls` ${oc.env:HOME} 100 % & more",
+    "null",
+    '"Quoted from end to end"',
+    "'It is'",
+    "=",
+    "ends in a backslash \\",
+    "<script>alert(1)</script>",
+    "洪水で橋が閉鎖",
+]
+
+
+class LetterBackbone(Backbone):
+    """Embeds a text or an id by its letters."""
+
+    query_template = "{title}"
+    batch_size = 4
+    fingerprint = "letters"
+
+    def embed_texts(self, texts: Sequence[str]) -> FloatArray:
+        counts = np.array([[text.count(c) + 0.1 for c in "abcdefgh"] for text in texts])
+        return (counts / np.linalg.norm(counts, axis=1, keepdims=True)).astype(np.float32)
+
+    def embed_images(self, images: Sequence[Image]) -> FloatArray:
+        return self.embed_texts([image.image_id for image in images])
+
+
+class CountingReranker(Reranker):
+    """Scores a picture by its id's last letter, and counts how often it is asked."""
+
+    def __init__(self) -> None:
+        self.n_asked = 0
+
+    def score(self, queries: Sequence[Query], candidates: Candidates) -> FloatArray:
+        self.n_asked += 1
+        last = [[ord(candidates.images[row].image_id[-1]) for row in r] for r in candidates.rows]
+        return np.array(last, np.float32)
+
+
+class LetterDataset(Dataset):
+    name = "letters"
+
+    def load(self) -> Collection:
+        random = np.random.default_rng(3)
+        ids = sorted({"".join(random.choice(list("abcdefgh"), 6)) for _ in range(N_IMAGES)})
+        return Collection("letters", (), tuple(Image(i, Path(i)) for i in ids), None)
+
+    def with_split(self, split: str) -> "LetterDataset":
+        raise ValueError(split)
+
+
+@pytest.fixture
+def reranker() -> CountingReranker:
+    return CountingReranker()
+
+
+@pytest.fixture
+def components(reranker: CountingReranker) -> Components:
+    index = FaissIndex(factory="Flat")
+    return Components(
+        LetterDataset(), LetterBackbone(), index, reranker, L1Weight(value=0.3), TOP_K
+    )
+
+
+def test_a_weight_sorts_as_a_run_with_it_does_and_asks_no_model_again(
+    components: Components, reranker: CountingReranker
+) -> None:
+    weights = {"l1": L1Weight(value=0.9), "rrf": RRFWeight(value=0.9, k=10)}
+    search = HeadlineSearch(components, {"counting": reranker}, weights)
+    collection = Collection(
+        "x", (Query("q", "abba feed hag"),), components.dataset.load().images, None
+    )
+    retrieved = retrieve(collection, components.backbone, components.index, TOP_K)
+    seen = set()
+    for value in (0.0, 0.25, 0.5, 1.0):
+        for name, own in (("l1", L1Weight(value=value)), ("rrf", RRFWeight(value=value, k=10))):
+            scored = search.score(" abba feed hag ", "counting", TOP_K)
+            found = search.fuse(scored, name, value)
+            expected = rerank(collection, retrieved, CountingReranker(), own)
+            assert list_ids(found) == list_ids(expected)
+            np.testing.assert_allclose(found.scores, expected.scores)
+            seen.add(tuple(list_ids(found)))
+    assert len(seen) > 2  # the weight does matter here
+    assert reranker.n_asked == search.n_scored == 1
+    assert weights["l1"].value == 0.9
+    search.score("another one", "counting", TOP_K)
+    search.score("abba feed hag", "counting", TOP_K - 1)
+    assert reranker.n_asked == search.n_scored == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((" ", "counting", TOP_K), "no headline"),
+        (("a", "other", TOP_K), "reranker must be one of counting, got 'other'"),
+        (("a", "counting", 0), r"top_k must be in \[1, 12\], got 0"),
+        (("a", "counting", N_IMAGES + 1), r"top_k must be in \[1, 12\], got 13"),
+    ],
+)
+def test_what_cannot_be_searched_for_is_refused(
+    arguments: tuple[Any, ...],
+    message: str,
+    components: Components,
+    reranker: CountingReranker,
+) -> None:
+    search = HeadlineSearch(components, {"counting": reranker}, {"l1": L1Weight(value=0.3)})
+    with pytest.raises(ValueError, match=message):
+        search.score(*arguments)
+    scored = search.score("a", "counting", TOP_K)
+    with pytest.raises(ValueError, match=r"weight.value must be in \[0, 1\], got 1.5"):
+        search.fuse(scored, "l1", 1.5)
+    with pytest.raises(ValueError, match="weight must be one of l1, got 'raw'"):
+        search.fuse(scored, "raw", 0.5)
+
+
+@pytest.mark.parametrize("headline", HEADLINES)
+def test_a_headline_comes_through_shell_and_hydra_as_it_was_typed(headline: str) -> None:
+    typed = Typed([], [], "aesthetics", "l1")
+    command = typed.write_command(headline, "aesthetics", "l1", 0.15, 10)
+    arguments = [quote_headline(argument) for argument in shlex.split(command)[1:]]
+    (query,) = [text for text in arguments if text.startswith("query=")]
+    (override,) = OverridesParser.create().parse_overrides([query])
+    assert str(override.value()).replace("\\${", "${") == headline  # which OmegaConf takes away
+    assert override.get_value_element_as_str().startswith('"')  # a text, even if it says null
+
+
+TYPED = Typed(
+    ["--config-dir", "my conf"],
+    [
+        "data.split=test",
+        "reranker=vlm_judge",
+        "backbone@reranker.other=sample",
+        "reranker.reading=generate",
+        "+reranker@task.rerankers.near=nnn",
+        "task.rerankers.near.k=3",
+        "weight=rrf",
+        "weight.k=30",
+        "weight.value=0.9",
+        "task.weights.rank.value=0.1",
+        "top_k=5",
+        "query=old",
+        "task.port=1234",
+    ],
+    "vlm_judge",
+    "rrf",
+)
+
+
+def test_the_command_keeps_what_was_typed_for_the_runs_own_components() -> None:
+    assert shlex.split(TYPED.write_command("new", "vlm_judge", "rrf", 0.25, 8)) == [
+        *("newsimg", "--config-dir", "my conf", "task=infer", "data.split=test"),
+        *("reranker=vlm_judge", "backbone@reranker.other=sample", "reranker.reading=generate"),
+        *("weight=rrf", "weight.k=30", "weight.value=0.25", "top_k=8", "query=new"),
+    ]
+
+
+def test_the_command_takes_over_what_was_typed_for_another_reranker() -> None:
+    assert shlex.split(TYPED.write_command("new", "near", "rank", 0.5, 8)) == [
+        *("newsimg", "--config-dir", "my conf", "task=infer", "data.split=test"),
+        *("reranker=nnn", "reranker.k=3", "weight=rank", "weight.value=0.5", "top_k=8"),
+        "query=new",
+    ]
+
+
+def test_what_a_collection_says_of_a_picture_stays_text() -> None:
+    metadata = {"author": "<b>A</b>", "licence": "CC & BY", "page_url": "javascript:x"}
+    shown = draw_figure(1, Image('<i>"x"', Path("x"), metadata=metadata), None, "0.5", "")
+    assert "&lt;b&gt;A&lt;/b&gt; · CC &amp; BY" in shown
+    assert "&lt;i&gt;&quot;x&quot;" in shown
+    assert "<i>" not in shown
+    assert "<b>A" not in shown
+    assert "href" not in shown
+
+
+def make_task(**changes: Any) -> SearchTask:
+    arguments = {
+        "query": None,
+        "n_examples": 0,
+        "port": None,
+        "open": False,
+        "rerankers": {},
+        "weights": {},
+        "reranker": "counting",
+        "weight": "l1",
+        "flags": [],
+        "overrides": [],
+    }
+    return SearchTask(**(arguments | changes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"query": " "}, "query must be a headline, got ' '"),
+        ({"n_examples": -1}, "task.n_examples must be at least 0, got -1"),
+        ({"port": 0}, r"task.port must be in \[1, 65535\], got 0"),
+    ],
+)
+def test_a_page_that_cannot_be_is_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make_task(**changes)
+
+
+def test_one_name_for_two_components_is_refused(components: Components, tmp_path: Path) -> None:
+    pytest.importorskip("gradio")
+    task = make_task(rerankers={"counting": CountingReranker()})
+    with pytest.raises(ValueError, match=r"task.rerankers.counting must have another name"):
+        task.run(components, tmp_path)
+    task = make_task(weights={"l1": RRFWeight(value=0.5, k=60)})
+    with pytest.raises(ValueError, match=r"task.weights.l1 must be as the run's own"):
+        task.run(components, tmp_path)
+
+
+def test_without_gradio_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "gradio", None)  # as if it were not there
+    with pytest.raises(ImportError, match=r"pip install newsimg\[app\]"):
+        make_task()
+
+
+def test_an_index_that_is_not_there_or_of_another_model_ends_the_command(
+    newsimg_here: Callable[..., Any], tiny_clip: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("gradio")
+    quick = ["tracking=none", f"backbone.model={tiny_clip}", "task.n_examples=0"]
+    quick += ["reranker=identity"]
+    saved = ["task=search", "index=saved", "index.folders=[index]"]
+    result = newsimg_here(*saved, *quick)
+    assert result.code == 1
+    assert "no index in index" in result.output
+    assert "page " not in result.stdout
+
+    (tmp_path / "pictures").mkdir()
+    for i in range(3):
+        PILImage.new("RGB", (40, 30), (80 * i, 0, 0)).save(tmp_path / "pictures" / f"{i}.png")
+    source = ["task=index", "task.index_dir=index", "data=collection", "data.folder=pictures"]
+    made = newsimg_here(*source, *quick[:2])
+    assert made.code == 0, made.output
+    result = newsimg_here(*saved, *quick, "backbone.text_length=12")
+    assert result.code == 1
+    assert "was made with the backbone" in result.output
+    assert "page " not in result.stdout
+
+
+def list_ids(candidates: Candidates) -> list[str]:
+    return [candidates.images[row].image_id for row in candidates.rows[0]]

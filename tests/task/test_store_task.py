@@ -1,0 +1,68 @@
+"""Looking after the store from the command line."""
+
+from pathlib import Path
+
+import pytest
+
+from newsimg.storage.cache import Store
+
+
+@pytest.fixture
+def filled(tiny_options, newsimg_here, tmp_path) -> list[str]:
+    """Options of a store that a run has filled."""
+    options = [*tiny_options, f"store.dir={tmp_path / 'store'}", "tracking=none"]
+    assert newsimg_here(*options).code == 0
+    return of_any_task(options)
+
+
+def of_any_task(options: list[str]) -> list[str]:
+    return [option for option in options if not option.startswith("task.")]
+
+
+def entries(options: list[str]) -> dict[str, int]:
+    folder = next(option for option in options if option.startswith("store.dir"))
+    return {
+        entry.kind: entry.n_items for entry in Store(Path(folder.partition("=")[2])).list_entries()
+    }
+
+
+def test_it_lists_what_was_computed(filled, newsimg_here):
+    outcome = newsimg_here(*filled, "task=store")
+    assert outcome.code == 0
+    assert "TransformersBackbone" in outcome.stdout
+    assert " 120 " in outcome.stdout  # sixty headlines, sixty pictures
+
+
+def test_verifying_sets_damaged_files_aside(filled, newsimg_here, tmp_path):
+    path = next((tmp_path / "store" / "embeddings").rglob("*.parquet"))
+    path.write_bytes(path.read_bytes()[:-1])
+    outcome = newsimg_here(*filled, "task=store", "task.action=verify")
+    assert outcome.code == 0
+    assert "1 damaged files set aside" in outcome.stdout
+    assert entries(filled)["embeddings"] < 120
+
+
+def test_pruning_asks_and_takes_the_end_of_input_for_no(filled, newsimg):
+    outcome = newsimg(*filled, "task=store", "task.action=prune", "task.model=Transformers")
+    assert outcome.code == 0
+    assert "delete these 1? (y/N)" in outcome.stdout
+    assert "nothing deleted" in outcome.stdout
+    assert entries(filled) == {"embeddings": 120}
+
+
+def test_pruning_deletes_the_models_that_it_names_and_no_others(filled, newsimg_here):
+    prune = ["task=store", "task.action=prune", "task.ask=false"]
+    assert newsimg_here(*filled, *prune, "task.model=no such model").code == 0
+    assert entries(filled) == {"embeddings": 120}
+    assert newsimg_here(*filled, *prune, "task.older_than_days=1").code == 0
+    assert entries(filled) == {"embeddings": 120}
+    assert newsimg_here(*filled, *prune, "task.model=Transformers").code == 0
+    assert entries(filled) == {}
+
+
+def test_pruning_without_a_choice_is_refused(tiny_options, newsimg_here):
+    outcome = newsimg_here(
+        *of_any_task(tiny_options), "tracking=none", "task=store", "task.action=prune"
+    )
+    assert outcome.code != 0
+    assert "needs task.model or task.older_than_days" in outcome.stderr
