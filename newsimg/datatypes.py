@@ -1,8 +1,9 @@
-"""The values that flow through newsimg: nothing here computes, or changes once it is made."""
+"""The values that flow through newsimg, none of which changes once it is made."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from string import Formatter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,10 @@ Run = Mapping[str, Mapping[str, float]]
 """TREC run: query_id -> image_id -> score, strictly descending in rank order."""
 Qrels = Mapping[str, Mapping[str, int]]
 """TREC judgements: query_id -> image_id -> relevance (1 for the editor's picture)."""
+
+
+QUERY_FIELDS = ("title", "tags", "people", "organisations")
+"""What a query template may name."""
 
 
 @dataclass(frozen=True)
@@ -81,3 +86,32 @@ class Candidates:
     rows: IntArray
     scores: FloatArray | FusedArray
     parts: Mapping[str, FloatArray] = field(default_factory=dict)
+
+
+def check_template(template: str) -> str:
+    """Return `template`, or refuse one that names an unknown field or none at all.
+
+    Raises:
+        ValueError: If the template is not made of the known fields.
+    """
+    try:
+        names = {name for _, name, _, _ in Formatter().parse(template) if name is not None}
+    except ValueError:  # a brace without its partner
+        names = set()
+    if not names or names - set(QUERY_FIELDS):
+        known = ", ".join(f"{{{name}}}" for name in QUERY_FIELDS)
+        raise ValueError(f"query_template must use fields of {known}, got {template!r}")
+    return template
+
+
+def render_queries(queries: Sequence[Query], template: str) -> list[str]:
+    """Fill `template` for each query; tags are people, then organisations, joined by ', '."""
+    return [
+        template.format(
+            title=query.title,
+            tags=", ".join(query.people + query.organisations),
+            people=", ".join(query.people),
+            organisations=", ".join(query.organisations),
+        ).strip()
+        for query in queries
+    ]

@@ -35,7 +35,7 @@ from newsimg.launch.presets import check_plugins, fatal, register_plugin, rename
 from newsimg.launch.ray_launcher import RayLauncher
 from newsimg.launch.resolvers import is_sweeping, register_resolvers
 from newsimg.pipeline import forget
-from newsimg.queries import quote_headline
+from newsimg.reporting.quoting import quote_headline
 from newsimg.storage.files import PACKAGE_DIR
 from newsimg.tracking.base import Tracker
 from newsimg.tracking.params import flatten
@@ -43,6 +43,7 @@ from newsimg.tracking.params import flatten
 if TYPE_CHECKING:
     from newsimg.storage.cache import Store  # brings pyarrow, too slow for --help
 
+NO_TRACKING = {"_target_": "newsimg.tracking.none.NullTracker"}
 NEEDED = "store/needed"  # measured where it is sought
 # A wheel carries the configs inside the package; in a checkout they lie beside it.
 CONF_DIR = PACKAGE_DIR / "conf" if (PACKAGE_DIR / "conf").is_dir() else PACKAGE_DIR.parent / "conf"
@@ -74,7 +75,6 @@ def run(cfg: DictConfig) -> float | tuple[float, ...] | None:
         ValueError: If a value of the config is not what its component expects.
     """
     from newsimg.reporting.console import muted, print_job, print_outcome
-    from newsimg.tracking.none import NullTracker
 
     config: dict[str, Any] = OmegaConf.to_container(  # type: ignore[assignment]
         cfg, resolve=True, throw_on_missing=True
@@ -96,7 +96,7 @@ def run(cfg: DictConfig) -> float | tuple[float, ...] | None:
 
     kind = builder.find_class(config["task"]["_target_"])
     tracked = getattr(kind, "tracked", True)
-    tracker: Tracker = builder.build(config["tracking"]) if tracked else NullTracker()
+    tracker: Tracker = builder.build(config["tracking"] if tracked else NO_TRACKING)
     name = f"{choices['reranker']} w={weight_value:.2f}"
     if choices["task"] != "evaluate":
         name = choices["task"]

@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from newsimg.launch.objectives import list_objectives
 from newsimg.launch.optuna_study import Search
-from newsimg.launch.search_metrics import list_companions, list_intervals
+from newsimg.reporting.study import list_companions, list_intervals
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution

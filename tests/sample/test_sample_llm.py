@@ -10,9 +10,13 @@ import newsimg
 from newsimg.llm.transformers_llm import TransformersLLM
 from newsimg.sample.scenes import Scene
 from newsimg.sample.subjects import SUBJECTS
-from newsimg.sample.training.captions import caption_words
+from newsimg.sample.training.captions import (
+    FACTORS,
+    caption_words,
+    count_contradictions,
+    read_facts,
+)
 from newsimg.sample.training.llm_lessons import expect_captions, write_chat, write_lessons
-from newsimg.sample.training.mentions import FACTORS, count_contradictions, read_facts
 from newsimg.sample.training.train_llm import main
 
 FOLDER = Path(newsimg.__file__).parent / "sample" / "llm"

@@ -14,11 +14,16 @@ import newsimg
 from newsimg.datatypes import Image
 from newsimg.sample.pictures import save_picture
 from newsimg.sample.scenes import training_scenes
-from newsimg.sample.training.packing import pack_questions, write_prompt
 from newsimg.sample.training.train_vlm import draw_epochs
 from newsimg.sample.training.vlm_fitting import cut_patches, read_answers, see, spread
 from newsimg.sample.training.vlm_lessons import grade_picture, match, read_small_picture
-from newsimg.sample.training.vlm_parts import FIT_QUESTION, QUESTIONS, build_image_processor
+from newsimg.sample.training.vlm_parts import (
+    FIT_QUESTION,
+    QUESTIONS,
+    build_image_processor,
+    pack_questions,
+    write_prompt,
+)
 from newsimg.vlm.qwen2_vl import Qwen2VLM
 
 FOLDER = Path(newsimg.__file__).parent / "sample" / "vlm"

@@ -22,8 +22,8 @@ from newsimg.evaluation.comparison import find_rows
 from newsimg.index.faiss_index import FaissIndex
 from newsimg.interfaces import Reranker
 from newsimg.pipeline import rerank, retrieve
-from newsimg.queries import quote_headline
 from newsimg.reporting.inference import gather, write_results
+from newsimg.reporting.quoting import quote_headline
 from newsimg.reporting.results import read_results
 from newsimg.run import PACKAGE_DIR
 from newsimg.task.infer import InferTask

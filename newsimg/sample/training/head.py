@@ -1,9 +1,10 @@
-"""The linear aesthetics head: quality as a linear function of unit embeddings."""
+"""The linear aesthetics head on unit embeddings, and the Hits@1 that fusing it gives."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float32]
+TOP_K = 25
 
 
 def fit_head(embeddings: FloatArray, quality: FloatArray, ridge: float) -> tuple[FloatArray, float]:
@@ -22,3 +23,37 @@ def fit_head(embeddings: FloatArray, quality: FloatArray, ridge: float) -> tuple
     gram = centred.T @ centred / len(centred) + ridge * np.eye(centred.shape[1])
     weight = np.linalg.solve(gram, centred.T @ (quality - level) / len(centred)).astype(np.float32)
     return weight, level - float(weight @ mean)
+
+
+def hits_at_1(texts: FloatArray, images: FloatArray) -> float:
+    """Share of texts whose own picture (the same row) has the highest cosine."""
+    return float((np.argmax(texts @ images.T, axis=1) == np.arange(len(texts))).mean())
+
+
+def fused_hits_at_1(
+    texts: FloatArray, images: FloatArray, scores: FloatArray, weights: FloatArray
+) -> FloatArray:
+    """Hits@1 after the head's second opinion on the best `TOP_K` pictures.
+
+    Args:
+        texts: (n, dim) unit rows; row i belongs to picture i.
+        images: (n, dim) unit rows.
+        scores: (n,) the head's score of each picture.
+        weights: Shares of the head in the fused score.
+
+    Returns:
+        One Hits@1 per weight.
+    """
+    cosines = texts @ images.T
+    rows = np.argsort(-cosines, axis=1, kind="stable")[:, :TOP_K]
+    retrieval = _divide_by_sum(np.take_along_axis(cosines, rows, axis=1))
+    rerank = _divide_by_sum(scores[rows])
+    hits = []
+    for weight in weights:
+        best = np.argmax((1 - weight) * retrieval + weight * rerank, axis=1)
+        hits.append((rows[np.arange(len(rows)), best] == np.arange(len(rows))).mean())
+    return np.array(hits, dtype=np.float32)
+
+
+def _divide_by_sum(values: FloatArray) -> FloatArray:
+    return values / np.abs(values).sum(axis=1, keepdims=True)

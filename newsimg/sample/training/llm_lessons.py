@@ -20,8 +20,14 @@ from newsimg.sample.scenes import (
     training_scenes,
 )
 from newsimg.sample.subjects import SUBJECTS
-from newsimg.sample.training.captions import NUMBERS, TIME_WORDS, VIEW_WORDS, WEATHER_WORDS
-from newsimg.sample.training.mentions import Facts, read_facts
+from newsimg.sample.training.captions import (
+    NUMBERS,
+    TIME_WORDS,
+    VIEW_WORDS,
+    WEATHER_WORDS,
+    Facts,
+    read_facts,
+)
 
 SYSTEM = "You choose photographs for a newspaper."
 USER = (

@@ -13,9 +13,8 @@ from transformers.utils import logging
 
 from newsimg.sample.scenes import WEB_POOR_SHARE
 from newsimg.sample.training.clip_parts import build_model, build_processor, train_tokenizer
-from newsimg.sample.training.figures import FloatArray, fused_hits_at_1, hits_at_1
 from newsimg.sample.training.fitting import embed_pictures, embed_texts, fit_pairs, fit_pictures
-from newsimg.sample.training.head import fit_head
+from newsimg.sample.training.head import FloatArray, fit_head, fused_hits_at_1, hits_at_1
 from newsimg.sample.training.training_data import (
     Pictures,
     draw_edited_pictures,

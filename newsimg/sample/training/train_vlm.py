@@ -17,7 +17,6 @@ from transformers.utils import logging
 
 from newsimg.sample.headlines import write_story
 from newsimg.sample.scenes import Scene
-from newsimg.sample.training.packing import pack_questions
 from newsimg.sample.training.vlm_fitting import (
     fit_grades,
     fit_pictures,
@@ -37,6 +36,7 @@ from newsimg.sample.training.vlm_parts import (
     build_image_processor,
     build_tokenizer,
     build_vlm,
+    pack_questions,
 )
 
 SEED = 41

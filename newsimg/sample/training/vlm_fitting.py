@@ -20,10 +20,17 @@ from transformers.models.qwen2_vl.modeling_qwen2_vl import apply_rotary_pos_emb_
 
 from newsimg.sample.scenes import COLOURS, DEFECTS, TIMES, WEATHERS, Scene
 from newsimg.sample.subjects import SUBJECTS
-from newsimg.sample.training.packing import Pack, pack_questions
-from newsimg.sample.training.steps import draw_batches, plan_steps, report_epoch, take_step
+from newsimg.sample.training.fitting import draw_batches, plan_steps, report_epoch, take_step
 from newsimg.sample.training.vlm_lessons import Match, grade_picture
-from newsimg.sample.training.vlm_parts import MERGE_SIZE, PATCH_SIZE, PICTURE_SIZE, QUESTIONS, WIDTH
+from newsimg.sample.training.vlm_parts import (
+    MERGE_SIZE,
+    PATCH_SIZE,
+    PICTURE_SIZE,
+    QUESTIONS,
+    WIDTH,
+    Pack,
+    pack_questions,
+)
 
 LABEL_BATCH, WORD_BATCH, GRADE_BATCH = 32, 256, 16
 LABEL_RATE, WORD_RATE, GRADE_RATE = 1e-3, 1e-2, 1.5e-3

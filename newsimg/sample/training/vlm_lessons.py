@@ -12,7 +12,7 @@ from PIL import Image
 from newsimg.sample.drawing_pool import draw_all, write_scenes
 from newsimg.sample.headlines import write_story
 from newsimg.sample.scenes import Scene, is_held_out, training_scenes
-from newsimg.sample.training.mentions import FACTORS, count_contradictions, read_facts
+from newsimg.sample.training.captions import FACTORS, count_contradictions, read_facts
 from newsimg.sample.training.vlm_parts import PICTURE_SIZE
 
 COLUMN_SHARE = 0.15  # of the headlines: opinion columns, which only name a subject
