@@ -1,11 +1,9 @@
 """The entry point: compose a config, instantiate its components, run the task, track it."""
 
-import json
 import logging
 import os
 import signal
 import sys
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +11,6 @@ import hydra
 import yaml
 from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
-from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 
 from newsimg.interfaces import (
@@ -23,10 +20,9 @@ from newsimg.interfaces import (
     Index,
     Reranker,
     Task,
-    VisionLanguageModel,
     Weight,
 )
-from newsimg.launch.allowed import check_arguments, check_component, check_package, check_shortcuts
+from newsimg.launch.builder import check_shortcuts, get_builder
 from newsimg.launch.gpus import VISIBLE
 from newsimg.launch.job_hash import hash_config
 from newsimg.launch.objectives import choose_objectives, list_objectives, unpack
@@ -41,7 +37,7 @@ from newsimg.tracking.base import Tracker
 from newsimg.tracking.params import flatten
 
 if TYPE_CHECKING:
-    from newsimg.storage.cache import Store  # brings pyarrow, too slow for --help
+    pass  # brings pyarrow, too slow for --help
 
 NO_TRACKING = {"_target_": "newsimg.tracking.none.NullTracker"}
 NEEDED = "store/needed"  # measured where it is sought
@@ -138,79 +134,6 @@ def run(cfg: DictConfig) -> float | tuple[float, ...] | None:
     else:
         print_outcome(output_dir, tracker.describe())
     return unpack(objectives)
-
-
-class Builder:
-    """Instantiates configs from the inside out; in one process equal configs become one object.
-
-    So the jobs of a sweep share their models, and a reranker that is configured with the run's own
-    backbone has the very same one. Every model asks the store before it computes.
-
-    Args:
-        trusted: Packages that a `_target_` may come from.
-        store: What models have computed before.
-    """
-
-    def __init__(self, trusted: list[str], store: "Store") -> None:
-        self.trusted = trusted
-        self.store = store
-        self._built: dict[str, Any] = {}
-        self._used: set[str] = set()
-
-    def build(self, config: Any) -> Any:
-        """Turn every mapping with a `_target_` into an object of that class.
-
-        Raises:
-            ValueError: If a `_target_` is not a component of a trusted package, or its arguments
-                are not what it expects.
-        """
-        if isinstance(config, list):
-            return [self.build(item) for item in config]
-        if not isinstance(config, dict):
-            return config
-        if "_target_" not in config:
-            return {key: self.build(value) for key, value in config.items()}
-        identity = json.dumps(config, sort_keys=True, default=str)
-        # The parts of what is built already are in use as well.
-        parts = {key: self.build(value) for key, value in config.items() if key != "_target_"}
-        if identity not in self._built:
-            self._built[identity] = self._instantiate(config["_target_"], parts)
-        self._used.add(identity)
-        return self._built[identity]
-
-    def find_class(self, target: str) -> type:
-        """Return the class that a `_target_` names.
-
-        Raises:
-            ValueError: If it is not a component of a trusted package.
-        """
-        check_package(target, self.trusted)
-        return check_component(get_class(target))
-
-    def release_unused(self) -> None:
-        """Forget what was not built again since the last call: a sweep has moved on to others."""
-        self._built = {key: value for key, value in self._built.items() if key in self._used}
-        self._used.clear()
-
-    def _instantiate(self, target: str, arguments: dict[str, Any]) -> Any:
-        check_arguments(self.find_class(target), arguments)
-        # Not by Hydra's `instantiate`, which would look for ${...} in headlines and paths again.
-        component = self.find_class(target)(**arguments)
-        from newsimg.storage.cached_models import StoredBackbone, StoredVLM
-
-        if isinstance(component, Backbone):
-            return StoredBackbone(component, self.store)
-        if isinstance(component, VisionLanguageModel):
-            return StoredVLM(component, self.store)
-        return component
-
-
-@cache
-def get_builder(trusted: tuple[str, ...], store_dir: str | None) -> Builder:
-    """Return this process's builder."""
-    from newsimg.storage.cache import Store, find_store
-
-    return Builder(list(trusted), Store(find_store(store_dir)))
 
 
 class SweepCallback(Callback):

@@ -213,7 +213,8 @@ def newsimg_here(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Outc
     """Run the command line in this process: the same entry point without the start-up time."""
     from hydra.core.global_hydra import GlobalHydra
 
-    from newsimg.run import get_builder, main
+    from newsimg.launch.builder import get_builder
+    from newsimg.run import main
 
     def run(*arguments: str) -> Outcome:
         get_builder.cache_clear()  # what another run made may be bound to another folder
