@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import hydra
 import yaml
@@ -23,6 +23,7 @@ from newsimg.interfaces import (
     Weight,
 )
 from newsimg.launch.builder import check_shortcuts, get_builder
+from newsimg.launch.compose import CONF_DIR
 from newsimg.launch.gpus import VISIBLE
 from newsimg.launch.job_hash import hash_config
 from newsimg.launch.objectives import choose_objectives, list_objectives, unpack
@@ -32,17 +33,11 @@ from newsimg.launch.ray_launcher import RayLauncher
 from newsimg.launch.resolvers import is_sweeping, register_resolvers
 from newsimg.pipeline import forget
 from newsimg.reporting.quoting import quote_headline
-from newsimg.storage.files import PACKAGE_DIR
 from newsimg.tracking.base import Tracker
 from newsimg.tracking.params import flatten
 
-if TYPE_CHECKING:
-    pass  # brings pyarrow, too slow for --help
-
 NO_TRACKING = {"_target_": "newsimg.tracking.none.NullTracker"}
 NEEDED = "store/needed"  # measured where it is sought
-# A wheel carries the configs inside the package; in a checkout they lie beside it.
-CONF_DIR = PACKAGE_DIR / "conf" if (PACKAGE_DIR / "conf").is_dir() else PACKAGE_DIR.parent / "conf"
 GROUPS = (
     "data",
     "backbone",

@@ -1,4 +1,4 @@
-"""What configs may ask for in ${...}: where the package is, and what was chosen and typed."""
+"""Resolvers of configs, `${newsimg.package:...}` and others: the package's folder, the choices."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +12,7 @@ from newsimg.storage.files import PACKAGE_DIR
 
 
 def register_resolvers() -> None:
-    """Make them known."""
+    """Register them under `newsimg.`, so that those of another Hydra application are left alone."""
     resolvers: dict[str, Callable[..., Any]] = {
         "package": lambda path: str(PACKAGE_DIR / path),
         "merge": OmegaConf.merge,
@@ -23,7 +23,7 @@ def register_resolvers() -> None:
         "objective": find_objective,
     }
     for name, resolver in resolvers.items():
-        OmegaConf.register_new_resolver(name, resolver, replace=True)
+        OmegaConf.register_new_resolver(f"newsimg.{name}", resolver, replace=True)
 
 
 def is_sweeping() -> bool:

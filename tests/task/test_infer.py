@@ -25,7 +25,7 @@ from newsimg.pipeline import rerank, retrieve
 from newsimg.reporting.inference import gather, write_results
 from newsimg.reporting.quoting import quote_headline
 from newsimg.reporting.results import read_results
-from newsimg.run import PACKAGE_DIR
+from newsimg.storage.files import PACKAGE_DIR
 from newsimg.task.infer import InferTask
 from newsimg.weight.l1 import L1Weight
 
