@@ -6,18 +6,16 @@ import logging
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from newsimg.datatypes import FloatArray, Image
 from newsimg.files import cache_dir, hash_file
 from newsimg.images import read_image
 from newsimg.shards import ShardFolder, digest_key, from_bytes, to_bytes, write_to_store
+from newsimg.store_entries import DESCRIPTION, StoreEntry, list_entries
 
 log = logging.getLogger(__name__)
 
@@ -213,31 +211,11 @@ class Store:
             shards.add(settled)
         return [hashes[key] for key in keys]
 
-    def list_entries(self) -> list["StoreEntry"]:
-        """Return what is kept of each model, by kind and model."""
-        entries = []
-        for description in sorted(self.folder.glob("*/*/model.json")):
-            paths = list(description.parent.glob("*.parquet"))
-            stats = [path.stat() for path in paths]
-            newest = max([stat.st_mtime for stat in stats], default=description.stat().st_mtime)
-            entries.append(
-                StoreEntry(
-                    kind=description.parent.parent.name,
-                    model=json.loads(description.read_text())["fingerprint"],
-                    folder=description.parent,
-                    n_items=sum(map(_count_rows, paths)),
-                    n_bytes=sum(stat.st_size for stat in stats),
-                    age_days=(time.time() - newest) / 86400,
-                )
-            )
-        return entries
+    def list_entries(self) -> list[StoreEntry]:
+        """Return what is kept of each model; see `newsimg.store_entries.list_entries`."""
+        return list_entries(self.folder)
 
-    @staticmethod
-    def verify(entry: "StoreEntry") -> int:
-        """Read every file of a model; set damaged ones aside and return how many there were."""
-        return ShardFolder(entry.folder).verify()
-
-    def delete(self, entry: "StoreEntry") -> None:
+    def delete(self, entry: StoreEntry) -> None:
         """Delete what is kept of a model."""
         self._shards.pop(entry.folder, None)
         shutil.rmtree(entry.folder)
@@ -248,7 +226,7 @@ class Store:
 
     @staticmethod
     def _describe(folder: Path, model: str) -> None:
-        path = folder / "model.json"
+        path = folder / DESCRIPTION
         if not path.is_file():
             write_to_store(path, json.dumps({"fingerprint": model}).encode())
 
@@ -260,23 +238,3 @@ def _only_known(keys: Sequence[bytes], rows: Sequence[bytes | None]) -> dict[byt
 def hash_image(image: Image) -> str:
     """Return the SHA-256 of the bytes that a picture is decoded from, in hex digits."""
     return hashlib.sha256(read_image(image)).hexdigest()
-
-
-@dataclass(frozen=True)
-class StoreEntry:
-    """What the store keeps of one model."""
-
-    kind: str
-    model: str
-    folder: Path
-    n_items: int
-    n_bytes: int
-    age_days: float
-
-
-def _count_rows(path: Path) -> int:
-    try:
-        return int(pq.ParquetFile(path).metadata.num_rows)
-    except pa.ArrowInvalid:
-        log.warning("a damaged file of the store, see task.action=verify: %s", path)
-        return 0

@@ -19,6 +19,7 @@ import pytest
 from newsimg.key_table import MOST_RECENT, KeyTable
 from newsimg.shards import GROUP_ROWS, MERGE_AT, ShardFolder, digest_key, from_bytes, to_bytes
 from newsimg.store import Store
+from newsimg.store_entries import UNKNOWN, verify_entry
 
 N_ITEMS, WIDTH, BATCH = 60, 4, 5
 
@@ -28,6 +29,7 @@ import sys, time
 from pathlib import Path
 import numpy as np
 from newsimg.store import Store
+from newsimg.store_entries import UNKNOWN, verify_entry
 
 folder, notes, delay = Path(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3])
 
@@ -165,6 +167,7 @@ def test_whatever_bit_is_flipped_the_rows_are_right(tmp_path, caplog):
         damaged = bytearray(content)
         damaged[place // 8] ^= 1 << place % 8
         path.write_bytes(damaged)
+        assert [entry.model for entry in Store(tmp_path).list_entries()] == ["model"]
         np.testing.assert_array_equal(get_rows(Store(tmp_path)), expected_rows())
         n_aside += path.with_suffix(".damaged").exists()
         for written in path.parent.glob("*.[pd]a*"):
@@ -178,10 +181,10 @@ def test_a_wrong_bit_that_reading_does_not_notice_is_found_by_verifying(tmp_path
     path.write_bytes(path.read_bytes().replace(b"parquet-cpp", b"parquet-cpq"))
     get_rows(store := Store(tmp_path), refuse)
     (entry,) = store.list_entries()
-    assert store.verify(entry) == 1
+    assert verify_entry(entry) == 1
     assert not path.exists()
     get_rows(Store(tmp_path))
-    assert store.verify(entry) == 0
+    assert verify_entry(entry) == 0
 
 
 def test_files_from_before_rows_had_a_crc_are_still_read(tmp_path):
@@ -307,3 +310,21 @@ def test_the_model_of_a_folder_can_be_told(tmp_path):
     get_rows(Store(tmp_path))
     (path,) = tmp_path.rglob("model.json")
     assert json.loads(path.read_text()) == {"fingerprint": "model"}
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"[]", b'{"fingerprint": 3}', b"\xff", b"[" * 99999]
+)
+def test_a_damaged_description_of_a_model_is_named_set_aside_and_written_again(
+    tmp_path, caplog, content
+):
+    get_rows(Store(tmp_path))
+    (path,) = tmp_path.rglob("model.json")
+    path.write_bytes(content)
+    (entry,) = Store(tmp_path).list_entries()
+    assert (entry.model, entry.n_items) == (UNKNOWN, N_ITEMS)
+    assert str(path) in caplog.text
+    assert verify_entry(entry) == 1
+    assert path.with_suffix(".damaged").read_bytes() == content
+    Store(tmp_path).get_or_compute("embeddings", "model", ["new"], lambda _: np.ones((1, 4)), "")
+    assert [entry.model for entry in Store(tmp_path).list_entries()] == ["model"]
