@@ -6,11 +6,14 @@ import logging
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from tqdm import tqdm
 
+from newsimg.claims import share_work
 from newsimg.datatypes import FloatArray, Image
 from newsimg.files import cache_dir, hash_file
 from newsimg.images import read_image
@@ -21,6 +24,8 @@ log = logging.getLogger(__name__)
 
 KeepRows = Callable[[list[int], FloatArray], None]
 """Takes positions and their rows, (n_positions, width)."""
+IsUseful = Callable[[FloatArray], NDArray[np.bool_]]
+"""Takes rows, (n_rows, width), and returns whether each is of use, (n_rows,)."""
 SETTLED_NS = 2_000_000_000  # a file changed later than this ago may change again unnoticed
 
 
@@ -105,6 +110,7 @@ class Store:
         keys: Sequence[str],
         ask: Callable[[list[int], KeepRows], None],
         label: str,
+        is_useful: IsUseful | None = None,
     ) -> FloatArray:
         """Do as `get_or_compute`, where rows come in an order and at times of their own.
 
@@ -115,36 +121,81 @@ class Store:
             ask: Takes the positions of all missing items and what it is to call with each of them;
                 what that was called with is on disk when it returns.
             label: See `get_or_compute`.
+            is_useful: Tells of rows which are worth keeping, None all; others are returned only.
 
         Raises:
             OSError: If the store cannot be read or written.
             ValueError: If `ask` leaves items out.
         """
+        rows = self._find_or_ask(kind, model, keys, ask, label, is_useful)
+        self._open(kind, model).merge()
+        return rows
+
+    def compute_batch(
+        self,
+        kind: str,
+        model: str,
+        keys: Sequence[str],
+        compute: Callable[[list[int]], FloatArray],
+    ) -> FloatArray:
+        """Do as `get_or_compute` for one of many batches; `settle` makes few files of them.
+
+        Raises:
+            OSError: If the store cannot be read or written.
+        """
+
+        def ask(missing: list[int], keep: KeepRows) -> None:
+            keep(missing, compute(missing))
+
+        return self._find_or_ask(kind, model, keys, ask, "", None)
+
+    def _find_or_ask(
+        self,
+        kind: str,
+        model: str,
+        keys: Sequence[str],
+        ask: Callable[[list[int], KeepRows], None],
+        label: str,
+        is_useful: IsUseful | None,
+    ) -> FloatArray:
         shards = self._open(kind, model)
         digests = [digest_key(key) for key in keys]
         position = {digest: i for i, digest in enumerate(digests)}
         self._needed.setdefault(shards.folder, set()).update(position)
-        kept = _only_known(list(position), shards.read(list(position)))
-        missing = [i for digest, i in position.items() if digest not in kept]
+        kept: dict[bytes, bytes] = {}
+
+        def find(wanted: list[bytes]) -> list[bytes]:
+            """Take what is there, and return what is not."""
+            known = _only_known(wanted, shards.read(wanted))
+            kept.update(_only_useful(known, is_useful))
+            return [digest for digest in wanted if digest not in kept]
+
+        missing = find(list(position))
+        n_computed = 0
         if missing:
             self._describe(shards.folder, model)
+            quiet = None if label else True
             with tqdm(
-                total=len(missing), desc=label, leave=False, delay=1, disable=None
+                total=len(missing), desc=label, leave=False, delay=1, disable=quiet
             ) as progress:
 
                 def keep(positions: list[int], rows: FloatArray) -> None:
                     named = [digests[i] for i in positions]
                     new = dict(zip(named, to_bytes(rows), strict=True))
-                    shards.add(new)
+                    if useful := _only_useful(new, is_useful):
+                        shards.add(useful)
                     kept.update(new)
                     progress.update(len(positions))
 
-                ask(missing, keep)
-            shards.merge()
-        if lacking := len(position.keys() - kept.keys()):
-            raise ValueError(f"{label}: {lacking} of {len(missing)} results were not kept")
-        self.counts[f"store/{kind}_computed"] += len(missing)
-        self.counts[f"store/{kind}_reused"] += len(position) - len(missing)
+                # Closed also by an error, so that nobody waits for what is not computed any more.
+                with closing(share_work(shards.folder, missing, find, progress.update)) as shares:
+                    for mine in shares:
+                        ask([position[digest] for digest in mine], keep)
+                        if n := len(set(mine) - kept.keys()):
+                            raise ValueError(f"{label}: {n} of {len(mine)} results were not kept")
+                        n_computed += len(mine)
+        self.counts[f"store/{kind}_computed"] += n_computed
+        self.counts[f"store/{kind}_reused"] += len(position) - n_computed
         return from_bytes([kept[digest] for digest in digests])
 
     def find(self, kind: str, model: str, keys: Sequence[str]) -> list[FloatArray | None]:
@@ -160,17 +211,6 @@ class Store:
             np.frombuffer(rows[digest], np.float32) if digest in rows else None
             for digest in digests
         ]
-
-    def put(self, kind: str, model: str, keys: Sequence[str], rows: FloatArray) -> None:
-        """Keep rows; they are safe on disk when this returns.
-
-        Raises:
-            OSError: If the store cannot be written.
-        """
-        shards = self._open(kind, model)
-        self._describe(shards.folder, model)
-        shards.add(dict(zip(map(digest_key, keys), to_bytes(rows), strict=True)))
-        self.counts[f"store/{kind}_computed"] += len(set(keys))
 
     def settle(self) -> None:
         """Make one file of the small ones that were written since the last time."""
@@ -233,6 +273,13 @@ class Store:
 
 def _only_known(keys: Sequence[bytes], rows: Sequence[bytes | None]) -> dict[bytes, bytes]:
     return {key: row for key, row in zip(keys, rows, strict=True) if row is not None}
+
+
+def _only_useful(rows: dict[bytes, bytes], is_useful: IsUseful | None) -> dict[bytes, bytes]:
+    if is_useful is None or not rows:
+        return rows
+    useful = is_useful(from_bytes(list(rows.values()))).tolist()
+    return {key: row for (key, row), good in zip(rows.items(), useful, strict=True) if good}
 
 
 def hash_image(image: Image) -> str:
