@@ -86,6 +86,9 @@ class Backbone(ABC):
 class LanguageModel(ABC):
     """A chat model that writes."""
 
+    repeatable: bool = True
+    """Whether it would answer the same again; if not, an answer of no use is not kept."""
+
     @property
     @abstractmethod
     def fingerprint(self) -> str:
@@ -117,6 +120,9 @@ KeepAnswers = Callable[[int, Mapping[int, FloatArray]], None]
 class VisionLanguageModel(ABC):
     """A chat model that looks at a picture and answers questions about it."""
 
+    repeatable: bool = True
+    """Whether it would answer the same again; if not, an answer of no use is not kept."""
+
     @property
     @abstractmethod
     def fingerprint(self) -> str:
@@ -140,7 +146,8 @@ class VisionLanguageModel(ABC):
                 what follows cannot cost what is answered.
 
         Returns:
-            For each picture (n_questions, n_answers): probabilities, summing to at most 1.
+            For each picture (n_questions, n_answers): probabilities, summing to at most 1; all
+            zeros where none could be read.
 
         Raises:
             ValueError: If an answer is not one token after the prompt, or a picture is unreadable.

@@ -1,15 +1,23 @@
 """Chat models behind a server of OpenAI's protocol: vLLM, transformers, llama.cpp, Ollama."""
 
 import asyncio
-import email.utils
-import json
 import logging
 import os
 import re
-import time
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from urllib.parse import urlparse
+
+from newsimg.chat_answers import (
+    MAX_ANSWER_BYTES,
+    FaultyAnswerError,
+    PassingError,
+    ServerError,
+    UnreadableAnswerError,
+    read_choice,
+    read_retry_after,
+)
 
 if TYPE_CHECKING:
     import httpx2
@@ -19,32 +27,37 @@ log = logging.getLogger(__name__)
 SETTINGS = ("base_url", "key_variable", "concurrency", "timeout", "retries", "backoff")
 LONGEST_BACKOFF = 30.0  # seconds
 PASSING = (408, 425, 429)  # statuses that time may heal, as may all from 500
+HOPELESS = 50  # requests without a readable answer, in spite of retries, while none had one
+Read = TypeVar("Read")
 
 
-class ServerError(RuntimeError):
-    """A server did not answer as it should."""
+@dataclass(frozen=True)
+class ChatRequests(Generic[Read]):
+    """What a server is to be asked, and what becomes of its answers.
 
-
-class PassingError(ServerError):
-    """A request that is worth repeating.
-
-    Args:
-        message: What happened.
-        kind: What is the same for all requests that it happens to.
-        retry_after: Seconds to wait, where the server says so.
+    Attributes:
+        n_requests: How many there are.
+        write: Returns the body of the request at a position.
+        describe: Names what the request at a position is about, for messages.
+        read: Makes of an answer's first choice what is kept; may raise `UnreadableAnswerError`.
+        keep: Takes a position and what was read, None if the answer is unreadable to the last.
+        answers_as: What the server must say that the answering model is.
     """
 
-    def __init__(self, message: str, kind: str, retry_after: float | None = None) -> None:
-        super().__init__(message)
-        self.kind = kind
-        self.retry_after = retry_after
+    n_requests: int
+    write: Callable[[int], Awaitable[dict[str, Any]]]
+    describe: Callable[[int], str]
+    read: Callable[[dict[str, Any]], Read]
+    keep: Callable[[int, Read | None], None]
+    answers_as: str
 
 
 class ChatServer:
     """Asks a server many things at once, and again where a fault may pass.
 
-    Too many requests, server errors, broken connections, answers cut short and answers that take
-    too long are asked again, after waits that double; what the server refuses is not.
+    Too many requests, server errors, broken connections and answers that take too long are asked
+    again, after waits that double, and unreadable answers after waits that do not; what the server
+    refuses is not. A request without a readable answer in spite of that is counted, not the end.
 
     Args:
         where: Name of the settings in messages.
@@ -93,27 +106,16 @@ class ChatServer:
         self.retries = int(retries)
         self.backoff = float(backoff)
 
-    def ask_all(
-        self,
-        n_requests: int,
-        write: Callable[[int], Awaitable[dict[str, Any]]],
-        keep: Callable[[int, dict[str, Any]], None],
-        answers_as: str,
-    ) -> None:
+    def ask_all(self, requests: ChatRequests[Read]) -> None:
         """Send requests to /chat/completions, and hand on every answer as it comes.
 
         When one fails for good, no more are sent, but those under way are still waited for and
         kept: what a server has computed is not asked for again.
 
-        Args:
-            n_requests: How many there are.
-            write: Returns the body of the request at a position.
-            keep: Takes the position of a request and the first choice of its answer.
-            answers_as: What the server must say that the answering model is.
-
         Raises:
             ServerError: If a request is refused, is not answered in spite of all retries, or is
-                answered by another model; names server, status and reason.
+                answered by another model, or if no answer can be read; names server, status and
+                reason.
             ImportError: If the extra `served` is not installed.
         """
         try:
@@ -122,40 +124,55 @@ class ChatServer:
         except ImportError as error:
             raise ImportError(f"{self.where} needs: pip install newsimg[served]") from error
         # The loop turns the first Ctrl-C into a cancellation, which no write is cut in two by.
-        asyncio.run(self._ask_all(n_requests, write, keep, answers_as))
+        asyncio.run(self._ask_all(requests))
 
-    async def _ask_all(
-        self,
-        n_requests: int,
-        write: Callable[[int], Awaitable[dict[str, Any]]],
-        keep: Callable[[int, dict[str, Any]], None],
-        answers_as: str,
-    ) -> None:
+    async def _ask_all(self, requests: ChatRequests[Read]) -> None:
         import httpx2
 
         key = self._read_key()
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         limits = httpx2.Limits(max_connections=self.concurrency)
-        positions = iter(range(n_requests))
+        positions = iter(range(requests.n_requests))
         errors: list[Exception] = []
+        faults: list[FaultyAnswerError] = []
+        n_read = 0
         stop = asyncio.Event()
         async with httpx2.AsyncClient(headers=headers, limits=limits, timeout=None) as client:
             repeat = self._make_repeater(stop)
 
             async def work() -> None:
+                nonlocal n_read
                 for i in positions:
                     if errors:
                         return
                     try:
-                        body = await write(i)
-                        keep(i, await repeat(self._ask, client, body, key, answers_as))
+                        body = await requests.write(i)
+                        answer = None
+                        try:
+                            answer = await repeat(self._ask, client, body, key, requests, i)
+                            n_read += 1
+                        except FaultyAnswerError as error:
+                            faults.append(error)
+                            if not n_read and len(faults) >= (1 if error.advice else HOPELESS):
+                                raise self._describe_faults(faults) from error
+                        requests.keep(i, answer)
                     except Exception as error:
                         errors.append(error)
                         stop.set()
 
-            await asyncio.gather(*(work() for _ in range(min(self.concurrency, n_requests))))
+            n_workers = min(self.concurrency, requests.n_requests)
+            await asyncio.gather(*(work() for _ in range(n_workers)))
         if errors:
             raise errors[0]
+        if faults:
+            log.warning("%s", self._describe_faults(faults))
+
+    def _describe_faults(self, faults: list[FaultyAnswerError]) -> ServerError:
+        advice = f"; {faults[0].advice}" if faults[0].advice else ""
+        return ServerError(
+            f"answers that cannot be read, though asked for {self.retries + 1} times: "
+            f"{len(faults)}, the first: {faults[0]}{advice}"
+        )
 
     def _read_key(self) -> str:
         key = os.environ.get(self.key_variable, "").strip()
@@ -183,8 +200,10 @@ class ChatServer:
             return error
 
         def wait(state: RetryCallState) -> float:
-            asked = error_of(state).retry_after
-            return growing(state) if asked is None else asked
+            error = error_of(state)
+            if isinstance(error, FaultyAnswerError):  # the server is not overloaded
+                return self.backoff
+            return growing(state) if error.retry_after is None else error.retry_after
 
         def warn(state: RetryCallState) -> None:
             error = error_of(state)
@@ -208,31 +227,45 @@ class ChatServer:
         )
 
     async def _ask(
-        self, client: "httpx2.AsyncClient", body: dict[str, Any], key: str, answers_as: str
-    ) -> dict[str, Any]:
+        self,
+        client: "httpx2.AsyncClient",
+        body: dict[str, Any],
+        key: str,
+        requests: ChatRequests[Read],
+        i: int,
+    ) -> Read:
         import httpx2
 
         url = f"{self.base_url}/chat/completions"
         try:
-            async with asyncio.timeout(self.timeout):
-                response = await client.post(url, json=body)
+            async with (
+                asyncio.timeout(self.timeout),
+                client.stream("POST", url, json=body) as response,
+            ):
+                content = await _read_body(response)
         except TimeoutError:
             raise PassingError(f"{url}: no answer within {self.timeout:g} s", "timeout") from None
         except httpx2.RequestError as error:
             kind = type(error).__name__
             raise PassingError(f"{url}: {kind}: {error}", kind) from error
         if response.status_code != 200:
-            raise self._describe_refusal(url, response, key)
-        choice, model = read_choice(url, response.content)
-        if model != answers_as:
-            raise ServerError(
-                f"{url} was asked for {answers_as!r}, but {model!r} answered; where that is the "
-                f"same model, set {self.where.partition('.')[0]}.answers_as"
-            )
-        return choice
+            raise self._describe_refusal(url, response, content, key)
+        try:
+            choice, model = read_choice(content)
+            if model != requests.answers_as:
+                raise ServerError(
+                    f"{url} was asked for {requests.answers_as!r}, but {model!r} answered; where "
+                    f"that is the same model, set {self.where.partition('.')[0]}.answers_as"
+                )
+            return requests.read(choice)
+        except UnreadableAnswerError as error:
+            asked = f"{url}, model {requests.answers_as!r}, asked about {requests.describe(i)}"
+            raise FaultyAnswerError(asked, error) from error
 
-    def _describe_refusal(self, url: str, response: "httpx2.Response", key: str) -> ServerError:
-        reason = " ".join(response.text.split())[:500]
+    def _describe_refusal(
+        self, url: str, response: "httpx2.Response", content: bytes, key: str
+    ) -> ServerError:
+        reason = " ".join(content.decode(errors="replace").split())[:500]
         if key:  # some servers repeat what they were sent
             reason = reason.replace(key, "***")
         message = f"{url}: {response.status_code} {response.reason_phrase}: {reason}"
@@ -255,29 +288,11 @@ def check_server(where: str, settings: Mapping[str, Any]) -> ChatServer:
     return ChatServer(where, **settings)
 
 
-def read_choice(url: str, content: bytes) -> tuple[dict[str, Any], str | None]:
-    """Return the first choice of a chat completion, and the model that it says it is of.
-
-    Raises:
-        PassingError: If it is none, or was cut short.
-    """
-    try:
-        answer = json.loads(content)
-        choice = answer["choices"][0]
-        choice["message"]["content"]
-    except (ValueError, LookupError, TypeError) as error:
-        message = f"{url}: an answer that is no chat completion ({error!r})"
-        raise PassingError(message, "no chat completion") from error
-    return choice, answer.get("model")
-
-
-def read_retry_after(value: str | None) -> float | None:
-    """Return the seconds of a `Retry-After` header, which may be a date."""
-    if value is None:
-        return None
-    if re.fullmatch(r"\s*\d+(\.\d+)?\s*", value):
-        return float(value)
-    try:
-        return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
-    except ValueError:  # not a date either: as if it were not there
-        return None
+async def _read_body(response: "httpx2.Response") -> bytes:
+    """Return what a server sends, or as much as shows that it is too much."""
+    content = bytearray()
+    async for part in response.aiter_bytes():
+        content += part
+        if len(content) > MAX_ANSWER_BYTES:
+            break
+    return bytes(content)

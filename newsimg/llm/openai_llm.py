@@ -4,8 +4,11 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from newsimg.chat_answers import read_text
 from newsimg.interfaces import LanguageModel
-from newsimg.llm.chat_server import check_server
+from newsimg.llm.chat_server import ChatRequests, check_server
+
+LAST_LETTERS = 200  # of a chat, where prompts have the headline
 
 
 class OpenAILLM(LanguageModel):
@@ -24,6 +27,8 @@ class OpenAILLM(LanguageModel):
     Raises:
         ValueError: If an argument is not what it should be; names it.
     """
+
+    repeatable = False  # a server may be mended
 
     def __init__(
         self,
@@ -80,7 +85,7 @@ class OpenAILLM(LanguageModel):
         seed: int | None,
         keep: Callable[[int, str], None] | None = None,
     ) -> list[str]:
-        """See `LanguageModel.generate`. An answer without text is an empty one.
+        """See `LanguageModel.generate`. An answer that cannot be read is an empty one.
 
         Raises:
             ServerError: If the server does not answer; see `ChatServer.ask_all`.
@@ -99,10 +104,15 @@ class OpenAILLM(LanguageModel):
                 **self.extra_body,
             }
 
-        def keep_text(i: int, choice: dict[str, Any]) -> None:
-            answers[i] = choice["message"]["content"] or ""
+        def keep_text(i: int, text: str | None) -> None:
+            answers[i] = text or ""
             if keep:
                 keep(i, answers[i])
 
-        self.server.ask_all(len(chats), write, keep_text, self.answers_as)
+        def describe(i: int) -> str:
+            return f"{chats[i][-1]['content'][-LAST_LETTERS:]!r}"
+
+        self.server.ask_all(
+            ChatRequests(len(chats), write, describe, read_text, keep_text, self.answers_as)
+        )
         return answers

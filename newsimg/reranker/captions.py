@@ -23,6 +23,7 @@ LIST_MARK = re.compile(
     r"^\s*(?:[-*•–]\s+|\(?\d{1,2}[.):]\s*|captions?\s*\d*\s*:\s*)", re.IGNORECASE
 )
 QUOTES = "\"'“”‘’„‚«»`*"
+LONGEST_CAPTION = 1000  # letters; a model that repeats itself does not write a caption
 FIELDS = {"title", "num_captions"}
 
 
@@ -62,7 +63,8 @@ class Captioner:
     def caption(self, queries: Sequence[Query]) -> list[dict[str, Any]]:
         """Return a record for each query: `article_id`, `title`, `captions` and their origin.
 
-        What the file has is not written again; a new record is on disk as soon as there is one.
+        What the file has is not written again; a new record is on disk as soon as there is one. A
+        headline without captions is recorded only if the model would answer the same again.
 
         Raises:
             ValueError: If the file was made for other articles, by another model, prompt or
@@ -70,7 +72,7 @@ class Captioner:
                 model leaves articles out.
         """
         file, origin = self._open()
-        found = file.find(queries, origin)
+        found = self._find(file, queries, origin)
         if None in found:
             if self.llm is None or origin is None:
                 lacking = [q.query_id for q, f in zip(queries, found, strict=True) if f is None]
@@ -79,15 +81,24 @@ class Captioner:
                     "the first, and llm is null"
                 )
             with file.lock():  # another process may be captioning the same articles
-                found = file.find(queries, origin)
-                missing = [q for q, record in zip(queries, found, strict=True) if record is None]
-                self._write(self.llm, missing, file, origin)
-            found = file.find(queries, origin)
+                found = self._find(file, queries, origin)
+                missing = [i for i, record in enumerate(found) if record is None]
+                written = self._write(self.llm, [queries[i] for i in missing], file, origin)
+            for i in missing:
+                found[i] = written.get((queries[i].query_id, queries[i].title))
         records = [record for record in found if record is not None]
         if len(records) < len(queries):
             n_lacking = len(queries) - len(records)
             raise ValueError(f"the language model left out {n_lacking} of {len(queries)} articles")
         return records
+
+    def _find(
+        self, file: CaptionFile, queries: Sequence[Query], origin: dict[str, Any] | None
+    ) -> list[dict[str, Any] | None]:
+        found = file.find(queries, origin)
+        if self.llm is None or self.llm.repeatable:
+            return found
+        return [record if record and record["captions"] else None for record in found]
 
     def _open(self) -> tuple[CaptionFile, dict[str, Any] | None]:
         if self.llm is None:
@@ -116,25 +127,37 @@ class Captioner:
         queries: Sequence[Query],
         file: CaptionFile,
         origin: dict[str, Any],
-    ) -> None:
+    ) -> dict[tuple[str, str], dict[str, Any]]:
+        written: dict[tuple[str, str], dict[str, Any]] = {}
         failed: list[Query] = []
+        lacking: list[Query] = []
 
         def keep(query: Query, answer: str, last: bool = False) -> None:
             captions = parse_captions(answer, query.title, self.num_captions)
-            if captions or last:
-                record = {"article_id": query.query_id, "title": query.title, "captions": captions}
-                file.append([record | origin])
-            else:
+            if not captions and not last:
                 failed.append(query)
+                return
+            record = {"article_id": query.query_id, "title": query.title, "captions": captions}
+            written[query.query_id, query.title] = record | origin
+            if captions or llm.repeatable:
+                file.append([record | origin])
+            if not captions:
+                lacking.append(query)
 
         self._ask(llm, queries, self.seed, keep)
         if failed:
             log.warning(
-                "%d of %d answers hold no caption; asking again with another seed",
-                len(failed),
-                len(queries),
+                "%s hold no caption; asking again with another seed",
+                _count_answers(failed, len(queries)),
             )
             self._ask(llm, failed, (self.seed or 0) + 1, partial(keep, last=True))
+        if lacking:
+            log.warning(
+                "%s hold no caption again%s",
+                _count_answers(lacking, len(queries)),
+                "" if llm.repeatable else "; the next run asks for them once more",
+            )
+        return written
 
     def _ask(
         self,
@@ -159,6 +182,11 @@ class Captioner:
                 progress.update()
 
             llm.generate(chats, seed, keep_at)
+
+
+def _count_answers(queries: Sequence[Query], n_asked: int) -> str:
+    named = ", ".join(repr(query.query_id) for query in queries[:3])
+    return f"{len(queries)} of {n_asked} answers ({named}{', ...' if len(queries) > 3 else ''})"
 
 
 def check_prompt(prompt: Mapping[str, str]) -> dict[str, str]:
@@ -186,7 +214,8 @@ def parse_captions(answer: str, title: str, num_captions: int) -> list[str]:
     """Find the captions in an answer: parts between semicolons or lines, at most `num_captions`.
 
     Numbering, bullets and quotes around a part are dropped, and so are parts without a letter,
-    repeats of the headline or of an earlier caption, and lines that announce a list.
+    parts too long for a caption, repeats of the headline or of an earlier caption, and lines that
+    announce a list.
     """
     captions: list[str] = []
     seen = {_fold(title)}
@@ -194,7 +223,8 @@ def parse_captions(answer: str, title: str, num_captions: int) -> list[str]:
         if part.rstrip().endswith(":"):
             continue
         caption = clean_caption(part)
-        if any(letter.isalpha() for letter in caption) and _fold(caption) not in seen:
+        too_long = len(caption) > LONGEST_CAPTION
+        if any(map(str.isalpha, caption)) and not too_long and _fold(caption) not in seen:
             seen.add(_fold(caption))
             captions.append(caption)
     return captions[:num_captions]

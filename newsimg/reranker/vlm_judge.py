@@ -130,22 +130,24 @@ class VLMJudgeReranker(Reranker):
     def _rate(self, criterion: Criterion, answers: FloatArray, positions: IntArray) -> FusedArray:
         """Read the ratings of one criterion: (n_questions,), those of others unused."""
         own = np.unique(positions)
-        mass = answers[own].sum(axis=1, dtype=np.float64)
+        mass = np.nan_to_num(answers[own].sum(axis=1, dtype=np.float64))
         readable = mass > 0
+        again = "" if self.vlm.repeatable else "; the next run asks again for what it lacks"
         if not readable.any():
             raise ValueError(
                 f"no answer to {criterion.name} holds a rating from 1 to 5, the question being "
-                f"{criterion.question!r}"
+                f"{criterion.question!r}{again}"
             )
         expected = answers[own] @ np.arange(1.0, len(SCALE) + 1) / np.where(readable, mass, 1.0)
         mean = expected[readable].mean()
         if n_unread := int((~readable).sum()):
             log.warning(
-                "%d of %d answers to %s hold no rating and count as their mean, %.2f",
+                "%d of %d answers to %s hold no rating and count as their mean, %.2f%s",
                 n_unread,
                 len(own),
                 criterion.name,
                 mean,
+                again,
             )
         self.metrics = {
             **self.metrics,

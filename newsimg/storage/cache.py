@@ -6,23 +6,26 @@ import logging
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
+from numpy.typing import NDArray
 from tqdm import tqdm
 
+from newsimg.claims import share_work
 from newsimg.datatypes import FloatArray, Image
 from newsimg.storage.files import cache_dir, hash_file
 from newsimg.storage.images import read_image
 from newsimg.storage.shards import ShardFolder, digest_key, from_bytes, to_bytes, write_to_store
+from newsimg.store_entries import DESCRIPTION, StoreEntry, list_entries
 
 log = logging.getLogger(__name__)
 
 KeepRows = Callable[[list[int], FloatArray], None]
 """Takes positions and their rows, (n_positions, width)."""
+IsUseful = Callable[[FloatArray], NDArray[np.bool_]]
+"""Takes rows, (n_rows, width), and returns whether each is of use, (n_rows,)."""
 SETTLED_NS = 2_000_000_000  # a file changed later than this ago may change again unnoticed
 
 
@@ -107,6 +110,7 @@ class Store:
         keys: Sequence[str],
         ask: Callable[[list[int], KeepRows], None],
         label: str,
+        is_useful: IsUseful | None = None,
     ) -> FloatArray:
         """Do as `get_or_compute`, where rows come in an order and at times of their own.
 
@@ -117,36 +121,81 @@ class Store:
             ask: Takes the positions of all missing items and what it is to call with each of them;
                 what that was called with is on disk when it returns.
             label: See `get_or_compute`.
+            is_useful: Tells of rows which are worth keeping, None all; others are returned only.
 
         Raises:
             OSError: If the store cannot be read or written.
             ValueError: If `ask` leaves items out.
         """
+        rows = self._find_or_ask(kind, model, keys, ask, label, is_useful)
+        self._open(kind, model).merge()
+        return rows
+
+    def compute_batch(
+        self,
+        kind: str,
+        model: str,
+        keys: Sequence[str],
+        compute: Callable[[list[int]], FloatArray],
+    ) -> FloatArray:
+        """Do as `get_or_compute` for one of many batches; `settle` makes few files of them.
+
+        Raises:
+            OSError: If the store cannot be read or written.
+        """
+
+        def ask(missing: list[int], keep: KeepRows) -> None:
+            keep(missing, compute(missing))
+
+        return self._find_or_ask(kind, model, keys, ask, "", None)
+
+    def _find_or_ask(
+        self,
+        kind: str,
+        model: str,
+        keys: Sequence[str],
+        ask: Callable[[list[int], KeepRows], None],
+        label: str,
+        is_useful: IsUseful | None,
+    ) -> FloatArray:
         shards = self._open(kind, model)
         digests = [digest_key(key) for key in keys]
         position = {digest: i for i, digest in enumerate(digests)}
         self._needed.setdefault(shards.folder, set()).update(position)
-        kept = _only_known(list(position), shards.read(list(position)))
-        missing = [i for digest, i in position.items() if digest not in kept]
+        kept: dict[bytes, bytes] = {}
+
+        def find(wanted: list[bytes]) -> list[bytes]:
+            """Take what is there, and return what is not."""
+            known = _only_known(wanted, shards.read(wanted))
+            kept.update(_only_useful(known, is_useful))
+            return [digest for digest in wanted if digest not in kept]
+
+        missing = find(list(position))
+        n_computed = 0
         if missing:
             self._describe(shards.folder, model)
+            quiet = None if label else True
             with tqdm(
-                total=len(missing), desc=label, leave=False, delay=1, disable=None
+                total=len(missing), desc=label, leave=False, delay=1, disable=quiet
             ) as progress:
 
                 def keep(positions: list[int], rows: FloatArray) -> None:
                     named = [digests[i] for i in positions]
                     new = dict(zip(named, to_bytes(rows), strict=True))
-                    shards.add(new)
+                    if useful := _only_useful(new, is_useful):
+                        shards.add(useful)
                     kept.update(new)
                     progress.update(len(positions))
 
-                ask(missing, keep)
-            shards.merge()
-        if lacking := len(position.keys() - kept.keys()):
-            raise ValueError(f"{label}: {lacking} of {len(missing)} results were not kept")
-        self.counts[f"store/{kind}_computed"] += len(missing)
-        self.counts[f"store/{kind}_reused"] += len(position) - len(missing)
+                # Closed also by an error, so that nobody waits for what is not computed any more.
+                with closing(share_work(shards.folder, missing, find, progress.update)) as shares:
+                    for mine in shares:
+                        ask([position[digest] for digest in mine], keep)
+                        if n := len(set(mine) - kept.keys()):
+                            raise ValueError(f"{label}: {n} of {len(mine)} results were not kept")
+                        n_computed += len(mine)
+        self.counts[f"store/{kind}_computed"] += n_computed
+        self.counts[f"store/{kind}_reused"] += len(position) - n_computed
         return from_bytes([kept[digest] for digest in digests])
 
     def find(self, kind: str, model: str, keys: Sequence[str]) -> list[FloatArray | None]:
@@ -162,17 +211,6 @@ class Store:
             np.frombuffer(rows[digest], np.float32) if digest in rows else None
             for digest in digests
         ]
-
-    def put(self, kind: str, model: str, keys: Sequence[str], rows: FloatArray) -> None:
-        """Keep rows; they are safe on disk when this returns.
-
-        Raises:
-            OSError: If the store cannot be written.
-        """
-        shards = self._open(kind, model)
-        self._describe(shards.folder, model)
-        shards.add(dict(zip(map(digest_key, keys), to_bytes(rows), strict=True)))
-        self.counts[f"store/{kind}_computed"] += len(set(keys))
 
     def settle(self) -> None:
         """Make one file of the small ones that were written since the last time."""
@@ -213,31 +251,11 @@ class Store:
             shards.add(settled)
         return [hashes[key] for key in keys]
 
-    def list_entries(self) -> list["StoreEntry"]:
-        """Return what is kept of each model, by kind and model."""
-        entries = []
-        for description in sorted(self.folder.glob("*/*/model.json")):
-            paths = list(description.parent.glob("*.parquet"))
-            stats = [path.stat() for path in paths]
-            newest = max([stat.st_mtime for stat in stats], default=description.stat().st_mtime)
-            entries.append(
-                StoreEntry(
-                    kind=description.parent.parent.name,
-                    model=json.loads(description.read_text())["fingerprint"],
-                    folder=description.parent,
-                    n_items=sum(map(_count_rows, paths)),
-                    n_bytes=sum(stat.st_size for stat in stats),
-                    age_days=(time.time() - newest) / 86400,
-                )
-            )
-        return entries
+    def list_entries(self) -> list[StoreEntry]:
+        """Return what is kept of each model; see `newsimg.store_entries.list_entries`."""
+        return list_entries(self.folder)
 
-    @staticmethod
-    def verify(entry: "StoreEntry") -> int:
-        """Read every file of a model; set damaged ones aside and return how many there were."""
-        return ShardFolder(entry.folder).verify()
-
-    def delete(self, entry: "StoreEntry") -> None:
+    def delete(self, entry: StoreEntry) -> None:
         """Delete what is kept of a model."""
         self._shards.pop(entry.folder, None)
         shutil.rmtree(entry.folder)
@@ -248,7 +266,7 @@ class Store:
 
     @staticmethod
     def _describe(folder: Path, model: str) -> None:
-        path = folder / "model.json"
+        path = folder / DESCRIPTION
         if not path.is_file():
             write_to_store(path, json.dumps({"fingerprint": model}).encode())
 
@@ -257,26 +275,13 @@ def _only_known(keys: Sequence[bytes], rows: Sequence[bytes | None]) -> dict[byt
     return {key: row for key, row in zip(keys, rows, strict=True) if row is not None}
 
 
+def _only_useful(rows: dict[bytes, bytes], is_useful: IsUseful | None) -> dict[bytes, bytes]:
+    if is_useful is None or not rows:
+        return rows
+    useful = is_useful(from_bytes(list(rows.values()))).tolist()
+    return {key: row for (key, row), good in zip(rows.items(), useful, strict=True) if good}
+
+
 def hash_image(image: Image) -> str:
     """Return the SHA-256 of the bytes that a picture is decoded from, in hex digits."""
     return hashlib.sha256(read_image(image)).hexdigest()
-
-
-@dataclass(frozen=True)
-class StoreEntry:
-    """What the store keeps of one model."""
-
-    kind: str
-    model: str
-    folder: Path
-    n_items: int
-    n_bytes: int
-    age_days: float
-
-
-def _count_rows(path: Path) -> int:
-    try:
-        return int(pq.ParquetFile(path).metadata.num_rows)
-    except pa.ArrowInvalid:
-        log.warning("a damaged file of the store, see task.action=verify: %s", path)
-        return 0

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from newsimg.datatypes import FloatArray, Image
 from newsimg.interfaces import Backbone, KeepAnswers, VisionLanguageModel
@@ -63,9 +64,14 @@ class StoredBackbone(Backbone):
 
     def embed_preprocessed(self, images: Sequence[Image], inputs: Sequence[Any]) -> FloatArray:
         """See `Backbone.embed_preprocessed`. What it computes is kept."""
-        rows = self._backbone.embed_preprocessed(images, inputs)
-        self.store.put("embeddings", self.fingerprint, self._name(images), rows)
-        return rows
+        return self.store.compute_batch(
+            "embeddings",
+            self.fingerprint,
+            self._name(images),
+            lambda batch: self._backbone.embed_preprocessed(
+                [images[i] for i in batch], [inputs[i] for i in batch]
+            ),
+        )
 
     def _name(self, images: Sequence[Image]) -> list[str]:
         hashes = self.store.hash_images(images)
@@ -90,6 +96,8 @@ class StoredVLM(VisionLanguageModel):
     def __init__(self, vlm: VisionLanguageModel, store: Store) -> None:
         self._vlm = vlm
         self._store = store
+
+        self.repeatable = vlm.repeatable
 
     @property
     def fingerprint(self) -> str:
@@ -145,6 +153,17 @@ class StoredVLM(VisionLanguageModel):
             [json.dumps([reading, hashes[i], text, list(answers)]) for i, text in pairs],
             ask_missing,
             "Judging pictures",
+            is_number if self.repeatable else is_answer,
         )
         ends = np.cumsum([len(own) for own in questions])
         return np.split(rows, ends[:-1])
+
+
+def is_number(rows: FloatArray) -> NDArray[np.bool_]:
+    """Return whether each row is finite: (n_rows,)."""
+    return np.asarray(np.isfinite(rows).all(axis=1))
+
+
+def is_answer(rows: FloatArray) -> NDArray[np.bool_]:
+    """Return whether each row has a probability above 0: (n_rows,)."""
+    return is_number(rows) & (rows > 0).any(axis=1)

@@ -243,9 +243,15 @@ def write_to_store(path: Path, content: bytes) -> None:
     Raises:
         OSError: If it cannot be written; names the file, the reason and the remedy.
     """
+    with explain_store_errors(path), write_atomically(path) as temporary:
+        temporary.write_bytes(content)
+
+
+@contextmanager
+def explain_store_errors(path: Path) -> Iterator[None]:
+    """Have an error of writing to the store name the file or folder, the reason and the remedy."""
     try:
-        with write_atomically(path) as temporary:
-            temporary.write_bytes(content)
+        yield
     except OSError as error:
         reason = f"cannot write to the store ({error.strerror}); set store.dir"
         raise OSError(error.errno, reason, str(path)) from error

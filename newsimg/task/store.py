@@ -6,7 +6,8 @@ import pandas as pd
 
 from newsimg.interfaces import Components, Task
 from newsimg.reporting.console import confirm, console, print_table
-from newsimg.storage.cache import Store, StoreEntry, find_store
+from newsimg.storage.cache import Store, find_store
+from newsimg.store_entries import StoreEntry, verify_entry
 
 ACTIONS = ("list", "verify", "prune")
 
@@ -54,7 +55,7 @@ class StoreTask(Task):
         """
         store = Store(find_store(self.dir))
         verify = self.action == "verify"
-        damaged = sum(store.verify(entry) for entry in store.list_entries()) if verify else 0
+        damaged = sum(map(verify_entry, store.list_entries())) if verify else 0
         pruned = self._prune(store) if self.action == "prune" else 0
         entries = store.list_entries()
         table = pd.DataFrame(

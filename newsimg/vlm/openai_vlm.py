@@ -4,7 +4,6 @@ import asyncio
 import base64
 import io
 import json
-import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
@@ -12,9 +11,10 @@ from typing import Any
 import numpy as np
 from PIL import Image as PILImage
 
+from newsimg.chat_answers import read_text, read_token_probabilities
 from newsimg.datatypes import FloatArray, Image
 from newsimg.interfaces import KeepAnswers, VisionLanguageModel
-from newsimg.llm.chat_server import ServerError, check_server
+from newsimg.llm.chat_server import ChatRequests, check_server
 from newsimg.storage.images import open_image
 from newsimg.vlm.prompts import find_answer
 
@@ -38,6 +38,8 @@ class OpenAIVLM(VisionLanguageModel):
     Raises:
         ValueError: If an argument is not what it should be; names it.
     """
+
+    repeatable = False  # a server may be mended
 
     def __init__(
         self,
@@ -102,12 +104,13 @@ class OpenAIVLM(VisionLanguageModel):
         the tokens that the server tells has probability 0.
 
         Raises:
-            ServerError: If the server does not answer, or tells no probabilities of tokens.
+            ServerError: If the server does not answer, or tells no probabilities of tokens; see
+                `ChatServer.ask_all`.
         """
         # At temperature 1 they are the model's own, whether a server tells them before or after.
         reading = {"max_tokens": 1, "temperature": 1.0, "top_p": 1.0}
         reading |= {"logprobs": True, "top_logprobs": self.top_logprobs}
-        return self._ask(images, questions, answers, reading, self._read_tokens, keep)
+        return self._ask(images, questions, answers, reading, read_tokens, keep)
 
     def choose_answers(
         self,
@@ -122,7 +125,7 @@ class OpenAIVLM(VisionLanguageModel):
             ServerError: If the server does not answer.
         """
         writing = {"max_tokens": self.max_new_tokens, "temperature": 0.0}
-        return self._ask(images, questions, answers, writing, read_text, keep)
+        return self._ask(images, questions, answers, writing, read_written, keep)
 
     def _ask(
         self,
@@ -150,33 +153,36 @@ class OpenAIVLM(VisionLanguageModel):
             message = {"role": "user", "content": content}
             return {"model": self.model, "messages": [message], **settings, **self.extra_body}
 
-        def keep_row(position: int, choice: dict[str, Any]) -> None:
+        def describe(position: int) -> str:
             i, j = pairs[position]
-            rows[i][j] = read(choice, answers)
+            return f"the picture {images[i].uri}: {questions[i][j]!r}"
+
+        def read_row(choice: dict[str, Any]) -> FloatArray:
+            return read(choice, answers)
+
+        def keep_row(position: int, row: FloatArray | None) -> None:
+            i, j = pairs[position]
+            if row is not None:
+                rows[i][j] = row
             if keep:
                 keep(i, {j: rows[i][j]})
 
-        self.server.ask_all(len(pairs), write, keep_row, self.answers_as)
+        self.server.ask_all(
+            ChatRequests(len(pairs), write, describe, read_row, keep_row, self.answers_as)
+        )
         return rows
 
-    def _read_tokens(self, choice: dict[str, Any], answers: Sequence[str]) -> FloatArray:
-        try:
-            tokens = choice["logprobs"]["content"][0]["top_logprobs"]
-            found = [(token["token"].strip(), math.exp(token["logprob"])) for token in tokens]
-        except (LookupError, TypeError, AttributeError):
-            found = []
-        if not found:
-            raise ServerError(
-                f"{self.server.base_url} tells no probabilities of tokens (logprobs) for "
-                f"{self.model!r}; reranker.reading=generate does without"
-            )
-        sums = [sum(share for token, share in found if token == answer) for answer in answers]
-        return np.array(sums, dtype=np.float32)
+
+def read_tokens(choice: dict[str, Any], answers: Sequence[str]) -> FloatArray:
+    """Return the probability of each answer as the first token: (n_answers,)."""
+    found = read_token_probabilities(choice)
+    sums = [sum(share for token, share in found if token == answer) for answer in answers]
+    return np.array(sums, dtype=np.float32)
 
 
-def read_text(choice: dict[str, Any], answers: Sequence[str]) -> FloatArray:
+def read_written(choice: dict[str, Any], answers: Sequence[str]) -> FloatArray:
     """Return 1 for the answer that a written text names: (n_answers,)."""
-    found = find_answer(choice["message"]["content"] or "", answers)
+    found = find_answer(read_text(choice), answers)
     return np.array([found == answer for answer in answers], dtype=np.float32)
 
 

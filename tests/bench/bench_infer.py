@@ -63,9 +63,8 @@ def write_index(folder: Path, embeddings: FloatArray, pictures: list[Path], mode
     install(
         staging, folder / "index", manifest | {"self_query": {"n_checked": 100, "n_found": 100}}
     )
-    Store(folder / "store").put(
-        "embeddings", model, [f"image:{digest}" for digest in digests], embeddings
-    )
+    names = [f"image:{digest}" for digest in digests]
+    Store(folder / "store").compute_batch("embeddings", model, names, lambda b: embeddings[b])
 
 
 def write_headlines(path: Path, source: Path, n_headlines: int) -> list[str]:

@@ -1,20 +1,27 @@
 import json
 import os
 import random
+import re
 import signal
+import subprocess
+import sys
+import threading
 import time
 from email.utils import formatdate
+from pathlib import Path
 
 import numpy as np
 import pytest
 from chat_server import FAULTS, caption_of, ratings_of, serve
 from PIL import Image as PILImage
 
-from newsimg.datatypes import Image, Query
-from newsimg.llm.chat_server import ServerError, check_server, read_retry_after
+from newsimg.chat_answers import ServerError, read_retry_after
+from newsimg.datatypes import Candidates, Image, Query
+from newsimg.llm.chat_server import check_server
 from newsimg.llm.openai_llm import OpenAILLM
 from newsimg.reranker.caption_file import read_records
 from newsimg.reranker.captions import Captioner
+from newsimg.reranker.vlm_judge import VLMJudgeReranker
 from newsimg.storage.cache import Store
 from newsimg.storage.cached_models import StoredVLM
 from newsimg.vlm.openai_vlm import OpenAIVLM, write_data_url
@@ -209,6 +216,137 @@ def test_a_server_without_probabilities_is_an_error_that_says_so(pictures):
         make_vlm(server.url).answer_probabilities(pictures[:1], [QUESTIONS[:1]], ANSWERS)
 
 
+def with_content(content):
+    return lambda answer: replace_choice(answer, {"message": {"content": content}})
+
+
+def with_logprobs(*logprobs):
+    """Let the first tokens be 1, 2, ... of so many log-probabilities, written as JSON is."""
+    tokens = [{"token": str(i), "logprob": value} for i, value in enumerate(logprobs, 1)]
+    found = {"message": {"content": "1"}, "logprobs": {"content": [{"top_logprobs": tokens}]}}
+    return lambda answer: replace_choice(answer, found)
+
+
+def replace_choice(answer, choice):
+    return json.dumps(answer | {"choices": [choice]}).encode()
+
+
+ODD_TEXTS = {
+    "no Unicode text: surrogates not allowed": with_content("a cow \ud800"),
+    "no text: list": with_content([{"type": "text", "text": "a cow"}]),
+    "no text: dict": with_content({"text": "a cow"}),
+    "no text: int": with_content(3),
+    "of more than 1048576 bytes": with_content("a cow;" * 200_000),
+    r"no chat completion: RecursionError": lambda answer: b"[" * 100_000,
+    r"no chat completion: TypeError": lambda answer: json.dumps([answer]).encode(),
+    "no chat completion: KeyError": lambda answer: replace_choice(answer, {"message": {}}),
+    "no chat completion: UnicodeDecodeError": lambda answer: b'{"choices": "\xff"}',
+}
+ODD_LOGPROBS = {
+    "a logprob that is none: nan of the token '2'": with_logprobs(-1.0, float("nan"), -2.0),
+    "a logprob that is none: 5000000000 of the token '1'": with_logprobs(5 * 10**9),
+    "a logprob that is none: inf of the token '1'": with_logprobs(float("inf")),
+    "a logprob that is none: -0.1 of the token '1'": with_logprobs("-0.1"),
+    "a logprob that is none: None of the token '1'": with_logprobs(None),
+    "a logprob that is none: True of the token '1'": with_logprobs(True),
+    "sum to more than 1: 2.000": with_logprobs(0, 0),
+}
+
+
+@pytest.mark.parametrize("kind", ODD_TEXTS)
+def test_a_headline_whose_answers_are_odd_is_named_asked_again_and_counted(kind, tmp_path, caplog):
+    path = tmp_path / "c.jsonl"
+    with serve(fault=lambda text, n_before: "odd" if text.endswith(" 7") else "none") as server:
+        server.distort = ODD_TEXTS[kind]
+        records = caption(make_llm(server.url, retries=2, backoff=0), path, QUERIES[:9])
+        assert [len(record["captions"]) for record in records] == [2, 2, 2, 2, 2, 2, 2, 0, 2]
+        assert records[7]["article_id"] == "a7"
+        asked = server.asked.copy()
+        assert asked.pop("5 for: Headline 7") == 2 * 3  # by two seeds
+        assert set(asked.values()) == {1}
+        assert re.search(
+            f"model 'tiny', asked about '5 for: Headline 7': an answer .*{kind}", caplog.text
+        )
+        assert server.url in caplog.text
+        assert "1 of 9 answers ('a7') hold no caption again; the next run asks" in caplog.text
+        assert len(read_records(path)) == 8
+        # As soon as the server answers, the next run has all, and asks only for what it lacks.
+        server.fault = lambda text, n_before: "none"
+        records = caption(make_llm(server.url), path, QUERIES[:9])
+        assert [len(record["captions"]) for record in records] == [2] * 9
+        assert server.asked["5 for: Headline 7"] == 7
+        assert server.asked.total() == 8 + 7
+
+
+@pytest.mark.parametrize("kind", ODD_LOGPROBS)
+def test_a_question_whose_answers_are_odd_is_named_asked_again_and_not_kept(
+    kind, tmp_path, pictures, caplog
+):
+    odd = QUESTIONS[1]
+    ask = [[QUESTIONS[:3], QUESTIONS[:3]], ANSWERS]
+    with serve(fault=lambda text, n_before: "odd" if text == odd else "none") as server:
+        server.distort = ODD_LOGPROBS[kind]
+        vlm = make_vlm(server.url, {"retries": 1, "backoff": 0})
+        first = StoredVLM(vlm, Store(tmp_path)).answer_probabilities(pictures[:2], *ask)
+        assert [(row > 0).all() for row in np.concatenate(first)] == [True, False, True] * 2
+        assert not first[0][1].any()
+        assert re.search(
+            f"'tiny', asked about the picture .*/5.png: 'How good .* way 1.*an answer .*{kind}",
+            caplog.text,
+        )
+        assert "answers that cannot be read, though asked for 2 times: 2" in caplog.text
+        assert server.asked.total() == 4 + 2 * 2
+        server.fault = lambda text, n_before: "none"
+        again = StoredVLM(vlm, Store(tmp_path)).answer_probabilities(pictures[:2], *ask)
+        assert server.asked.total() == 8 + 2
+        assert server.answered.total() == 6
+    expected = np.array([[ratings_of(grey, text) for text in QUESTIONS[:3]] for grey in GREYS[:2]])
+    expected[:, :, 4] += 0.01
+    np.testing.assert_allclose(again, expected, rtol=1e-5)
+
+
+def test_a_server_of_which_nothing_can_be_read_ends_the_run_soon(tmp_path):
+    with serve(fault=lambda text, n_before: "odd") as server:
+        server.distort = with_content(["no text"])
+        message = f"asked for 2 times: 50, the first: {server.url}.*content is no text: list"
+        with pytest.raises(ServerError, match=message):
+            caption(make_llm(server.url, retries=1, backoff=0, concurrency=1), tmp_path / "c.jsonl")
+        assert server.asked.total() == 50 * 2
+    assert not (tmp_path / "c.jsonl").exists()
+
+
+def test_answers_without_a_rating_are_asked_for_again_by_the_next_run(tmp_path, pictures):
+    judge = {"criteria": {"c": {"question": "Good?", "weight": 1}}, "reading": "expected"}
+    rows = np.arange(4).reshape(2, 2)
+    flat = np.ones((2, 2), np.float32)
+    candidates = Candidates(pictures, rows, flat)
+    queries = [Query("a", "A"), Query("b", "B")]
+    with serve(fault=lambda text, n_before: "odd") as server:
+        no_digits = [{"token": "The", "logprob": -0.1}]
+        found = {
+            "message": {"content": "The"},
+            "logprobs": {"content": [{"top_logprobs": no_digits}]},
+        }
+        server.distort = lambda answer: replace_choice(answer, found)
+
+        def score():
+            vlm = StoredVLM(make_vlm(server.url), Store(tmp_path))
+            return VLMJudgeReranker(vlm=vlm, **judge).score(queries, candidates)
+
+        with pytest.raises(ValueError, match=r"holds a rating .*; the next run asks again"):
+            score()
+        assert server.asked.total() == 4  # what can be read is not asked for again in one run
+        server.fault = lambda text, n_before: "none"
+        scores = score()
+        assert server.asked.total() == 8
+        score()
+        assert server.asked.total() == 8
+    shares = np.array([ratings_of(grey, "Good?") for grey in GREYS[:4]])
+    shares[:, 4] += 0.01
+    expected = shares @ np.arange(1, 6) / shares.sum(axis=1)
+    np.testing.assert_allclose(scores.ravel(), expected, rtol=1e-5)
+
+
 def test_what_is_sent_is_what_the_settings_say(pictures):
     with serve() as server:
         llm = make_llm(server.url, extra_body={"chat_template_kwargs": {"thinking": False}})
@@ -305,3 +443,79 @@ def pictures(tmp_path_factory):
     for grey in GREYS:
         PILImage.new("L", (130, 90), grey).save(folder / f"{grey}.png")
     return [Image(str(grey), folder / f"{grey}.png") for grey in GREYS]
+
+
+# A job in a process of its own: asks about pictures, and tells how many answers it computed.
+JOB = """
+import sys
+from test_served import ANSWERS, QUESTIONS, make_vlm
+from newsimg.datatypes import Image
+from newsimg.storage.cache import Store
+from newsimg.storage.cached_models import StoredVLM
+from pathlib import Path
+
+url, folder, first, last, *paths = sys.argv[1:]
+store = Store(Path(folder))
+pictures = [Image(path, Path(path)) for path in paths]
+asked = [QUESTIONS[int(first) : int(last)]] * len(pictures)
+vlm = StoredVLM(make_vlm(url, {"timeout": 60}), store)
+found = vlm.answer_probabilities(pictures, asked, ANSWERS)
+print(int(store.counts["store/scores_computed"]), round(float(sum(map(sum, map(sum, found)))), 3))
+"""
+
+
+def start_job(server, folder, first, last, pictures):
+    places = [str(picture.path) for picture in pictures]
+    command = [sys.executable, "-c", JOB, server.url, str(folder), str(first), str(last), *places]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+
+
+def test_of_processes_that_ask_the_same_at_the_same_time_one_asks_and_the_others_wait(
+    tmp_path, pictures
+):
+    with serve(fault=lambda text, n_before: time.sleep(0.3) or "none") as server:
+        # What each of them needs is partly what another one does, too.
+        jobs = [start_job(server, tmp_path, *part, pictures) for part in ((0, 8), (4, 12), (0, 12))]
+        printed = [job.communicate(timeout=300)[0].split() for job in jobs]
+        assert [job.returncode for job in jobs] == [0, 0, 0]
+        assert set(server.asked.values()) == {1}
+        assert server.asked.total() == sum(int(n) for n, _ in printed) == 12 * len(pictures)
+    sums = np.array([[ratings_of(grey, text) for text in QUESTIONS] for grey in GREYS])
+    for (_, found), part in zip(printed, (slice(8), slice(4, 12), slice(12)), strict=True):
+        expected = sums[:, part].sum() + 0.01 * sums[:, part, 0].size
+        assert float(found) == pytest.approx(expected, abs=1e-2)
+
+
+def test_what_a_killed_process_was_asking_is_asked_by_the_one_that_waits_for_it(
+    tmp_path, pictures, caplog, monkeypatch
+):
+    monkeypatch.setattr("newsimg.claims.PATIENCE", 0.2)
+    killed = threading.Event()
+    n_done = 0
+
+    def kill():
+        nonlocal n_done
+        n_done = server.asked.total()
+        first.kill()
+        first.wait()
+        killed.set()
+
+    with serve() as server:
+        server.fault = lambda text, n_before: (
+            "none" if server.answered.total() < 50 or killed.wait(60) else "500"
+        )
+        first = start_job(server, tmp_path, 0, 10, pictures)
+        while server.asked.total() < 50 + 16:  # what is not answered is waited for
+            time.sleep(0.01)
+            assert first.poll() is None
+        threading.Timer(1, kill).start()
+        store = Store(tmp_path)
+        vlm = StoredVLM(make_vlm(server.url), store)
+        found = vlm.answer_probabilities(pictures, [QUESTIONS[:10]] * len(pictures), ANSWERS)
+        assert n_done == 50 + 16  # nothing was asked by the one that waited
+        assert set(server.asked.values()) == {1, 2}
+        assert server.asked.total() == 100 + 16
+    assert re.search(rf"waiting for \d+ results of process {first.pid} on ", caplog.text)
+    assert np.shape(found) == (len(pictures), 10, len(ANSWERS))
+    assert not list(tmp_path.rglob("*.claim"))

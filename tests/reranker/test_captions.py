@@ -54,6 +54,7 @@ def caption(llm, queries=QUERIES, path=None, **changes):
         ("Storm hits town; storm hits town!; a wave", ["a wave"]),
         ("a cow; A cow.; a dog", ["a cow", "a dog"]),
         (" ; ;;\n\n 3. \n ... ; 17", []),
+        ("a cow; " + "moo " * 300, ["a cow"]),
         ("one; two; three; four; five; six", ["one", "two", "three", "four", "five"]),
         ("50 people in a square; 2 cows", ["50 people in a square", "2 cows"]),
     ],
@@ -131,7 +132,7 @@ def test_an_answer_without_captions_is_asked_for_again_by_another_seed_once(tmp_
     records = caption(llm, QUERIES[:4], tmp_path / "c.jsonl")
     assert [record["captions"] for record in records] == [["a cow"], ["a dog"], [], ["a cow"]]
     assert [(len(texts), seed) for texts, seed in llm.calls] == [(4, None), (2, 1)]
-    assert "2 of 4 answers hold no caption" in caplog.text
+    assert "2 of 4 answers ('a1', 'a2') hold no caption; asking" in caplog.text
     llm.calls.clear()
     caption(llm, QUERIES[:4], tmp_path / "c.jsonl")
     assert llm.calls == []  # recorded as without captions: not asked for a third time

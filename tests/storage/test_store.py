@@ -26,6 +26,7 @@ from newsimg.storage.shards import (
     from_bytes,
     to_bytes,
 )
+from newsimg.store_entries import UNKNOWN, verify_entry
 
 N_ITEMS, WIDTH, BATCH = 60, 4, 5
 
@@ -35,6 +36,7 @@ import sys, time
 from pathlib import Path
 import numpy as np
 from newsimg.storage.cache import Store
+from newsimg.store_entries import UNKNOWN, verify_entry
 
 folder, notes, delay = Path(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3])
 
@@ -134,15 +136,15 @@ def test_killed_at_random_moments_it_loses_at_most_a_batch_and_ends_bit_identica
         np.testing.assert_array_equal(get_rows(Store(folder), refuse), expected_rows())
 
 
-def test_two_processes_on_an_empty_store_both_end_right(tmp_path):
+def test_of_two_processes_on_an_empty_store_one_computes_a_row_and_both_end_right(tmp_path):
     notes = [tmp_path / "notes0", tmp_path / "notes1"]
     writers = [start_writer(tmp_path / "store", path, 0.01) for path in notes]
     for writer in writers:
         output, errors = writer.communicate()
         assert writer.returncode == 0, errors.decode()
         assert output == expected_rows().tobytes()
-    computed = sum(len(path.read_text().splitlines()) for path in notes if path.exists())
-    assert computed <= 2 * N_ITEMS
+    computed = [i for path in notes if path.exists() for i in path.read_text().splitlines()]
+    assert sorted(map(int, computed)) == list(range(N_ITEMS))
     np.testing.assert_array_equal(get_rows(Store(tmp_path / "store"), refuse), expected_rows())
 
 
@@ -172,6 +174,7 @@ def test_whatever_bit_is_flipped_the_rows_are_right(tmp_path, caplog):
         damaged = bytearray(content)
         damaged[place // 8] ^= 1 << place % 8
         path.write_bytes(damaged)
+        assert [entry.model for entry in Store(tmp_path).list_entries()] == ["model"]
         np.testing.assert_array_equal(get_rows(Store(tmp_path)), expected_rows())
         n_aside += path.with_suffix(".damaged").exists()
         for written in path.parent.glob("*.[pd]a*"):
@@ -185,10 +188,10 @@ def test_a_wrong_bit_that_reading_does_not_notice_is_found_by_verifying(tmp_path
     path.write_bytes(path.read_bytes().replace(b"parquet-cpp", b"parquet-cpq"))
     get_rows(store := Store(tmp_path), refuse)
     (entry,) = store.list_entries()
-    assert store.verify(entry) == 1
+    assert verify_entry(entry) == 1
     assert not path.exists()
     get_rows(Store(tmp_path))
-    assert store.verify(entry) == 0
+    assert verify_entry(entry) == 0
 
 
 def test_files_from_before_rows_had_a_crc_are_still_read(tmp_path):
@@ -314,3 +317,21 @@ def test_the_model_of_a_folder_can_be_told(tmp_path):
     get_rows(Store(tmp_path))
     (path,) = tmp_path.rglob("model.json")
     assert json.loads(path.read_text()) == {"fingerprint": "model"}
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"[]", b'{"fingerprint": 3}', b"\xff", b"[" * 99999]
+)
+def test_a_damaged_description_of_a_model_is_named_set_aside_and_written_again(
+    tmp_path, caplog, content
+):
+    get_rows(Store(tmp_path))
+    (path,) = tmp_path.rglob("model.json")
+    path.write_bytes(content)
+    (entry,) = Store(tmp_path).list_entries()
+    assert (entry.model, entry.n_items) == (UNKNOWN, N_ITEMS)
+    assert str(path) in caplog.text
+    assert verify_entry(entry) == 1
+    assert path.with_suffix(".damaged").read_bytes() == content
+    Store(tmp_path).get_or_compute("embeddings", "model", ["new"], lambda _: np.ones((1, 4)), "")
+    assert [entry.model for entry in Store(tmp_path).list_entries()] == ["model"]

@@ -37,6 +37,7 @@ class ChatServer(ThreadingHTTPServer):
         asked: The same for requests, whatever became of them.
         bodies: Every request's body and headers.
         on_answer: Called with the number of answers after each.
+        distort: Makes the bytes of an answer whose fault is "odd".
     """
 
     daemon_threads = True
@@ -49,6 +50,7 @@ class ChatServer(ThreadingHTTPServer):
         self.answered, self.asked = Counter(), Counter()
         self.bodies = []
         self.on_answer = lambda n_answered: None
+        self.distort = lambda answer: json.dumps(answer).encode()
         self.lock = threading.Lock()
 
     @property
@@ -134,6 +136,9 @@ class Handler(BaseHTTPRequestHandler):
 
     def send_other_model(self, answer, key, fault):
         self.send(200, json.dumps(answer | {"model": "small-cheap-model"}).encode())
+
+    def send_odd(self, answer, key, fault):
+        self.send(200, self.server.distort(answer))
 
     def send_plain(self, answer, key, fault):
         """Answer without probabilities, as servers do that do not know the field."""

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from newsimg.storage.cache import Store
@@ -40,6 +41,29 @@ def test_verifying_sets_damaged_files_aside(filled, newsimg_here, tmp_path):
     assert outcome.code == 0
     assert "1 damaged files set aside" in outcome.stdout
     assert entries(filled)["embeddings"] < 120
+
+
+def test_a_damaged_footer_is_named_by_the_listing_set_aside_and_does_not_hinder_pruning(
+    filled, newsimg_here, tmp_path
+):
+    path = next((tmp_path / "store" / "embeddings").rglob("*.parquet"))
+    content = bytearray(path.read_bytes())
+    footer = len(content) - 8 - int.from_bytes(content[-8:-4], "little")
+    content[footer : footer + 4] = b"\xff" * 4
+    path.write_bytes(content)
+    with pytest.raises(OSError, match="thrift"):
+        pq.ParquetFile(path)
+    listed = newsimg_here(*filled, "task=store")
+    assert listed.code == 0, listed.output
+    assert f"task.action=verify: {path}" in listed.output.replace("\n", "")
+    verified = newsimg_here(*filled, "task=store", "task.action=verify")
+    assert "1 damaged files set aside" in verified.stdout
+    assert not path.exists()
+    pruned = newsimg_here(
+        *filled, "task=store", "task.action=prune", "task.ask=false", "task.model=Transformers"
+    )
+    assert pruned.code == 0, pruned.output
+    assert entries(filled) == {}
 
 
 def test_pruning_asks_and_takes_the_end_of_input_for_no(filled, newsimg):
