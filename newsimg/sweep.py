@@ -175,6 +175,8 @@ def varying_params(jobs: pd.DataFrame) -> list[str]:
     groups = {
         name.removeprefix("params.") for name in varying if "." not in name.removeprefix("params.")
     }
+    if "normalization" in groups:
+        groups.add("weight")  # whose option it is; its value is a column of its own
     return [
         name
         for name in varying

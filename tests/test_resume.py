@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from itertools import chain
 from pathlib import Path
 
 import pandas as pd
@@ -157,7 +158,7 @@ def check_families():
         for parent in parents
     ]
     assert sorted(map(len, families)) == [1, 2, 2]
-    for run in sum(families, []):
+    for run in chain(*families):
         assert run.info.status == "FINISHED"
         assert run.data.metrics["n_queries"] == 60
         assert run.data.params["reranker"] == "identity"
