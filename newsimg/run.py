@@ -10,6 +10,7 @@ from typing import Any
 import hydra
 import yaml
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
@@ -30,28 +31,25 @@ from newsimg.launch.objectives import choose_objectives, list_objectives, unpack
 from newsimg.launch.optuna_sweeper import OptunaSweeper
 from newsimg.launch.presets import check_plugins, fatal, register_plugin, rename_schemas
 from newsimg.launch.ray_launcher import RayLauncher
-from newsimg.launch.resolvers import is_sweeping, register_resolvers
+from newsimg.launch.resolvers import (
+    find_choice,
+    is_sweeping,
+    number_job,
+    register_resolvers,
+    resolve_what_can_be,
+)
 from newsimg.pipeline import forget
 from newsimg.reporting.quoting import quote_headline
-from newsimg.tracking.base import Tracker
-from newsimg.tracking.params import flatten
+from newsimg.tracking.base import Job, Tracker
+from newsimg.tracking.params import list_params, name_run
+
+if TYPE_CHECKING:
+    from newsimg.reporting.sweep import OpenSweep
 
 NO_TRACKING = {"_target_": "newsimg.tracking.none.NullTracker"}
 NEEDED = "store/needed"  # measured where it is sought
-GROUPS = (
-    "data",
-    "backbone",
-    "index",
-    "llm",
-    "vlm",
-    "prompt",
-    "criteria",
-    "engine",
-    "reranker",
-    "weight",
-    "task",
-    "tracking",
-)
+PARTS = "data backbone index llm vlm prompt criteria engine reranker weight task tracking"
+GROUPS = tuple(PARTS.split())
 register_resolvers()
 
 
@@ -76,31 +74,26 @@ def run(cfg: DictConfig) -> float | tuple[float, ...] | None:
     # A single run looks for nothing.
     sought = list_objectives(config["objective"]) if sweeping else []
     output_dir = Path(hydra_config.runtime.output_dir)
-    choices = {group: str(hydra_config.runtime.choices[group]) for group in GROUPS}
+    choices = {group: find_choice(group) for group in GROUPS}
     check_shortcuts(config, choices["task"])
-    weight_value = config["weight"]["value"]
-    if not isinstance(weight_value, int | float):
-        raise ValueError(f"weight.value must be in [0, 1], got {weight_value!r}")
-    weight_value = float(weight_value)
-    params = choices | {"weight": weight_value, "normalization": choices["weight"]}
+    if not isinstance(config["weight"]["value"], int | float):
+        raise ValueError(f"weight.value must be in [0, 1], got {config['weight']['value']!r}")
+    params, name = list_params(config, choices), name_run(config, choices)
     tags = {group: str(params[group]) for group in ("backbone", "reranker", "weight")}
 
     kind = builder.find_class(config["task"]["_target_"])
     tracked = getattr(kind, "tracked", True)
     tracker: Tracker = builder.build(config["tracking"] if tracked else NO_TRACKING)
-    name = f"{choices['reranker']} w={weight_value:.2f}"
-    if choices["task"] != "evaluate":
-        name = choices["task"]
-    tags |= config["tags"] | {"config_hash": hash_config(config)}
+    tags |= config["tags"] | {"config_hash": hash_config(config)} | number_job()
     if VISIBLE in hydra_config.job.env_set:
         tags["gpu"] = os.environ[VISIBLE]
-    finished = tracker.find_finished(tags["config_hash"], output_dir) if config["resume"] else None
+    job = Job(config["data"]["name"], name, params, tags, output_dir)
+    finished = tracker.find_finished(job) if config["resume"] else None
     if finished is not None:
         objectives = choose_objectives(finished, sought)
         print_job("finished before", objectives)
         return unpack(objectives)
-    params |= flatten(config)
-    with tracker.track(config["data"]["name"], name, params, tags, output_dir):
+    with tracker.track(*job):
         dataset: Dataset = builder.build(config["data"])
         backbone: Backbone = builder.build(config["backbone"])
         index: Index = builder.build(config["index"])
@@ -132,12 +125,14 @@ def run(cfg: DictConfig) -> float | tuple[float, ...] | None:
 
 
 class SweepCallback(Callback):
-    """Opens a sweep's run before its first job, and summarises the jobs after the last."""
+    """Opens a sweep's run before its first job, and closes it after the last."""
 
     @fatal()
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Make the store and the parent run, once, in the process that all jobs come from."""
         global OPEN_SWEEP
+        from newsimg.reporting.sweep import OpenSweep
+
         check_plugins(config.hydra)
         builder = get_builder(tuple(config.trusted_packages), config.store.dir)
         self.tracker: Tracker = builder.build(OmegaConf.to_container(config.tracking, resolve=True))
@@ -145,34 +140,44 @@ class SweepCallback(Callback):
         name = " ".join(overrides or config.hydra.overrides.task) or "sweep"
         sweep_dir = Path(config.hydra.sweep.dir).absolute()
         self.tracker.open_sweep(config.data.name, name[:250], sweep_dir)
-        OPEN_SWEEP = self.tracker
+        objective = next(iter(list_objectives(config.objective)), None)
+        OPEN_SWEEP = OpenSweep(self.tracker, objective, sweep_dir)
+
+    def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
+        """Count a job of a sweep that failed before its run was opened, in the job's process."""
+        if job_return.status is not JobStatus.FAILED or not is_sweeping():
+            return
+        assert job_return.cfg is not None
+        values = resolve_what_can_be(job_return.cfg)
+        choices = {group: find_choice(group) for group in GROUPS}
+        job = Job(
+            str(values["data"].get("name")),
+            name_run(values, choices),
+            list_params(values, choices),
+            number_job(),
+            Path(config.hydra.runtime.output_dir),
+        )
+        self.tracker.add_failed(job, job_return._return_value)
 
     @fatal()
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        """Write the table and the plot, and close the parent run."""
-        global OPEN_SWEEP
-        from newsimg.reporting.console import print_outcome
-        from newsimg.reporting.sweep import describe_jobs, summarize_sweep
-
-        output_dir = Path(config.hydra.sweep.dir).absolute() / "summary"
-        output_dir.mkdir(parents=True, exist_ok=True)
-        jobs = self.tracker.load_jobs()
-        metrics, note = {}, ""
-        if len(jobs):
-            objective = next(iter(list_objectives(config.objective)), None)
-            metrics = summarize_sweep(jobs, objective, output_dir)
-            note = describe_jobs(jobs, objective)
-        self.tracker.close_sweep("FINISHED", metrics, output_dir, note)
-        OPEN_SWEEP = None
-        print_outcome(output_dir, self.tracker.describe())
+        """Close the sweep whose jobs have all finished."""
+        close_sweep("FINISHED")
 
 
-OPEN_SWEEP: Tracker | None = None
+OPEN_SWEEP: "OpenSweep | None" = None
+
+
+def close_sweep(status: str) -> None:
+    """Write the summary of the sweep that is open, if one is, and close its run."""
+    global OPEN_SWEEP
+    sweep, OPEN_SWEEP = OPEN_SWEEP, None
+    if sweep is not None:
+        sweep.close(status)
 
 
 def main() -> None:
     """Run the command line."""
-    global OPEN_SWEEP
     logging.captureWarnings(True)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # forking launchers would be warned
     # Threads of the model that wait by spinning would take the cores from those that decode.
@@ -193,10 +198,7 @@ def main() -> None:
         print("stopped", file=sys.stderr)
         sys.exit(130)
     finally:
-        # Hydra ends a sweep by its callback only if no job failed.
-        if OPEN_SWEEP is not None:
-            OPEN_SWEEP.close_sweep(status, {}, None, "")
-            OPEN_SWEEP = None
+        close_sweep(status)  # Hydra ends a sweep by its callback only if no job failed
 
 
 def search() -> None:

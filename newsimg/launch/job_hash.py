@@ -1,46 +1,126 @@
-"""What tells one job from another: its config, the files it reads, and the code that it ran."""
+"""What tells one job from another: its config, the files it reads, and the code that it runs."""
 
 import hashlib
 import json
-from collections.abc import Iterator
+import marshal
+import os
+from collections.abc import Iterator, Sequence
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
+from types import CodeType
 from typing import Any
 
 from newsimg.storage.files import PACKAGE_DIR
 
-PLACES = ("folder", "store", "tracking", "resume")
-INPUTS = ("data", "index")  # groups that name what is read, and nothing that a run writes
+PLACES = ("folder", "store", "tracking", "resume")  # where a run is kept, not what it finds
+OUTPUTS = (*PLACES, "task", "submission")  # what may name files that runs write
+MANIFEST = "manifest.json"  # written last, with the hashes of the files beside it
 
 
 def hash_config(config: dict[str, Any]) -> str:
     """Return what a job's outcome depends on: the code, the config but for places, and its inputs.
 
-    A table of articles or a saved index that was changed is another one, by size and time; pictures
-    that were exchanged in a folder go unnoticed.
+    A file that the config names is known by its size and its time of change, so that no table,
+    model or picture has to be read; so is every file below a folder that it names, but for the
+    folders of runs and of the store. Of a saved index it is the manifest, which holds the hashes of
+    the others. A file whose bytes change under the same size and time goes unnoticed, and one whose
+    time alone changes counts as changed.
     """
     kept = {key: value for key, value in config.items() if key not in PLACES}
-    inputs = [list(_find_files(config.get(group))) for group in INPUTS]
-    text = json.dumps([kept, inputs], sort_keys=True, default=str)
-    return hashlib.sha256(f"{hash_code()}{text}".encode()).hexdigest()
+    sources = {key: value for key, value in config.items() if key not in OUTPUTS}
+    written = [config.get("folder"), (config.get("store") or {}).get("dir")]
+    skipped = {os.path.realpath(os.path.expanduser(path)) for path in written if path}
+    code = hash_code(tuple(config.get("trusted_packages") or (PACKAGE_DIR.name,)))
+    digest = hashlib.sha256(f"{code}{json.dumps(kept, sort_keys=True, default=str)}".encode())
+    for path in sorted(set(_find_paths(sources))):
+        for entry in _describe(path, skipped):
+            digest.update(json.dumps(entry).encode())
+    return digest.hexdigest()
 
 
-def _find_files(value: Any) -> Iterator[tuple[str, int, int]]:
-    """Yield name, size and time of the files, and of the manifests of the folders, in a config."""
-    if isinstance(value, dict | list):
-        for part in value.values() if isinstance(value, dict) else value:
-            yield from _find_files(part)
+def _find_paths(value: Any) -> Iterator[str]:
+    """Yield the paths in a config at which there is something."""
+    if isinstance(value, dict):
+        for key, part in value.items():
+            # Where a language model writes captions, the file only keeps them.
+            if not (key == "captions_path" and value.get("llm") is not None):
+                yield from _find_paths(part)
+    elif isinstance(value, list):
+        for part in value:
+            yield from _find_paths(part)
     elif isinstance(value, str):
-        path = Path(value).expanduser()
-        for file in (path, path / "manifest.json"):
-            if file.is_file():
-                yield str(file), file.stat().st_size, file.stat().st_mtime_ns
+        path = os.path.expanduser(value)
+        if value and os.path.exists(path):
+            yield path
+
+
+def _describe(path: str, skipped: set[str]) -> Iterator[tuple[str, int, int]]:
+    """Yield name, size and time of change of a file, or of the files below a folder, in order."""
+    if os.path.isfile(path):
+        status = os.stat(path)
+        yield path, status.st_size, status.st_mtime_ns
+    elif os.path.isfile(os.path.join(path, MANIFEST)):
+        yield from _describe(os.path.join(path, MANIFEST), skipped)
+    else:
+        yield from _walk(path, skipped, frozenset())
+
+
+def _walk(folder: str, skipped: set[str], above: frozenset[str]) -> Iterator[tuple[str, int, int]]:
+    """Yield the files below a folder; links are followed, but not around in a circle."""
+    real = os.path.realpath(folder)
+    if real in skipped or real in above:
+        return
+    try:
+        with os.scandir(folder) as found:
+            entries = sorted(found, key=lambda entry: entry.name)
+    except OSError:  # whoever reads the folder says why it cannot be read
+        return
+    for entry in entries:
+        if entry.name.startswith("."):
+            continue
+        if entry.is_dir():
+            yield from _walk(entry.path, skipped, above | {real})
+        elif entry.is_file():
+            yield from _describe(entry.path, skipped)
+
+
+def hash_code(packages: Sequence[str]) -> str:
+    """Return the hash of what the packages' source does: comments and docstrings do not count.
+
+    Args:
+        packages: Names of packages or modules that components come from.
+    """
+    digest = hashlib.sha256()
+    for name in packages:
+        for path in _list_sources(name):
+            status = path.stat()
+            digest.update(_hash_source(path, status.st_size, status.st_mtime_ns))
+    return digest.hexdigest()
 
 
 @cache
-def hash_code() -> str:
-    """Return the hash of the package's source: a change of it may change any number."""
-    digest = hashlib.sha256()
-    for path in sorted(PACKAGE_DIR.rglob("*.py")):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
+def _list_sources(name: str) -> list[Path]:
+    if name == PACKAGE_DIR.name:
+        return sorted(PACKAGE_DIR.rglob("*.py"))
+    spec = find_spec(name)
+    if spec is None:  # building a component of it says so
+        return []
+    folders = map(Path, spec.submodule_search_locations or [])
+    found = [path for folder in folders for path in folder.rglob("*.py")]
+    return sorted(found) or [Path(spec.origin)] if spec.has_location and spec.origin else found
+
+
+@cache
+def _hash_source(path: Path, size: int, time: int) -> bytes:
+    # Compiled it has neither comments nor, optimised, docstrings; that takes 2 ms a file.
+    code = compile(path.read_bytes(), "", "exec", dont_inherit=True, optimize=2)
+    return hashlib.sha256(marshal.dumps(_drop_places(code), 2)).digest()
+
+
+def _drop_places(code: CodeType) -> CodeType:
+    """Return the code without what tells where it stands in its file."""
+    constants = [_drop_places(c) if isinstance(c, CodeType) else c for c in code.co_consts]
+    return code.replace(
+        co_filename="", co_firstlineno=1, co_linetable=b"", co_consts=tuple(constants)
+    )

@@ -112,10 +112,10 @@ class OptunaSweeper(Sweeper):
         try:
             while missing := max(self.n_trials - search.n_finished, 0):
                 self._run_trials(search, fixed, objectives, min(missing, self.n_jobs))
-            search.list_trials().to_csv(output_dir / "trials.csv", index=False)
             if self.report_split is not None:
                 self._report(search.find_best(), fixed, objectives, output_dir)
-        finally:
+        finally:  # also of a search that a trial's error ends
+            search.list_trials().to_csv(output_dir / "trials.csv", index=False)
             search.close()
 
     def _check(self, objectives: list[str]) -> None:

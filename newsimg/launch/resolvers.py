@@ -5,10 +5,12 @@ from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from newsimg.launch.gpus import pin_gpu
 from newsimg.storage.files import PACKAGE_DIR
+from newsimg.tracking.base import JOB_TAG
 
 
 def register_resolvers() -> None:
@@ -36,6 +38,11 @@ def find_choice(group: str) -> str:
     return str(HydraConfig.get().runtime.choices[group]) if HydraConfig.initialized() else ""
 
 
+def number_job() -> dict[str, str]:
+    """Return the tag that tells which job of its sweep a run is; none outside of sweeps."""
+    return {JOB_TAG: str(HydraConfig.get().job.num)} if is_sweeping() else {}
+
+
 def find_objective() -> str | None:
     """Return what a sweep of the chosen task looks for, if nothing else is configured."""
     return "reranked/hits_at_1" if find_choice("task") in ("evaluate", "") else None
@@ -50,3 +57,18 @@ def find_typed(part: str) -> list[str]:
         return list(config.overrides.task)
     added = [s.path for s in config.runtime.config_sources if s.provider == "command-line"]
     return [flag for path in added for flag in ("--config-dir", path)]
+
+
+def resolve_what_can_be(config: DictConfig) -> dict[str, Any]:
+    """Return a config's values; what is missing or cannot be resolved stays as it is written."""
+    values: dict[str, Any] = OmegaConf.to_container(config)  # type: ignore[assignment]
+    for key, written in values.items():
+        try:
+            value = config[key]
+            if OmegaConf.is_config(value):
+                value = OmegaConf.to_container(value, resolve=True, throw_on_missing=True)
+            values[key] = value
+        except OmegaConfBaseException:
+            if isinstance(written, dict):
+                values[key] = resolve_what_can_be(config[key])
+    return values

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -59,14 +60,18 @@ def print_evaluation(metrics: Mapping[str, float], weight: float) -> None:
 
 
 def print_table(rows: "pd.DataFrame", title: str) -> None:
-    """Print a table of values; fractions with four digits."""
+    """Print a table of values; fractions with four digits, nothing where there is no value."""
+
+    def show(value: object) -> str:
+        if isinstance(value, float):
+            return "" if isnan(value) else f"{value:.4f}"
+        return str(value)
+
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
     for name in rows:
         table.add_column(str(name))
     for row in rows.itertuples(index=False):
-        table.add_row(
-            *(f"{value:.4f}" if isinstance(value, float) else str(value) for value in row)
-        )
+        table.add_row(*map(show, row))
     console.print(table)
 
 

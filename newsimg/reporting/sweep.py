@@ -1,14 +1,53 @@
 """What a sweep found: a table of its jobs, plots of the objective, and what of it is chance."""
 
 import logging
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 import yaml
 
 from newsimg.evaluation.stats import Gain, correct_holm, describe_gain
-from newsimg.reporting.console import console, print_table
+from newsimg.reporting.console import console, print_outcome, print_table
 from newsimg.reporting.plots import name_measure, plot_curves
+from newsimg.tracking.base import Tracker
+
+MAX_REASON = 100  # characters of a failed job's reason in the table; `sweep.csv` has all of it
+
+
+@dataclass(frozen=True)
+class OpenSweep:
+    """A sweep whose jobs are running.
+
+    Attributes:
+        tracker: Has the sweep's run, and knows its jobs.
+        objective: The metric that the sweep looks for the largest value of, if there is one.
+        sweep_dir: The folder that the jobs' folders lie in.
+    """
+
+    tracker: Tracker
+    objective: str | None
+    sweep_dir: Path
+
+    def close(self, status: str) -> None:
+        """Write the summary and close the sweep's run, however the sweep ended.
+
+        Args:
+            status: FINISHED, FAILED or KILLED.
+        """
+        output_dir = self.sweep_dir / "summary"
+        jobs = self.tracker.load_jobs()
+        metrics: dict[str, float] = {}
+        try:
+            if len(jobs):
+                output_dir.mkdir(parents=True, exist_ok=True)
+                metrics = summarize_sweep(jobs, self.objective, output_dir)
+        finally:
+            note = describe_jobs(jobs, self.objective)
+            written = output_dir if output_dir.is_dir() else None
+            self.tracker.close_sweep(status, metrics, written, note)
+        if self.sweep_dir.is_dir():  # it is not where the jobs' configs could not be composed
+            print_outcome(written or self.sweep_dir, self.tracker.describe())
 
 
 def summarize_sweep(
@@ -20,14 +59,15 @@ def summarize_sweep(
     words: the best of many is often the luckiest.
 
     Args:
-        jobs: One row per job: `name`, `status`, `params.*` and metrics.
+        jobs: One row per job: `name`, `status`, `error`, `params.*` and metrics.
         objective: The metric that the sweep looks for the largest value of; None for the table
             alone.
         output_dir: Where the files go; the jobs' folders lie beside it.
 
     Returns:
-        The best value of the objective and the number of jobs, for the sweep's own run; of the
-        best job `best/p_holm`, of the best weight of any job `curve/best_weight` and so on.
+        The best value of the objective and the numbers of jobs, of those that finished and of
+        those that failed, for the sweep's own run; of the best job `best/p_holm`, of the best
+        weight of any job `curve/best_weight` and so on.
     """
     measure = (objective or "").removeprefix("reranked/")
     jobs = add_holm(jobs, measure)
@@ -35,11 +75,16 @@ def summarize_sweep(
     stages = [objective, objective.replace("reranked/", "retrieval/")] if objective else []
     stages += ["reranked/mrr_at_10", "p_holm"]
     metrics = [name for name in dict.fromkeys(stages) if name in jobs]
-    table = jobs[["name", "status", *params, *metrics]]
+    reasons = ["error"] if (jobs["error"] != "").any() else []
+    table = jobs[["name", "status", *params, *metrics, *reasons]]
     table.to_csv(output_dir / "sweep.csv", index=False)
-    print_table(table.rename(columns=lambda name: name.removeprefix("params.")), "sweep")
-    finished = jobs[jobs["status"] == "FINISHED"]
+    shown = table.assign(**{name: jobs[name].str[:MAX_REASON] for name in reasons})
+    print_table(shown.rename(columns=lambda name: name.removeprefix("params.")), "sweep")
+    finished, failed = (jobs[jobs["status"] == status] for status in ("FINISHED", "FAILED"))
+    if len(failed):
+        console.print(f"{len(failed)} of {len(jobs)} jobs failed")
     counts: dict[str, float] = {"n_jobs": len(jobs), "n_finished": len(finished)}
+    counts["n_failed"] = len(failed)
     if objective is None or objective not in finished or finished[objective].isna().all():
         return counts
     best = finished.loc[finished[objective].idxmax()]
@@ -57,12 +102,17 @@ def summarize_sweep(
 
 def describe_jobs(jobs: pd.DataFrame, objective: str | None) -> str:
     """Return a table of the jobs in Markdown, the best first, each with a link to its run."""
+    if jobs.empty:
+        return ""
     columns = [name for name in (objective, "reranked/mrr_at_10") if name and name in jobs]
     if columns:
         jobs = jobs.sort_values(columns[0], ascending=False, kind="stable")
-    lines = [["run", "status", *columns], ["---"] * (2 + len(columns))]
+    reasons = ["error"] if (jobs["error"] != "").any() else []
+    names = ["run", "status", *columns, *reasons]
+    lines = [names, ["---"] * len(names)]
     for _, job in jobs.iterrows():
         values = ["" if pd.isna(job[name]) else f"{job[name]:.4f}" for name in columns]
+        values += [job[name].replace("|", "\\|") for name in reasons]
         lines.append([f"[{job['name']}]({job['link']})", str(job["status"]), *values])
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
@@ -125,6 +175,8 @@ def varying_params(jobs: pd.DataFrame) -> list[str]:
     groups = {
         name.removeprefix("params.") for name in varying if "." not in name.removeprefix("params.")
     }
+    if "normalization" in groups:
+        groups.add("weight")  # whose option it is; its value is a column of its own
     return [
         name
         for name in varying

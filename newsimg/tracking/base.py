@@ -4,10 +4,22 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     import pandas as pd
+
+JOB_TAG = "job"  # the tag that tells which job of its sweep a run is, counted from 0
+
+
+class Job(NamedTuple):
+    """What `Tracker.track` is told of a run."""
+
+    experiment: str
+    name: str
+    params: Mapping[str, Any]
+    tags: Mapping[str, str]
+    output_dir: Path
 
 
 class Tracker(ABC):
@@ -29,11 +41,16 @@ class Tracker(ABC):
         """
 
     @abstractmethod
-    def find_finished(self, config_hash: str, output_dir: Path) -> dict[str, float] | None:
-        """Return the metrics of a finished run with the tag `config_hash`, if there is one.
+    def find_finished(self, job: Job) -> dict[str, float] | None:
+        """Return the metrics of a finished run with the job's tag `config_hash`, if there is one.
 
-        An open sweep counts it among its jobs, as the one with the folder `output_dir`.
+        An open sweep gets a run of its own for the job, with the metrics, times and files of the
+        finished one; the files are copied to the job's folder.
         """
+
+    @abstractmethod
+    def add_failed(self, job: Job, error: Exception) -> None:
+        """Give the open sweep a failed run for a job that failed before it called `track`."""
 
     @abstractmethod
     def log_metrics(self, metrics: Mapping[str, float]) -> None:
@@ -55,11 +72,12 @@ class Tracker(ABC):
 
     @abstractmethod
     def load_jobs(self) -> "pd.DataFrame":
-        """Return the open sweep's jobs, oldest first.
+        """Return the open sweep's jobs, in their order.
 
         Returns:
-            Columns `name`, `status`, `link` (for the sweep's text, where it becomes the place that
-            shows the run), `params.*` and the metrics.
+            Columns `name`, `status`, `error` (in one line; empty if there was none), `link` (for
+            the sweep's text, where it becomes the place that shows the run), `params.*` and the
+            metrics.
         """
 
     @abstractmethod

@@ -4,18 +4,20 @@ import os
 import shlex
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from newsimg.reporting.console import console
-from newsimg.tracking.base import Tracker
+from newsimg.resume import adopt_finished, index_finished, locate_files
+from newsimg.tracking.base import Job, Tracker
 from newsimg.tracking.params import shorten
 from newsimg.tracking.record import (
     RunRecord,
     create_record,
     edit_record,
     find_jobs,
+    find_parent,
     find_records,
     list_files,
     now,
@@ -70,7 +72,7 @@ class MlflowTracker(Tracker):
         output_dir: Path,
     ) -> Iterator[None]:
         """See `Tracker.track`. A job of a sweep becomes a child of the sweep's run."""
-        path = self._record = self._open(experiment, name, params, tags, output_dir)
+        path = self._record = self._open(Job(experiment, name, params, tags, output_dir))
         status, error = "FINISHED", ""
         try:
             yield
@@ -90,17 +92,22 @@ class MlflowTracker(Tracker):
             if self._sweep is None:
                 self._tell_waiting([path])
 
-    def find_finished(self, config_hash: str, output_dir: Path) -> dict[str, float] | None:
+    def find_finished(self, job: Job) -> dict[str, float] | None:
         """See `Tracker.find_finished`."""
-        found = None if self._is_quiet else self._try_search(config_hash)
-        record = found or self._search_disk(config_hash)
-        if record is None:
+        found = self._search_disk(job.tags["config_hash"]) or self._search_store(job)
+        if found is None:
             return None
-        if self._sweep is not None:  # the open sweep's table lists it, too
-            record.parent = os.path.relpath(self._sweep, output_dir)
-            record.resumed = record.sent = True
-            create_record(record, output_dir)
-        return dict(record.metrics)
+        if self._sweep is not None:
+            record = adopt_finished(found, self._describe(job), job.output_dir)
+            self._try(self._sender.send, create_record(record, job.output_dir))
+        return dict(found.metrics)
+
+    def add_failed(self, job: Job, error: Exception) -> None:
+        """See `Tracker.add_failed`."""
+        own = find_records(job.output_dir)
+        if not any(find_parent(path, read_record(path)) == self._sweep for path in own):
+            with suppress(type(error)), self.track(*job):
+                raise error
 
     def log_metrics(self, metrics: Mapping[str, float]) -> None:
         """See `Tracker.log_metrics`."""
@@ -115,7 +122,7 @@ class MlflowTracker(Tracker):
 
     def open_sweep(self, experiment: str, name: str, output_dir: Path) -> None:
         """See `Tracker.open_sweep`."""
-        path = self._open(experiment, name, {}, {"sweep": "parent"}, output_dir)
+        path = self._open(Job(experiment, name, {}, {"sweep": "parent"}, output_dir))
         os.environ[SWEEP_VARIABLE] = str(path)
 
     def load_jobs(self) -> "pd.DataFrame":
@@ -125,6 +132,7 @@ class MlflowTracker(Tracker):
         return pd.DataFrame(
             [
                 {"name": job.name, "status": job.status, "link": f"record:{job.record_id}"}
+                | {"error": " ".join(job.late_tags.get("error", "").split())}
                 | {f"params.{key}": value for key, value in job.params.items()}
                 | job.metrics
                 for _, job in find_jobs(Path(os.environ[SWEEP_VARIABLE]))
@@ -193,22 +201,18 @@ class MlflowTracker(Tracker):
     def _is_quiet(self) -> bool:
         return self._sweep is not None and read_record(self._sweep).quiet_until > time.time()
 
-    def _open(
-        self,
-        experiment: str,
-        name: str,
-        params: Mapping[str, Any],
-        tags: Mapping[str, str],
-        output_dir: Path,
-    ) -> Path:
-        record = RunRecord(
-            experiment=experiment,
-            name=name,
-            params={key: shorten(value) for key, value in params.items()},
-            tags=dict(tags),
-            parent=os.path.relpath(self._sweep, output_dir) if self._sweep else None,
+    def _describe(self, job: Job) -> RunRecord:
+        """Return a record of a run that begins now."""
+        return RunRecord(
+            experiment=job.experiment,
+            name=job.name,
+            params={key: shorten(value) for key, value in job.params.items()},
+            tags=dict(job.tags),
+            parent=os.path.relpath(self._sweep, job.output_dir) if self._sweep else None,
         )
-        path = create_record(record, output_dir)
+
+    def _open(self, job: Job) -> Path:
+        path = create_record(self._describe(job), job.output_dir)
         error = self._try(self._sender.open_run, path)
         if error is not None and self._sweep is None and not self._sender.is_outage(error):
             path.unlink()  # nothing has run yet: this is to be set right, not to be sent later
@@ -265,32 +269,32 @@ class MlflowTracker(Tracker):
             kind = "no answer" if self._sender.is_outage(error) else "refused"
             return f"waiting: {kind} ({self._explain(error)})"
 
-    def _try_search(self, config_hash: str) -> RunRecord | None:
+    def _search_disk(self, config_hash: str) -> RunRecord | None:
+        """Find a run among those below the folder of runs, and have it sent if it is not yet."""
+        if self._known is None:  # runs from before; those of this process are not looked for
+            self._known = index_finished(self.folder)
+        path = self._known.get(config_hash)
+        if path is None:
+            return None
+        if not read_record(path).sent:
+            self._try(self._sender.send, path)
+        return locate_files(read_record(path), path)
+
+    def _search_store(self, job: Job) -> RunRecord | None:
+        """Find a run of another folder or machine; a sweep brings its files to the job's folder."""
+        if self._is_quiet:
+            return None
         try:
-            return self._sender.find_finished(config_hash)
+            found = self._sender.find_finished(job.tags["config_hash"])
+            if found is not None and self._sweep is not None:
+                found.artifact_root = str(job.output_dir)
+                found.artifacts = self._sender.fetch_files(str(found.run_id), job.output_dir)
+            return found
         except Exception as error:
             if self._sweep is None and not self._sender.is_outage(error):
                 raise self._refuse(error) from None
             self._warn(error, self._sweep)
             return None
-
-    def _search_disk(self, config_hash: str) -> RunRecord | None:
-        """Find what the store did not tell of, as it does not answer or has not all of it."""
-        if self._known is None:  # runs from before; those of this process are not looked for
-            records = {path: read_record(path) for path in find_records(self.folder)}
-            self._known = {
-                record.tags["config_hash"]: path
-                for path, record in records.items()
-                if record.status == "FINISHED"
-                and "config_hash" in record.tags
-                and not record.resumed
-            }
-        if config_hash not in self._known:
-            return None
-        path = self._known[config_hash]
-        if not read_record(path).sent:
-            self._try(self._sender.send, path)
-        return read_record(path)
 
 
 def _add_metrics(record: RunRecord, metrics: Mapping[str, float]) -> None:

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from newsimg.tracking.base import Tracker
+from newsimg.tracking.base import Job, Tracker
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -14,9 +14,12 @@ if TYPE_CHECKING:
 class NullTracker(Tracker):
     """Remembers nothing; the run's folder is all there is."""
 
-    def find_finished(self, config_hash: str, output_dir: Path) -> dict[str, float] | None:
+    def find_finished(self, job: Job) -> dict[str, float] | None:
         """See `Tracker.find_finished`."""
         return None
+
+    def add_failed(self, job: Job, error: Exception) -> None:
+        """See `Tracker.add_failed`."""
 
     @contextmanager
     def track(

@@ -6,6 +6,23 @@ from typing import Any
 MAX_PARAM_LENGTH = 500  # longer values are read in the resolved config, among the artifacts
 
 
+def list_params(config: Mapping[str, Any], choices: Mapping[str, str]) -> dict[str, Any]:
+    """Return what a run is compared by: the options, the weight, and every value of the config."""
+    value = config["weight"]["value"]
+    weight = float(value) if isinstance(value, int) else value
+    named = {"weight": weight, "normalization": choices["weight"]}
+    return {**choices, **named, **flatten(config)}
+
+
+def name_run(config: Mapping[str, Any], choices: Mapping[str, str]) -> str:
+    """Return how a run is called: by what it evaluates, or by its task."""
+    if choices["task"] != "evaluate":
+        return choices["task"]
+    value = config["weight"]["value"]
+    share = f"{value:.10g}" if isinstance(value, float) else value
+    return f"{choices['reranker']} {choices['weight']} w={share}"
+
+
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Turn nested config values into `group.name: value`; lists stay values."""
     flat: dict[str, Any] = {}

@@ -14,6 +14,7 @@ from pathlib import Path
 import filelock
 
 from newsimg.storage.files import write_atomically
+from newsimg.tracking.base import JOB_TAG
 
 RECORDS = ".tracking"  # the folder of records in a run's folder
 
@@ -127,10 +128,12 @@ def find_records(folder: Path) -> list[Path]:
 
 
 def find_jobs(sweep: Path) -> list[tuple[Path, RunRecord]]:
-    """Return the records of a sweep's jobs, oldest first."""
+    """Return the records of a sweep's jobs in their order, whenever each of them ran."""
     found = [(path, read_record(path)) for path in find_records(run_dir(sweep)) if path != sweep]
     jobs = [(path, job) for path, job in found if job.parent and find_parent(path, job) == sweep]
-    return sorted(jobs, key=lambda found: (found[1].start_time, str(found[0])))
+    return sorted(
+        jobs, key=lambda job: (int(job[1].tags.get(JOB_TAG, 0)), job[1].start_time, str(job[0]))
+    )
 
 
 def find_parent(path: Path, record: RunRecord) -> Path | None:

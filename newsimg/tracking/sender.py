@@ -110,10 +110,33 @@ class RunSender:
             status=info.status,
             start_time=info.start_time,
             end_time=info.end_time,
+            metrics_time=info.end_time,
             experiment_id=info.experiment_id,
             run_id=info.run_id,
             sent=True,
         )
+
+    def fetch_files(self, run_id: str, folder: Path) -> list[str]:
+        """Bring a run's files to a folder, and return their names below it.
+
+        Files that are there already stay as they are.
+        """
+        from mlflow.artifacts import download_artifacts
+
+        client, waiting = self._client, [""]
+        names: list[str] = []
+        while waiting:
+            for entry in client.list_artifacts(run_id, waiting.pop()):
+                (waiting if entry.is_dir else names).append(entry.path)
+        for name in names:
+            if not (folder / name).exists():
+                download_artifacts(
+                    run_id=run_id,
+                    artifact_path=name,
+                    dst_path=str(folder),
+                    tracking_uri=self.uri,
+                )
+        return names
 
     def is_outage(self, error: BaseException) -> bool:
         """Tell a store that cannot answer now from one that refuses what it is asked."""

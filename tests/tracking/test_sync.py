@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
+from newsimg.tracking.base import Job
 from newsimg.tracking.mlflow import MlflowTracker
 from newsimg.tracking.record import edit_record, find_records, read_record
 
@@ -66,7 +67,8 @@ def test_a_run_that_an_unreachable_server_missed_is_sent_once_with_its_own_times
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
     tracker = MlflowTracker(uri=None, folder=str(tmp_path))
     # What is only on disk is found by resume, too, and sent on the way.
-    assert tracker.find_finished("abc", tmp_path / "next") == {"hits": 0.7}
+    again = Job("news", "a run", {"a": 1}, {"config_hash": "abc"}, tmp_path / "next")
+    assert tracker.find_finished(again) == {"hits": 0.7}
     assert len(tracker.send_waiting()) == 0
     (run,) = runs_of(tmp_path)
     record = read_record(path)
