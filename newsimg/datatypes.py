@@ -61,12 +61,27 @@ class Image:
 
 @dataclass(frozen=True, eq=False)
 class Collection:
-    """What a data set holds: queries, the images to search, the editors' choices if known."""
+    """What a data set holds: queries, the images to search, the editors' choices if known.
+
+    Attributes:
+        name: What it is called.
+        queries: The headlines.
+        images: In image-id order, so that row order breaks ties.
+        qrels: The editors' choices; a query that is not in it cannot be measured. None: no choice
+            is known.
+        on_damaged: "raise" or "skip" images that turn out to be unreadable; None: there is no
+            choice but to raise.
+        named_in: Image id -> the place in the data that names it, where there is one.
+        skipped: What was left out, as the data set was told to: kind -> number of images.
+    """
 
     name: str
     queries: tuple[Query, ...]
-    images: Sequence[Image]  # in image-id order, so that row order breaks ties
+    images: Sequence[Image]
     qrels: Qrels | None
+    on_damaged: str | None = None
+    named_in: Mapping[str, str] = field(default_factory=dict)
+    skipped: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from newsimg.damaged import embed_readable
 from newsimg.datatypes import (
     Candidates,
     Collection,
@@ -21,7 +22,18 @@ log = logging.getLogger(__name__)
 
 
 def retrieve(collection: Collection, backbone: Backbone, index: Index, top_k: int) -> Candidates:
+    """Return what `retrieve_readable` finds."""
+    return retrieve_readable(collection, backbone, index, top_k)[1]
+
+
+def retrieve_readable(
+    collection: Collection, backbone: Backbone, index: Index, top_k: int
+) -> tuple[Collection, Candidates]:
     """Find the `top_k` images nearest to each headline, in the collection or in a saved index.
+
+    Returns:
+        The collection, without the images that cannot be read if it is to skip those, and the
+        candidates.
 
     Raises:
         ValueError: If there are no headlines or no pictures, or `top_k` is below 1. Above the
@@ -40,18 +52,21 @@ def retrieve(collection: Collection, backbone: Backbone, index: Index, top_k: in
             f"{collection.name} has headlines and no pictures: index=saved index.folders=[FOLDER] "
             "searches those that newsimg task=index has made searchable"
         )
+    if index.images is None:
+        collection, embeddings = embed_readable(collection, backbone)
+        images = collection.images
+        index.build(embeddings)
     if top_k > len(images):
         n_images = len(images)
         log.warning("top_k=%d exceeds the pool of %d images; using %d", top_k, n_images, n_images)
         top_k = n_images
-    if index.images is None:
-        index.build(backbone.embed_images(images))
     texts = render_queries(collection.queries, backbone.query_template)
     scores, rows = index.search(backbone.embed_texts(texts), top_k)
     # An index orders equal scores as it pleases; in row order first, a stable sort settles them.
     by_row = np.argsort(rows, axis=1)
     rows, scores = take(rows, by_row), take(scores, by_row)
-    return sort_candidates(Candidates(images, rows, scores, {"retrieval": scores}), scores)
+    found = sort_candidates(Candidates(images, rows, scores, {"retrieval": scores}), scores)
+    return collection, found
 
 
 @lru_cache(maxsize=1)
@@ -59,8 +74,7 @@ def load_and_retrieve(
     dataset: Dataset, backbone: Backbone, index: Index, top_k: int
 ) -> tuple[Collection, Candidates]:
     """Load the data and retrieve; jobs of a sweep that differ only later on share the result."""
-    collection = dataset.load()
-    return collection, retrieve(collection, backbone, index, top_k)
+    return retrieve_readable(dataset.load(), backbone, index, top_k)
 
 
 @lru_cache(maxsize=1)

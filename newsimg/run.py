@@ -116,6 +116,7 @@ def run(cfg: DictConfig) -> float | tuple[float, ...] | None:
             metrics[NEEDED] = builder.store.n_needed
         builder.store.settle()
         tracker.log_metrics(metrics)
+        tracker.log_tags({n: f"{v:.0f}" for n, v in metrics.items() if n.startswith("data/")})
         objectives = choose_objectives(metrics, sought)
     if sweeping:
         print_job(str(output_dir), objectives)

@@ -3,12 +3,12 @@
 import copy
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from newsimg.datatypes import Candidates, Collection, FloatArray, Query
 from newsimg.interfaces import Components, Reranker, Weight
-from newsimg.pipeline import fuse, retrieve, score_candidates
+from newsimg.pipeline import fuse, retrieve_readable, score_candidates
 from newsimg.reporting.inference import gather
 
 N_KEPT = 256  # headlines and rerankers whose scores are remembered
@@ -43,7 +43,10 @@ class HeadlineSearch:
         self.weights = weights
         self._components = components
         saved = components.index.images
-        self.images = components.dataset.load().images if saved is None else saved
+        self._pool = Collection("query", (), (), None)
+        if saved is None:
+            self._pool = components.dataset.load()
+        self.images = self._pool.images if saved is None else saved
         self.n_scored = 0
         self._lock = threading.Lock()  # models and store are for one thread at a time
         self._retrieve = lru_cache(N_KEPT)(self._retrieve_anew)
@@ -83,9 +86,11 @@ class HeadlineSearch:
 
     def _retrieve_anew(self, headline: str, top_k: int) -> tuple[Collection, Candidates]:
         index = self._components.index
-        images = () if index.images is not None else self.images
-        collection = Collection("query", (Query("query", headline),), images, None)
-        found = retrieve(collection, self._components.backbone, index, top_k)
+        queries = (Query("query", headline),)
+        asked = replace(self._pool, name="query", queries=queries, qrels=None)
+        collection, found = retrieve_readable(asked, self._components.backbone, index, top_k)
+        self._pool = collection  # without the pictures that could not be read
+        self.images = found.images
         return gather(collection, found)
 
     def _score_anew(self, headline: str, name: str, top_k: int) -> Scored:

@@ -1,9 +1,10 @@
 """The embedded sample newsroom: synthetic news, drawn on this machine at first use."""
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 
-from newsimg.data.articles import check_choices, check_resplit, load_articles
+from newsimg.data.articles import ArticleSource, load_articles
 from newsimg.datatypes import Collection
 from newsimg.interfaces import Dataset
 from newsimg.sample.generator import ensure_newsroom
@@ -25,29 +26,27 @@ class SampleDataset(Dataset):
     """
 
     def __init__(self, *, name: str, split: str, subset: str | None, seed: int, pool: str) -> None:
-        check_choices(split, pool)
+        self.source = ArticleSource(
+            split=split,
+            subset=Path(subset).expanduser() if subset else None,
+            seed=seed,
+            pool=pool,
+            separator="comma",
+            columns={},
+            on_missing="raise",
+            on_damaged="raise",
+        )
         self.name = name
-        self.split = split
-        self.subset = Path(subset).expanduser() if subset else None
-        self.seed = seed
-        self.pool = pool
 
     def load(self) -> Collection:
         """See `Dataset.load`."""
         newsroom = ensure_newsroom(cache_dir())
-        return load_articles(
-            self.name,
-            csv_path=newsroom / "newsarticles.csv",
-            image_dir=newsroom / "newsimages",
-            split=self.split,
-            subset=self.subset,
-            seed=self.seed,
-            pool=self.pool,
-        )
+        csv_path, image_dir = newsroom / "newsarticles.csv", newsroom / "newsimages"
+        collection = load_articles(self.name, csv_path, image_dir, self.source)
+        return replace(collection, on_damaged=None)  # it is no setting of this data
 
     def with_split(self, split: str) -> "SampleDataset":
         """See `Dataset.with_split`."""
-        check_resplit(split, self.subset)
         other = copy.copy(self)
-        other.split = split
+        other.source = self.source.with_split(split)
         return other

@@ -1,13 +1,18 @@
 """Both stages side by side, query by query."""
 
+import logging
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from functools import lru_cache
 from operator import attrgetter
 
 import numpy as np
 import pandas as pd
 
 from newsimg.datatypes import Candidates, Collection, Image, Qrels
+
+log = logging.getLogger(__name__)
 
 
 def find_rows(images: Sequence[Image], image_ids: Iterable[str]) -> dict[str, int]:
@@ -25,11 +30,44 @@ def find_rows(images: Sequence[Image], image_ids: Iterable[str]) -> dict[str, in
     return rows
 
 
+@lru_cache(maxsize=1)  # the jobs of a sweep that differ only later on go on with the same objects
+def keep_judged(collection: Collection, candidates: Candidates) -> tuple[Collection, Candidates]:
+    """Leave out the queries whose editor's picture is not known: they cannot be measured.
+
+    Raises:
+        ValueError: If no query is left.
+    """
+    qrels = collection.qrels or {}
+    kept = [i for i, query in enumerate(collection.queries) if qrels.get(query.query_id)]
+    n_queries = len(collection.queries)
+    if not kept:
+        raise ValueError(f"{collection.name} names no editors' pictures: nothing to measure by")
+    if len(kept) == n_queries:
+        return collection, candidates
+    log.warning(
+        "the editors' pictures of %d of %d headlines are not known: the others are measured",
+        n_queries - len(kept),
+        n_queries,
+    )
+    queries = tuple(collection.queries[i] for i in kept)
+    judged = replace(
+        candidates,
+        rows=candidates.rows[kept],
+        scores=candidates.scores[kept],
+        parts={name: part[kept] for name, part in candidates.parts.items()},
+    )
+    return replace(collection, queries=queries), judged
+
+
 def find_ranks(collection: Collection, candidates: Candidates, qrels: Qrels) -> pd.Series:
-    """Return the 1-based rank of each query's editor's picture; NA where it is no candidate."""
+    """Return the 1-based rank of each query's editor's picture; NA where it is no candidate.
+
+    A query of which no such picture is known has none either.
+    """
     ranks = {}
     for query, rows in zip(collection.queries, candidates.rows, strict=True):
-        relevant = [candidates.images[row].image_id in qrels[query.query_id] for row in rows]
+        wanted = qrels.get(query.query_id, {})
+        relevant = [candidates.images[row].image_id in wanted for row in rows]
         ranks[query.query_id] = relevant.index(True) + 1 if any(relevant) else pd.NA
     return pd.Series(ranks, dtype="Int64")
 
@@ -51,7 +89,7 @@ def compare_stages(
     return pd.DataFrame(
         {
             "title": [query.title for query in collection.queries],
-            "image_id": [" ".join(qrels[query.query_id]) for query in collection.queries],
+            "image_id": [" ".join(qrels.get(query.query_id, {})) for query in collection.queries],
             "retrieval_rank": before,
             "reranked_rank": after,
             "retrieval_first": _first_ids(retrieved),

@@ -1,6 +1,5 @@
 """Draw scenes as pictures; run as a module, draw a share of a table of scenes into a folder."""
 
-import csv
 import os
 import sys
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
+from newsimg.csv_table import read_table
 from newsimg.sample.backdrop import (
     add_weather,
     draw_ground,
@@ -86,8 +86,7 @@ def save_picture(scene: Scene, path: Path) -> None:
 
 def save_share(folder: Path, worker: int, n_workers: int) -> None:
     """Draw every `n_workers`-th scene of `folder`/scenes.csv into `folder`/newsimages."""
-    with (folder / "scenes.csv").open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = list(read_table(folder / "scenes.csv"))
     parent = os.getppid()
     for row in rows[worker::n_workers]:
         if os.getppid() != parent:  # the parent was killed: nobody waits for the rest

@@ -6,6 +6,7 @@ from pathlib import Path
 from urllib.parse import urlparse
 from urllib.request import url2pathname
 
+from newsimg.csv_table import find_separator, read_header, read_table
 from newsimg.datatypes import Image
 
 METADATA = ("licence", "title", "author", "page_url")
@@ -39,8 +40,6 @@ def stream_table(
 def _read_batches(
     path: Path, required: Sequence[str], optional: Sequence[str]
 ) -> Iterator[list[dict[str, str]]]:
-    import pyarrow as pa
-    import pyarrow.csv as csv
     import pyarrow.parquet as pq
 
     if path.suffix.lower() == ".parquet":
@@ -54,16 +53,11 @@ def _read_batches(
         return
     if path.suffix.lower() != ".csv":
         raise ValueError(f"a table of pictures must be .parquet or .csv, got {path}")
-    parsing = csv.ParseOptions(newlines_in_values=True)
-    with csv.open_csv(path, parse_options=parsing) as header:
-        columns = _choose(path, header.schema.names, required, optional)
-    # Nothing is guessed: an id 007 stays three digits.
-    as_text = csv.ConvertOptions(
-        include_columns=columns, column_types=dict.fromkeys(columns, pa.string())
-    )
-    with csv.open_csv(path, parse_options=parsing, convert_options=as_text) as reader:
-        for batch in reader:
-            yield batch.to_pylist()
+    if (separator := find_separator(path)) != "comma":
+        raise ValueError(f"{path} is separated by {separator}: save it with commas")
+    columns = _choose(path, read_header(path), required, optional)
+    for row in read_table(path):
+        yield [{name: row[name] for name in columns}]
 
 
 def _choose(

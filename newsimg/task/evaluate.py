@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from newsimg.evaluation.comparison import compare_stages
+from newsimg.datatypes import Qrels
+from newsimg.evaluation.comparison import compare_stages, keep_judged
 from newsimg.evaluation.metrics import (
     measure_retrieval,
     measure_run,
@@ -55,21 +56,26 @@ class EvaluateTask(Task):
             MRR@k; `delta/hits_at_1_low`, `_high` and `_p` and so on; `ceiling` (Hits@top_k); the
             number of queries, images and candidates, of queries whose first image changed, and of
             those helped and hurt; `curve/...` and `effective_weight`, see `report_curve`;
-            `reranker/...` for what the reranker counted.
+            `reranker/...` for what the reranker counted; `data/n_missing` and `data/n_damaged` for
+            the pictures that were skipped, and `data/n_unjudged` for the headlines that are not
+            measured, as their pictures are not known.
 
         Raises:
             ValueError: If the data does not say which pictures the editors chose.
         """
-        collection, retrieved = load_and_retrieve(
+        loaded, found = load_and_retrieve(
             components.dataset, components.backbone, components.index, components.top_k
         )
-        if collection.qrels is None:
-            raise ValueError(f"{collection.name} names no editors' pictures: nothing to measure by")
+        collection, retrieved = keep_judged(loaded, found)
+        qrels: Qrels = collection.qrels or {}
         reranked = rerank(collection, retrieved, components.reranker, components.weight)
 
         top_k = retrieved.rows.shape[1]
-        comparison = compare_stages(collection, retrieved, reranked, collection.qrels)
+        comparison = compare_stages(collection, retrieved, reranked, qrels)
         metrics = _summarize(comparison) | {"n_images": len(retrieved.images), "top_k": top_k}
+        metrics |= {f"data/n_{kind}": n for kind, n in collection.skipped.items()}
+        if len(loaded.queries) > len(collection.queries):
+            metrics["data/n_unjudged"] = len(loaded.queries) - len(collection.queries)
         counted = components.reranker.metrics
         metrics |= {f"reranker/{name}": value for name, value in counted.items()}
         retrieval_run, retrieval_measures = measure_retrieval(collection, retrieved)
@@ -77,7 +83,7 @@ class EvaluateTask(Task):
         write_run(retrieval_run, output_dir / "retrieval.run", tag="retrieval")
         write_run(reranked_run, output_dir / "reranked.run", tag="reranked")
         measures = {"retrieval": retrieval_measures}
-        measures["reranked"] = measure_run(reranked_run, collection.qrels, top_k)
+        measures["reranked"] = measure_run(reranked_run, qrels, top_k)
         measures["delta"] = measures["reranked"] - measures["retrieval"]
         for stage, values in measures.items():
             metrics |= {f"{stage}/{name}": mean for name, mean in values.mean().items()}
@@ -90,7 +96,7 @@ class EvaluateTask(Task):
             collection, retrieved, components.reranker, components.weight, output_dir
         )
 
-        write_qrels(collection.qrels, output_dir / "qrels.txt")
+        write_qrels(qrels, output_dir / "qrels.txt")
         pd.concat([comparison, *_prefixed(measures)], axis="columns").to_csv(
             output_dir / "queries.csv"
         )

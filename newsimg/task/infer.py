@@ -3,6 +3,7 @@
 import json
 import shlex
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -10,7 +11,7 @@ import pandas as pd
 from newsimg.datatypes import Candidates, Collection, Query
 from newsimg.evaluation.metrics import measure_retrieval, measure_run, to_run, write_run
 from newsimg.interfaces import Components, Task
-from newsimg.pipeline import load_and_retrieve, rerank, retrieve
+from newsimg.pipeline import load_and_retrieve, rerank, retrieve_readable
 from newsimg.reporting.console import console, print_table
 from newsimg.reporting.inference import count_editors, gather, write_results
 from newsimg.reporting.page import describe_run, write_report
@@ -45,7 +46,8 @@ class InferTask(Task):
 
         Returns:
             `n_queries`, `n_images`, `top_k`, `n_changed` (queries whose first image changed),
-            `reranker/...` for what the reranker counted and, where editors' pictures are in the
+            `reranker/...` for what the reranker counted, `data/n_missing` and `data/n_damaged` for
+            pictures that were skipped and, where editors' pictures are in the
             index, `n_judged` and `retrieval/hits_at_1`, `reranked/hits_at_1`, `delta/hits_at_1` and
             so on for Hits@k and MRR@k. A picture that the index lacks counts 0.
 
@@ -62,6 +64,7 @@ class InferTask(Task):
             "top_k": retrieved.rows.shape[1],
             "n_changed": int(changed.sum()),
         }
+        metrics |= {f"data/n_{kind}": n for kind, n in listed.skipped.items()}
         counted = components.reranker.metrics
         metrics |= {f"reranker/{name}": value for name, value in counted.items()}
         metrics |= measure_stages(collection, retrieved, reranked)
@@ -93,9 +96,10 @@ class InferTask(Task):
         index, top_k = components.index, components.top_k
         if self.query is None:
             return load_and_retrieve(dataset, backbone, index, top_k)
-        images = dataset.load().images if index.images is None else ()
-        collection = Collection("query", (self.query,), images, None)
-        return collection, retrieve(collection, backbone, index, top_k)
+        collection = Collection("query", (self.query,), (), None)
+        if index.images is None:
+            collection = replace(dataset.load(), name="query", queries=(self.query,), qrels=None)
+        return retrieve_readable(collection, backbone, index, top_k)
 
 
 def measure_stages(
@@ -143,5 +147,5 @@ def print_results(
             f"Hits@1 {metrics['retrieval/hits_at_1']:.4f} before and "
             f"{metrics['reranked/hits_at_1']:.4f} after reranking; the editors' pictures of "
             f"{metrics['n_judged']:.0f} of {n_queries} headlines are in the index"
-            + (", the others count 0" if metrics["n_judged"] < n_queries else "")
+            + (", the others count 0" if metrics["n_judged"] < len(collection.qrels or {}) else "")
         )

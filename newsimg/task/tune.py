@@ -7,12 +7,13 @@ import numpy as np
 import pandas as pd
 
 from newsimg.datatypes import Candidates, Collection
+from newsimg.evaluation.comparison import keep_judged
 from newsimg.evaluation.curve import score_ranks, trace_curve
 from newsimg.evaluation.metrics import CUTOFFS
 from newsimg.evaluation.stats import Gain, compare_means, describe_gain
 from newsimg.evaluation.tuning import Choice, Lines, choose_weight, cross_validate
 from newsimg.interfaces import Components, Reranker, Task, Weight
-from newsimg.pipeline import load_and_retrieve, retrieve, score_candidates
+from newsimg.pipeline import load_and_retrieve, retrieve_readable, score_candidates
 from newsimg.reporting.console import console, print_table
 from newsimg.reporting.evaluation import find_positions, write_curve
 from newsimg.reporting.plots import CurvePlot, name_measure
@@ -89,7 +90,9 @@ class TuneTask(Task):
             report = components.dataset.with_split(self.report_split).load()
             check_disjoint(components.dataset.load(), report)  # before any model is asked
         collection, retrieved = load_and_retrieve(components.dataset, *stages)
-        reported = retrieve(report, *stages) if report else retrieved
+        reported = retrieved
+        if report:
+            report, reported = retrieve_readable(report, *stages)
         top_k = min(retrieved.rows.shape[1], reported.rows.shape[1])
         cutoffs = [k for k in CUTOFFS if k <= top_k]
 
@@ -126,6 +129,7 @@ class TuneTask(Task):
             ),
             "n_queries": len(after),
         }
+        result |= {f"data/n_{kind}": n for kind, n in collection.skipped.items()}
         for stage, values in (("retrieval", before), ("reranked", after)):
             result |= {f"{stage}/{name}": mean for name, mean in values.mean().items()}
         for name, gain in gains.iterrows():
@@ -209,14 +213,13 @@ def draw_lines(
     Raises:
         ValueError: If the editors' pictures are not known, or a score is not finite.
     """
-    if collection.qrels is None:
-        raise ValueError(f"{collection.name} names no editors' pictures: nothing to choose by")
+    collection, retrieved = keep_judged(collection, retrieved)
     scores = score_candidates(collection, retrieved, reranker)
     check_scores(retrieved.parts["retrieval"], scores)
     return Lines(
         weight.normalize(retrieved.parts["retrieval"]),
         weight.normalize(scores),
-        find_positions(collection, retrieved, collection.qrels),
+        find_positions(collection, retrieved, collection.qrels or {}),
     )
 
 

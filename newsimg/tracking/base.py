@@ -57,6 +57,10 @@ class Tracker(ABC):
         """Add metrics to the open run."""
 
     @abstractmethod
+    def log_tags(self, tags: Mapping[str, str]) -> None:
+        """Add tags to the open run."""
+
+    @abstractmethod
     def log_artifacts(self, output_dir: Path) -> None:
         """Add every file below `output_dir` to the open run."""
 

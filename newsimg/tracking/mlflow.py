@@ -114,6 +114,11 @@ class MlflowTracker(Tracker):
         with edit_record(self._open_record) as record:
             _add_metrics(record, metrics)
 
+    def log_tags(self, tags: Mapping[str, str]) -> None:
+        """See `Tracker.log_tags`."""
+        with edit_record(self._open_record) as record:
+            record.late_tags |= tags
+
     def log_artifacts(self, output_dir: Path) -> None:
         """See `Tracker.log_artifacts`."""
         with edit_record(self._open_record) as record:

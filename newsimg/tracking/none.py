@@ -36,6 +36,9 @@ class NullTracker(Tracker):
     def log_metrics(self, metrics: Mapping[str, float]) -> None:
         """See `Tracker.log_metrics`."""
 
+    def log_tags(self, tags: Mapping[str, str]) -> None:
+        """See `Tracker.log_tags`."""
+
     def log_artifacts(self, output_dir: Path) -> None:
         """See `Tracker.log_artifacts`."""
 

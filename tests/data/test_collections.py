@@ -163,7 +163,12 @@ def test_a_table_keeps_ids_as_written_and_what_is_known_of_a_picture(tmp_path: P
         ("path\na.jpg\n\n", None),
         ("path,b\na.jpg,1\n,2\n", r"empty path \(row 2\)"),
         ("path\nhttps://x.example/a.jpg\n", r"is not on disk.*\(row 1\)"),
-        ("path,b\na.jpg,1\nb.jpg\n", "cannot read the table"),
+        (
+            "path,b\na.jpg,1\nb.jpg\n",
+            r"t\.csv, line 3: 1 values separated by comma, but 2 in line 1",
+        ),
+        ("path;b\na.jpg;1\n", r"t\.csv is separated by semicolon: save it with commas"),
+        ('path,b\n"a.jpg,1\nb.jpg",2\n', r"t\.csv, line 2: a quote runs over the end of its row"),
     ],
 )
 def test_a_table_that_is_not_right_is_refused_by_row(

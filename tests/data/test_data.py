@@ -173,7 +173,9 @@ def test_two_articles_may_share_a_picture(folder: Path) -> None:
 
 
 @given(n=st.integers(1, 400), seed=st.integers(0, 2**32 - 1))
-def test_the_split_is_pandas_own_permutation_cut_at_80_and_90_percent(n: int, seed: int) -> None:
+def test_the_split_is_pandas_own_permutation_with_train_and_val_rounded_down(
+    n: int, seed: int
+) -> None:
     articles = pd.DataFrame({"article_id": [f"a{i}" for i in range(n)]})
     shuffled = list(articles.sample(frac=1, random_state=seed)["article_id"])
     train, val, test = (
@@ -182,8 +184,17 @@ def test_the_split_is_pandas_own_permutation_cut_at_80_and_90_percent(n: int, se
     )
     assert train + val + test == shuffled
     assert len(train) == n * 8 // 10
-    assert len(train) + len(val) == n * 9 // 10
+    assert len(val) == n // 10
     assert list(choose_split(articles, "all", seed)["article_id"]) == shuffled
+
+
+@pytest.mark.parametrize(
+    ("n", "sizes"), [(16, (12, 1, 3)), (8499, (6799, 849, 851)), (8500, (6800, 850, 850))]
+)
+def test_a_split_is_as_large_as_in_the_original_system(n: int, sizes: tuple[int, int, int]) -> None:
+    articles = pd.DataFrame({"article_id": [str(i) for i in range(n)]})
+    splits = ("train", "val", "test")
+    assert tuple(len(choose_split(articles, split, 28)) for split in splits) == sizes
 
 
 def test_the_benchmarks_8500_articles_give_850_for_validation_by_the_known_permutation() -> None:
@@ -262,29 +273,37 @@ ERRORS: dict[str, tuple[Callable[[Path], Path], str]] = {
         lambda p: write(p, [*ALL[:2], *ALL[3:]], rows_of([*ALL[:2], *ALL[3:]])),
         r"a\.csv lacks the column article_title",
     ),
-    "an id twice": (broken(put(4, 0, "a1")), r"a\.csv: article_id 'a1'.*twice.*row 6"),
-    "an id twice, no header": (broken(put(4, 0, "a1"), None), r"a\.csv: article_id 'a1'.*row 5"),
-    "an empty title": (broken(put(3, 2, "")), r"a\.csv: empty article_title.*'a3', row 5"),
-    "a blank title": (broken(put(3, 2, " \t")), r"empty article_title.*'a3', row 5"),
-    "an empty id": (broken(put(2, 0, "")), r"a\.csv: empty article_id.*row 4"),
-    "an empty picture id": (broken(put(0, 4, "")), r"a\.csv: empty image_id.*'a0', row 2"),
-    "a picture that is not there": (broken(put(5, 4, "999")), r"pictures.*'999'.*a\.csv.*row 7"),
-    "an id of two words": (broken(put(2, 0, "a 2")), r"a\.csv: article_id must.*'a 2' \(row 4\)"),
-    "a picture id of two": (broken(put(2, 4, "00 3")), r"a\.csv: image_id must.*'00 3' \(row 4\)"),
-    "five columns without names": (
-        lambda p: write(p, None, rows_of(ALL[:5])),
-        r"a\.csv has no header row and 5 columns; expected 4 or 6",
+    "an id twice": (broken(put(4, 0, "a1")), r"a\.csv: article_id 'a1'.*twice.*line 6"),
+    "an id twice, no header": (broken(put(4, 0, "a1"), None), r"a\.csv: article_id 'a1'.*line 5"),
+    "an empty title": (broken(put(3, 2, "")), r"a\.csv: empty article_title.*'a3', line 5"),
+    "a blank title": (broken(put(3, 2, " \t")), r"empty article_title.*'a3', line 5"),
+    "an empty id": (broken(put(2, 0, "")), r"a\.csv: empty article_id.*line 4"),
+    "a picture that is not there": (
+        broken(put(5, 4, "999")),
+        r"pictures lacks 1 of the 10 pictures that .*a\.csv names: '999' \(line 7\)",
+    ),
+    "an id of two words": (broken(put(2, 0, "a 2")), r"a\.csv: article_id must.*'a 2' \(line 4\)"),
+    "a picture id of two": (
+        broken(put(2, 4, "00 3")),
+        r"a\.csv: image_id must.*'00 3' \(line 4\)",
     ),
     "a column twice": (
         lambda p: write(p, [*ALL, "article_title"], [[*row, "x"] for row in rows_of(ALL)]),
         r"a\.csv.*article_title.*twice",
     ),
-    "a row that is too long": (broken(lambda rows: rows[3].append("x")), r"a\.csv is not a CSV"),
-    "nothing": (lambda p: write(p, None, []), r"a\.csv is not a CSV"),
+    "a row that is too long": (
+        broken(lambda rows: rows[3].append("x")),
+        r"a\.csv, line 5: 7 values separated by comma, but 6 in line 1",
+    ),
+    "a row that is too short": (
+        broken(lambda rows: rows[3].pop()),
+        r"a\.csv, line 5: 5 values separated by comma, but 6 in line 1",
+    ),
+    "nothing": (lambda p: write(p, None, []), r"a\.csv is empty"),
     "no article": (lambda p: write(p, ALL, []), r"split 'all' of .*a\.csv is empty.*0 rows"),
     "another encoding": (
         lambda p: write(p, ALL, [rows_of(ALL)[1]], encoding="latin-1"),
-        r"a\.csv is not a CSV in UTF-8",
+        r"a\.csv is not a CSV in UTF-8: line 2, byte 41, is 0xfc",
     ),
 }
 
@@ -297,12 +316,12 @@ def test_an_error_names_the_file_the_row_and_the_value(case: str, folder: Path) 
         load(path)
 
 
-def test_rows_are_counted_as_the_file_counts_them_also_in_a_split(folder: Path) -> None:
+def test_lines_are_counted_as_the_file_counts_them_also_in_a_split(folder: Path) -> None:
     path = write(folder / "a.csv", ALL, rows_of(ALL))
     (wanted,) = load(path, split="test").images
     wanted.path.unlink()
-    row = 2 + int(wanted.image_id) - 1
-    with pytest.raises(FileNotFoundError, match=rf"'{wanted.image_id}'.*row {row}\b"):
+    line = 2 + int(wanted.image_id) - 1
+    with pytest.raises(FileNotFoundError, match=rf"'{wanted.image_id}' \(line {line}\)"):
         load(path, split="test")
 
 

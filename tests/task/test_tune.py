@@ -241,7 +241,7 @@ def test_another_split_of_a_data_set_keeps_all_else_and_leaves_the_first_alone(t
     assert not {q.query_id for q in val.load().queries} & {q.query_id for q in test.load().queries}
     with pytest.raises(ValueError, match=r"data.split must be one of .*, got 'dev'"):
         val.with_split("dev")
-    val.subset = csv_path
+    val.source = dataclasses.replace(val.source, subset=csv_path)
     with pytest.raises(ValueError, match=r"data.subset must be null to take the split 'test'"):
         val.with_split("test")
 

@@ -1,0 +1,235 @@
+"""The benchmark's CSV in all its editions: what its columns are, and what its values must be."""
+
+import logging
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from types import MappingProxyType
+
+import pandas as pd
+
+from newsimg.csv_table import SEPARATORS, find_separator, read_rows, split_first_row
+
+log = logging.getLogger(__name__)
+
+COLUMNS = [
+    "article_id",
+    "article_url",
+    "article_title",
+    "article_tags",
+    "image_id",
+    "image_url",
+]
+REQUIRED_COLUMNS = ("article_id", "article_title")
+ID_COLUMNS = ("article_id", "image_id")
+# What the editions and the tools that write them put where the picture is not told.
+UNKNOWN = ("", "n/a", "na", "nan")
+OPTIONS = {
+    "article_id": "data.id_column",
+    "article_title": "data.title_column",
+    "article_tags": "data.tags_column",
+    "image_id": "data.image_column",
+}
+
+
+def check_separator(separator: str) -> str:
+    """Return the name of a separator, or refuse one that does not exist.
+
+    Raises:
+        ValueError: If it does not; names the choices.
+    """
+    if separator not in SEPARATORS:
+        raise ValueError(
+            f"data.separator must be one of {', '.join(SEPARATORS)}, got {separator!r}"
+        )
+    return separator
+
+
+def map_columns(
+    id_column: str, title_column: str, tags_column: str, image_column: str
+) -> dict[str, str]:
+    """Return the benchmark's name of a column -> what the file calls it, where they differ.
+
+    Raises:
+        ValueError: If one column is to be two.
+    """
+    columns = dict(zip(OPTIONS, (id_column, title_column, tags_column, image_column), strict=True))
+    for name, own in columns.items():
+        if other := next((o for o, c in columns.items() if c == own and o != name), None):
+            raise ValueError(f"{OPTIONS[name]} and {OPTIONS[other]} must differ, got {own!r}")
+    return {name: own for name, own in columns.items() if name != own}
+
+
+def read_articles(
+    csv_path: Path,
+    names: Mapping[str, str] = MappingProxyType({}),
+    separator: str | None = None,
+) -> pd.DataFrame:
+    """Read any edition of the CSV, all values as text, indexed by their line in the file.
+
+    A file without a header row has six columns in the benchmark's order, or five or four that are
+    told apart by what is in them. Ids are in Unicode's composed form, and an image id that is not
+    told ("N/A") is "".
+
+    Args:
+        csv_path: The file.
+        names: The benchmark's name of a column -> what the file calls it, where that is another.
+        separator: Of its values: comma, semicolon or tab; None for the one that makes the first row
+            a header row, or else comma.
+
+    Raises:
+        FileNotFoundError: If the file is not there.
+        ValueError: If a row is not as `read_rows` wants it, a column is missing or there twice, an
+            id is missing, there twice or not one word, or a title is empty.
+    """
+    if not csv_path.is_file():
+        raise FileNotFoundError(f"no articles file {csv_path}")
+    try:
+        rows = list(read_rows(csv_path, separator or _choose_separator(csv_path, names)))
+        articles = _to_frame(rows, names, csv_path)
+    except ValueError as error:
+        found = find_separator(csv_path)
+        if separator is None or separator == found:
+            raise
+        raise ValueError(
+            f"{error}. Its first row is separated by {found}, not by {separator}: "
+            f"data.separator={found}"
+        ) from error
+    for column in [column for column in ID_COLUMNS if column in articles]:
+        articles[column] = articles[column].map(partial(unicodedata.normalize, "NFC"))
+    if "image_id" in articles:
+        articles["image_id"] = articles["image_id"].map(lambda i: "" if is_unknown(i) else i)
+    _check_articles(articles, csv_path)
+    return articles
+
+
+def read_listed_ids(path: Path, names: Mapping[str, str] = MappingProxyType({})) -> "pd.Series":
+    """Return the article ids that a list of articles holds, indexed by line.
+
+    Args:
+        path: A CSV, with or without a header row, with any separator.
+        names: What the data's own file calls its columns; the list may do so as well.
+
+    Raises:
+        FileNotFoundError: See `read_articles`.
+        ValueError: See `read_articles`.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"no articles file {path}")
+    known = {value.strip() for row in split_first_row(path).values() for value in row}
+    own = {name: column for name, column in names.items() if column in known}
+    return read_articles(path, own)["article_id"]
+
+
+def _choose_separator(csv_path: Path, names: Mapping[str, str]) -> str:
+    known = {*COLUMNS, *names.values()}
+    rows = split_first_row(csv_path)
+    return next(
+        (name for name, row in rows.items() if known & {v.strip().casefold() for v in row}), "comma"
+    )
+
+
+def is_unknown(image_id: str) -> bool:
+    """Tell whether an image id says that the picture is not told."""
+    return image_id.strip().casefold() in UNKNOWN
+
+
+def _to_frame(
+    rows: Sequence[tuple[int, list[str]]], names: Mapping[str, str], csv_path: Path
+) -> pd.DataFrame:
+    """Give the columns the benchmark's names, and leave out the header row if there is one."""
+    if not rows:
+        raise ValueError(f"{csv_path} is empty: there is no row in it")
+    first = [value.strip() for value in rows[0][1]]
+    known = [value.casefold() for value in first]
+    if names or set(known) & set(COLUMNS):
+        header = [
+            folded if folded in COLUMNS else own for own, folded in zip(first, known, strict=True)
+        ]
+        rows = rows[1:]
+    else:
+        header = _recognize(rows, csv_path)
+    frame = pd.DataFrame(
+        [values for _, values in rows],
+        index=[line for line, _ in rows],
+        columns=header,
+        dtype="object",
+    )
+    return _rename(frame, names, csv_path)
+
+
+def _recognize(rows: Sequence[tuple[int, list[str]]], csv_path: Path) -> list[str]:
+    """Return the columns of a file without a header row."""
+    first = [value.strip() for value in rows[0][1]]
+    width = len(first)
+    if width not in (4, 5, 6) or not _may_be_url(first[1]):
+        options = " ".join(f"{OPTIONS[name]}=NAME" for name in (*REQUIRED_COLUMNS, "image_id"))
+        raise ValueError(
+            f"{csv_path}: the first row names none of the columns {', '.join(COLUMNS)}, and is no "
+            f"article, which has 4 to 6 values with a URL as the second: {first}. If these are the "
+            f"file's own names, say which is which: {options}"
+        )
+    last = [values[-1].strip() for _, values in rows]
+    if width == 4:
+        columns = [*COLUMNS[:3], "image_id" if _are_image_ids(last, csv_path) else "article_tags"]
+    elif width == 5 and any("://" in value for value in last):
+        columns = [*COLUMNS[:3], *COLUMNS[4:]]
+    else:
+        columns = COLUMNS[:width]
+    if width < 6:
+        log.warning("%s has no header row; its columns are taken for %s", csv_path, columns)
+    return columns
+
+
+def _may_be_url(value: str) -> bool:
+    return not value or bool(re.fullmatch(r"\S*[/.:]\S*", value))
+
+
+def _are_image_ids(values: Sequence[str], csv_path: Path) -> bool:
+    """Tell a fourth column of image ids, which is what 2026's has, from one of tags."""
+    told = [value for value in values if not is_unknown(value)]
+    if not told:
+        return any(values)  # "N/A" stands for a picture that is not told, "" for no tags
+    if not all(re.fullmatch(r"[^\s;|]+", value) for value in told):
+        return False
+    if all(re.search(r"\d", value) for value in told):
+        return True
+    raise ValueError(
+        f"{csv_path} has no header row, and its fourth column may be article_tags or image_id: "
+        f"{told[:3]}; give it a header row"
+    )
+
+
+def _rename(articles: pd.DataFrame, names: Mapping[str, str], csv_path: Path) -> pd.DataFrame:
+    """Give columns the benchmark's names; what had one of those names, and is not meant, goes."""
+    for own in names.values():
+        if list(articles).count(own) != 1:
+            raise ValueError(f"{csv_path} must have the column {own} once, it has {list(articles)}")
+    kept = [column for column in articles if column in names.values() or column not in names]
+    return articles[kept].rename(columns={own: name for name, own in names.items()})
+
+
+def _check_articles(articles: pd.DataFrame, csv_path: Path) -> None:
+    for column in REQUIRED_COLUMNS:
+        if column not in articles:
+            raise ValueError(
+                f"{csv_path} lacks the column {column}; it has {list(articles)}. If it is one of "
+                f"them: {OPTIONS[column]}=NAME"
+            )
+    for column in articles.columns[articles.columns.duplicated()]:
+        if column in COLUMNS:
+            raise ValueError(f"{csv_path} has the column {column} twice")
+    for column in REQUIRED_COLUMNS:
+        for line in articles.index[articles[column].str.strip() == ""]:
+            article_id = articles.loc[line, "article_id"]
+            raise ValueError(f"{csv_path}: empty {column} (article {article_id!r}, line {line})")
+    for column in [column for column in ID_COLUMNS if column in articles]:
+        for line, value in articles[column][articles[column].str.contains(r"\s")].items():
+            raise ValueError(
+                f"{csv_path}: {column} must be one word, as TREC's files are separated by spaces, "
+                f"got {value!r} (line {line})"
+            )
+    for line, article_id in articles["article_id"][articles["article_id"].duplicated()].items():
+        raise ValueError(f"{csv_path}: article_id {article_id!r} is there twice (line {line})")
