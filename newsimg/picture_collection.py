@@ -14,8 +14,8 @@ from urllib.parse import quote
 
 from newsimg.archives import list_members
 from newsimg.datatypes import Collection, Image
-from newsimg.images import EXTENSIONS
 from newsimg.interfaces import Dataset
+from newsimg.picture_formats import EXTENSIONS
 
 
 class PictureCollection(Dataset):

@@ -13,6 +13,7 @@ from PIL import Image as PILImage
 from newsimg.caption_file import read_records
 from newsimg.captions import Captioner
 from newsimg.datatypes import Image, Query
+from newsimg.images import DECODING
 from newsimg.llm.openai_llm import OpenAILLM
 from newsimg.served import ServerError, check_server, read_retry_after
 from newsimg.store import Store
@@ -237,6 +238,7 @@ def test_the_fingerprint_is_of_model_and_settings_and_not_of_the_place():
             != make_vlm("http://a:1/v1").fingerprint
         )
     assert json.loads(one.fingerprint)["model"] == "tiny"
+    assert json.loads(make_vlm("http://a:1/v1").fingerprint)["decoding"] == DECODING
 
 
 def test_settings_out_of_range_are_refused_by_name():

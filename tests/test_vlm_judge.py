@@ -8,7 +8,7 @@ from tiny_models import draw_pictures, make_idefics, make_qwen2_vl
 from transformers import AutoTokenizer
 
 from newsimg.datatypes import Candidates, Image, Query
-from newsimg.images import open_image
+from newsimg.images import DECODING, open_image
 from newsimg.interfaces import VisionLanguageModel
 from newsimg.picture_prompts import find_answer
 from newsimg.prefixes import group_by_beginning
@@ -306,9 +306,10 @@ def test_criteria_that_cannot_be_used_are_refused_by_name(table):
         judge(vlm, reading="x")
 
 
-def test_dtype_padding_mask_and_model_are_part_of_what_scores_are_kept_under(make):
+def test_dtype_decoding_padding_mask_and_model_are_part_of_what_scores_are_kept_under(make):
     recorded = json.loads(make().fingerprint)
     assert recorded["dtype"] == "float32"
+    assert recorded["decoding"] == DECODING
     assert recorded["padding_sides"] == {"expected": "right", "generate": "left"}
     assert recorded["attention_mask"]["generate"] == "causal, padding masked"
     assert recorded["revision"].startswith("files:")

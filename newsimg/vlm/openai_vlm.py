@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image as PILImage
 
 from newsimg.datatypes import FloatArray, Image
-from newsimg.images import open_image
+from newsimg.images import DECODING, open_image
 from newsimg.interfaces import KeepAnswers, VisionLanguageModel
 from newsimg.picture_prompts import find_answer
 from newsimg.served import ServerError, check_server
@@ -82,6 +82,7 @@ class OpenAIVLM(VisionLanguageModel):
                 "model": self.model,
                 "revision": self.revision,
                 "answers_as": self.answers_as,
+                "decoding": DECODING,
                 "picture": {"max_side": self.max_side, "jpeg_quality": self.jpeg_quality},
                 "top_logprobs": self.top_logprobs,
                 "max_new_tokens": self.max_new_tokens,
