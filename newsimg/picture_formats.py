@@ -76,6 +76,12 @@ def name_missing_plugin(head: bytes) -> str | None:
     return PLUGINS[plugin] if plugin and not find_spec(plugin) else None
 
 
+def find_package(suffix: str) -> str | None:
+    """Return what would have to be installed to read files with this extension."""
+    plugin = PLUGIN_EXTENSIONS.get(suffix)
+    return PLUGINS[plugin] if plugin and not find_spec(plugin) else None
+
+
 def _say_why(content: bytes) -> str:
     """Return why a picture could not be opened: Pillow tells it only of the formats one by one."""
     head = content[:SNIFFED_BYTES]
