@@ -5,8 +5,10 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
 
-from newsimg.data.base import make_image_id, walk_files
-from newsimg.storage.images import EXTENSIONS
+from newsimg.data.base import make_image_id
+from newsimg.datatypes import Image
+from newsimg.folder_listing import stream_folder
+from newsimg.picture_formats import EXTENSIONS
 
 
 class PictureFolder:
@@ -27,7 +29,10 @@ class PictureFolder:
             raise FileNotFoundError(f"no folder of pictures {folder}")
         self.folder = folder
         self._paths: dict[str, list[Path]] = {}
-        for _, path in walk_files(folder, EXTENSIONS):
+        for found in stream_folder(folder):
+            if not isinstance(found, Image):
+                continue
+            path = found.path
             stem = unicodedata.normalize("NFC", path.stem)
             image_id = make_image_id(stem) if re.search(r"\s", stem) else stem
             self._paths.setdefault(image_id, []).append(path)

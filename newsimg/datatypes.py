@@ -103,6 +103,26 @@ class Candidates:
     parts: Mapping[str, FloatArray] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Rejected:
+    """A picture that cannot be used, or a place where one cannot look for pictures."""
+
+    uri: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class PassedOver:
+    """A file that is taken for no picture; `suffix` is its extension in lower case, "" if none."""
+
+    uri: str
+    suffix: str
+
+
+Listed = Image | Rejected | PassedOver
+"""What a collection finds where it looks for pictures."""
+
+
 def check_template(template: str) -> str:
     """Return `template`, or refuse one that names an unknown field or none at all.
 

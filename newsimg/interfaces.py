@@ -7,7 +7,16 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from newsimg.datatypes import Candidates, Collection, FloatArray, FusedArray, Image, IntArray, Query
+from newsimg.datatypes import (
+    Candidates,
+    Collection,
+    FloatArray,
+    FusedArray,
+    Image,
+    IntArray,
+    Listed,
+    Query,
+)
 
 
 class Dataset(ABC):
@@ -25,10 +34,11 @@ class Dataset(ABC):
             FileNotFoundError: If a file or a picture is not there.
         """
 
-    def stream_images(self) -> Iterator[Image]:
+    def stream_images(self) -> Iterator[Listed]:
         """Yield the images in a fixed order, each as soon as it is known; ids are unique.
 
-        A collection without articles lists its pictures here and never holds them all.
+        A collection without articles lists its pictures here and never holds them all. It yields
+        what it cannot use or passes over, too, so that nothing is lost without a word.
         """
         return iter(self.load().images)
 

@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from newsimg.data.base import PictureCollection, stream_folder
-from newsimg.datatypes import Image
+from newsimg.data.base import PictureCollection
+from newsimg.datatypes import Listed
+from newsimg.folder_listing import refuse_none, stream_folder
 
 
 class FolderDataset(PictureCollection):
@@ -19,6 +20,6 @@ class FolderDataset(PictureCollection):
         super().__init__(name=name)
         self.folder = Path(folder).expanduser()
 
-    def stream_images(self) -> Iterator[Image]:
+    def stream_images(self) -> Iterator[Listed]:
         """See `Dataset.stream_images`."""
-        return stream_folder(self.folder)
+        return refuse_none(stream_folder(self.folder), self.folder)

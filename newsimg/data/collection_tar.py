@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from newsimg.data.base import PictureCollection, stream_archives
-from newsimg.datatypes import Image
+from newsimg.data.base import PictureCollection
+from newsimg.datatypes import Listed
+from newsimg.folder_listing import refuse_none, stream_archives
 
 
 class TarDataset(PictureCollection):
@@ -19,6 +20,6 @@ class TarDataset(PictureCollection):
         super().__init__(name=name)
         self.folder = Path(folder).expanduser()
 
-    def stream_images(self) -> Iterator[Image]:
+    def stream_images(self) -> Iterator[Listed]:
         """See `Dataset.stream_images`."""
-        return stream_archives(self.folder, ".tar")
+        return refuse_none(stream_archives(self.folder, ".tar"), self.folder)

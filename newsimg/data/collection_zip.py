@@ -4,9 +4,11 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
+from typing import cast
 
-from newsimg.data.base import PictureCollection, stream_archives
-from newsimg.datatypes import Image
+from newsimg.data.base import PictureCollection
+from newsimg.datatypes import Image, Listed
+from newsimg.folder_listing import refuse_none, stream_archives
 from newsimg.reporting.console import console
 from newsimg.storage.tables import add_metadata
 
@@ -37,7 +39,7 @@ class ZipDataset(PictureCollection):
         self.folder = Path(folder).expanduser()
         self.licences = licences
 
-    def stream_images(self) -> Iterator[Image]:
+    def stream_images(self) -> Iterator[Listed]:
         """See `Dataset.stream_images`. Tells at the end how many pictures `licences` leaves out.
 
         Raises:
@@ -45,8 +47,12 @@ class ZipDataset(PictureCollection):
             ValueError: If a table cannot be read, or no picture has one of the licences.
         """
         n_kept, left_out = 0, Counter[str]()
-        archives = groupby(stream_archives(self.folder, ".zip"), lambda image: image.path)
-        for path, images in archives:
+        listed = refuse_none(stream_archives(self.folder, ".zip"), self.folder)
+        for path, found in groupby(listed, _find_archive):
+            if path is None:
+                yield from found
+                continue
+            images = cast("Iterator[Image]", found)
             table = path.with_suffix(".parquet")
             if self.licences is None:
                 yield from add_metadata(images, table) if table.is_file() else images
@@ -66,3 +72,8 @@ class ZipDataset(PictureCollection):
             if not n_kept:
                 raise ValueError(f"no picture has a licence of data.licences: {told}")
             console.print(told)
+
+
+def _find_archive(found: Listed) -> Path | None:
+    """Return a picture's archive; what is no picture comes in front of an archive's pictures."""
+    return found.path if isinstance(found, Image) else None

@@ -4,7 +4,7 @@ import hashlib
 from dataclasses import dataclass, replace
 from typing import Any
 
-from newsimg.datatypes import FloatArray, Image
+from newsimg.datatypes import FloatArray, Image, Rejected
 from newsimg.interfaces import Backbone
 from newsimg.storage.images import (
     PILLOW_MAX_PIXELS,
@@ -48,14 +48,6 @@ class IntakeRules:
             )
         if self.min_side < 1:
             raise ValueError(f"task.min_side must be at least 1, got {self.min_side}")
-
-
-@dataclass(frozen=True)
-class Rejected:
-    """A picture that cannot be used."""
-
-    uri: str
-    reason: str
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ The file is memory-mapped, so that a listing of any length can be gone through a
 """
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from newsimg.datatypes import Image
-from newsimg.engine.intake import Rejected
+from newsimg.datatypes import Image, Listed, PassedOver, Rejected
+from newsimg.passed_over import Tally
 from newsimg.storage.files import write_atomically
 from newsimg.storage.tables import METADATA
 
@@ -28,10 +28,12 @@ class Listing:
 
     Args:
         path: The file that `write_listing` wrote.
+        passed_over: The files beside the pictures; they are not in the file.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, passed_over: Tally | None = None) -> None:
         self.path = path
+        self.passed_over = passed_over or Tally()
         self._reader = pa.ipc.open_file(pa.memory_map(str(path)))
         self.n_chunks = self._reader.num_record_batches
         self._ids = pa.chunked_array(
@@ -58,7 +60,8 @@ class Listing:
         """
         order = pc.sort_indices(self._ids)
         ids = self._ids.take(order)
-        twice = pc.equal(ids.slice(1), ids.slice(0, max(len(ids) - 1, 0)))
+        same = pc.equal(ids.slice(1), ids.slice(0, max(len(ids) - 1, 0)))
+        twice = pc.fill_null(same, False)  # what is rejected has no id
         for position in np.flatnonzero(twice.to_numpy()):
             rows = [order[int(position) + i].as_py() for i in (0, 1)]
             first, second = (self._find(row) for row in rows)
@@ -76,11 +79,11 @@ class Listing:
         raise IndexError(row)
 
 
-def write_listing(images: Iterable[Image], path: Path, chunk_size: int) -> Listing:
+def write_listing(found: Iterable[Listed], path: Path, chunk_size: int) -> Listing:
     """List pictures into a file, chunk by chunk.
 
     Args:
-        images: The pictures, in the order that they are to be in.
+        found: The pictures, in the order that they are to be in, and what else there is.
         path: Where the list goes.
         chunk_size: Pictures per chunk.
 
@@ -88,22 +91,33 @@ def write_listing(images: Iterable[Image], path: Path, chunk_size: int) -> Listi
         ValueError: If two pictures have the same id.
     """
     stamps: dict[Path, str] = {}
+    passed_over = Tally()
     with write_atomically(path) as temporary, pa.OSFile(str(temporary), "wb") as file:
         writer = pa.ipc.new_file(file, SCHEMA)
         ascending, last = True, ""
-        iterator = iter(images)
-        while chunk := [_to_row(image, stamps) for image in islice(iterator, chunk_size)]:
-            for row in chunk:
-                ascending, last = ascending and last < row["image_id"], row["image_id"]
+        iterator = _leave_out(found, passed_over)
+        while chunk := [_to_row(one, stamps) for one in islice(iterator, chunk_size)]:
+            for image_id in filter(None, (row["image_id"] for row in chunk)):
+                ascending, last = ascending and last < image_id, image_id
             writer.write_batch(pa.RecordBatch.from_pylist(chunk, SCHEMA))
         writer.close()
-    listing = Listing(path)
+    listing = Listing(path, passed_over)
     if not ascending:
         listing.check_ids()
     return listing
 
 
-def _to_row(image: Image, stamps: dict[Path, str]) -> dict[str, Any]:
+def _leave_out(found: Iterable[Listed], passed_over: Tally) -> Iterator[Image | Rejected]:
+    for one in found:
+        if isinstance(one, PassedOver):
+            passed_over.add(one)
+        else:
+            yield one
+
+
+def _to_row(image: Image | Rejected, stamps: dict[Path, str]) -> dict[str, Any]:
+    if isinstance(image, Rejected):
+        return {"image_id": None, "path": escape(image.uri), "reason": escape(image.reason)}
     row = {"image_id": image.image_id, "path": str(image.path), "member": image.member}
     row |= {name: (image.metadata or {}).get(name) for name in METADATA}
     try:
@@ -133,6 +147,8 @@ def _stamp(path: Path) -> str:
 
 
 def _to_picture(row: dict[str, Any]) -> Image | Rejected:
+    if row["image_id"] is None:
+        return Rejected(row["path"], row["reason"])
     metadata = {name: row[name] for name in METADATA if row[name]}
     image = Image(row["image_id"], Path(row["path"]), row["member"], metadata=metadata)
     return image if row["reason"] is None else Rejected(image.uri, row["reason"])

@@ -1,18 +1,17 @@
 """From the bytes on disk to a picture that a model can take."""
 
-import io
 import warnings
 from dataclasses import dataclass, field
 
 from PIL import Image as PILImage
 
+from newsimg.colours import to_srgb
 from newsimg.datatypes import Image
+from newsimg.picture_formats import open_picture
 from newsimg.storage.archives import read_member
 
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 DECODER_THREADS = 2  # Pillow releases the GIL while it decodes
-DECODING = 2  # raised when the same bytes come to give other pixels: embeddings depend on it
-BACKGROUND = (255, 255, 255)  # behind transparent pixels
+DECODING = 3  # raised when the same bytes come to give other pixels: embeddings depend on it
 PILLOW_MAX_PIXELS = 178_956_970  # twice Pillow's MAX_IMAGE_PIXELS, where it refuses to open
 JPEG_END = b"\xff\xd9"
 JPEG_TABLES = (b"\xff\xc4", b"\xff\xda")
@@ -44,7 +43,7 @@ class LoadedImage(Image):
 
 
 def open_image(image: Image, fill: tuple[int, int] | None = None) -> PILImage.Image:
-    """Decode a picture as RGB, turned upright by its EXIF orientation, transparency on white.
+    """Decode a picture as sRGB, turned upright by its EXIF orientation, transparency on white.
 
     Of an animation it is the first frame. A picture marked as truncated is decoded as far as it
     goes, the rest is grey.
@@ -109,9 +108,9 @@ def measure_picture(content: bytes) -> tuple[int, int]:
         ValueError: If it is no picture.
     """
     try:
-        with PILImage.open(io.BytesIO(content)) as picture:
+        with open_picture(content) as picture:
             if picture.format in ("PNG", "TIFF"):  # may tell their orientation after the pixels
-                return _upright(picture).size
+                picture.load()
             turned = _read_orientation(picture) >= 5
             return picture.size[::-1] if turned else picture.size
     except Exception as error:  # as above
@@ -127,10 +126,8 @@ def read_header(content: bytes) -> tuple[int, int]:
         ValueError: If it is no picture, or claims more pixels than Pillow opens.
     """
     try:
-        with PILImage.open(io.BytesIO(content)) as picture:
+        with open_picture(content) as picture:
             return picture.size
-    except PILImage.UnidentifiedImageError as error:
-        raise ValueError("not a picture") from error
     except Exception as error:  # as above
         if isinstance(error, MemoryError):
             raise
@@ -138,18 +135,13 @@ def read_header(content: bytes) -> tuple[int, int]:
 
 
 def _decode(content: bytes, fill: tuple[int, int] | None = None) -> PILImage.Image:
-    with PILImage.open(io.BytesIO(content)) as opened:
+    with open_picture(content) as picture:
         if fill is not None:
-            _reduce(opened, fill)
-        picture = _upright(opened)
-        if picture.mode.startswith("I"):  # converted as it is, all but black would be white
-            return picture.point(lambda value: value * (1 / 257)).convert("L").convert("RGB")
-        if not picture.has_transparency_data:
-            return picture.convert("RGB")
-        layer = picture.convert("RGBA")
-        canvas = PILImage.new("RGB", layer.size, BACKGROUND)
-        canvas.paste(layer, mask=layer.getchannel("A"))
-        return canvas
+            _reduce(picture, fill)
+        picture.load()  # a TIFF is turned by Pillow itself, and loses the tag
+        srgb = to_srgb(picture)
+        turn = UPRIGHT.get(_read_orientation(picture))
+        return srgb if turn is None else srgb.transpose(turn)
 
 
 def _reduce(picture: PILImage.Image, fill: tuple[int, int]) -> None:
@@ -157,12 +149,6 @@ def _reduce(picture: PILImage.Image, fill: tuple[int, int]) -> None:
     width, height = fill[::-1] if _read_orientation(picture) >= 5 else fill
     scale = REDUCING_GAP * max(width / picture.width, height / picture.height)
     picture.draft(None, (round(picture.width * scale), round(picture.height * scale)))
-
-
-def _upright(picture: PILImage.Image) -> PILImage.Image:
-    picture.load()  # a TIFF is turned by Pillow itself, and loses the tag
-    turn = UPRIGHT.get(_read_orientation(picture))
-    return picture if turn is None else picture.transpose(turn)
 
 
 def _read_orientation(picture: PILImage.Image) -> int:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from newsimg.datatypes import FloatArray, Image
+from newsimg.datatypes import FloatArray, Listed
 from newsimg.engine.base import Engine
 from newsimg.engine.intake import IntakeRules
 from newsimg.index.base import GrowingIndex
@@ -16,13 +16,14 @@ from newsimg.index.building.build import (
     collect,
     describe_quality,
     describe_versions,
+    leave_out,
     measure_built,
     measure_saved,
     merge_rejected,
     read_kept_images,
     train_index,
 )
-from newsimg.index.building.scratch import IMAGES, REJECTED, Scratch, write_tables
+from newsimg.index.building.scratch import IMAGES, REJECTED, Scratch, count_rejected, write_tables
 from newsimg.index.folder import (
     MANIFEST,
     SavedIndex,
@@ -33,6 +34,7 @@ from newsimg.index.folder import (
     read_manifest,
 )
 from newsimg.interfaces import Components, Task
+from newsimg.passed_over import describe_counts
 from newsimg.reporting.console import console, print_table
 from newsimg.storage.cached_models import find_hasher
 from newsimg.storage.files import lock_folder
@@ -110,8 +112,8 @@ class IndexTask(Task):
         """See `Task.run`.
 
         Returns:
-            `n_listed`, `n_images`, `n_rejected`, `n_removed`, `bytes_per_vector` and, where it was
-            measured, `recall_at_<top_k>`, `ms_single` and `ms_batched`.
+            `n_listed`, `n_images`, `n_rejected`, `n_removed`, `n_passed_over`, `bytes_per_vector`
+            and, where it was measured, `recall_at_<top_k>`, `ms_single` and `ms_batched`.
 
         Raises:
             ValueError: If the config's index cannot be kept in a file, another job is at work in
@@ -139,9 +141,8 @@ class IndexTask(Task):
         )
         check_rows(saved, components.backbone)
         index.read(self.folder / "vectors.faiss")
-        if self.action == "append":
-            return self._append(components, index, staging, saved)
-        return self._remove(components, index, staging, saved)
+        act = self._append if self.action == "append" else self._remove
+        return act(components, index, staging, saved)
 
     def _build(
         self, components: Components, index: GrowingIndex, staging: Path
@@ -167,6 +168,7 @@ class IndexTask(Task):
             "n_listed": n_listed,
             "n_rejected": scratch.n_rejected,
             "next_row_id": scratch.n_accepted,
+            "passed_over": dict(scratch.passed_over.counts),
         }
         return self._finish(components, index, staging, facts, embeddings)
 
@@ -174,8 +176,8 @@ class IndexTask(Task):
         self, components: Components, index: GrowingIndex, staging: Path, saved: SavedIndex
     ) -> dict[str, float]:
         known = set(saved.images.table["image_id"].to_pylist())
-        images = (one for one in components.dataset.stream_images() if one.image_id not in known)
-        scratch, n_listed = self._collect(components, staging, images)
+        found = leave_out(components.dataset.stream_images(), known)
+        scratch, n_listed = self._collect(components, staging, found)
         first = saved.manifest["next_row_id"]
         add_embeddings(index, scratch.open_embeddings(), first)
 
@@ -184,15 +186,13 @@ class IndexTask(Task):
             yield from scratch.read_images(first)
 
         write_tables(merge_images(), IMAGES, staging / "images.parquet")
-        n_rejected = write_tables(
-            merge_rejected(self.folder / "rejected.parquet", scratch),
-            REJECTED,
-            staging / "rejected.parquet",
-        )
+        rejected = merge_rejected(self.folder / "rejected.parquet", scratch)
+        write_tables(rejected, REJECTED, staging / "rejected.parquet")
         facts = saved.manifest | {
             "n_listed": len(known) + n_listed,
-            "n_rejected": n_rejected,
+            "n_rejected": count_rejected(staging / "rejected.parquet"),
             "next_row_id": first + scratch.n_accepted,
+            "passed_over": dict(scratch.passed_over.counts),
         }
         console.print(f"{len(known)} pictures were there, {scratch.n_accepted} are added")
         return self._finish(components, index, staging, facts)
@@ -211,13 +211,12 @@ class IndexTask(Task):
         staging.mkdir(exist_ok=True)
         kept = read_kept_images(self.folder / "images.parquet", removed)
         write_tables(kept, IMAGES, staging / "images.parquet")
-        rejected = (self.folder / "rejected.parquet").read_bytes()
-        (staging / "rejected.parquet").write_bytes(rejected)
+        shutil.copyfile(self.folder / "rejected.parquet", staging / "rejected.parquet")
         console.print(f"{len(rows)} pictures are removed")
         return self._finish(components, index, staging, saved.manifest) | {"n_removed": len(rows)}
 
     def _collect(
-        self, components: Components, staging: Path, images: Iterator[Image]
+        self, components: Components, staging: Path, images: Iterator[Listed]
     ) -> tuple[Scratch, int]:
         identity = {
             "fingerprint": components.backbone.fingerprint,
@@ -291,7 +290,11 @@ class IndexTask(Task):
             rows[f"ms per query, {name}"] = f"{milliseconds:.3g}"
             metrics[f"ms_{name}"] = milliseconds
         print_table(pd.DataFrame(rows.items(), columns=["index", ""]), str(self.folder))
-        if manifest["n_rejected"]:
+        passed_over = manifest.get("passed_over", {})  # an older index has none
+        metrics["n_passed_over"] = sum(passed_over.values())
+        if passed_over:
+            console.print(describe_counts(passed_over))
+        if manifest["n_rejected"] or passed_over:
             console.print(f"what was rejected, and why: {self.folder / 'rejected.parquet'}")
         console.print(f"search it      newsimg index=saved index.folders=[{self.folder}]")
         return metrics

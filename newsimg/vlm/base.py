@@ -12,7 +12,7 @@ from PIL import Image as PILImage
 from newsimg.datatypes import FloatArray, Image
 from newsimg.interfaces import KeepAnswers, VisionLanguageModel
 from newsimg.storage.checkpoints import Checkpoint, check_positive, describe_model, greedy_settings
-from newsimg.storage.images import open_image
+from newsimg.storage.images import DECODING, open_image
 from newsimg.vlm.prefix_cache import (
     Prefix,
     extend_prefix,
@@ -83,6 +83,7 @@ class ChatVLM(VisionLanguageModel):
                 "class": type(self).__name__,
                 **describe_model(self.checkpoint.model, self.checkpoint.revision),
                 "dtype": self.checkpoint.dtype,
+                "decoding": DECODING,
                 "padding_sides": {"expected": "right", "generate": "left"},
                 "attention_mask": {"expected": "causal", "generate": "causal, padding masked"},
                 "share_prefix": self.share_prefix,

@@ -15,7 +15,7 @@ from newsimg.chat_answers import read_text, read_token_probabilities
 from newsimg.datatypes import FloatArray, Image
 from newsimg.interfaces import KeepAnswers, VisionLanguageModel
 from newsimg.llm.chat_server import ChatRequests, check_server
-from newsimg.storage.images import open_image
+from newsimg.storage.images import DECODING, open_image
 from newsimg.vlm.prompts import find_answer
 
 
@@ -84,6 +84,7 @@ class OpenAIVLM(VisionLanguageModel):
                 "model": self.model,
                 "revision": self.revision,
                 "answers_as": self.answers_as,
+                "decoding": DECODING,
                 "picture": {"max_side": self.max_side, "jpeg_quality": self.jpeg_quality},
                 "top_logprobs": self.top_logprobs,
                 "max_new_tokens": self.max_new_tokens,

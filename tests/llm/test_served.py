@@ -24,6 +24,7 @@ from newsimg.reranker.captions import Captioner
 from newsimg.reranker.vlm_judge import VLMJudgeReranker
 from newsimg.storage.cache import Store
 from newsimg.storage.cached_models import StoredVLM
+from newsimg.storage.images import DECODING
 from newsimg.vlm.openai_vlm import OpenAIVLM, write_data_url
 
 KEY = "sk-very-secret-0815"
@@ -375,6 +376,7 @@ def test_the_fingerprint_is_of_model_and_settings_and_not_of_the_place():
             != make_vlm("http://a:1/v1").fingerprint
         )
     assert json.loads(one.fingerprint)["model"] == "tiny"
+    assert json.loads(make_vlm("http://a:1/v1").fingerprint)["decoding"] == DECODING
 
 
 def test_settings_out_of_range_are_refused_by_name():

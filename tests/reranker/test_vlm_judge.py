@@ -12,7 +12,7 @@ from newsimg.interfaces import VisionLanguageModel
 from newsimg.reranker.vlm_judge import VLMJudgeReranker
 from newsimg.storage.cache import Store
 from newsimg.storage.cached_models import StoredVLM
-from newsimg.storage.images import open_image
+from newsimg.storage.images import DECODING, open_image
 from newsimg.vlm.prefix_cache import group_by_beginning
 from newsimg.vlm.prompts import find_answer
 from newsimg.vlm.qwen2_vl import Qwen2VLM
@@ -306,9 +306,10 @@ def test_criteria_that_cannot_be_used_are_refused_by_name(table):
         judge(vlm, reading="x")
 
 
-def test_dtype_padding_mask_and_model_are_part_of_what_scores_are_kept_under(make):
+def test_dtype_decoding_padding_mask_and_model_are_part_of_what_scores_are_kept_under(make):
     recorded = json.loads(make().fingerprint)
     assert recorded["dtype"] == "float32"
+    assert recorded["decoding"] == DECODING
     assert recorded["padding_sides"] == {"expected": "right", "generate": "left"}
     assert recorded["attention_mask"]["generate"] == "causal, padding masked"
     assert recorded["revision"].startswith("files:")

@@ -211,7 +211,7 @@ def test_a_truncated_jpeg_is_told_from_a_broken_one_and_can_be_taken(progressive
     top = np.asarray(taken, np.int16)[:60] - np.asarray(expected, np.int16)[:60]
     assert np.abs(top).mean() < 20  # what is there is the picture
     for broken in (b"", b"no picture", whole[:20]):
-        with pytest.raises(ValueError, match=r"identify|truncated") as caught:
+        with pytest.raises(ValueError, match=r"not a picture|not a JPEG|truncated") as caught:
             decode_picture(broken)
         assert not isinstance(caught.value, TruncatedPictureError)
 

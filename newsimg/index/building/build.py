@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from newsimg.datatypes import FloatArray, Image, IntArray
+from newsimg.datatypes import FloatArray, Image, IntArray, Listed
 from newsimg.engine.base import Engine
 from newsimg.engine.intake import Accepted, IntakeRules, Rejected
 from newsimg.engine.listing import Listing, write_listing
@@ -28,7 +28,7 @@ CHUNK = 512  # pictures whose results are written at once: what a killed job may
 
 
 def collect(
-    images: Iterable[Image],
+    images: Iterable[Listed],
     backbone: Backbone,
     scratch: Scratch,
     *,
@@ -83,6 +83,11 @@ def _check_share(n_bad: int, n_listed: int, max_rejected: float, examples: list[
             f"{n_bad} of {n_listed} pictures cannot be used, more than the share "
             f"task.max_rejected={max_rejected} allows{named}"
         )
+
+
+def leave_out(found: Iterable[Listed], known: Collection[str]) -> Iterator[Listed]:
+    """Pass on what a collection lists, without the pictures of some ids."""
+    return (one for one in found if not (isinstance(one, Image) and one.image_id in known))
 
 
 def train_index(index: GrowingIndex, embeddings: FloatArray) -> None:

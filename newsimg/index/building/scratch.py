@@ -15,7 +15,8 @@ import pyarrow.parquet as pq
 
 from newsimg.datatypes import FloatArray
 from newsimg.engine.intake import Accepted, Rejected
-from newsimg.engine.listing import KNOWN, METADATA, PLACE, Listing
+from newsimg.engine.listing import KNOWN, METADATA, PLACE, Listing, escape
+from newsimg.passed_over import BEGINNING, Tally
 from newsimg.storage.files import write_atomically
 
 log = logging.getLogger(__name__)
@@ -53,9 +54,11 @@ class Scratch:
         self._parts: list[Path] = []
         self.n_accepted = self.n_rejected = 0
         self.dim = 0
+        self.passed_over = Tally()
 
     def resume(self, listing: Listing) -> int:
         """Take up the chunks that are done and still as they were; return how many."""
+        self.passed_over = listing.passed_over
         self._embeddings.touch()
         n_bytes = self._embeddings.stat().st_size
         for number in range(listing.n_chunks):
@@ -103,9 +106,15 @@ class Scratch:
             yield good.add_column(0, "row_id", ids).cast(IMAGES)
 
     def read_rejected(self) -> Iterator[pa.Table]:
-        """Yield uri and reason of the rejected pictures chunk by chunk."""
+        """Yield uri and reason of the rejected pictures chunk by chunk.
+
+        Then, for each extension of files that were passed over, those of the first one.
+        """
         for part in self._read_parts():
             yield part.filter(pc.is_valid(part["reason"])).select(REJECTED.names)
+        others = self.passed_over.to_rejected()
+        rows = [{"uri": escape(one.uri), "reason": escape(one.reason)} for one in others]
+        yield pa.Table.from_pylist(rows, REJECTED)
 
     def _read_parts(self) -> Iterator[pa.Table]:
         for path in self._parts:
@@ -129,6 +138,12 @@ def write_tables(tables: Iterator[pa.Table], schema: pa.Schema, path: Path) -> i
             writer.write_table(table)
             n_rows += len(table)
     return n_rows
+
+
+def count_rejected(path: Path) -> int:
+    """Return how many pictures a rejected.parquet lists, files that were passed over aside."""
+    reasons = pq.read_table(path, columns=["reason"])["reason"]
+    return len(reasons) - (pc.sum(pc.starts_with(reasons, BEGINNING)).as_py() or 0)
 
 
 def _to_row(result: Accepted | Rejected) -> dict[str, Any]:

@@ -1,0 +1,161 @@
+"""Where a collection's pictures lie: folders and archives, looked through entry by entry."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from newsimg.data.base import make_image_id
+from newsimg.datatypes import Image, Listed, PassedOver, Rejected
+from newsimg.passed_over import Tally
+from newsimg.picture_formats import EXTENSIONS, SNIFFED_BYTES, UNTOLD, find_format
+from newsimg.storage.archives import list_members, list_rejected, read_member
+
+
+def stream_folder(folder: Path) -> Iterator[Listed]:
+    """List the pictures below a folder, in the order of their ids, and what else is there.
+
+    Pictures are known by their extensions; where there is none, by their first bytes. Hidden files
+    and folders are left out; linked folders are entered, but not in circles.
+
+    Raises:
+        FileNotFoundError: If the folder is not there.
+    """
+    for found in walk_files(folder):
+        if isinstance(found, Rejected):
+            yield found
+            continue
+        place, path = found
+        suffix = find_suffix(path.name)
+        try:
+            if suffix in EXTENSIONS or (suffix in UNTOLD and find_format(_read_head(path))):
+                yield Image(make_image_id(place), path)
+            else:
+                yield PassedOver(str(path), suffix)
+        except OSError as error:
+            yield Rejected(str(path), _say(error))
+
+
+def stream_archives(source: Path, suffix: str) -> Iterator[Listed]:
+    """List the pictures in an archive, or in all archives below a folder, sorted by id.
+
+    Raises:
+        FileNotFoundError: If there is no such archive or folder, or no archive in it.
+        ValueError: If an archive is damaged.
+    """
+    if source.is_file():
+        found: Iterator[tuple[str, Path] | Rejected] = iter([(source.name, source.absolute())])
+    else:
+        found = walk_files(source)
+    others = Tally()
+    n_archives = 0
+    for one in found:
+        if isinstance(one, Rejected):
+            yield one
+        elif find_suffix(one[1].name) == suffix or source.is_file():
+            n_archives += 1
+            yield from _stream_members(*one)
+        # What tells whose an archive's pictures are is read with it.
+        elif one[1].suffix != ".parquet" or not one[1].with_suffix(suffix).is_file():
+            other = PassedOver(str(one[1]), find_suffix(one[1].name))
+            others.add(other)
+            yield other
+    if not n_archives:
+        raise FileNotFoundError(f"no {suffix} file below {source}{others.describe(before='; ')}")
+
+
+def _stream_members(place: str, path: Path) -> Iterator[Listed]:
+    for name, reason in list_rejected(path).items():
+        if find_suffix(name) in EXTENSIONS and not _is_hidden(name):
+            yield Rejected(f"{path}::{name}", reason)
+    images = []
+    for name in list_members(path):
+        if _is_hidden(name):
+            continue
+        suffix = find_suffix(name)
+        try:
+            if suffix in EXTENSIONS or (
+                suffix in UNTOLD and find_format(read_member(path, name, SNIFFED_BYTES))
+            ):
+                images.append(Image(make_image_id(f"{place}/{name}"), path, name))
+            else:
+                yield PassedOver(f"{path}::{name}", suffix)
+        except ValueError as error:
+            yield Rejected(f"{path}::{name}", str(error))
+    yield from sorted(images, key=lambda image: image.image_id)
+
+
+def refuse_none(listed: Iterator[Listed], place: Path) -> Iterator[Listed]:
+    """Pass on what was found, and say what else there is if no picture is.
+
+    Raises:
+        ValueError: If there was neither a picture nor one that cannot be used.
+    """
+    others, n_found = Tally(), 0
+    for one in listed:
+        if isinstance(one, PassedOver):
+            others.add(one)
+        else:
+            n_found += 1
+        yield one
+    if not n_found:
+        there = others.describe() or "there is no other file either"
+        raise ValueError(f"no pictures in {place}: {there}; looked for {' '.join(EXTENSIONS)}")
+
+
+def find_suffix(name: str) -> str:
+    """Return a file's extension in lower case."""
+    return os.path.splitext(name)[1].lower()
+
+
+def walk_files(folder: Path) -> Iterator[tuple[str, Path] | Rejected]:
+    """Yield place and path of the files below a folder, in the order of their ids.
+
+    The names of one folder at a time are in memory, and of those that lead to it. An entry that
+    cannot be looked at is rejected.
+
+    Raises:
+        FileNotFoundError: If the folder is not there.
+        OSError: If it cannot be listed itself.
+    """
+    if not folder.is_dir():
+        raise FileNotFoundError(f"no folder {folder}")
+    os.scandir(folder).close()
+    yield from _walk(str(folder.absolute()), "", (os.path.realpath(folder),))
+
+
+def _walk(folder: str, place: str, above: tuple[str, ...]) -> Iterator[tuple[str, Path] | Rejected]:
+    names, rejected = [], []
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.name.startswith("."):
+                    continue
+                try:  # with the slash, folders sort among files as whole paths do
+                    names.append(entry.name + "/" * entry.is_dir())
+                except OSError as error:
+                    rejected.append(Rejected(entry.path, _say(error)))
+    except OSError as error:
+        rejected.append(Rejected(folder, _say(error)))
+    yield from sorted(rejected, key=lambda one: one.uri)
+    names.sort(key=make_image_id)
+    for name in names:
+        path = os.path.join(folder, name)
+        if not name.endswith("/"):
+            yield place + name, Path(path)
+        elif (real := os.path.realpath(path)) not in above:
+            yield from _walk(path, place + name, (*above, real))
+
+
+def _is_hidden(member: str) -> bool:
+    return any(part.startswith(".") for part in member.split("/") if part != ".")
+
+
+def _read_head(path: Path) -> bytes:
+    if not path.is_file():  # a pipe would never end
+        return b""
+    with path.open("rb") as file:
+        return file.read(SNIFFED_BYTES)
+
+
+def _say(error: OSError) -> str:
+    return f"cannot be read: {error.strerror or type(error).__name__}"

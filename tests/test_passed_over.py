@@ -1,0 +1,240 @@
+"""No file is lost without a word: pictures of all formats are found, and the rest is counted."""
+
+import io
+import json
+import os
+import tarfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image as PILImage
+
+from newsimg.data.collection import FolderDataset
+from newsimg.data.collection_tar import TarDataset
+from newsimg.data.collection_zip import ZipDataset
+from newsimg.datatypes import Image, PassedOver, Rejected
+from newsimg.interfaces import Dataset
+from newsimg.passed_over import Tally
+from newsimg.picture_formats import EXTENSIONS, find_format
+from newsimg.storage.images import open_image
+
+# Extension -> Pillow's name of the format, as far as Pillow writes it.
+WRITTEN = {
+    ".avif": "AVIF",
+    ".bmp": "BMP",
+    ".gif": "GIF",
+    ".img": "JPEG",
+    ".j2k": "JPEG2000",
+    ".jfif": "JPEG",
+    ".jp2": "JPEG2000",
+    ".jpe": "JPEG",
+    ".JPEG": "JPEG",
+    ".jpg": "JPEG",
+    ".png": "PNG",
+    ".ppm": "PPM",
+    ".tga": "TGA",
+    ".tif": "TIFF",
+    ".webp": "WEBP",
+    "": "PNG",
+}
+OTHERS = {"notes.txt": b"no", "more.TXT": b"no", "README": b"hello", "a.json": b"{}"}
+
+
+def draw(kind: str = "JPEG", seed: int = 0) -> bytes:
+    patches = np.random.default_rng(seed).integers(60, 200, (3, 4, 3), dtype=np.uint8)
+    buffer = io.BytesIO()
+    PILImage.fromarray(patches).resize((40, 30), PILImage.Resampling.BICUBIC).save(buffer, kind)
+    return buffer.getvalue()
+
+
+def fill(folder: Path) -> dict[str, bytes]:
+    """Write a picture in each format, and other files; return the pictures."""
+    folder.mkdir(parents=True)
+    pictures = {f"p{i:02}{suffix}": draw(kind) for i, (suffix, kind) in enumerate(WRITTEN.items())}
+    for name, content in (pictures | OTHERS | {".hidden": b"no"}).items():
+        (folder / name).write_bytes(content)
+    return pictures
+
+
+def open_source(kind: str, folder: Path) -> Dataset:
+    if kind == "folder":
+        return FolderDataset(name="c", folder=str(folder))
+    path = folder.with_suffix(f".{kind}")
+    if kind == "tar":
+        with tarfile.open(path, "w") as archive:
+            archive.add(folder, ".")
+        return TarDataset(name="c", folder=str(path))
+    with zipfile.ZipFile(path, "w") as zipped:
+        for place in sorted(folder.iterdir()):
+            zipped.write(place, place.name)
+    return ZipDataset(name="c", folder=str(path), licences=None)
+
+
+def count(dataset: Dataset) -> Tally:
+    tally = Tally()
+    for found in dataset.stream_images():
+        if isinstance(found, PassedOver):
+            tally.add(found)
+    return tally
+
+
+@pytest.mark.parametrize("kind", ["folder", "tar", "zip"])
+def test_all_that_pillow_reads_is_found_and_the_rest_is_counted(kind: str, tmp_path: Path) -> None:
+    pictures = fill(tmp_path / "all")
+    dataset = open_source(kind, tmp_path / "all")
+    images = [found for found in dataset.stream_images() if isinstance(found, Image)]
+    assert {Path(image.member or image.path).name for image in images} == set(pictures)
+    for image in images:  # each is the drawing, as far as its format keeps it
+        difference = np.asarray(open_image(image), np.int16) - np.asarray(
+            PILImage.open(io.BytesIO(draw("PNG"))).convert("RGB"), np.int16
+        )
+        assert np.abs(difference).mean() < 12
+    told = count(dataset).describe()
+    assert told == "4 files passed over: .txt 2, without extension 1, .json 1"
+
+
+def test_a_folder_without_pictures_says_what_it_has_and_what_was_looked_for(
+    tmp_path: Path,
+) -> None:
+    for name, content in OTHERS.items():
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match=r"no pictures in .*: 4 files passed over: \.txt 2") as one:
+        list(FolderDataset(name="c", folder=str(tmp_path)).stream_images())
+    assert {".avif", ".jpg", ".webp"} <= set(str(one.value).partition("looked for ")[2].split())
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match=r"no pictures in .*empty: there is no other file either"):
+        FolderDataset(name="c", folder=str(tmp_path / "empty")).load()
+    with pytest.raises(FileNotFoundError, match=r"no \.tar file below .*; 4 files passed over"):
+        TarDataset(name="c", folder=str(tmp_path)).load()
+
+
+def test_archives_of_another_kind_and_shards_that_are_compressed_are_counted(
+    tmp_path: Path,
+) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("1.jpg", draw())
+    for name in ("b.tar", "c.tar.gz", "a.parquet", "d.parquet"):
+        (tmp_path / name).write_bytes(b"")
+    dataset = ZipDataset(name="c", folder=str(tmp_path), licences=None)
+    (tmp_path / "a.parquet").unlink()
+    told = count(dataset).describe()
+    assert told == "3 files passed over: .tar 1, .gz 1, .parquet 1"
+
+
+def test_many_extensions_are_told_shortly() -> None:
+    tally = Tally()
+    for number in range(30):
+        for _ in range(number + 1):
+            tally.add(PassedOver(f"/x/a.{number}", f".{number}"))
+    told = tally.describe()
+    assert told.startswith("465 files passed over: .29 30, .28 29, ")
+    assert told.endswith(", 22 more extensions")
+
+
+def test_no_program_is_run_for_a_picture(tmp_path: Path) -> None:
+    """Pillow would hand an EPS file to Ghostscript."""
+    assert not {".eps", ".ps", ".wmf", ".h5", ".mpg", ".pdf"} & set(EXTENSIONS)
+    (tmp_path / "a.jpg").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EOF\n")
+    with pytest.raises(ValueError, match=r"a\.jpg: not a picture"):
+        open_image(Image("a", tmp_path / "a.jpg"))
+
+
+def test_what_cannot_be_looked_at_is_listed_and_the_rest_is_found(tmp_path: Path) -> None:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    (folder / "a.jpg").write_bytes(draw())
+    (folder / "z.jpg").write_bytes(draw())
+    (folder / "loop").symlink_to("loop")
+    (folder / "loop.jpg").symlink_to("loop.jpg")
+    # A path that is longer than the system takes cannot be listed by anyone, not even by root.
+    handle = os.open(folder, os.O_RDONLY)
+    for _ in range(18):
+        os.mkdir("d" * 250, dir_fd=handle)
+        deeper = os.open("d" * 250, os.O_RDONLY, dir_fd=handle)
+        os.close(handle)
+        handle = deeper
+    os.close(handle)
+    found = list(FolderDataset(name="c", folder=str(folder)).stream_images())
+    assert [one.image_id for one in found if isinstance(one, Image)] == ["a.jpg", "z.jpg"]
+    rejected = {one.uri: one.reason for one in found if isinstance(one, Rejected)}
+    assert rejected.pop(f"{folder}/loop") == "cannot be read: Too many levels of symbolic links"
+    assert rejected.pop(f"{folder}/loop.jpg") == "cannot be read: Too many levels of symbolic links"
+    ((place, reason),) = rejected.items()
+    assert "/ddd" in place
+    assert reason == "cannot be read: File name too long"
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(draw())
+    os.mkfifo(tmp_path / "pipe")
+    assert count(FolderDataset(name="c", folder=str(tmp_path))).describe() == (
+        "1 file passed over: without extension 1"
+    )
+
+
+@pytest.fixture
+def index_folder(
+    newsimg_here: Callable[..., Any], tiny_options: list[str], tmp_path: Path
+) -> Callable[..., Any]:
+    def run(folder: Path, *more: str) -> Any:
+        others = [one for one in tiny_options if not one.startswith(("data", "task"))]
+        options = ["data=collection", f"data.folder={folder}", "task=index", "tracking=none"]
+        return newsimg_here(*others, *options, f"task.index_dir={tmp_path / 'index'}", *more)
+
+    return run
+
+
+def test_an_index_says_what_was_passed_over_and_goes_on(
+    index_folder: Callable[..., Any], tmp_path: Path
+) -> None:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for i in range(10):
+        (folder / f"{i}.jpg").write_bytes(draw(seed=i))
+    for name in ("x.heif2", "y.heif2", "notes.txt"):
+        (folder / name).write_bytes(b"no")
+    (folder / "loop").symlink_to("loop")
+    made = index_folder(folder, "task.max_rejected=0.1")
+    assert made.code == 0, made.output
+    assert "3 files passed over: .heif2 2, .txt 1" in made.output
+    rejected = tmp_path / "index" / "rejected.parquet"
+    expected = {
+        f"{folder}/loop": "cannot be read: Too many levels of symbolic links",
+        f"{folder}/x.heif2": "passed over: one of 2 files .heif2",
+        f"{folder}/notes.txt": "passed over: .txt",
+    }
+    table = pd.read_parquet(rejected)
+    assert dict(zip(table["uri"], table["reason"], strict=True)) == expected
+    (folder / "z.heif2").write_bytes(b"no")
+    (folder / "new.jpg").write_bytes(draw(seed=99))
+    added = index_folder(folder, "task.max_rejected=1", "task.action=append")
+    assert added.code == 0, added.output
+    assert "4 files passed over: .heif2 3, .txt 1" in added.output
+    table = pd.read_parquet(rejected)
+    expected[f"{folder}/x.heif2"] = "passed over: one of 3 files .heif2"
+    assert dict(zip(table["uri"], table["reason"], strict=True)) == expected
+    assert len(table) == 3
+    manifest = json.loads((tmp_path / "index" / "manifest.json").read_text())
+    assert manifest["passed_over"] == {".heif2": 3, ".txt": 1}
+    assert (manifest["n_images"], manifest["n_rejected"]) == (11, 1)
+
+
+def test_formats_of_plugins_are_read_where_these_are_installed(tmp_path: Path) -> None:
+    pytest.importorskip("pi_heif")
+    pytest.importorskip("pillow_jxl")
+    assert {".heic", ".heif", ".jxl"} <= set(EXTENSIONS)
+    content = draw("JXL")
+    (tmp_path / "a.jxl").write_bytes(content)
+    (tmp_path / "b").write_bytes(content)
+    images = FolderDataset(name="c", folder=str(tmp_path)).load().images
+    assert [image.image_id for image in images] == ["a.jxl", "b"]
+    assert find_format(content[:16]) == "JXL"
+    difference = np.asarray(open_image(images[0]), np.int16) - np.asarray(
+        PILImage.open(io.BytesIO(draw("PNG"))), np.int16
+    )
+    assert np.abs(difference).mean() < 12
