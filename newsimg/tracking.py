@@ -22,7 +22,7 @@ from newsimg.run_record import (
     run_dir,
 )
 from newsimg.run_sender import RunSender, explain
-from newsimg.tracker import Tracker
+from newsimg.tracker import Tracker, pick_tags
 from newsimg.tracking_uri import check_address, check_no_password, hide_password, hide_passwords
 
 if TYPE_CHECKING:
@@ -295,4 +295,5 @@ class MlflowTracker(Tracker):
 
 def _add_metrics(record: RunRecord, metrics: Mapping[str, float]) -> None:
     record.metrics |= {name: float(value) for name, value in metrics.items()}
+    record.late_tags |= pick_tags(metrics)
     record.metrics_time = now()

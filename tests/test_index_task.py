@@ -477,7 +477,8 @@ def test_a_saved_index_of_the_newsroom_gives_the_measures_of_one_that_is_built(
     made = newsimg_here(*others, "task=index", f"task.index_dir={tmp_path / 'index'}")
     assert made.code == 0, made.output
     assert "60 of 60" in made.stdout
-    assert f"newsimg index=saved index.folders=[{tmp_path / 'index'}]" in made.stdout
+    folder = f"'index.folders=[{tmp_path / 'index'}]'"
+    assert f'newsimg task=infer index=saved {folder} query="HEADLINE"' in made.stdout
     built = newsimg_here(*options)
     saved = newsimg_here(*options, "index=saved", f"index.folders=[{tmp_path / 'index'}]")
     assert saved.code == 0, saved.output

@@ -1,5 +1,6 @@
 """Make a collection searchable: embed its pictures, and keep the index in a folder."""
 
+import shlex
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -293,5 +294,6 @@ class IndexTask(Task):
         print_table(pd.DataFrame(rows.items(), columns=["index", ""]), str(self.folder))
         if manifest["n_rejected"]:
             console.print(f"what was rejected, and why: {self.folder / 'rejected.parquet'}")
-        console.print(f"search it      newsimg index=saved index.folders=[{self.folder}]")
+        folder = shlex.quote(f"index.folders=[{self.folder}]")
+        console.print(f'search it      newsimg task=infer index=saved {folder} query="HEADLINE"')
         return metrics
