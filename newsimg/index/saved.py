@@ -60,7 +60,11 @@ class SavedIndexes(Index):
         for folder in self.folders:
             opened.append(
                 open_saved_index(
-                    folder, self.backbone.fingerprint, self.mapped, find_hasher(self.backbone)
+                    folder,
+                    self.backbone.fingerprint,
+                    self.mapped,
+                    find_hasher(self.backbone),
+                    self.backbone.description,
                 )
             )
             check_rows(opened[-1], self.backbone)
