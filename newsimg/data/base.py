@@ -7,26 +7,44 @@ TREC's files are separated by spaces.
 
 import os
 import re
-from collections.abc import Iterator
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from urllib.parse import quote
 
-from newsimg.datatypes import Collection, Image
+from newsimg.datatypes import Collection, Image, Query
 from newsimg.interfaces import Dataset
 from newsimg.storage.archives import list_members
 from newsimg.storage.images import EXTENSIONS
 
 
 class PictureCollection(Dataset):
-    """Pictures only. `stream_images` is what a collection adds; it lists and opens nothing.
+    """Pictures only. `list_images` is what a collection adds.
 
     Args:
         name: What to call the collection.
+        id_prefix: What stands before each id.
     """
 
-    def __init__(self, *, name: str) -> None:
+    def __init__(self, *, name: str, id_prefix: str) -> None:
         self.name = name
+        self.id_prefix = make_image_id(id_prefix)
+
+    @abstractmethod
+    def list_images(self) -> Iterator[Image]:
+        """Yield the images in a fixed order, each as soon as it is known, and open nothing.
+
+        Raises:
+            FileNotFoundError: If there is nothing to list.
+            ValueError: If something cannot be listed; names it.
+        """
+
+    def stream_images(self) -> Iterator[Image]:
+        """See `Dataset.stream_images`."""
+        for image in self.list_images():
+            yield replace(image, image_id=self.id_prefix + image.image_id)
 
     def load(self) -> Collection:
         """See `Dataset.load`. There are no queries; all images are in memory at once.
@@ -43,6 +61,10 @@ class PictureCollection(Dataset):
                     f"two pictures for one image id {first.image_id}: {first.uri}, {second.uri}"
                 )
         return Collection(self.name, (), tuple(images), None)
+
+    def load_queries(self) -> Sequence[Query]:
+        """See `Dataset.load_queries`. There are none."""
+        return ()
 
     def with_split(self, split: str) -> Dataset:
         """See `Dataset.with_split`.

@@ -12,9 +12,10 @@ from newsimg.evaluation.metrics import (
     write_qrels,
     write_run,
 )
+from newsimg.ground_truth import describe_coverage, match_ground_truth, measure_coverage
 from newsimg.interfaces import Components, Task
 from newsimg.pipeline import load_and_retrieve, rerank, score_candidates
-from newsimg.reporting.console import print_evaluation
+from newsimg.reporting.console import console, print_evaluation
 from newsimg.reporting.contact_sheet import draw_contact_sheet
 from newsimg.reporting.evaluation import (
     check_reranker,
@@ -54,22 +55,26 @@ class EvaluateTask(Task):
             `retrieval/hits_at_1`, `reranked/hits_at_1`, `delta/hits_at_1` and so on for Hits@k and
             MRR@k; `delta/hits_at_1_low`, `_high` and `_p` and so on; `ceiling` (Hits@top_k); the
             number of queries, images and candidates, of queries whose first image changed, and of
-            those helped and hurt; `curve/...` and `effective_weight`, see `report_curve`;
-            `reranker/...` for what the reranker counted.
+            those helped and hurt; `n_judged`, the queries with a ground-truth picture among those
+            searched, and `ground_truth_share`, their share; `curve/...` and `effective_weight`, see
+            `report_curve`; `reranker/...` for what the reranker counted.
 
         Raises:
-            ValueError: If the data does not say which pictures the editors chose.
+            ValueError: If the data does not say which pictures the editors chose, or none of them
+                is searched.
         """
         collection, retrieved = load_and_retrieve(
             components.dataset, components.backbone, components.index, components.top_k
         )
-        if collection.qrels is None:
-            raise ValueError(f"{collection.name} names no editors' pictures: nothing to measure by")
+        collection = match_ground_truth(collection, retrieved)
+        coverage = measure_coverage(collection, retrieved.images)
+        assert collection.qrels is not None
         reranked = rerank(collection, retrieved, components.reranker, components.weight)
 
         top_k = retrieved.rows.shape[1]
         comparison = compare_stages(collection, retrieved, reranked, collection.qrels)
         metrics = _summarize(comparison) | {"n_images": len(retrieved.images), "top_k": top_k}
+        metrics |= coverage
         counted = components.reranker.metrics
         metrics |= {f"reranker/{name}": value for name, value in counted.items()}
         retrieval_run, retrieval_measures = measure_retrieval(collection, retrieved)
@@ -103,6 +108,8 @@ class EvaluateTask(Task):
             details = describe_run(components.dataset.name, components, metrics)
             write_report(output_dir / "report.html", collection, retrieved, reranked, details)
         print_evaluation(metrics, components.weight.value)
+        if told := describe_coverage(coverage):
+            console.print(told)
         return metrics
 
 

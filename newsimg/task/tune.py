@@ -11,6 +11,7 @@ from newsimg.evaluation.curve import score_ranks, trace_curve
 from newsimg.evaluation.metrics import CUTOFFS
 from newsimg.evaluation.stats import Gain, compare_means, describe_gain
 from newsimg.evaluation.tuning import Choice, Lines, choose_weight, cross_validate
+from newsimg.ground_truth import describe_coverage, match_ground_truth, measure_coverage
 from newsimg.interfaces import Components, Reranker, Task, Weight
 from newsimg.pipeline import load_and_retrieve, retrieve, score_candidates
 from newsimg.reporting.console import console, print_table
@@ -78,6 +79,7 @@ class TuneTask(Task):
             choice: `tune/weight`, `tune/plateau_low`, `tune/plateau_high`, `tune/chosen_on` (the
             measure where it was chosen) and `tune/optimism` (the gain over retrieval where it was
             chosen, minus the one reported: an easier split does not pass for a better weight).
+            `n_judged` and `ground_truth_share`, as `EvaluateTask` has them.
 
         Raises:
             ValueError: If editors' pictures are not known, one query is in both splits, or the
@@ -90,6 +92,11 @@ class TuneTask(Task):
             check_disjoint(components.dataset.load(), report)  # before any model is asked
         collection, retrieved = load_and_retrieve(components.dataset, *stages)
         reported = retrieve(report, *stages) if report else retrieved
+        collection = match_ground_truth(collection, retrieved)
+        coverage = measure_coverage(collection, retrieved.images)
+        if report is not None:
+            report = match_ground_truth(report, reported)
+            coverage = measure_coverage(report, reported.images)
         top_k = min(retrieved.rows.shape[1], reported.rows.shape[1])
         cutoffs = [k for k in CUTOFFS if k <= top_k]
 
@@ -126,6 +133,7 @@ class TuneTask(Task):
             ),
             "n_queries": len(after),
         }
+        result |= coverage
         for stage, values in (("retrieval", before), ("reranked", after)):
             result |= {f"{stage}/{name}": mean for name, mean in values.mean().items()}
         for name, gain in gains.iterrows():
@@ -172,6 +180,8 @@ class TuneTask(Task):
             f"any weight from {choice.plateau.low:.4f} to {choice.plateau.high:.4f} is best where "
             f"it was chosen{spread if len(choices) > 1 else ''}"
         )
+        if told := describe_coverage(result):
+            console.print(told)
 
 
 def check_linear(name: str, weight: Weight) -> LinearWeight:
@@ -209,8 +219,7 @@ def draw_lines(
     Raises:
         ValueError: If the editors' pictures are not known, or a score is not finite.
     """
-    if collection.qrels is None:
-        raise ValueError(f"{collection.name} names no editors' pictures: nothing to choose by")
+    assert collection.qrels is not None
     scores = score_candidates(collection, retrieved, reranker)
     check_scores(retrieved.parts["retrieval"], scores)
     return Lines(

@@ -9,6 +9,19 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import pandas as pd
 
+# Metrics that say how far the others can be compared -> what goes without saying. They become tags,
+# too, for tables of runs show tags first.
+TAGGED = {"ground_truth_share": 1.0}
+
+
+def pick_tags(metrics: Mapping[str, float]) -> dict[str, str]:
+    """Return the metrics that are tags as well."""
+    return {
+        name: f"{metrics[name]:.4g}"
+        for name, usual in TAGGED.items()
+        if metrics.get(name, usual) != usual
+    }
+
 
 class Tracker(ABC):
     """Remembers runs, so that they can be compared."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from newsimg.reporting.console import console
-from newsimg.tracking.base import Tracker
+from newsimg.tracking.base import Tracker, pick_tags
 from newsimg.tracking.params import shorten
 from newsimg.tracking.record import (
     RunRecord,
@@ -295,4 +295,5 @@ class MlflowTracker(Tracker):
 
 def _add_metrics(record: RunRecord, metrics: Mapping[str, float]) -> None:
     record.metrics |= {name: float(value) for name, value in metrics.items()}
+    record.late_tags |= pick_tags(metrics)
     record.metrics_time = now()
