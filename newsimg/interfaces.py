@@ -42,6 +42,10 @@ class Dataset(ABC):
         """
         return iter(self.load().images)
 
+    def load_queries(self) -> Sequence[Query]:
+        """Return the queries alone; none, and nothing is listed, of a collection without any."""
+        return self.load().queries
+
     @abstractmethod
     def with_split(self, split: str) -> "Dataset":
         """Return the same data, with the articles of another split.
@@ -63,6 +67,11 @@ class Backbone(ABC):
     @abstractmethod
     def fingerprint(self) -> str:
         """Identifies all that an embedding depends on: weights, dtype, preprocessing, padding."""
+
+    @property
+    def description(self) -> Mapping[str, Any]:
+        """What the fingerprint stands for, in words: `model`, and settings by argument."""
+        return {"class": type(self).__name__}
 
     @abstractmethod
     def embed_texts(self, texts: Sequence[str]) -> FloatArray:

@@ -101,6 +101,13 @@ class DualEncoder(Backbone):
             }
         )
 
+    @property
+    def description(self) -> dict[str, Any]:
+        """See `Backbone.description`: all of the fingerprint, with the model by its name."""
+        facts = json.loads(self.fingerprint)
+        words = {"model": self.checkpoint.model, "decoding": self.decoding}
+        return facts | words | {"weights": facts["model"], "pixels": DECODING}
+
     def embed_texts(self, texts: Sequence[str]) -> FloatArray:
         """See `Backbone.embed_texts`."""
         return self._embed(texts, self._encode_texts)

@@ -7,10 +7,13 @@ TREC's files are separated by spaces.
 
 import logging
 import re
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from urllib.parse import quote
 
-from newsimg.datatypes import Collection, Image, PassedOver, Rejected
+from newsimg.datatypes import Collection, Image, Listed, PassedOver, Query, Rejected
 from newsimg.interfaces import Dataset
 from newsimg.passed_over import Tally
 
@@ -18,14 +21,33 @@ log = logging.getLogger(__name__)
 
 
 class PictureCollection(Dataset):
-    """Pictures only. `stream_images` is what a collection adds; it lists and decodes nothing.
+    """Pictures only. `list_images` is what a collection adds; it lists and decodes nothing.
 
     Args:
         name: What to call the collection.
+        id_prefix: What stands before each id.
     """
 
-    def __init__(self, *, name: str) -> None:
+    def __init__(self, *, name: str, id_prefix: str) -> None:
         self.name = name
+        self.id_prefix = make_image_id(id_prefix)
+
+    @abstractmethod
+    def list_images(self) -> Iterator[Listed]:
+        """Yield the images in a fixed order, each as soon as it is known, and what else is there.
+
+        Raises:
+            FileNotFoundError: If there is nothing to list.
+            ValueError: If something cannot be listed; names it.
+        """
+
+    def stream_images(self) -> Iterator[Listed]:
+        """See `Dataset.stream_images`."""
+        for found in self.list_images():
+            if isinstance(found, Image):
+                yield replace(found, image_id=self.id_prefix + found.image_id)
+            else:
+                yield found
 
     def load(self) -> Collection:
         """See `Dataset.load`. There are no queries; all images are in memory at once.
@@ -54,6 +76,10 @@ class PictureCollection(Dataset):
                     f"two pictures for one image id {first.image_id}: {first.uri}, {second.uri}"
                 )
         return Collection(self.name, (), tuple(images), None)
+
+    def load_queries(self) -> Sequence[Query]:
+        """See `Dataset.load_queries`. There are none."""
+        return ()
 
     def with_split(self, split: str) -> Dataset:
         """See `Dataset.with_split`.

@@ -14,12 +14,13 @@ class FolderDataset(PictureCollection):
     Args:
         name: What to call the collection.
         folder: Where the pictures are.
+        id_prefix: What stands before each id, as `cam24/`.
     """
 
-    def __init__(self, *, name: str, folder: str) -> None:
-        super().__init__(name=name)
+    def __init__(self, *, name: str, folder: str, id_prefix: str = "") -> None:
+        super().__init__(name=name, id_prefix=id_prefix)
         self.folder = Path(folder).expanduser()
 
-    def stream_images(self) -> Iterator[Listed]:
-        """See `Dataset.stream_images`."""
+    def list_images(self) -> Iterator[Listed]:
+        """See `PictureCollection.list_images`."""
         return refuse_none(stream_folder(self.folder), self.folder)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from newsimg.data.base import PictureCollection, make_image_id
 from newsimg.datatypes import Image
+from newsimg.storage.files import read_lines
 
 
 class ListDataset(PictureCollection):
@@ -13,18 +14,23 @@ class ListDataset(PictureCollection):
     Args:
         name: What to call the collection.
         path: The list, in UTF-8. Relative paths in it start at its own folder.
+        id_prefix: What stands before each id, as `cam24/`.
     """
 
-    def __init__(self, *, name: str, path: str) -> None:
-        super().__init__(name=name)
+    def __init__(self, *, name: str, path: str, id_prefix: str = "") -> None:
+        super().__init__(name=name, id_prefix=id_prefix)
         self.path = Path(path).expanduser()
 
-    def stream_images(self) -> Iterator[Image]:
-        """See `Dataset.stream_images`. Images come in the list's order."""
+    def list_images(self) -> Iterator[Image]:
+        """See `PictureCollection.list_images`. Images come in the list's order.
+
+        Raises:
+            FileNotFoundError: If the list is not there.
+            ValueError: If a line is not UTF-8 or has a NUL character; names it.
+        """
         if not self.path.is_file():
             raise FileNotFoundError(f"no list of pictures {self.path}")
         folder = self.path.absolute().parent
-        with self.path.open(encoding="utf-8-sig") as lines:
-            for line in lines:
-                if place := line.rstrip("\r\n"):
-                    yield Image(make_image_id(place), folder / place)
+        for _, place in read_lines(self.path):
+            if place:
+                yield Image(make_image_id(place), folder / place)

@@ -18,16 +18,19 @@ class TableDataset(PictureCollection):
         path: The table: .parquet, or .csv in UTF-8 with a header row.
         path_column: The pictures' paths or file:// URLs; relative ones start at the table's folder.
         id_column: Their ids; null: the paths as they stand.
+        id_prefix: What stands before each id, as `cam24/`.
     """
 
-    def __init__(self, *, name: str, path: str, path_column: str, id_column: str | None) -> None:
-        super().__init__(name=name)
+    def __init__(
+        self, *, name: str, path: str, path_column: str, id_column: str | None, id_prefix: str = ""
+    ) -> None:
+        super().__init__(name=name, id_prefix=id_prefix)
         self.path = Path(path).expanduser()
         self.path_column = path_column
         self.id_column = id_column
 
-    def stream_images(self) -> Iterator[Image]:
-        """See `Dataset.stream_images`. Images come in the table's order.
+    def list_images(self) -> Iterator[Image]:
+        """See `PictureCollection.list_images`. Images come in the table's order.
 
         Raises:
             FileNotFoundError: If the table is not there.

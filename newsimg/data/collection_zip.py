@@ -23,13 +23,16 @@ class ZipDataset(PictureCollection):
         name: What to call the collection.
         folder: Where the archives are, at any depth; or a single archive.
         licences: Take only pictures of these licences, as the tables write them; null: all.
+        id_prefix: What stands before each id, as `cam24/`.
 
     Raises:
         ValueError: If `licences` is not a list of names.
     """
 
-    def __init__(self, *, name: str, folder: str, licences: Sequence[str] | None) -> None:
-        super().__init__(name=name)
+    def __init__(
+        self, *, name: str, folder: str, licences: Sequence[str] | None, id_prefix: str = ""
+    ) -> None:
+        super().__init__(name=name, id_prefix=id_prefix)
         if licences is not None and (
             isinstance(licences, str)
             or not licences
@@ -39,8 +42,8 @@ class ZipDataset(PictureCollection):
         self.folder = Path(folder).expanduser()
         self.licences = licences
 
-    def stream_images(self) -> Iterator[Listed]:
-        """See `Dataset.stream_images`. Tells at the end how many pictures `licences` leaves out.
+    def list_images(self) -> Iterator[Listed]:
+        """See `PictureCollection.list_images`. Tells at the end how many `licences` leaves out.
 
         Raises:
             FileNotFoundError: If `licences` is given and an archive has no table beside it.

@@ -52,6 +52,10 @@ class Listing:
         batch = self._reader.get_batch(number)
         return hashlib.sha256(repr(batch.to_pylist()).encode()).hexdigest()[:16]
 
+    def read_stamps(self, number: int) -> list[str | None]:
+        """Return the size and time of change of each file of a chunk."""
+        return self._reader.get_batch(number)["stamp"].to_pylist()
+
     def check_ids(self) -> None:
         """Refuse an id that is there twice.
 
@@ -129,7 +133,7 @@ def _to_row(image: Image | Rejected, stamps: dict[Path, str]) -> dict[str, Any]:
     if image.member is None or image.path not in stamps:
         if image.member is None:
             stamps.clear()
-        stamps[image.path] = _stamp(image.path)
+        stamps[image.path] = stamp_file(image.path)
     return row | {"stamp": stamps[image.path]}
 
 
@@ -138,7 +142,8 @@ def escape(text: str) -> str:
     return text.encode(errors="backslashreplace").decode()
 
 
-def _stamp(path: Path) -> str:
+def stamp_file(path: Path) -> str:
+    """Return what changes with a file: its size and time of change, or why they are not known."""
     try:
         status = path.stat()
     except OSError as error:  # reading will say what is wrong

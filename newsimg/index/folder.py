@@ -8,7 +8,7 @@ manifest.json      written last: what the others must be, and what they were mad
 
 import json
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Any, overload
@@ -21,6 +21,7 @@ from newsimg.datatypes import FloatArray, Image, IntArray
 from newsimg.engine.listing import METADATA
 from newsimg.index.merged_search import Searchable
 from newsimg.index.vectors import VectorIndex
+from newsimg.index_backbone import explain_mismatch
 from newsimg.interfaces import Backbone
 from newsimg.storage.files import hash_file, hash_files, write_atomically
 
@@ -28,6 +29,7 @@ log = logging.getLogger(__name__)
 
 FILES = ("vectors.faiss", "images.parquet", "rejected.parquet")
 MANIFEST = "manifest.json"
+UNSEARCHED = ("stamp",)  # columns that searches do not need in memory
 N_CHECKED = 100  # rows that must find themselves
 FOUND_WITHIN = 10  # ... among so many
 MAY_MISS = 5  # rows that found themselves when the index was written, and no longer do
@@ -42,8 +44,10 @@ class SavedImages(Sequence[Image]):
 
     def __init__(self, path: Path) -> None:
         with NamedTemporaryFile() as copy, pq.ParquetFile(path) as file:
-            with pa.ipc.new_file(copy.name, file.schema_arrow) as writer:
-                for batch in file.iter_batches(4096):
+            columns = [name for name in file.schema_arrow.names if name not in UNSEARCHED]
+            schema = pa.schema([file.schema_arrow.field(name) for name in columns])
+            with pa.ipc.new_file(copy.name, schema) as writer:
+                for batch in file.iter_batches(4096, columns=columns):
                     writer.write_batch(batch)
             # Uncompressed, rows can be picked one by one; the mapping outlives the file's name.
             self.table = pa.ipc.open_file(pa.memory_map(copy.name)).read_all()
@@ -123,6 +127,7 @@ def open_saved_index(
     fingerprint: str,
     mapped: bool = False,
     hasher: Callable[[Sequence[Path]], list[str]] = hash_files,
+    description: Mapping[str, Any] | None = None,
 ) -> SavedIndex:
     """Open an index for searching.
 
@@ -131,6 +136,7 @@ def open_saved_index(
         fingerprint: That of the backbone whose embeddings are to be searched with.
         mapped: See `VectorIndex.read`.
         hasher: Returns the SHA-256 of each file; `Store.hash_files` reads what it knows only once.
+        description: That backbone's, for the message that says it is another one.
 
     Raises:
         FileNotFoundError: If there is no complete index.
@@ -140,10 +146,7 @@ def open_saved_index(
     manifest = read_manifest(folder)
     _check_files(folder, manifest["files"], hasher)
     if manifest["fingerprint"] != fingerprint:
-        raise ValueError(
-            f"{folder} was made with the backbone {manifest['fingerprint']}, "
-            f"this run has {fingerprint}"
-        )
+        raise ValueError(explain_mismatch(folder, manifest, fingerprint, description))
     saved = SavedIndex(folder, manifest, VectorIndex.read(folder / "vectors.faiss", mapped))
     if len(saved.images) != manifest["n_images"]:
         raise ValueError(

@@ -1,6 +1,6 @@
 """Indexes that `task=index` has written, searched as one."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import overload
@@ -60,7 +60,11 @@ class SavedIndexes(Index):
         for folder in self.folders:
             opened.append(
                 open_saved_index(
-                    folder, self.backbone.fingerprint, self.mapped, find_hasher(self.backbone)
+                    folder,
+                    self.backbone.fingerprint,
+                    self.mapped,
+                    find_hasher(self.backbone),
+                    self.backbone.description,
                 )
             )
             check_rows(opened[-1], self.backbone)
@@ -110,6 +114,11 @@ class MergedImages(Sequence[Image]):
             return [self[i] for i in range(*position.indices(len(self)))]
         part, row = self._locate(int(self._order[position]))
         return self.indexes[part].images[row]
+
+    def read_ids(self) -> Iterator[pa.Array]:
+        """Yield the ids of all pictures in parts, in the order of the folders."""
+        for one in self.indexes:
+            yield from one.images.table["image_id"].chunks
 
     def _locate(self, row: int) -> tuple[int, int]:
         part = int(np.searchsorted(self._starts, row, side="right")) - 1

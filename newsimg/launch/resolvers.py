@@ -49,12 +49,21 @@ def find_objective() -> str | None:
 
 
 def find_typed(part: str) -> list[str]:
-    """Return the command line's `overrides`, or the `flags` that it takes to compose them."""
+    """Return a part of the command line.
+
+    Args:
+        part: "overrides", the `flags` that it takes to compose them, or a group, for what chooses
+            its option and overrides its values.
+    """
     if not HydraConfig.initialized():
         return []
     config = HydraConfig.get()
     if part == "overrides":
         return list(config.overrides.task)
+    if part in config.runtime.choices:
+        own = (f"{part}.", f"+{part}.", f"++{part}.")
+        values = [text for text in config.overrides.task if text.startswith(own)]
+        return [f"{part}={config.runtime.choices[part]}", *values]
     added = [s.path for s in config.runtime.config_sources if s.provider == "command-line"]
     return [flag for path in added for flag in ("--config-dir", path)]
 

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from newsimg.datatypes import Candidates, Collection, Image, Qrels
+from newsimg.datatypes import Candidates, Collection
 from newsimg.evaluation.comparison import find_rows
 from newsimg.reporting.results import CREDITS
 from newsimg.storage.files import write_atomically
@@ -37,13 +37,6 @@ def gather(collection: Collection, candidates: Candidates) -> tuple[Collection, 
     rows = np.searchsorted(kept, candidates.rows)
     narrowed = replace(collection, images=images, qrels=qrels if editors else None)
     return narrowed, replace(candidates, images=images, rows=rows)
-
-
-def count_editors(collection: Collection, images: Sequence[Image]) -> int:
-    """Return how many queries have an editor's picture among `images`."""
-    ids = {image.image_id for image in images}
-    qrels: Qrels = collection.qrels or {}
-    return sum(not ids.isdisjoint(relevant) for relevant in qrels.values())
 
 
 def write_results(output_dir: Path, collection: Collection, reranked: Candidates) -> None:

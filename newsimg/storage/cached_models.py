@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from newsimg.datatypes import FloatArray, Image
 from newsimg.interfaces import Backbone, KeepAnswers, VisionLanguageModel
-from newsimg.storage.cache import KeepRows, Store
+from newsimg.storage.cache import KeepRows, Store, hash_image
 from newsimg.storage.files import hash_files
 
 
@@ -31,6 +31,11 @@ class StoredBackbone(Backbone):
     def fingerprint(self) -> str:
         """See `Backbone.fingerprint`."""
         return self._backbone.fingerprint
+
+    @property
+    def description(self) -> Mapping[str, Any]:
+        """See `Backbone.description`."""
+        return self._backbone.description
 
     def embed_texts(self, texts: Sequence[str]) -> FloatArray:
         """See `Backbone.embed_texts`."""
@@ -85,6 +90,13 @@ class StoredBackbone(Backbone):
 def find_hasher(backbone: Backbone) -> Callable[[Sequence[Path]], list[str]]:
     """Return what hashes files: the backbone's store, if there is one, for it remembers them."""
     return backbone.store.hash_files if isinstance(backbone, StoredBackbone) else hash_files
+
+
+def find_image_hasher(backbone: Backbone) -> Callable[[Sequence[Image]], list[str]]:
+    """Return what hashes pictures: the backbone's store, if there is one."""
+    if isinstance(backbone, StoredBackbone):
+        return backbone.store.hash_images
+    return lambda images: [hash_image(image) for image in images]
 
 
 class StoredVLM(VisionLanguageModel):

@@ -1,5 +1,6 @@
 """Files that are hashed, fetched, and never half written."""
 
+import codecs
 import hashlib
 import os
 import urllib.request
@@ -7,6 +8,7 @@ import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from shlex import quote
 from urllib.parse import urlparse
 
 from filelock import FileLock, Timeout
@@ -30,6 +32,39 @@ def hash_file(path: Path) -> str:
 def hash_files(paths: Sequence[Path]) -> list[str]:
     """Return the SHA-256 of each file's bytes, as hex digits."""
     return [hash_file(path) for path in paths]
+
+
+def read_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield the number and the text of each line of a file in UTF-8, without the line's end.
+
+    Raises:
+        ValueError: If it is in another encoding or has a NUL character; names the line, and the
+            command that converts the file.
+    """
+    with path.open("rb") as file:
+        if file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+            raise ValueError(f"{path} is in UTF-16; {_convert('UTF-16', path)} makes it UTF-8")
+        file.seek(0)
+        for number, line in enumerate(file, start=1):
+            line = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
+            if b"\0" in line:
+                raise ValueError(
+                    f"{path}, line {number} has a NUL character: {line[:80]!r}; if the file is in "
+                    f"UTF-16, {_convert('UTF-16LE', path)} makes it UTF-8"
+                )
+            try:
+                text = line.decode()
+            except UnicodeDecodeError as error:
+                raise ValueError(
+                    f"{path}, line {number} is not UTF-8: {line[:80]!r}; if the file is in "
+                    f"Latin-1, {_convert('ISO-8859-1', path)} makes it UTF-8"
+                ) from error
+            yield number, text.rstrip("\r\n")
+
+
+def _convert(encoding: str, path: Path) -> str:
+    converted = path.with_stem(f"{path.stem}_utf8")
+    return f"iconv -f {encoding} -t UTF-8 {quote(str(path))} > {quote(str(converted))}"
 
 
 @contextmanager

@@ -13,9 +13,10 @@ from newsimg.evaluation.metrics import (
     write_qrels,
     write_run,
 )
+from newsimg.ground_truth import describe_coverage, match_ground_truth, measure_coverage
 from newsimg.interfaces import Components, Task
 from newsimg.pipeline import load_and_retrieve, rerank, score_candidates
-from newsimg.reporting.console import print_evaluation
+from newsimg.reporting.console import console, print_evaluation
 from newsimg.reporting.contact_sheet import draw_contact_sheet
 from newsimg.reporting.evaluation import (
     check_reranker,
@@ -55,18 +56,21 @@ class EvaluateTask(Task):
             `retrieval/hits_at_1`, `reranked/hits_at_1`, `delta/hits_at_1` and so on for Hits@k and
             MRR@k; `delta/hits_at_1_low`, `_high` and `_p` and so on; `ceiling` (Hits@top_k); the
             number of queries, images and candidates, of queries whose first image changed, and of
-            those helped and hurt; `curve/...` and `effective_weight`, see `report_curve`;
-            `reranker/...` for what the reranker counted; `data/n_missing` and `data/n_damaged` for
-            the pictures that were skipped, and `data/n_unjudged` for the headlines that are not
-            measured, as their pictures are not known.
+            those helped and hurt; `n_judged`, the queries with a ground-truth picture among those
+            searched, and `ground_truth_share`, their share; `curve/...` and `effective_weight`, see
+            `report_curve`; `reranker/...` for what the reranker counted; `data/n_missing` and
+            `data/n_damaged` for the pictures that were skipped, and `data/n_unjudged` for the
+            headlines that are not measured, as their pictures are not known.
 
         Raises:
-            ValueError: If the data does not say which pictures the editors chose.
+            ValueError: If the data does not say which pictures the editors chose, or none of them
+                is searched.
         """
         loaded, found = load_and_retrieve(
             components.dataset, components.backbone, components.index, components.top_k
         )
-        collection, retrieved = keep_judged(loaded, found)
+        collection, retrieved = keep_judged(match_ground_truth(loaded, found), found)
+        coverage = measure_coverage(collection, retrieved.images)
         qrels: Qrels = collection.qrels or {}
         reranked = rerank(collection, retrieved, components.reranker, components.weight)
 
@@ -76,6 +80,7 @@ class EvaluateTask(Task):
         metrics |= {f"data/n_{kind}": n for kind, n in collection.skipped.items()}
         if len(loaded.queries) > len(collection.queries):
             metrics["data/n_unjudged"] = len(loaded.queries) - len(collection.queries)
+        metrics |= coverage
         counted = components.reranker.metrics
         metrics |= {f"reranker/{name}": value for name, value in counted.items()}
         retrieval_run, retrieval_measures = measure_retrieval(collection, retrieved)
@@ -109,6 +114,8 @@ class EvaluateTask(Task):
             details = describe_run(components.dataset.name, components, metrics)
             write_report(output_dir / "report.html", collection, retrieved, reranked, details)
         print_evaluation(metrics, components.weight.value)
+        if told := describe_coverage(coverage):
+            console.print(told)
         return metrics
 
 

@@ -1,22 +1,24 @@
 """Make a collection searchable: embed its pictures, and keep the index in a folder."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
-
-import pandas as pd
 
 from newsimg.datatypes import FloatArray, Listed
 from newsimg.engine.base import Engine
 from newsimg.engine.intake import IntakeRules
 from newsimg.index.base import GrowingIndex
 from newsimg.index.building.build import (
+    Asked,
+    UnusableError,
     add_embeddings,
     collect,
+    describe_contents,
     describe_quality,
-    describe_versions,
-    leave_out,
+    embed_headlines,
     measure_built,
     measure_saved,
     merge_rejected,
@@ -28,15 +30,16 @@ from newsimg.index.folder import (
     MANIFEST,
     SavedIndex,
     check_rows,
-    count_found,
     install,
     open_saved_index,
     read_manifest,
 )
+from newsimg.index_change import ON_CHANGED, Newcomers, find_named
+from newsimg.index_report import explain_rejected, report_index
 from newsimg.interfaces import Components, Task
-from newsimg.passed_over import describe_counts
-from newsimg.reporting.console import console, print_table
-from newsimg.storage.cached_models import find_hasher
+from newsimg.reporting.console import console
+from newsimg.storage.cached_models import find_hasher, find_image_hasher
+from newsimg.storage.checkpoints import check_positive
 from newsimg.storage.files import lock_folder
 
 ACTIONS = ("build", "append", "remove")
@@ -52,8 +55,10 @@ class IndexTask(Task):
     Args:
         index_dir: Where the index is to be.
         action: "build" anew; "append" the pictures whose ids are not in the index yet; or "remove"
-            those of `image_ids`. A picture that changed is removed first, then appended.
-        image_ids: What to remove.
+            those of `image_ids`.
+        image_ids: What to remove, by id or by path.
+        on_changed: What becomes of a picture to append whose id the index has for other bytes:
+            "raise" an error, "skip" it, or "replace" what the index has.
         on_bad_image: "skip" pictures that cannot be used, and list them, or "raise" an error.
         max_rejected: Share of the listed pictures that may be skipped.
         on_truncated: See `IntakeRules`.
@@ -61,7 +66,11 @@ class IndexTask(Task):
         min_side: See `IntakeRules`.
         n_threads: Threads that read and decode beside the model.
         engine: Where the pictures are embedded.
-        n_queries: Pictures that are searched for, to measure the index against an exact one.
+        n_queries: Headlines or pictures that are searched for, to measure the index against an
+            exact one.
+        queries: A CSV of articles, or a text file with a headline in each line, to measure with;
+            None: headlines of the data, or pictures where it has none.
+        backbone: What is typed for the run's backbone, which the index is to tell of itself.
 
     Raises:
         ValueError: If an argument is not what it should be.
@@ -73,6 +82,7 @@ class IndexTask(Task):
         index_dir: str,
         action: str,
         image_ids: list[str] | None,
+        on_changed: str = "raise",
         on_bad_image: str,
         max_rejected: float,
         on_truncated: str,
@@ -81,6 +91,8 @@ class IndexTask(Task):
         n_threads: int,
         engine: Engine,
         n_queries: int,
+        queries: str | None = None,
+        backbone: Sequence[str] = (),
     ) -> None:
         if action not in ACTIONS:
             raise ValueError(f"task.action must be one of {', '.join(ACTIONS)}, got {action!r}")
@@ -89,31 +101,35 @@ class IndexTask(Task):
                 f"task.image_ids is for task.action=remove, and it needs them; got {image_ids} "
                 f"for {action}"
             )
-        if on_bad_image not in ON_BAD_IMAGE:
-            raise ValueError(
-                f"task.on_bad_image must be one of {', '.join(ON_BAD_IMAGE)}, got {on_bad_image!r}"
-            )
+        for name, value, choices in (
+            ("on_changed", on_changed, ON_CHANGED),
+            ("on_bad_image", on_bad_image, ON_BAD_IMAGE),
+        ):
+            if value not in choices:
+                raise ValueError(f"task.{name} must be one of {', '.join(choices)}, got {value!r}")
         if not 0 <= max_rejected <= 1:
             raise ValueError(f"task.max_rejected must be in [0, 1], got {max_rejected}")
-        for name, number in (("n_threads", n_threads), ("n_queries", n_queries)):
-            if number < 1:
-                raise ValueError(f"task.{name} must be at least 1, got {number}")
+        check_positive("task", n_threads=n_threads, n_queries=n_queries)
         self.folder = Path(index_dir).expanduser().absolute()
         self.action = action
         self.image_ids = [str(image_id) for image_id in image_ids or []]
+        self.on_changed = on_changed
         self.rules = IntakeRules(on_truncated, max_pixels, min_side)
         self.on_bad_image = on_bad_image
         self.max_rejected = max_rejected
         self.n_threads = n_threads
         self.engine = engine
         self.n_queries = n_queries
+        self.queries = Path(queries).expanduser() if queries else None
+        self.typed = list(backbone)
 
     def run(self, components: Components, output_dir: Path) -> dict[str, float]:
         """See `Task.run`.
 
         Returns:
             `n_listed`, `n_images`, `n_rejected`, `n_removed`, `n_passed_over`, `bytes_per_vector`
-            and, where it was measured, `recall_at_<top_k>`, `ms_single` and `ms_batched`.
+            and, where it was measured, `recall_at_<top_k>`, `ms_single` and `ms_batched`; after
+            "append" `n_added`, `n_changed` (known ids with other bytes) and `n_replaced`.
 
         Raises:
             ValueError: If the config's index cannot be kept in a file, another job is at work in
@@ -124,177 +140,160 @@ class IndexTask(Task):
         if not isinstance(index, GrowingIndex):
             raise ValueError(f"index must be one that can be built, got {type(index).__name__}")
         with lock_folder(self.folder):
-            return self._run(components, index)
+            staging = self.folder / ".building"
+            if (staging / MANIFEST).is_file():  # a job was stopped between two of the last renames
+                install(staging, self.folder, None)
+                shutil.rmtree(staging)
+                manifest = read_manifest(self.folder)
+                if self.action == manifest["action"] == "build":
+                    return report_index(self.folder, manifest)
+            if self.action == "build" and (self.folder / MANIFEST).is_file():
+                raise ValueError(
+                    f"{self.folder} holds an index already: task.action=append adds to it; for a "
+                    "new one choose another task.index_dir, or delete this one"
+                )
+            backbone, saved = components.backbone, None
+            if self.action != "build":
+                saved = open_saved_index(
+                    self.folder,
+                    backbone.fingerprint,
+                    hasher=find_hasher(backbone),
+                    description=backbone.description,
+                )
+                check_rows(saved, backbone)
+                index.read(self.folder / "vectors.faiss")
+            asked = embed_headlines(components.dataset, self.queries, backbone, self.n_queries)
+            job = _Job(components, index, staging, output_dir, asked)
+            if saved is None:
+                return self._build(job)
+            return (self._append if self.action == "append" else self._remove)(job, saved)
 
-    def _run(self, components: Components, index: GrowingIndex) -> dict[str, float]:
-        staging = self.folder / ".building"
-        if (staging / MANIFEST).is_file():  # a job was stopped between two of the last renames
-            install(staging, self.folder, None)
-            shutil.rmtree(staging)
-            manifest = read_manifest(self.folder)
-            if self.action == manifest["action"] == "build":
-                return self._report(manifest)
-        if self.action == "build":
-            return self._build(components, index, staging)
-        saved = open_saved_index(
-            self.folder, components.backbone.fingerprint, hasher=find_hasher(components.backbone)
-        )
-        check_rows(saved, components.backbone)
-        index.read(self.folder / "vectors.faiss")
-        act = self._append if self.action == "append" else self._remove
-        return act(components, index, staging, saved)
-
-    def _build(
-        self, components: Components, index: GrowingIndex, staging: Path
-    ) -> dict[str, float]:
-        if (self.folder / MANIFEST).is_file():
-            raise ValueError(
-                f"{self.folder} holds an index already: task.action=append adds to it; for a new "
-                "one choose another task.index_dir, or delete this one"
-            )
-        scratch, n_listed = self._collect(components, staging, components.dataset.stream_images())
+    def _build(self, job: "_Job") -> dict[str, float]:
+        dataset = job.components.dataset
+        scratch, n_listed = self._collect(job, dataset.stream_images())
         if not scratch.n_accepted:
-            raise ValueError(f"{components.dataset.name}: none of {n_listed} pictures can be used")
+            raise ValueError(
+                f"{dataset.name}: none of {n_listed} pictures can be used"
+                + explain_rejected(scratch, job.output_dir)
+            )
         embeddings = scratch.open_embeddings()
         console.print(f"indexing {len(embeddings)} pictures")
-        train_index(index, embeddings)
-        add_embeddings(index, embeddings, 0)
-        write_tables(scratch.read_images(0), IMAGES, staging / "images.parquet")
-        write_tables(scratch.read_rejected(), REJECTED, staging / "rejected.parquet")
+        train_index(job.index, embeddings)
+        add_embeddings(job.index, embeddings, 0)
+        write_tables(scratch.read_images(0), IMAGES, job.staging / "images.parquet")
+        write_tables(scratch.read_rejected(), REJECTED, job.staging / "rejected.parquet")
         facts = {
-            "collection": components.dataset.name,
+            "collection": dataset.name,
             "dim": scratch.dim,
-            "index": dict(index.numbers),
+            "index": dict(job.index.numbers),
             "n_listed": n_listed,
             "n_rejected": scratch.n_rejected,
             "next_row_id": scratch.n_accepted,
             "passed_over": dict(scratch.passed_over.counts),
         }
-        return self._finish(components, index, staging, facts, embeddings)
+        return self._finish(job, facts, embeddings)
 
-    def _append(
-        self, components: Components, index: GrowingIndex, staging: Path, saved: SavedIndex
-    ) -> dict[str, float]:
-        known = set(saved.images.table["image_id"].to_pylist())
-        found = leave_out(components.dataset.stream_images(), known)
-        scratch, n_listed = self._collect(components, staging, found)
+    def _append(self, job: "_Job", saved: SavedIndex) -> dict[str, float]:
+        images = Newcomers(
+            job.components.dataset.stream_images(),
+            saved,
+            find_image_hasher(job.components.backbone),
+            self.on_changed,
+        )
+        n_known = len(saved.images)
+        scratch, n_listed = self._collect(job, iter(images))
         first = saved.manifest["next_row_id"]
-        add_embeddings(index, scratch.open_embeddings(), first)
+        # What was changed and cannot be used any more does not cost the index what it has.
+        replaced = images.changed.keys() & scratch.list_ids() if images.changed else set()
+        job.index.remove(saved.images.row_ids[[images.changed[one] for one in sorted(replaced)]])
+        add_embeddings(job.index, scratch.open_embeddings(), first)
 
-        def merge_images() -> Iterator[Any]:
-            yield from read_kept_images(self.folder / "images.parquet")
-            yield from scratch.read_images(first)
-
-        write_tables(merge_images(), IMAGES, staging / "images.parquet")
+        kept = read_kept_images(self.folder / "images.parquet", replaced)
+        merged = chain(kept, scratch.read_images(first))
+        write_tables(merged, IMAGES, job.staging / "images.parquet")
         rejected = merge_rejected(self.folder / "rejected.parquet", scratch)
-        write_tables(rejected, REJECTED, staging / "rejected.parquet")
+        write_tables(rejected, REJECTED, job.staging / "rejected.parquet")
         facts = saved.manifest | {
-            "n_listed": len(known) + n_listed,
-            "n_rejected": count_rejected(staging / "rejected.parquet"),
+            "n_listed": n_known + n_listed - len(replaced),
+            "n_rejected": count_rejected(job.staging / "rejected.parquet"),
             "next_row_id": first + scratch.n_accepted,
             "passed_over": dict(scratch.passed_over.counts),
         }
-        console.print(f"{len(known)} pictures were there, {scratch.n_accepted} are added")
-        return self._finish(components, index, staging, facts)
+        n_added = scratch.n_accepted - len(replaced)
+        told = f"{n_known} pictures were there, {n_added} are added"
+        if images.changed:
+            told += f", {len(replaced)} of {len(images.changed)} with other bytes are replaced"
+        console.print(told)
+        counts = {"n_added": n_added, "n_changed": len(images.changed), "n_replaced": len(replaced)}
+        return self._finish(job, facts) | counts
 
-    def _remove(
-        self, components: Components, index: GrowingIndex, staging: Path, saved: SavedIndex
-    ) -> dict[str, float]:
-        removed = set(self.image_ids)
-        ids = saved.images.table["image_id"].to_pylist()
-        rows = [row for row, image_id in enumerate(ids) if image_id in removed]
-        for image_id in sorted(removed - {ids[row] for row in rows}):
-            raise ValueError(f"{self.folder} has no picture {image_id}")
-        if len(rows) == len(ids):
-            raise ValueError(f"removing all {len(ids)} pictures would leave no index: delete it")
-        index.remove(saved.images.row_ids[rows])
-        staging.mkdir(exist_ok=True)
+    def _remove(self, job: "_Job", saved: SavedIndex) -> dict[str, float]:
+        rows = find_named(saved, self.image_ids)
+        if len(rows) == len(saved.images):
+            raise ValueError(f"removing all {len(rows)} pictures would leave no index: delete it")
+        job.index.remove(saved.images.row_ids[rows])
+        job.staging.mkdir(exist_ok=True)
+        removed = {saved.images[row].image_id for row in rows}
         kept = read_kept_images(self.folder / "images.parquet", removed)
-        write_tables(kept, IMAGES, staging / "images.parquet")
-        shutil.copyfile(self.folder / "rejected.parquet", staging / "rejected.parquet")
+        write_tables(kept, IMAGES, job.staging / "images.parquet")
+        shutil.copyfile(self.folder / "rejected.parquet", job.staging / "rejected.parquet")
         console.print(f"{len(rows)} pictures are removed")
-        return self._finish(components, index, staging, saved.manifest) | {"n_removed": len(rows)}
+        return self._finish(job, saved.manifest) | {"n_removed": len(rows)}
 
-    def _collect(
-        self, components: Components, staging: Path, images: Iterator[Listed]
-    ) -> tuple[Scratch, int]:
+    def _collect(self, job: "_Job", images: Iterator[Listed]) -> tuple[Scratch, int]:
+        backbone = job.components.backbone
         identity = {
-            "fingerprint": components.backbone.fingerprint,
+            "fingerprint": backbone.fingerprint,
             "rules": vars(self.rules),
             "action": self.action,
         }
-        scratch = Scratch(staging, identity)
-        listing = collect(
-            images,
-            components.backbone,
-            scratch,
-            engine=self.engine,
-            rules=self.rules,
-            on_bad_image=self.on_bad_image,
-            max_rejected=self.max_rejected,
-            n_threads=self.n_threads,
-        )
+        scratch = Scratch(job.staging, identity)
+        try:
+            listing = collect(
+                images,
+                backbone,
+                scratch,
+                engine=self.engine,
+                rules=self.rules,
+                on_bad_image=self.on_bad_image,
+                max_rejected=self.max_rejected,
+                n_threads=self.n_threads,
+            )
+        except UnusableError as error:
+            raise ValueError(f"{error}{explain_rejected(scratch, job.output_dir)}") from None
         return scratch, len(listing)
 
     def _finish(
-        self,
-        components: Components,
-        index: GrowingIndex,
-        staging: Path,
-        facts: dict[str, Any],
-        embeddings: FloatArray | None = None,
+        self, job: "_Job", facts: dict[str, Any], embeddings: FloatArray | None = None
     ) -> dict[str, float]:
         """Measure what is in memory, write it all, and let it take the place of what was there."""
-        backbone = components.backbone
-        index.write(staging / "vectors.faiss")
-        saved = SavedIndex(staging, {}, index)
-        quality = (
-            measure_saved(saved, index, backbone, self.n_queries, components.top_k)
+        backbone, index = job.components.backbone, job.index
+        index.write(job.staging / "vectors.faiss")
+        saved = SavedIndex(job.staging, {}, index)
+        numbers = (self.n_queries, job.components.top_k)
+        measured = (
+            measure_saved(saved, index, backbone, job.asked, *numbers)
             if embeddings is None
-            else measure_built(saved, index, embeddings, self.n_queries, components.top_k)
+            else measure_built(saved, index, embeddings, job.asked, *numbers)
         )
-        n_checked, n_found = count_found(saved, backbone)
         manifest = facts | {
-            "version": 1,
             "action": self.action,
-            "fingerprint": backbone.fingerprint,
-            "metric": "inner_product",
             "factory": facts["index"]["factory"],
-            "n_images": len(saved.images),
             "rules": vars(self.rules),
-            "bytes_per_vector": index.bytes_per_vector,
-            **describe_quality(quality),
-            "self_query": {"n_checked": n_checked, "n_found": n_found},
-            "versions": describe_versions(),
+            **describe_contents(saved, index, backbone, self.typed),
+            **describe_quality(measured),
         }
-        install(staging, self.folder, manifest)
-        shutil.rmtree(staging)
-        return self._report(manifest)
+        install(job.staging, self.folder, manifest)
+        shutil.rmtree(job.staging)
+        return report_index(self.folder, manifest)
 
-    def _report(self, manifest: dict[str, Any]) -> dict[str, float]:
-        """Print what the index is, and return it as metrics."""
-        found = manifest["self_query"]
-        rows = {
-            "pictures": manifest["n_images"],
-            "rejected": manifest["n_rejected"],
-            "factory": manifest["factory"],
-            "bytes per vector": round(manifest["bytes_per_vector"]),
-            "found by their own embedding": f"{found['n_found']} of {found['n_checked']}",
-        }
-        metrics = {name: manifest[name] for name in ("n_listed", "n_images", "n_rejected")}
-        metrics |= {"n_removed": 0, "bytes_per_vector": manifest["bytes_per_vector"]}
-        for top_k, recall in manifest["recall"].items():
-            rows[f"recall@{top_k} against exact"] = f"{recall:.4f}"
-            metrics[f"recall_at_{top_k}"] = recall
-        for name, milliseconds in manifest["ms_per_query"].items():
-            rows[f"ms per query, {name}"] = f"{milliseconds:.3g}"
-            metrics[f"ms_{name}"] = milliseconds
-        print_table(pd.DataFrame(rows.items(), columns=["index", ""]), str(self.folder))
-        passed_over = manifest.get("passed_over", {})  # an older index has none
-        metrics["n_passed_over"] = sum(passed_over.values())
-        if passed_over:
-            console.print(describe_counts(passed_over))
-        if manifest["n_rejected"] or passed_over:
-            console.print(f"what was rejected, and why: {self.folder / 'rejected.parquet'}")
-        console.print(f"search it      newsimg index=saved index.folders=[{self.folder}]")
-        return metrics
+
+@dataclass(frozen=True)
+class _Job:
+    """What the steps of one run have in common."""
+
+    components: Components
+    index: GrowingIndex
+    staging: Path
+    output_dir: Path
+    asked: Asked | None

@@ -10,10 +10,15 @@ import pandas as pd
 
 from newsimg.datatypes import Candidates, Collection, Query
 from newsimg.evaluation.metrics import measure_retrieval, measure_run, to_run, write_run
+from newsimg.ground_truth import (
+    count_covered,
+    describe_coverage,
+    match_ground_truth,
+)
 from newsimg.interfaces import Components, Task
 from newsimg.pipeline import load_and_retrieve, rerank, retrieve_readable
 from newsimg.reporting.console import console, print_table
-from newsimg.reporting.inference import count_editors, gather, write_results
+from newsimg.reporting.inference import gather, write_results
 from newsimg.reporting.page import describe_run, write_report
 from newsimg.storage.files import write_atomically
 
@@ -47,14 +52,15 @@ class InferTask(Task):
         Returns:
             `n_queries`, `n_images`, `top_k`, `n_changed` (queries whose first image changed),
             `reranker/...` for what the reranker counted, `data/n_missing` and `data/n_damaged` for
-            pictures that were skipped and, where editors' pictures are in the
-            index, `n_judged` and `retrieval/hits_at_1`, `reranked/hits_at_1`, `delta/hits_at_1` and
-            so on for Hits@k and MRR@k. A picture that the index lacks counts 0.
+            pictures that were skipped and, where editors' pictures are in the index, `n_judged`,
+            `ground_truth_share` and `retrieval/hits_at_1`, `reranked/hits_at_1`, `delta/hits_at_1`
+            and so on for Hits@k and MRR@k. A picture that the index lacks counts 0.
 
         Raises:
             ValueError: If there are no headlines or no pictures.
         """
         listed, found = self._retrieve(components)
+        listed = match_ground_truth(listed, found)
         collection, retrieved = gather(listed, found)
         reranked = rerank(collection, retrieved, components.reranker, components.weight)
         changed = retrieved.rows[:, 0] != reranked.rows[:, 0]
@@ -112,7 +118,11 @@ def measure_stages(
     top_k = reranked.rows.shape[1]
     after = measure_run(to_run(collection.queries, reranked), collection.qrels, top_k)
     stages = {"retrieval": before, "reranked": after, "delta": after - before}
-    metrics: dict[str, float] = {"n_judged": count_editors(collection, collection.images)}
+    n_judged = count_covered(collection, collection.images)
+    metrics: dict[str, float] = {
+        "n_judged": n_judged,
+        "ground_truth_share": n_judged / len(collection.qrels),
+    }
     for stage, values in stages.items():
         metrics |= {f"{stage}/{name}": mean for name, mean in values.mean().items()}
     return metrics
@@ -145,7 +155,7 @@ def print_results(
     if "n_judged" in metrics:
         console.print(
             f"Hits@1 {metrics['retrieval/hits_at_1']:.4f} before and "
-            f"{metrics['reranked/hits_at_1']:.4f} after reranking; the editors' pictures of "
-            f"{metrics['n_judged']:.0f} of {n_queries} headlines are in the index"
-            + (", the others count 0" if metrics["n_judged"] < len(collection.qrels or {}) else "")
+            f"{metrics['reranked/hits_at_1']:.4f} after reranking"
         )
+        if told := describe_coverage(metrics):
+            console.print(told)

@@ -12,6 +12,7 @@ from newsimg.evaluation.curve import score_ranks, trace_curve
 from newsimg.evaluation.metrics import CUTOFFS
 from newsimg.evaluation.stats import Gain, compare_means, describe_gain
 from newsimg.evaluation.tuning import Choice, Lines, choose_weight, cross_validate
+from newsimg.ground_truth import describe_coverage, match_ground_truth, measure_coverage
 from newsimg.interfaces import Components, Reranker, Task, Weight
 from newsimg.pipeline import load_and_retrieve, retrieve_readable, score_candidates
 from newsimg.reporting.console import console, print_table
@@ -79,6 +80,7 @@ class TuneTask(Task):
             choice: `tune/weight`, `tune/plateau_low`, `tune/plateau_high`, `tune/chosen_on` (the
             measure where it was chosen) and `tune/optimism` (the gain over retrieval where it was
             chosen, minus the one reported: an easier split does not pass for a better weight).
+            `n_judged` and `ground_truth_share`, as `EvaluateTask` has them.
 
         Raises:
             ValueError: If editors' pictures are not known, one query is in both splits, or the
@@ -91,8 +93,13 @@ class TuneTask(Task):
             check_disjoint(components.dataset.load(), report)  # before any model is asked
         collection, retrieved = load_and_retrieve(components.dataset, *stages)
         reported = retrieved
-        if report:
+        if report is not None:
             report, reported = retrieve_readable(report, *stages)
+        collection = match_ground_truth(collection, retrieved)
+        coverage = measure_coverage(collection, retrieved.images)
+        if report is not None:
+            report = match_ground_truth(report, reported)
+            coverage = measure_coverage(report, reported.images)
         top_k = min(retrieved.rows.shape[1], reported.rows.shape[1])
         cutoffs = [k for k in CUTOFFS if k <= top_k]
 
@@ -130,6 +137,7 @@ class TuneTask(Task):
             "n_queries": len(after),
         }
         result |= {f"data/n_{kind}": n for kind, n in collection.skipped.items()}
+        result |= coverage
         for stage, values in (("retrieval", before), ("reranked", after)):
             result |= {f"{stage}/{name}": mean for name, mean in values.mean().items()}
         for name, gain in gains.iterrows():
@@ -176,6 +184,8 @@ class TuneTask(Task):
             f"any weight from {choice.plateau.low:.4f} to {choice.plateau.high:.4f} is best where "
             f"it was chosen{spread if len(choices) > 1 else ''}"
         )
+        if told := describe_coverage(result):
+            console.print(told)
 
 
 def check_linear(name: str, weight: Weight) -> LinearWeight:

@@ -10,6 +10,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 JOB_TAG = "job"  # the tag that tells which job of its sweep a run is, counted from 0
+# Metrics that say how far the others can be compared -> what goes without saying. They become tags,
+# too, for tables of runs show tags first.
+TAGGED = {"ground_truth_share": 1.0}
 
 
 class Job(NamedTuple):
@@ -20,6 +23,15 @@ class Job(NamedTuple):
     params: Mapping[str, Any]
     tags: Mapping[str, str]
     output_dir: Path
+
+
+def pick_tags(metrics: Mapping[str, float]) -> dict[str, str]:
+    """Return the metrics that are tags as well."""
+    return {
+        name: f"{metrics[name]:.4g}"
+        for name, usual in TAGGED.items()
+        if metrics.get(name, usual) != usual
+    }
 
 
 class Tracker(ABC):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from newsimg.reporting.console import console
 from newsimg.resume import adopt_finished, index_finished, locate_files
-from newsimg.tracking.base import Job, Tracker
+from newsimg.tracking.base import Job, Tracker, pick_tags
 from newsimg.tracking.params import shorten
 from newsimg.tracking.record import (
     RunRecord,
@@ -304,4 +304,5 @@ class MlflowTracker(Tracker):
 
 def _add_metrics(record: RunRecord, metrics: Mapping[str, float]) -> None:
     record.metrics |= {name: float(value) for name, value in metrics.items()}
+    record.late_tags |= pick_tags(metrics)
     record.metrics_time = now()

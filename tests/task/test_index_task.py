@@ -20,84 +20,31 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from filelock import FileLock
+from indexing import IndexMaker, draw, fill, open_clip
 from PIL import Image as PILImage
 
 from newsimg.backbone.transformers_backbone import TransformersBackbone
-from newsimg.data.collection import FolderDataset
 from newsimg.datatypes import FloatArray, Image
 from newsimg.engine.intake import Accepted, IntakeRules, Rejected
-from newsimg.engine.local import LocalEngine
 from newsimg.engine.stream import stream_embeddings
-from newsimg.index.faiss_index import FaissIndex
 from newsimg.index.folder import open_saved_index
 from newsimg.index.saved import SavedIndexes
-from newsimg.interfaces import Components
 from newsimg.storage.cache import Store
 from newsimg.storage.cached_models import StoredBackbone
 from newsimg.storage.files import hash_files
-from newsimg.task.index import IndexTask
 
 ROOT = Path(__file__).parents[2]
 RULES = IntakeRules("reject", 1_000_000, 2)
 
 
-def draw(seed: int, size: tuple[int, int] = (24, 20), quality: int = 90) -> bytes:
-    patches = np.random.default_rng(seed).integers(0, 256, (3, 4, 3), dtype=np.uint8)
-    buffer = io.BytesIO()
-    picture = PILImage.fromarray(patches).resize(size, PILImage.Resampling.BICUBIC)
-    picture.save(buffer, "JPEG", quality=quality)
-    return buffer.getvalue()
-
-
-def fill(folder: Path, n: int, start: int = 0) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    for i in range(start, start + n):
-        (folder / f"{i:05}.jpg").write_bytes(draw(i))
-    return folder
-
-
 @pytest.fixture(scope="module")
 def clip(tiny_clip: Path) -> TransformersBackbone:
-    return TransformersBackbone(
-        model=str(tiny_clip),
-        revision="main",
-        dtype="float32",
-        device="cpu",
-        batch_size=16,
-        text_padding="longest",
-        text_length=48,
-        query_template="{title}",
-    )
+    return open_clip(tiny_clip)
 
 
 @pytest.fixture
-def make(clip: TransformersBackbone, tmp_path: Path) -> Callable[..., dict[str, float]]:
-    """Run the task in this process; the store is that of the test."""
-
-    def run(
-        folder: Path, index_dir: str = "index", factory: str = "Flat", **changes: Any
-    ) -> dict[str, float]:
-        arguments: dict[str, Any] = {
-            "action": "build",
-            "image_ids": None,
-            "on_bad_image": "skip",
-            "max_rejected": 0.05,
-            "on_truncated": "reject",
-            "max_pixels": 1_000_000,
-            "min_side": 2,
-            "n_threads": 2,
-            "engine": LocalEngine(),
-            "n_queries": 50,
-        }
-        task = IndexTask(index_dir=str(tmp_path / index_dir), **arguments | changes)
-        backbone = StoredBackbone(clip, Store(tmp_path / "store"))
-        dataset = FolderDataset(name="c", folder=str(folder))
-        parts: Any = (None, None)  # an index is made without reranker and weight
-        return task.run(
-            Components(dataset, backbone, FaissIndex(factory=factory), *parts, top_k=10), tmp_path
-        )
-
-    return run
+def make(clip: TransformersBackbone, tmp_path: Path) -> IndexMaker:
+    return IndexMaker(clip, tmp_path)
 
 
 def read_vectors(folder: Path) -> FloatArray:
@@ -307,7 +254,7 @@ def test_what_was_rejected_once_and_is_whole_now_is_appended(
     ("changes", "message"),
     [
         ({}, "holds an index already: task.action=append"),
-        ({"action": "remove", "image_ids": ["nobody.jpg"]}, "has no picture nobody.jpg"),
+        ({"action": "remove", "image_ids": ["nobody.jpg"]}, "has no picture 'nobody.jpg'"),
         ({"action": "remove"}, "task.image_ids is for task.action=remove"),
         ({"action": "grow"}, "task.action must be one of build, append, remove, got 'grow'"),
         ({"on_bad_image": "keep"}, "task.on_bad_image must be one of skip, raise, got 'keep'"),
@@ -478,7 +425,8 @@ def test_a_saved_index_of_the_newsroom_gives_the_measures_of_one_that_is_built(
     made = newsimg_here(*others, "task=index", f"task.index_dir={tmp_path / 'index'}")
     assert made.code == 0, made.output
     assert "60 of 60" in made.stdout
-    assert f"newsimg index=saved index.folders=[{tmp_path / 'index'}]" in made.stdout
+    folder = f"'index.folders=[{tmp_path / 'index'}]'"
+    assert f'newsimg task=infer index=saved {folder} query="HEADLINE"' in made.stdout
     built = newsimg_here(*options)
     saved = newsimg_here(*options, "index=saved", f"index.folders=[{tmp_path / 'index'}]")
     assert saved.code == 0, saved.output

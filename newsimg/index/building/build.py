@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -16,15 +17,41 @@ from newsimg.datatypes import FloatArray, Image, IntArray, Listed
 from newsimg.engine.base import Engine
 from newsimg.engine.intake import Accepted, IntakeRules, Rejected
 from newsimg.engine.listing import Listing, write_listing
+from newsimg.headline_file import read_headlines
 from newsimg.index.base import GrowingIndex
 from newsimg.index.building.quality import IndexQuality, cut_blocks, measure_quality
 from newsimg.index.building.scratch import IMAGES, REJECTED, Scratch
-from newsimg.index.folder import SavedIndex
-from newsimg.interfaces import Backbone
+from newsimg.index.folder import SavedIndex, count_found
+from newsimg.interfaces import Backbone, Dataset
+from newsimg.queries import render_queries
 
 log = logging.getLogger(__name__)
 
 CHUNK = 512  # pictures whose results are written at once: what a killed job may lose
+
+
+class UnusableError(ValueError):
+    """Too many pictures cannot be used; the reasons are in the scratch."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What an index is measured with.
+
+    Attributes:
+        kind: "headlines" or "pictures".
+        source: What they are, in words.
+        embeddings: (n_queries, dim) float32.
+    """
+
+    kind: str
+    source: str
+    embeddings: FloatArray
+
+
+def ask_pictures(embeddings: FloatArray) -> Asked:
+    """Return pictures of the index, which find themselves first."""
+    return Asked("pictures", "pictures of the index", embeddings)
 
 
 def collect(
@@ -41,8 +68,9 @@ def collect(
     """Embed a collection into `scratch`, chunk by chunk, going on where an earlier job stopped.
 
     Raises:
-        ValueError: If a picture is bad and `on_bad_image` is "raise"; if the share of bad pictures
-            is above `max_rejected`; or if two pictures have the same id.
+        UnusableError: If the share of bad pictures is above `max_rejected`.
+        ValueError: If a picture is bad and `on_bad_image` is "raise", or two pictures have the same
+            id.
     """
     # Whole batches, so that a job that goes on has the same ones as a job that was never stopped.
     size = -(-CHUNK // backbone.batch_size) * backbone.batch_size
@@ -50,9 +78,7 @@ def collect(
     done = scratch.resume(listing)
     numbers = range(done, listing.n_chunks)
     results = engine.embed(listing, numbers, backbone, rules, n_threads)
-    n_bad = scratch.n_rejected
-    _check_share(n_bad, len(listing), max_rejected, [])
-    examples: list[Rejected] = []
+    _check_share(scratch, len(listing), max_rejected)
     with tqdm(
         total=len(listing),
         initial=scratch.n_accepted + scratch.n_rejected,
@@ -66,28 +92,19 @@ def collect(
             for result in islice(results, n_chunk):
                 kept.append(result)
                 progress.update()
-                if isinstance(result, Rejected):
-                    if on_bad_image == "raise":
-                        raise ValueError(f"cannot use {result.uri}: {result.reason}")
-                    n_bad += 1
-                    examples = [*examples, result][:3]
+                if isinstance(result, Rejected) and on_bad_image == "raise":
+                    raise ValueError(f"cannot use {result.uri}: {result.reason}")
             scratch.add(listing, number, kept)
-            _check_share(n_bad, len(listing), max_rejected, examples)
+            _check_share(scratch, len(listing), max_rejected)
     return listing
 
 
-def _check_share(n_bad: int, n_listed: int, max_rejected: float, examples: list[Rejected]) -> None:
-    if n_bad > max_rejected * n_listed:
-        named = "".join(f"\n  {one.uri}: {one.reason}" for one in examples)
-        raise ValueError(
-            f"{n_bad} of {n_listed} pictures cannot be used, more than the share "
-            f"task.max_rejected={max_rejected} allows{named}"
+def _check_share(scratch: Scratch, n_listed: int, max_rejected: float) -> None:
+    if scratch.n_rejected > max_rejected * n_listed:
+        raise UnusableError(
+            f"{scratch.n_rejected} of {n_listed} pictures cannot be used, more than the share "
+            f"task.max_rejected={max_rejected} allows"
         )
-
-
-def leave_out(found: Iterable[Listed], known: Collection[str]) -> Iterator[Listed]:
-    """Pass on what a collection lists, without the pictures of some ids."""
-    return (one for one in found if not (isinstance(one, Image) and one.image_id in known))
 
 
 def train_index(index: GrowingIndex, embeddings: FloatArray) -> None:
@@ -105,28 +122,65 @@ def add_embeddings(index: GrowingIndex, embeddings: FloatArray, first_id: int) -
         index.add(block, block_ids)
 
 
+def embed_headlines(
+    dataset: Dataset, path: Path | None, backbone: Backbone, n_queries: int
+) -> Asked | None:
+    """Return some headlines of a file, or else of the data, to measure an index with.
+
+    Returns:
+        None if there are none.
+
+    Raises:
+        FileNotFoundError: If the file is not there.
+        ValueError: If it holds no headlines.
+    """
+    queries = dataset.load_queries() if path is None else read_headlines(path)
+    if not queries:
+        return None
+    random = np.random.default_rng(len(queries))
+    drawn = np.sort(random.choice(len(queries), min(n_queries, len(queries)), replace=False))
+    texts = render_queries([queries[i] for i in drawn], backbone.query_template)
+    source = dataset.name if path is None else str(path)
+    return Asked("headlines", f"headlines of {source}", backbone.embed_texts(texts))
+
+
 def measure_saved(
-    saved: SavedIndex, index: GrowingIndex, backbone: Backbone, n_queries: int, top_k: int
-) -> IndexQuality | None:
+    saved: SavedIndex,
+    index: GrowingIndex,
+    backbone: Backbone,
+    asked: Asked | None,
+    n_queries: int,
+    top_k: int,
+) -> tuple[Asked, IndexQuality] | None:
     """Measure an index against an exact search of the embeddings that the backbone can find.
 
-    The queries are random pictures of the index. Returns None, and says so, if the embedding of a
-    picture is gone.
+    The queries are those that are given, or random pictures of the index. Returns None, and says
+    so, if the embedding of a picture is gone.
     """
     try:
-        queries = _find_rows([saved.images[row] for row in draw_rows(saved, n_queries)], backbone)
-        return measure_quality(index, _read_blocks(saved, backbone), queries, top_k)
+        if asked is None:
+            drawn = [saved.images[row] for row in draw_rows(saved, n_queries)]
+            asked = ask_pictures(_find_rows(drawn, backbone))
+        blocks = _read_blocks(saved, backbone)
+        return asked, measure_quality(index, blocks, asked.embeddings, top_k)
     except LookupError as error:
         log.warning("the index is not measured: %s", error)
         return None
 
 
 def measure_built(
-    saved: SavedIndex, index: GrowingIndex, embeddings: FloatArray, n_queries: int, top_k: int
-) -> IndexQuality:
+    saved: SavedIndex,
+    index: GrowingIndex,
+    embeddings: FloatArray,
+    asked: Asked | None,
+    n_queries: int,
+    top_k: int,
+) -> tuple[Asked, IndexQuality]:
     """Measure an index against an exact search of its embeddings, which may lie on disk."""
-    queries = np.ascontiguousarray(embeddings[draw_rows(saved, n_queries)])
-    return measure_quality(index, cut_blocks(embeddings, saved.images.row_ids), queries, top_k)
+    if asked is None:
+        asked = ask_pictures(np.ascontiguousarray(embeddings[draw_rows(saved, n_queries)]))
+    blocks = cut_blocks(embeddings, saved.images.row_ids)
+    return asked, measure_quality(index, blocks, asked.embeddings, top_k)
 
 
 def draw_rows(saved: SavedIndex, n_rows: int) -> IntArray:
@@ -155,7 +209,11 @@ def read_kept_images(path: Path, removed: Collection[str] = ()) -> Iterator[pa.T
     gone = pa.array(sorted(removed), pa.string())
     with pq.ParquetFile(path) as file:
         for batch in file.iter_batches():
-            table = pa.Table.from_batches([batch], IMAGES)
+            table = pa.Table.from_batches([batch])
+            for field in IMAGES:
+                if field.name not in table.schema.names:  # of an older form
+                    table = table.append_column(field, pa.nulls(len(table), field.type))
+            table = table.select(IMAGES.names).cast(IMAGES)
             yield table.filter(pc.invert(pc.is_in(table["image_id"], gone)))
 
 
@@ -177,18 +235,44 @@ def _uris(images: pa.Table) -> pa.ChunkedArray:
     return pc.if_else(pc.is_valid(images["member"]), inside, images["path"])
 
 
-def describe_quality(quality: IndexQuality | None) -> dict[str, Any]:
+def describe_quality(measured: tuple[Asked, IndexQuality] | None) -> dict[str, Any]:
     """Return what a manifest says of a measured index, or of one that could not be measured."""
-    if quality is None:
+    if measured is None:
         return {"recall": {}, "ms_per_query": {}, "measured_with": None}
+    asked, quality = measured
     return {
         "recall": {str(quality.top_k): quality.recall},
         "ms_per_query": {"single": quality.ms_single, "batched": quality.ms_batched},
         "measured_with": {
-            "queries": "pictures of the index",
+            "kind": asked.kind,
+            "queries": asked.source,
             "n_queries": quality.n_queries,
             "n_threads": quality.n_threads,
         },
+    }
+
+
+def describe_contents(
+    saved: SavedIndex, index: GrowingIndex, backbone: Backbone, typed: list[str]
+) -> dict[str, Any]:
+    """Return what a manifest says of an index and of the backbone that it was made with.
+
+    Args:
+        saved: The index with its pictures.
+        index: The index itself.
+        backbone: What embedded the pictures.
+        typed: What chooses this backbone on the command line.
+    """
+    n_checked, n_found = count_found(saved, backbone)
+    return {
+        "version": 1,
+        "fingerprint": backbone.fingerprint,
+        "backbone": {**backbone.description, "typed": typed},
+        "metric": "inner_product",
+        "n_images": len(saved.images),
+        "bytes_per_vector": index.bytes_per_vector,
+        "self_query": {"n_checked": n_checked, "n_found": n_found},
+        "versions": describe_versions(),
     }
 
 

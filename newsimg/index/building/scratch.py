@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 
 SIZES = [("width", pa.int32()), ("height", pa.int32())]
 PICTURE = [*PLACE, ("digest", pa.string()), *SIZES, ("truncated", pa.bool_()), *KNOWN]
+PICTURE.append(("stamp", pa.string()))  # size and time of change of the file
 IMAGES = pa.schema([("row_id", pa.int64()), *PICTURE])
 REJECTED = pa.schema([("uri", pa.string()), ("reason", pa.string())])
 PART = pa.schema([*PICTURE, *REJECTED])
@@ -85,7 +86,9 @@ class Scratch:
             file.flush()
             os.fsync(file.fileno())
         dim = self.dim or (len(good[0].embedding) if good else 0)
-        table = pa.Table.from_pylist([_to_row(one) for one in results], PART)
+        stamps = listing.read_stamps(number)
+        rows = [_to_row(one) | {"stamp": stamp} for one, stamp in zip(results, stamps, strict=True)]
+        table = pa.Table.from_pylist(rows, PART)
         path = self._name_part(listing, number)
         with write_atomically(path) as temporary:
             pq.write_table(table.replace_schema_metadata({"dim": str(dim)}), temporary)
@@ -104,6 +107,10 @@ class Scratch:
             ids = pa.array(range(first_id, first_id + len(good)), pa.int64())
             first_id += len(good)
             yield good.add_column(0, "row_id", ids).cast(IMAGES)
+
+    def list_ids(self) -> set[str]:
+        """Return the ids of the accepted pictures."""
+        return {one for table in self.read_images(0) for one in table["image_id"].to_pylist()}
 
     def read_rejected(self) -> Iterator[pa.Table]:
         """Yield uri and reason of the rejected pictures chunk by chunk.

@@ -1,0 +1,312 @@
+"""What changes an index: other bytes under a known id, names as typed, other models."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+from indexing import IndexMaker, draw, fill, open_clip
+
+from newsimg.backbone.transformers_backbone import TransformersBackbone
+from newsimg.data.collection_list import ListDataset
+from newsimg.data.collection_zip import ZipDataset
+from newsimg.index.folder import open_saved_index
+from newsimg.index.saved import SavedIndexes
+from newsimg.storage.cache import Store
+from newsimg.storage.cached_models import StoredBackbone
+from newsimg.storage.files import hash_file
+
+
+@pytest.fixture(scope="module")
+def clip(tiny_clip: Path) -> TransformersBackbone:
+    return open_clip(tiny_clip)
+
+
+@pytest.fixture
+def make(clip: TransformersBackbone, tmp_path: Path) -> IndexMaker:
+    return IndexMaker(clip, tmp_path)
+
+
+def read_digests(index: Path) -> dict[str, str]:
+    table = pd.read_parquet(index / "images.parquet")
+    return dict(zip(table["image_id"], table["digest"], strict=True))
+
+
+def hash_folder(folder: Path) -> dict[str, str]:
+    return {path.name: hash_file(path) for path in sorted(folder.iterdir())}
+
+
+@pytest.fixture
+def cameras(make: IndexMaker, tmp_path: Path) -> tuple[Path, Path]:
+    """Two folders with the same names; 00000.jpg is the same picture in both. One is indexed."""
+    first, second = fill(tmp_path / "cam23", 12), fill(tmp_path / "cam24", 3, start=50)
+    for i in range(3):
+        (second / f"{50 + i:05}.jpg").rename(second / f"{i:05}.jpg")
+    shutil.copy(first / "00000.jpg", second / "00000.jpg")
+    make(first)
+    return first, second
+
+
+def test_other_pictures_with_the_names_of_known_ones_are_an_error_that_shows_the_ways_on(
+    cameras: tuple[Path, Path], make: IndexMaker, tmp_path: Path
+) -> None:
+    first, second = cameras
+    before = {path.name: hash_file(path) for path in (tmp_path / "index").iterdir() if path.suffix}
+    with pytest.raises(ValueError, match="2 pictures have the ids of pictures with other") as error:
+        make(second, action="append")
+    said = str(error.value)
+    assert f"00001.jpg: {first}/00001.jpg there, {second}/00001.jpg here" in said
+    for way in ("data.id_prefix=NAME/", "task.on_changed=replace", "task.on_changed=skip"):
+        assert way in said
+    assert before.items() <= hash_folder_of(tmp_path / "index").items()
+
+
+def hash_folder_of(folder: Path) -> dict[str, str]:
+    return {path.name: hash_file(path) for path in folder.iterdir() if path.is_file()}
+
+
+def test_a_prefix_keeps_both_pictures(
+    cameras: tuple[Path, Path], make: IndexMaker, tmp_path: Path
+) -> None:
+    first, second = cameras
+    metrics = make(second, action="append", id_prefix="cam24/")
+    assert (metrics["n_added"], metrics["n_changed"]) == (3, 0)
+    expected = hash_folder(first) | {f"cam24/{k}": v for k, v in hash_folder(second).items()}
+    assert read_digests(tmp_path / "index") == expected
+
+
+def test_what_was_changed_is_kept_or_replaced_where_that_is_asked_for(
+    cameras: tuple[Path, Path], make: IndexMaker, clip: TransformersBackbone, tmp_path: Path
+) -> None:
+    first, second = cameras
+    (second / "new.jpg").write_bytes(draw(99))
+    metrics = make(second, action="append", on_changed="skip")
+    assert (metrics["n_added"], metrics["n_changed"], metrics["n_replaced"]) == (1, 2, 0)
+    expected = hash_folder(first) | {"new.jpg": hash_file(second / "new.jpg")}
+    assert read_digests(tmp_path / "index") == expected
+    metrics = make(second, action="append", on_changed="replace")
+    assert (metrics["n_added"], metrics["n_changed"], metrics["n_replaced"]) == (0, 2, 2)
+    assert (metrics["n_listed"], metrics["n_images"]) == (13, 13)
+    assert read_digests(tmp_path / "index") == hash_folder(first) | hash_folder(second)
+    saved = open_saved_index(tmp_path / "index", clip.fingerprint)
+    queries = clip.embed_images([saved.images[row] for row in range(len(saved.images))])
+    scores, rows = saved.search(queries, 1)
+    assert list(rows[:, 0]) == list(range(13))
+    np.testing.assert_allclose(scores, 1, atol=1e-5)
+    assert metrics["recall_at_10"] == 1
+
+
+def test_a_picture_that_was_damaged_meanwhile_does_not_cost_the_index_what_it_has(
+    cameras: tuple[Path, Path], make: IndexMaker, tmp_path: Path
+) -> None:
+    first, _ = cameras
+    before = hash_folder(first)
+    (first / "00005.jpg").write_bytes(b"")
+    (first / "00006.jpg").write_bytes(draw(77))
+    metrics = make(first, action="append", on_changed="replace", max_rejected=0.5)
+    assert (metrics["n_changed"], metrics["n_replaced"], metrics["n_rejected"]) == (2, 1, 1)
+    expected = before | {"00006.jpg": hash_file(first / "00006.jpg")}
+    assert read_digests(tmp_path / "index") == expected
+
+
+def test_only_files_whose_size_or_time_is_another_are_read_again(
+    cameras: tuple[Path, Path], make: IndexMaker, clip: TransformersBackbone, tmp_path: Path
+) -> None:
+    first, _ = cameras
+    read: list[str] = []
+
+    class Counting(Store):
+        def hash_images(self, images: Any) -> list[str]:
+            read.extend(image.image_id for image in images if image.digest is None)
+            return super().hash_images(images)
+
+    make.backbone = StoredBackbone(clip, Counting(tmp_path / "store"))
+    (first / "00003.jpg").touch()
+    assert make(first, action="append")["n_added"] == 0
+    assert read == ["00003.jpg"]
+
+
+def test_an_index_of_an_older_form_is_appended_to(
+    cameras: tuple[Path, Path], make: IndexMaker, tmp_path: Path
+) -> None:
+    first, second = cameras
+    index = tmp_path / "index"
+    table = pq.read_table(index / "images.parquet").drop_columns(["stamp"])
+    pq.write_table(table, index / "images.parquet")
+    manifest = json.loads((index / "manifest.json").read_text())
+    path = index / "images.parquet"
+    facts = {"sha256": hash_file(path), "n_bytes": path.stat().st_size}
+    manifest["files"]["images.parquet"] = facts
+    (index / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(ValueError, match="2 pictures have the ids of pictures"):
+        make(second, action="append")
+    assert make(first, action="append", on_changed="replace")["n_changed"] == 0
+    assert read_digests(index) == hash_folder(first)
+
+
+def test_members_of_a_changed_archive_are_compared_by_their_bytes(
+    make: IndexMaker, tmp_path: Path
+) -> None:
+    import zipfile
+
+    def write(changed: int) -> ZipDataset:
+        with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+            for i in range(6):
+                archive.writestr(f"{i}.jpg", draw(40 if i == changed else i))
+        return ZipDataset(name="z", folder=str(tmp_path / "a.zip"), licences=None)
+
+    make(write(-1))
+    with pytest.raises(ValueError, match=r"1 pictures have .* a\.zip/4\.jpg: .*a\.zip::4\.jpg was"):
+        make(write(4), action="append")
+
+
+def test_a_picture_is_removed_by_its_id_or_its_path_as_the_shell_writes_it(
+    make: IndexMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = fill(tmp_path / "pictures" / "deep", 8).parent
+    (folder / "a b.jpg").write_bytes(draw(50))
+    (folder / "c%20d.jpg").write_bytes(draw(51))
+    (folder / "é.jpg").write_bytes(draw(52))
+    make(folder)
+    monkeypatch.chdir(folder / "deep")
+    names = [
+        "deep/00000.jpg",  # an id
+        "00001.jpg",  # a path from here
+        "../deep/../deep/00002.jpg",
+        str(folder / "deep" / "00003.jpg"),
+        "a b.jpg",  # an id is written a%20b.jpg
+        "../c%20d.jpg",
+        "../é.jpg",
+        "./00001.jpg",  # again
+    ]
+    assert make(folder, action="remove", image_ids=names)["n_removed"] == 7
+    left = [f"deep/{i:05}.jpg" for i in range(4, 8)]
+    assert sorted(read_digests(tmp_path / "index")) == left
+
+
+def test_a_member_is_removed_by_its_place_in_the_archive(make: IndexMaker, tmp_path: Path) -> None:
+    import zipfile
+
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for i in range(4):
+            archive.writestr(f"x/{i}.jpg", draw(i))
+    data = ZipDataset(name="z", folder="a.zip", licences=None)
+    make(data)
+    assert make(data, action="remove", image_ids=["./a.zip::x/2.jpg"])["n_removed"] == 1
+    assert sorted(read_digests(tmp_path / "index")) == [f"a.zip/x/{i}.jpg" for i in (0, 1, 3)]
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (["00003.jpgg"], r"no picture '00003\.jpgg' \(did you mean '00003\.jpg'.*\)"),
+        (["elsewhere/00003.jpg"], r"'elsewhere/00003\.jpg' \(did you mean '00003\.jpg'\?\)"),
+        (["%%"], r"index has no picture '%%'$"),
+        (["00001.jpg", *"vwxyz"], r"no picture 5 of these names; 'v'; 'w'; 'x'$"),
+    ],
+)
+def test_a_name_that_is_not_there_is_asked_about_and_nothing_is_removed(
+    names: list[str], said: str, make: IndexMaker, tmp_path: Path
+) -> None:
+    folder = fill(tmp_path / "pictures", 12)
+    make(folder)
+    with pytest.raises(ValueError, match=said):
+        make(folder, action="remove", image_ids=names)
+    assert len(read_digests(tmp_path / "index")) == 12
+
+
+def test_reasons_are_given_and_listed_however_a_job_ends_without_an_index(
+    make: IndexMaker, tmp_path: Path
+) -> None:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for i in range(5):
+        (folder / f"{i}.jpg").write_bytes(b"no picture" * i)
+    listed = tmp_path / "run" / "rejected.parquet"
+    expected = {str(folder / f"{i}.jpg"): "not a picture" if i else "zero bytes" for i in range(5)}
+    for max_rejected, said in ((1, "c: none of 5 pictures can be used"), (0.5, "5 of 5 pictures")):
+        for _ in range(2):  # the second time from what the first has left
+            with pytest.raises(ValueError, match=said) as error:
+                make(folder, max_rejected=max_rejected)
+            assert f"{folder}/0.jpg: zero bytes" in str(error.value)
+            assert f"{folder}/2.jpg: not a picture" in str(error.value)
+            assert f"what was rejected, and why: {listed}" in str(error.value)
+            table = pd.read_parquet(listed)
+            assert dict(zip(table["uri"], table["reason"], strict=True)) == expected
+            listed.unlink()
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("a.jpg\nb.jpg\n".encode("utf-16"), r"list\.txt is in UTF-16; iconv -f UTF-16 .*list_utf8"),
+        ("a.jpg\nb.jpg\n".encode("utf-16-le"), r"list\.txt, line 1 has a NUL .* iconv -f UTF-16LE"),
+        ("a.jpg\nfähre.jpg\n".encode("latin-1"), r"line 2 is not UTF-8: .*iconv -f ISO-8859-1"),
+        (b"a.jpg\nb.jpg\nc\0.jpg\n", r"list\.txt, line 3 has a NUL character: b'c.x00.jpg"),
+    ],
+)
+def test_a_list_that_cannot_be_read_is_told_by_line_with_the_command_that_converts_it(
+    content: bytes, said: str, tmp_path: Path
+) -> None:
+    (tmp_path / "list.txt").write_bytes(content)
+    with pytest.raises(ValueError, match=said):
+        list(ListDataset(name="l", path=str(tmp_path / "list.txt")).stream_images())
+
+
+def test_a_list_may_begin_with_a_mark_and_end_its_lines_as_windows_does(tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_bytes("\ufeffa.jpg\r\n\r\nä.jpg".encode())
+    images = list(ListDataset(name="l", path="list.txt").stream_images())
+    assert [image.image_id for image in images] == ["a.jpg", "ä.jpg"]
+
+
+def test_an_index_of_other_settings_names_them_and_what_to_type(
+    make: IndexMaker, tiny_clip: Path, tmp_path: Path
+) -> None:
+    make(fill(tmp_path / "pictures", 3))
+    other = open_clip(tiny_clip, dtype="bfloat16", decoding="reduced", text_length=20)
+    store = Store(tmp_path / "store")
+    search = SavedIndexes(
+        folders=[str(tmp_path / "index")], backbone=StoredBackbone(other, store), mapped=False
+    )
+    with pytest.raises(ValueError, match="was made with the backbone") as error:
+        len(search.images)
+    said = str(error.value)
+    assert f"{tiny_clip} (dtype float32, text_length 48, decoding exact" in said
+    assert "dtype bfloat16, text_length 20, decoding reduced" in said
+    assert said.endswith(
+        "add backbone.dtype=float32 backbone.text_length=48 backbone.decoding=exact"
+    )
+    assert "files:" not in said
+
+
+def test_an_index_of_another_model_names_both_and_what_was_typed_for_it(
+    make: IndexMaker, tiny_clip: Path, tmp_path: Path
+) -> None:
+    typed = ["backbone=tiny", "backbone.query_template=a {title}"]
+    make(fill(tmp_path / "pictures", 3), backbone=typed)
+    copy = shutil.copytree(tiny_clip, tmp_path / "my model")
+    moved = IndexMaker(open_clip(copy), tmp_path)
+    assert moved(tmp_path / "pictures", action="append")["n_images"] == 3  # it has the same files
+    make(tmp_path / "pictures", index_dir="other", backbone=typed)
+    (copy / "notes.txt").write_text("another model")
+    with pytest.raises(ValueError, match="was made with the backbone") as error:
+        IndexMaker(open_clip(copy), tmp_path)(
+            tmp_path / "pictures", index_dir="other", action="append"
+        )
+    said = str(error.value)
+    assert f"{tiny_clip} (dtype float32, decoding exact), this run has {copy} (dtype" in said
+    assert said.endswith("add backbone=tiny 'backbone.query_template=a {title}'")
+
+
+def test_a_model_whose_files_were_changed_is_told_as_such(
+    make: IndexMaker, tiny_clip: Path, tmp_path: Path
+) -> None:
+    copy = shutil.copytree(tiny_clip, tmp_path / "model")
+    IndexMaker(open_clip(copy), tmp_path)(fill(tmp_path / "pictures", 3))
+    (copy / "notes.txt").write_text("trained further")
+    with pytest.raises(ValueError, match=r"the model's files are not those .*backbone\.model="):
+        IndexMaker(open_clip(copy), tmp_path)(tmp_path / "pictures", action="append")
