@@ -93,5 +93,6 @@ def test_only_run_and_what_runs_it_for_a_sweep_see_a_config() -> None:
             if any(module.split(".")[0] in ("hydra", "omegaconf") for module in modules):
                 seen.add(name)
     # The others are no part of a run: they are what Hydra makes, and is told.
-    plugins = {f"newsimg.{name}" for name in ("optuna_sweeper", "plugins", "ray_launcher")}
+    names = ("job_folders", "optuna_sweeper", "plugins", "ray_launcher")
+    plugins = {f"newsimg.{name}" for name in names}
     assert seen == {"newsimg.run", "newsimg.resolvers", *plugins}
