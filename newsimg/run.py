@@ -26,6 +26,7 @@ from newsimg.interfaces import (
     VisionLanguageModel,
     Weight,
 )
+from newsimg.job_folders import open_job_folder, open_sweep_folder
 from newsimg.launch.allowed import check_arguments, check_component, check_package, check_shortcuts
 from newsimg.launch.gpus import VISIBLE
 from newsimg.launch.job_hash import hash_config
@@ -84,7 +85,7 @@ def run(cfg: DictConfig) -> float | tuple[float, ...] | None:
     sweeping = is_sweeping()
     # A single run looks for nothing.
     sought = list_objectives(config["objective"]) if sweeping else []
-    output_dir = Path(hydra_config.runtime.output_dir)
+    output_dir = open_job_folder(hydra_config, config["folder"])
     choices = {group: str(hydra_config.runtime.choices[group]) for group in GROUPS}
     check_shortcuts(config, choices["task"])
     weight_value = config["weight"]["value"]
@@ -225,7 +226,7 @@ class SweepCallback(Callback):
         self.tracker: Tracker = builder.build(OmegaConf.to_container(config.tracking, resolve=True))
         overrides = [text for text in config.hydra.overrides.task if "," in text or "(" in text]
         name = " ".join(overrides or config.hydra.overrides.task) or "sweep"
-        sweep_dir = Path(config.hydra.sweep.dir).absolute()
+        sweep_dir = open_sweep_folder(config)
         self.tracker.open_sweep(config.data.name, name[:250], sweep_dir)
         OPEN_SWEEP = self.tracker
 
