@@ -23,6 +23,7 @@ from newsimg.interfaces import (
     Task,
     Weight,
 )
+from newsimg.job_folders import open_job_folder, open_sweep_folder
 from newsimg.launch.builder import check_shortcuts, get_builder
 from newsimg.launch.compose import CONF_DIR
 from newsimg.launch.gpus import VISIBLE
@@ -73,7 +74,7 @@ def run(cfg: DictConfig) -> float | tuple[float, ...] | None:
     sweeping = is_sweeping()
     # A single run looks for nothing.
     sought = list_objectives(config["objective"]) if sweeping else []
-    output_dir = Path(hydra_config.runtime.output_dir)
+    output_dir = open_job_folder(hydra_config, config["folder"])
     choices = {group: find_choice(group) for group in GROUPS}
     check_shortcuts(config, choices["task"])
     if not isinstance(config["weight"]["value"], int | float):
@@ -139,7 +140,7 @@ class SweepCallback(Callback):
         self.tracker: Tracker = builder.build(OmegaConf.to_container(config.tracking, resolve=True))
         overrides = [text for text in config.hydra.overrides.task if "," in text or "(" in text]
         name = " ".join(overrides or config.hydra.overrides.task) or "sweep"
-        sweep_dir = Path(config.hydra.sweep.dir).absolute()
+        sweep_dir = open_sweep_folder(config)
         self.tracker.open_sweep(config.data.name, name[:250], sweep_dir)
         objective = next(iter(list_objectives(config.objective)), None)
         OPEN_SWEEP = OpenSweep(self.tracker, objective, sweep_dir)

@@ -8,9 +8,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from newsimg.open_runs import find_killed, note_closed, note_open
 from newsimg.reporting.console import console
 from newsimg.resume import adopt_finished, index_finished, locate_files
-from newsimg.tracking.base import Job, Tracker, pick_tags
+from newsimg.tracking.base import Job, Tracker
 from newsimg.tracking.params import shorten
 from newsimg.tracking.record import (
     RunRecord,
@@ -20,12 +21,11 @@ from newsimg.tracking.record import (
     find_parent,
     find_records,
     list_files,
-    now,
     read_record,
     run_dir,
 )
 from newsimg.tracking.sender import RunSender, explain
-from newsimg.tracking.uri import check_address, check_no_password, hide_password, hide_passwords
+from newsimg.tracking.uri import choose_uri, hide_password, hide_passwords
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,12 +51,8 @@ class MlflowTracker(Tracker):
     """
 
     def __init__(self, *, uri: str | None, folder: str) -> None:
-        if uri is not None:
-            check_no_password(uri)
         self.folder = Path(folder).expanduser().absolute()
-        local = f"sqlite:///{self.folder / 'mlflow.db'}"
-        self.uri: str = uri or os.environ.get("MLFLOW_TRACKING_URI") or local
-        check_address(self.uri)
+        self.uri = choose_uri(uri, self.folder)
         self._sender = RunSender(uri=self.uri, folder=self.folder)
         self._record: Path | None = None
         self._warned = False
@@ -84,10 +80,7 @@ class MlflowTracker(Tracker):
             raise
         finally:
             self._record = None
-            with edit_record(path) as record:
-                record.status, record.end_time = status, now()
-                if error:
-                    record.late_tags["error"] = error[:5000]
+            self._end(path, status, error)
             self._try(self._sender.send, path)
             if self._sweep is None:
                 self._tell_waiting([path])
@@ -112,7 +105,7 @@ class MlflowTracker(Tracker):
     def log_metrics(self, metrics: Mapping[str, float]) -> None:
         """See `Tracker.log_metrics`."""
         with edit_record(self._open_record) as record:
-            _add_metrics(record, metrics)
+            record.add_metrics(metrics)
 
     def log_tags(self, tags: Mapping[str, str]) -> None:
         """See `Tracker.log_tags`."""
@@ -152,8 +145,8 @@ class MlflowTracker(Tracker):
         sweep = Path(os.environ.pop(SWEEP_VARIABLE))
         with edit_record(sweep) as record:
             self._warned = self._warned or record.quiet_until > 0
-            record.status, record.end_time = status, now()
-            _add_metrics(record, metrics)
+            record.end(status)
+            record.add_metrics(metrics)
             if output_dir is not None:
                 record.artifact_root = os.path.relpath(output_dir, run_dir(sweep))
                 record.artifacts = list_files(output_dir)
@@ -171,6 +164,7 @@ class MlflowTracker(Tracker):
         import pandas as pd
 
         rows, outage = [], ""
+        self._prepare()
         for path in find_records(self.folder):
             record = read_record(path)
             if record.sent:
@@ -216,13 +210,41 @@ class MlflowTracker(Tracker):
             parent=os.path.relpath(self._sweep, job.output_dir) if self._sweep else None,
         )
 
+    def _prepare(self) -> None:
+        try:
+            self._sender.prepare()
+        except Exception as error:
+            if not self._sender.is_outage(error):
+                raise self._refuse(error) from None
+
     def _open(self, job: Job) -> Path:
         path = create_record(self._describe(job), job.output_dir)
-        error = self._try(self._sender.open_run, path)
+        note_open(self.folder, path)
+        try:
+            error = self._try(self._sender.open_run, path)
+        except KeyboardInterrupt:  # the store may have it already
+            self._end(path, "KILLED", "interrupted")
+            raise
         if error is not None and self._sweep is None and not self._sender.is_outage(error):
             path.unlink()  # nothing has run yet: this is to be set right, not to be sent later
             raise self._refuse(error) from None
+        if error is None and self._sweep is None:
+            self._close_killed()
         return path
+
+    def _end(self, path: Path, status: str, error: str) -> None:
+        with edit_record(path) as record:
+            record.end(status, error)
+        note_closed(self.folder, path)
+
+    def _close_killed(self) -> None:
+        """Do for runs whose processes were killed what these could not do any more."""
+        if killed := find_killed(self.folder):
+            for path in killed:
+                self._send_late(path)
+            runs = "a run before was" if len(killed) == 1 else f"{len(killed)} runs before were"
+            console.print(f"tracking: {runs} killed and is recorded as KILLED now")
+            self._tell_waiting(killed)
 
     def _try(self, send: Callable[[Path], object], path: Path) -> Exception | None:
         """Call `send` on a record; what comes of it is told and returned, and never raised."""
@@ -251,7 +273,8 @@ class MlflowTracker(Tracker):
             )
 
     def _explain(self, error: Exception) -> str:
-        return explain(hide_passwords(str(error), self.uri))
+        text = hide_passwords(str(error), self.uri)
+        return text if isinstance(error, ValueError) else explain(text)  # ours say what to type
 
     def _refuse(self, error: Exception) -> ValueError:
         return ValueError(f"{hide_password(self.uri)} refuses runs: {self._explain(error)}")
@@ -301,8 +324,3 @@ class MlflowTracker(Tracker):
             self._warn(error, self._sweep)
             return None
 
-
-def _add_metrics(record: RunRecord, metrics: Mapping[str, float]) -> None:
-    record.metrics |= {name: float(value) for name, value in metrics.items()}
-    record.late_tags |= pick_tags(metrics)
-    record.metrics_time = now()

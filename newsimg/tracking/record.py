@@ -6,7 +6,7 @@ import os
 import socket
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +14,7 @@ from pathlib import Path
 import filelock
 
 from newsimg.storage.files import write_atomically
-from newsimg.tracking.base import JOB_TAG
+from newsimg.tracking.base import JOB_TAG, pick_tags
 
 RECORDS = ".tracking"  # the folder of records in a run's folder
 
@@ -66,6 +66,18 @@ class RunRecord:
     """It is a copy: a sweep found the run done before."""
     quiet_until: float = 0.0
     """Until then the jobs of this sweep leave the store alone, which did not answer."""
+
+    def add_metrics(self, metrics: Mapping[str, float]) -> None:
+        """Add metrics, or replace those of the same names."""
+        self.metrics |= {name: float(value) for name, value in metrics.items()}
+        self.late_tags |= pick_tags(metrics)
+        self.metrics_time = now()
+
+    def end(self, status: str, error: str = "") -> None:
+        """Note how and, now, when the run ended."""
+        self.status, self.end_time = status, now()
+        if error:
+            self.late_tags["error"] = error[:5000]
 
     @property
     def is_alive(self) -> bool:
@@ -149,9 +161,13 @@ def run_dir(path: Path) -> Path:
 
 
 def list_files(folder: Path) -> list[str]:
-    """Return the files below a run's folder but for its records, relative to it."""
-    found = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
-    return sorted(str(path) for path in found if RECORDS not in path.parts)
+    """Return the files of a run, relative to its folder: not its records, nor other runs in it."""
+    found = []
+    for root, names, files in os.walk(folder):
+        at = Path(root)
+        names[:] = [n for n in names if n != RECORDS and not (at / n / RECORDS).exists()]
+        found += [str((at / name).relative_to(folder)) for name in files if (at / name).is_file()]
+    return sorted(found)
 
 
 def _write(record: RunRecord, path: Path) -> None:

@@ -3,6 +3,7 @@
 import logging
 import os
 import re
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,8 @@ from newsimg.tracking.record import (
     find_parent,
     run_dir,
 )
+from newsimg.tracking.uri import hide_password
+from newsimg.tracking_database import prepare_database
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -30,6 +33,7 @@ SETTINGS = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # with the password in it
+    "MLFLOW_DISABLE_TELEMETRY": "true",  # it would look up a foreign host at every run
 }
 OUTAGES = (408, 429)  # and 500 upwards: not the request is to blame
 
@@ -45,11 +49,32 @@ class RunSender:
     def __init__(self, *, uri: str, folder: Path) -> None:
         self.uri = uri
         self.folder = folder
+        self._prepared_in = 0  # launchers pickle this object
 
     @property
     def is_remote(self) -> bool:
         """Whether the store is a server."""
         return urlparse(self.uri).scheme in ("http", "https")
+
+    def prepare(self) -> None:
+        """Set up MLflow, and the database if the store is one.
+
+        Raises:
+            ValueError: If it is no database, or refuses the login.
+            sqlalchemy.exc.OperationalError: If it does not answer.
+        """
+        if self._prepared_in == os.getpid():
+            return
+        for name, value in SETTINGS.items():
+            os.environ.setdefault(name, value)
+        import mlflow  # noqa: F401  # it sets the levels that are set below
+
+        # They announce every table they create and every request that fails.
+        for name, level in (("mlflow", logging.CRITICAL), ("alembic", logging.WARNING)):
+            logging.getLogger(name).setLevel(level)
+        if not self.is_remote:
+            prepare_database(self.uri, self.folder / "mlartifacts")
+        self._prepared_in = os.getpid()
 
     def open_run(self, path: Path) -> None:
         """Make the run of a record, with its params."""
@@ -67,7 +92,11 @@ class RunSender:
                 return False
             run_id = self._ensure_run(path, record)
             # The end is the last thing sent: a run that has it has all the rest.
-            if self._client.get_run(run_id).info.end_time is None:
+            info = self._client.get_run(run_id).info
+            if info.lifecycle_stage == "deleted":
+                command = ["runs", "restore", "--run-id", run_id]
+                self._refuse_deleted(f"run {record.name!r}", command)
+            if info.end_time is None:
                 self._complete(path, record)
                 record.sent = True
                 return True
@@ -221,6 +250,9 @@ class RunSender:
 
         client = self._client
         if found := client.get_experiment_by_name(name):
+            if found.lifecycle_stage == "deleted":
+                command = ["experiments", "restore", "--experiment-id", found.experiment_id]
+                self._refuse_deleted(f"experiment {name!r}", command)
             return found.experiment_id
         try:
             return client.create_experiment(
@@ -233,15 +265,16 @@ class RunSender:
 
     @property
     def _client(self) -> "MlflowClient":
-        # Made anew each time: launchers pickle this object, and MLflow keeps the store itself.
-        for name, value in SETTINGS.items():
-            os.environ.setdefault(name, value)
+        self.prepare()
         from mlflow import MlflowClient
 
-        # They announce every table they create and every request that fails.
-        for name, level in (("mlflow", logging.CRITICAL), ("alembic", logging.WARNING)):
-            logging.getLogger(name).setLevel(level)
+        # Made anew each time, as this object is pickled; MLflow keeps the store itself.
         return MlflowClient(self.uri)
+
+    def _refuse_deleted(self, what: str, command: list[str]) -> None:
+        where = shlex.quote(hide_password(self.uri))
+        restore = f"MLFLOW_TRACKING_URI={where} mlflow {shlex.join(command)}"
+        raise ValueError(f"the {what} was deleted in MLflow; to restore it: {restore}")
 
 
 def link_runs(text: str, sweep: Path) -> str:

@@ -1,6 +1,38 @@
 """Where runs are tracked, and how to speak of it without its passwords."""
 
+import os
+from pathlib import Path
 from urllib.parse import urlsplit
+
+
+def sqlite_uri(path: Path) -> str:
+    """Return the URI of a SQLite file, whatever characters its path has.
+
+    Raises:
+        ValueError: If the installed SQLAlchemy has no way to write it.
+    """
+    if not {"%", "?"} & set(str(path)):
+        return f"sqlite:///{path}"
+    from sqlalchemy import URL, make_url
+
+    # By the driver's name too: of "sqlite:///" MLflow takes the quoted path for a folder to make.
+    uri = URL.create("sqlite+pysqlite", database=str(path)).render_as_string(hide_password=False)
+    if make_url(uri).database != str(path):
+        raise ValueError(f"a database's path must be without ? and % here, got {str(path)!r}")
+    return uri
+
+
+def choose_uri(uri: str | None, folder: Path) -> str:
+    """Return the URI of a config, else the environment's, else that of a file in a folder.
+
+    Raises:
+        ValueError: If it is malformed, or the config's holds a password.
+    """
+    if uri is not None:
+        check_no_password(uri)
+    uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or sqlite_uri(folder / "mlflow.db")
+    check_address(uri)
+    return uri
 
 
 def check_address(uri: str) -> None:

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from newsimg.datatypes import FloatArray, Image, IntArray, Listed
+from newsimg.datatypes import FloatArray, Image, IntArray, Listed, render_queries
 from newsimg.engine.base import Engine
 from newsimg.engine.intake import Accepted, IntakeRules, Rejected
 from newsimg.engine.listing import Listing, write_listing
@@ -23,7 +23,6 @@ from newsimg.index.building.quality import IndexQuality, cut_blocks, measure_qua
 from newsimg.index.building.scratch import IMAGES, REJECTED, Scratch
 from newsimg.index.folder import SavedIndex, count_found
 from newsimg.interfaces import Backbone, Dataset
-from newsimg.queries import render_queries
 
 log = logging.getLogger(__name__)
 

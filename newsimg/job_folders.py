@@ -1,0 +1,77 @@
+"""A folder for every run that no other run writes to, whatever Hydra is told of folders."""
+
+import logging
+import os
+from collections.abc import Collection
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, read_write
+
+from newsimg.reporting.quoting import quote_text
+from newsimg.tracking.record import RECORDS
+
+
+def open_job_folder(hydra_config: Any, folder: str) -> Path:
+    """Return the folder that a job writes to; relative paths start where newsimg was started.
+
+    Args:
+        hydra_config: The job's config of Hydra.
+        folder: Where runs are tracked.
+    """
+    start = Path(hydra_config.runtime.cwd)
+    if hydra_config.job.chdir:
+        os.chdir(start)
+        if not hydra_config.job.get("num"):  # of a sweep's jobs the first
+            logging.getLogger(__name__).warning(
+                "hydra.job.chdir=true has no effect: relative paths start in %s, and what a run "
+                "writes goes to its own folder",
+                start,
+            )
+    return claim_folder(
+        Path(hydra_config.runtime.output_dir),
+        ignored=(hydra_config.output_subdir, f"{hydra_config.job.name}.log"),
+        outside=(start, Path(folder).expanduser().absolute()),
+    )
+
+
+def open_sweep_folder(config: DictConfig) -> Path:
+    """Return the folder that a sweep's jobs lie in; if the configured one is in use, one in it."""
+    asked = Path(config.hydra.sweep.dir).absolute()
+    folder = Path(config.folder).expanduser().absolute()
+    sweep_dir = claim_folder(asked, outside=(Path.cwd(), folder))
+    if sweep_dir != asked:
+        override = f"hydra.sweep.dir={quote_text(str(sweep_dir))}"
+        with read_write(config), read_write(config.hydra):
+            config.hydra.sweep.dir = str(sweep_dir)
+            config.hydra.overrides.hydra.append(override)  # which the jobs are composed of
+    return sweep_dir
+
+
+def claim_folder(
+    folder: Path, *, ignored: Collection[str] = (), outside: Collection[Path] = ()
+) -> Path:
+    """Return a folder if it is new, and else a new one in it, so that what is in it is one run's.
+
+    Args:
+        folder: Where the run is to write.
+        ignored: Names of files that may be in a new folder.
+        outside: Folders that are not the run's: it gets a new one if any of them is in `folder`.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    is_new = all(name in ignored for name in os.listdir(folder))
+    if is_new and not any(folder in (path, *path.parents) for path in outside):
+        try:
+            (folder / RECORDS).mkdir()  # of two processes one succeeds
+        except FileExistsError:
+            pass
+        else:
+            return folder
+    while True:
+        new = folder / datetime.now().strftime("%Y-%m-%d_%H-%M-%S-%f")
+        try:
+            (new / RECORDS).mkdir(parents=True)
+        except FileExistsError:
+            continue
+        return new
