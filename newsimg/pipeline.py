@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from newsimg.damaged import embed_readable
 from newsimg.datatypes import (
     Candidates,
     Collection,
@@ -17,6 +16,7 @@ from newsimg.datatypes import (
     render_queries,
 )
 from newsimg.interfaces import Backbone, Dataset, Index, Reranker, Weight
+from newsimg.storage.pictures.damaged import embed_readable
 
 log = logging.getLogger(__name__)
 

@@ -23,10 +23,10 @@ from newsimg.interfaces import (
     Task,
     Weight,
 )
-from newsimg.job_folders import open_job_folder, open_sweep_folder
 from newsimg.launch.builder import check_shortcuts, get_builder
 from newsimg.launch.compose import CONF_DIR
 from newsimg.launch.gpus import VISIBLE
+from newsimg.launch.job_folders import open_job_folder, open_sweep_folder
 from newsimg.launch.job_hash import hash_config
 from newsimg.launch.objectives import choose_objectives, list_objectives, unpack
 from newsimg.launch.optuna_sweeper import OptunaSweeper

@@ -13,7 +13,7 @@ import numpy as np
 from newsimg.datatypes import FloatArray, Image, check_template
 from newsimg.interfaces import Backbone
 from newsimg.storage.checkpoints import Checkpoint, check_positive, identify_model
-from newsimg.storage.images import DECODER_THREADS, DECODING, REDUCING_GAP, open_image
+from newsimg.storage.pictures.images import DECODER_THREADS, DECODING, REDUCING_GAP, open_image
 
 if TYPE_CHECKING:
     import torch

@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 from newsimg.datatypes import Collection, Image, Listed, PassedOver, Query, Rejected
 from newsimg.interfaces import Dataset
-from newsimg.passed_over import Tally
+from newsimg.storage.pictures.passed_over import Tally
 
 log = logging.getLogger(__name__)
 

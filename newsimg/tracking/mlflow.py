@@ -8,10 +8,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from newsimg.open_runs import find_killed, note_closed, note_open
 from newsimg.reporting.console import console
-from newsimg.resume import adopt_finished, index_finished, locate_files
 from newsimg.tracking.base import Job, Tracker
+from newsimg.tracking.open_runs import find_killed, note_closed, note_open
 from newsimg.tracking.params import shorten
 from newsimg.tracking.record import (
     RunRecord,
@@ -24,6 +23,7 @@ from newsimg.tracking.record import (
     read_record,
     run_dir,
 )
+from newsimg.tracking.resume import adopt_finished, index_finished, locate_files
 from newsimg.tracking.sender import RunSender, explain
 from newsimg.tracking.uri import choose_uri, hide_password, hide_passwords
 
@@ -323,4 +323,3 @@ class MlflowTracker(Tracker):
                 raise self._refuse(error) from None
             self._warn(error, self._sweep)
             return None
-

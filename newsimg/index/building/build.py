@@ -13,11 +13,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
+from newsimg.data.headline_file import read_headlines
 from newsimg.datatypes import FloatArray, Image, IntArray, Listed, render_queries
 from newsimg.engine.base import Engine
 from newsimg.engine.intake import Accepted, IntakeRules, Rejected
 from newsimg.engine.listing import Listing, write_listing
-from newsimg.headline_file import read_headlines
 from newsimg.index.base import GrowingIndex
 from newsimg.index.building.quality import IndexQuality, cut_blocks, measure_quality
 from newsimg.index.building.scratch import IMAGES, REJECTED, Scratch

@@ -9,8 +9,8 @@ import pandas as pd
 import pyarrow as pa
 
 from newsimg.index.building.scratch import REJECTED, Scratch, write_tables
-from newsimg.passed_over import describe_counts
 from newsimg.reporting.console import console, print_table
+from newsimg.storage.pictures.passed_over import describe_counts
 
 N_NAMED = 3  # rejected pictures that an error names
 

@@ -63,9 +63,7 @@ class Newcomers:
                 "raise"; names some.
         """
         while chunk := list(islice(self._images, CHUNK)):
-            known = [
-                one for one in chunk if isinstance(one, Image) and one.image_id in self._rows
-            ]
+            known = [one for one in chunk if isinstance(one, Image) and one.image_id in self._rows]
             changed = self._find_changed(known)
             for image in chunk:
                 if not isinstance(image, Image):

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
 
 from newsimg.data.base import make_image_id
+from newsimg.data.folder_listing import stream_folder
 from newsimg.datatypes import Image
-from newsimg.folder_listing import stream_folder
-from newsimg.picture_formats import EXTENSIONS
+from newsimg.storage.pictures.formats import EXTENSIONS
 
 
 class PictureFolder:
