@@ -1,9 +1,11 @@
 """The values that flow through newsimg, none of which changes once it is made."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from string import Formatter
+from urllib.parse import quote
 
 import numpy as np
 from numpy.typing import NDArray
@@ -150,3 +152,8 @@ def render_queries(queries: Sequence[Query], template: str) -> list[str]:
         ).strip()
         for query in queries
     ]
+
+
+def make_image_id(place: str) -> str:
+    """Turn a place within a collection into an id of one word; different places stay different."""
+    return re.sub(r"[\s%]", lambda found: quote(found[0]), place)

@@ -17,14 +17,14 @@ MODULES = {
 }
 BASE = {"interfaces", "datatypes"}
 STORAGE = BASE | {"storage"}
-REPORTING = STORAGE | {"evaluation", "pipeline", "weight.base", "reranker.base", "reporting"}
+REPORTING = STORAGE | {"evaluation", "pipeline", "weight.base", "reporting"} | {"tracking.base"}
 GROUPS = {"backbone", "data", "engine", "index", "llm", "vlm", "reranker", "weight", "tracking"}
 # A package, or a module of one, and what of the others it may import.
 MAY_IMPORT = {
     "datatypes": set(),
     "interfaces": {"datatypes"},
     "storage": BASE,
-    "pipeline": BASE,
+    "pipeline": BASE | {"storage.pictures.damaged"},
     "weight": BASE,
     "evaluation": STORAGE | {"weight.base"},
     "backbone": STORAGE,
@@ -32,8 +32,8 @@ MAY_IMPORT = {
     "engine": STORAGE,
     "tracking": STORAGE,
     "data": STORAGE | {"sample"},
-    "sample": set(),
-    "vlm": STORAGE | {"llm.chat_server"},
+    "sample": {"storage.csv_table"},
+    "vlm": STORAGE | {"llm.chat_server", "llm.chat_answers"},
     "index": STORAGE | {"engine.base", "engine.listing", "engine.intake"},
     "reranker": STORAGE | {"weight.base"},
     "reporting": REPORTING,

@@ -5,9 +5,8 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
 
-from newsimg.data.base import make_image_id
 from newsimg.data.folder_listing import stream_folder
-from newsimg.datatypes import Image
+from newsimg.datatypes import Image, make_image_id
 from newsimg.storage.pictures.formats import EXTENSIONS
 
 

@@ -6,14 +6,20 @@ TREC's files are separated by spaces.
 """
 
 import logging
-import re
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
-from urllib.parse import quote
 
-from newsimg.datatypes import Collection, Image, Listed, PassedOver, Query, Rejected
+from newsimg.datatypes import (
+    Collection,
+    Image,
+    Listed,
+    PassedOver,
+    Query,
+    Rejected,
+    make_image_id,
+)
 from newsimg.interfaces import Dataset
 from newsimg.storage.pictures.passed_over import Tally
 
@@ -88,8 +94,3 @@ class PictureCollection(Dataset):
             ValueError: Always: there are no articles to split.
         """
         raise ValueError(f"the collection {self.name} has no articles, so no split {split!r}")
-
-
-def make_image_id(place: str) -> str:
-    """Turn a place within a collection into an id of one word; different places stay different."""
-    return re.sub(r"[\s%]", lambda found: quote(found[0]), place)

@@ -1,5 +1,6 @@
 """Zip shards, such as YFCC100M's, read where they lie."""
 
+import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import groupby
@@ -9,8 +10,9 @@ from typing import cast
 from newsimg.data.base import PictureCollection
 from newsimg.data.folder_listing import refuse_none, stream_archives
 from newsimg.datatypes import Image, Listed
-from newsimg.reporting.console import console
 from newsimg.storage.tables import add_metadata
+
+log = logging.getLogger(__name__)
 
 
 class ZipDataset(PictureCollection):
@@ -74,7 +76,7 @@ class ZipDataset(PictureCollection):
             )
             if not n_kept:
                 raise ValueError(f"no picture has a licence of data.licences: {told}")
-            console.print(told)
+            log.info(told)
 
 
 def _find_archive(found: Listed) -> Path | None:

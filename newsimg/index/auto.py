@@ -1,5 +1,6 @@
 """The index that suits the collection: exact while that is fast, then as small as it has to be."""
 
+import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,7 +10,8 @@ import numpy as np
 
 from newsimg.datatypes import FloatArray, IntArray
 from newsimg.index.base import GrowingIndex
-from newsimg.reporting.console import console
+
+log = logging.getLogger(__name__)
 
 GIB = 2**30
 
@@ -115,7 +117,7 @@ class AutoIndex(GrowingIndex):
 
     def _choose(self, n_images: int, dim: int) -> None:
         name, self.chosen, self.reason = self._pick(n_images, dim)
-        console.print(f"index          {name}: {self.reason}")
+        log.info("index          %s: %s", name, self.reason)
 
     def _pick(self, n_images: int, dim: int) -> tuple[str, GrowingIndex, str]:
         allowed = self.memory_gb or _machine_memory() / 2 / GIB
