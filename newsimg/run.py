@@ -26,9 +26,9 @@ from newsimg.interfaces import (
     VisionLanguageModel,
     Weight,
 )
-from newsimg.job_folders import open_job_folder, open_sweep_folder
 from newsimg.launch.allowed import check_arguments, check_component, check_package, check_shortcuts
 from newsimg.launch.gpus import VISIBLE
+from newsimg.launch.job_folders import open_job_folder, open_sweep_folder
 from newsimg.launch.job_hash import hash_config
 from newsimg.launch.objectives import choose_objectives, list_objectives, unpack
 from newsimg.launch.optuna_sweeper import OptunaSweeper
@@ -36,7 +36,7 @@ from newsimg.launch.presets import check_plugins, fatal, register_plugin, rename
 from newsimg.launch.ray_launcher import RayLauncher
 from newsimg.launch.resolvers import is_sweeping, register_resolvers
 from newsimg.pipeline import forget
-from newsimg.queries import quote_headline
+from newsimg.reporting.quoting import quote_headline
 from newsimg.storage.files import PACKAGE_DIR
 from newsimg.tracking.base import Tracker
 from newsimg.tracking.params import flatten

@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from newsimg.open_runs import find_killed, note_closed, note_open
 from newsimg.reporting.console import console
 from newsimg.tracking.base import Tracker
+from newsimg.tracking.open_runs import find_killed, note_closed, note_open
 from newsimg.tracking.params import shorten
 from newsimg.tracking.record import (
     RunRecord,

@@ -11,6 +11,7 @@ from urllib.parse import urlparse
 
 import filelock
 
+from newsimg.tracking.database import prepare_database
 from newsimg.tracking.record import (
     RunRecord,
     edit_record,
@@ -19,7 +20,6 @@ from newsimg.tracking.record import (
     run_dir,
 )
 from newsimg.tracking.uri import hide_password
-from newsimg.tracking_database import prepare_database
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -9,7 +9,7 @@ from typing import Any
 
 from omegaconf import DictConfig, read_write
 
-from newsimg.queries import quote_text
+from newsimg.reporting.quoting import quote_text
 from newsimg.tracking.record import RECORDS
 
 
