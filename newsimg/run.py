@@ -42,7 +42,7 @@ from newsimg.launch.resolvers import (
     resolve_what_can_be,
 )
 from newsimg.pipeline import forget
-from newsimg.queries import quote_headline
+from newsimg.reporting.quoting import quote_headline
 from newsimg.storage.files import PACKAGE_DIR
 from newsimg.tracking.base import Job, Tracker
 from newsimg.tracking.params import list_params, name_run

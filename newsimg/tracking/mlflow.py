@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from newsimg.reporting.console import console
-from newsimg.resume import adopt_finished, index_finished, locate_files
 from newsimg.tracking.base import Job, Tracker
 from newsimg.tracking.params import shorten
 from newsimg.tracking.record import (
@@ -24,6 +23,7 @@ from newsimg.tracking.record import (
     read_record,
     run_dir,
 )
+from newsimg.tracking.resume import adopt_finished, index_finished, locate_files
 from newsimg.tracking.sender import RunSender, explain
 from newsimg.tracking.uri import check_address, check_no_password, hide_password, hide_passwords
 
