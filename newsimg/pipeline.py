@@ -7,10 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from newsimg.damaged import embed_readable
-from newsimg.datatypes import Candidates, Collection, FloatArray, FusedArray, IntArray
+from newsimg.datatypes import (
+    Candidates,
+    Collection,
+    FloatArray,
+    FusedArray,
+    IntArray,
+    render_queries,
+)
 from newsimg.interfaces import Backbone, Dataset, Index, Reranker, Weight
-from newsimg.queries import render_queries
+from newsimg.storage.pictures.damaged import embed_readable
 
 log = logging.getLogger(__name__)
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from newsimg.article_pictures import PictureFolder
+from newsimg.data.article_pictures import PictureFolder
+from newsimg.data.editions import check_separator, read_articles, read_listed_ids
 from newsimg.datatypes import Collection, Image, Query
-from newsimg.editions import check_separator, read_articles, read_listed_ids
 
 log = logging.getLogger(__name__)
 

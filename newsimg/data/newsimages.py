@@ -4,8 +4,8 @@ import copy
 from pathlib import Path
 
 from newsimg.data.articles import ArticleSource, load_articles
+from newsimg.data.editions import map_columns
 from newsimg.datatypes import Collection
-from newsimg.editions import map_columns
 from newsimg.interfaces import Dataset
 
 

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from newsimg.data.articles import to_query
+from newsimg.data.editions import check_separator, map_columns, read_articles
 from newsimg.datatypes import Collection
-from newsimg.editions import check_separator, map_columns, read_articles
 from newsimg.interfaces import Dataset
 
 

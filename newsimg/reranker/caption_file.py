@@ -10,8 +10,8 @@ from typing import Any
 
 from filelock import FileLock
 
+from newsimg.data.editions import read_articles
 from newsimg.datatypes import Query
-from newsimg.editions import read_articles
 
 log = logging.getLogger(__name__)
 

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from newsimg.csv_table import read_table
 from newsimg.sample.backdrop import (
     add_weather,
     draw_ground,
@@ -19,6 +18,7 @@ from newsimg.sample.defects import add_defects
 from newsimg.sample.pen import Colour, Pen
 from newsimg.sample.scenes import Scene, scene_from_row
 from newsimg.sample.subjects import SUBJECTS
+from newsimg.storage.csv_table import read_table
 
 WIDTH, HEIGHT = 460, 260
 JPEG_QUALITY = 85

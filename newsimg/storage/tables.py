@@ -6,8 +6,8 @@ from pathlib import Path
 from urllib.parse import urlparse
 from urllib.request import url2pathname
 
-from newsimg.csv_table import find_separator, read_header, read_table
 from newsimg.datatypes import Image
+from newsimg.storage.csv_table import find_separator, read_header, read_table
 
 METADATA = ("licence", "title", "author", "page_url")
 

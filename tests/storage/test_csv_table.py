@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from newsimg.csv_table import MAX_FIELD, SEPARATORS, find_separator, read_rows, read_table
+from newsimg.storage.csv_table import MAX_FIELD, SEPARATORS, find_separator, read_rows, read_table
 
 SIX = "".join(f"a{i},,Storm {i},,{i},\n" for i in range(1, 7))
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
 
 from newsimg.data.base import make_image_id, walk_files
-from newsimg.storage.images import EXTENSIONS
+from newsimg.storage.pictures.images import EXTENSIONS
 
 
 class PictureFolder:

@@ -10,7 +10,7 @@ from types import MappingProxyType
 
 import pandas as pd
 
-from newsimg.csv_table import SEPARATORS, find_separator, read_rows, split_first_row
+from newsimg.storage.csv_table import SEPARATORS, find_separator, read_rows, split_first_row
 
 log = logging.getLogger(__name__)
 
