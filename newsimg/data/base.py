@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from newsimg.datatypes import Collection, Image, PassedOver, Rejected
 from newsimg.interfaces import Dataset
-from newsimg.passed_over import Tally
+from newsimg.storage.pictures.passed_over import Tally
 
 log = logging.getLogger(__name__)
 

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from newsimg.data.base import PictureCollection
+from newsimg.data.folder_listing import refuse_none, stream_archives
 from newsimg.datatypes import Listed
-from newsimg.folder_listing import refuse_none, stream_archives
 
 
 class TarDataset(PictureCollection):

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import cast
 
 from newsimg.data.base import PictureCollection
+from newsimg.data.folder_listing import refuse_none, stream_archives
 from newsimg.datatypes import Image, Listed
-from newsimg.folder_listing import refuse_none, stream_archives
 from newsimg.reporting.console import console
 from newsimg.storage.tables import add_metadata
 

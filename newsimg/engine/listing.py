@@ -14,8 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from newsimg.datatypes import Image, Listed, PassedOver, Rejected
-from newsimg.passed_over import Tally
 from newsimg.storage.files import write_atomically
+from newsimg.storage.pictures.passed_over import Tally
 from newsimg.storage.tables import METADATA
 
 PLACE = [("image_id", pa.string()), ("path", pa.string()), ("member", pa.string())]

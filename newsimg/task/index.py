@@ -34,10 +34,10 @@ from newsimg.index.folder import (
     read_manifest,
 )
 from newsimg.interfaces import Components, Task
-from newsimg.passed_over import describe_counts
 from newsimg.reporting.console import console, print_table
 from newsimg.storage.cached_models import find_hasher
 from newsimg.storage.files import lock_folder
+from newsimg.storage.pictures.passed_over import describe_counts
 
 ACTIONS = ("build", "append", "remove")
 ON_BAD_IMAGE = ("skip", "raise")

@@ -17,7 +17,7 @@ from newsimg.reranker.caption_file import read_records
 from newsimg.reranker.captions import Captioner
 from newsimg.storage.cache import Store
 from newsimg.storage.cached_models import StoredVLM
-from newsimg.storage.images import DECODING
+from newsimg.storage.pictures.images import DECODING
 from newsimg.vlm.openai_vlm import OpenAIVLM, write_data_url
 
 KEY = "sk-very-secret-0815"

@@ -16,8 +16,8 @@ import pyarrow.parquet as pq
 from newsimg.datatypes import FloatArray
 from newsimg.engine.intake import Accepted, Rejected
 from newsimg.engine.listing import KNOWN, METADATA, PLACE, Listing, escape
-from newsimg.passed_over import BEGINNING, Tally
 from newsimg.storage.files import write_atomically
+from newsimg.storage.pictures.passed_over import BEGINNING, Tally
 
 log = logging.getLogger(__name__)
 

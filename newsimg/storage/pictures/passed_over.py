@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 
 from newsimg.datatypes import PassedOver, Rejected
-from newsimg.picture_formats import find_package
+from newsimg.storage.pictures.formats import find_package
 
 N_TOLD = 8  # extensions
 BEGINNING = "passed over: "

@@ -15,7 +15,7 @@ from PIL import Image as PILImage
 from newsimg.data.collection_tar import TarDataset
 from newsimg.data.collection_zip import ZipDataset
 from newsimg.datatypes import Image, Rejected
-from newsimg.storage.images import read_image
+from newsimg.storage.pictures.images import read_image
 
 
 def draw(seed: int) -> bytes:

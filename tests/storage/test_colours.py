@@ -22,7 +22,7 @@ from PIL import Image as PILImage
 from PIL import ImageCms, PngImagePlugin
 
 from newsimg.datatypes import Image
-from newsimg.storage.images import decode_picture, measure_picture, read_header
+from newsimg.storage.pictures.images import decode_picture, measure_picture, read_header
 from newsimg.submission.rendering import render_picture
 from newsimg.vlm.openai_vlm import write_data_url
 

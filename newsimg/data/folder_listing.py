@@ -4,11 +4,10 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from newsimg.data.base import make_image_id
-from newsimg.datatypes import Image, Listed, PassedOver, Rejected
-from newsimg.passed_over import Tally
-from newsimg.picture_formats import EXTENSIONS, SNIFFED_BYTES, UNTOLD, find_format
-from newsimg.storage.archives import list_members, list_rejected, read_member
+from newsimg.datatypes import Image, Listed, PassedOver, Rejected, make_image_id
+from newsimg.storage.pictures.archives import list_members, list_rejected, read_member
+from newsimg.storage.pictures.formats import EXTENSIONS, SNIFFED_BYTES, UNTOLD, find_format
+from newsimg.storage.pictures.passed_over import Tally
 
 
 def stream_folder(folder: Path) -> Iterator[Listed]:

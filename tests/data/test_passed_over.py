@@ -19,9 +19,9 @@ from newsimg.data.collection_tar import TarDataset
 from newsimg.data.collection_zip import ZipDataset
 from newsimg.datatypes import Image, PassedOver, Rejected
 from newsimg.interfaces import Dataset
-from newsimg.passed_over import Tally
-from newsimg.picture_formats import EXTENSIONS, find_format
-from newsimg.storage.images import open_image
+from newsimg.storage.pictures.formats import EXTENSIONS, find_format
+from newsimg.storage.pictures.images import open_image
+from newsimg.storage.pictures.passed_over import Tally
 
 # Extension -> Pillow's name of the format, as far as Pillow writes it.
 WRITTEN = {

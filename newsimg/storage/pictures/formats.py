@@ -6,7 +6,7 @@ from importlib.util import find_spec
 
 from PIL import Image as PILImage
 
-from newsimg.png_chunks import SIGNATURE, keep_needed_chunks
+from newsimg.storage.pictures.png_chunks import SIGNATURE, keep_needed_chunks
 
 # What Pillow names but does not decode by itself; for EPS it would run Ghostscript.
 NOT_DECODED = ("BUFR", "EPS", "GRIB", "HDF5", "IPTC", "MPEG", "WMF")

@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 
 from PIL import Image as PILImage
 
-from newsimg.colours import to_srgb
 from newsimg.datatypes import Image
-from newsimg.picture_formats import open_picture
-from newsimg.storage.archives import read_member
+from newsimg.storage.pictures.archives import read_member
+from newsimg.storage.pictures.colours import to_srgb
+from newsimg.storage.pictures.formats import open_picture
 
 DECODER_THREADS = 2  # Pillow releases the GIL while it decodes
 DECODING = 3  # raised when the same bytes come to give other pixels: embeddings depend on it
