@@ -20,8 +20,8 @@ import pyarrow.parquet as pq
 from newsimg.datatypes import FloatArray, Image, IntArray
 from newsimg.engine.listing import METADATA
 from newsimg.index.merged_search import Searchable
+from newsimg.index.mismatch import explain_mismatch
 from newsimg.index.vectors import VectorIndex
-from newsimg.index_backbone import explain_mismatch
 from newsimg.interfaces import Backbone
 from newsimg.storage.files import hash_file, hash_files, write_atomically
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from newsimg.evaluation.comparison import compare_stages
+from newsimg.evaluation.ground_truth import describe_coverage, match_ground_truth, measure_coverage
 from newsimg.evaluation.metrics import (
     measure_retrieval,
     measure_run,
@@ -12,7 +13,6 @@ from newsimg.evaluation.metrics import (
     write_qrels,
     write_run,
 )
-from newsimg.ground_truth import describe_coverage, match_ground_truth, measure_coverage
 from newsimg.interfaces import Components, Task
 from newsimg.pipeline import load_and_retrieve, rerank, score_candidates
 from newsimg.reporting.console import console, print_evaluation

@@ -25,6 +25,8 @@ from newsimg.index.building.build import (
     read_kept_images,
     train_index,
 )
+from newsimg.index.building.change import ON_CHANGED, Newcomers, find_named
+from newsimg.index.building.report import explain_rejected, report_index
 from newsimg.index.building.scratch import IMAGES, REJECTED, Scratch, write_tables
 from newsimg.index.folder import (
     MANIFEST,
@@ -34,8 +36,6 @@ from newsimg.index.folder import (
     open_saved_index,
     read_manifest,
 )
-from newsimg.index_change import ON_CHANGED, Newcomers, find_named
-from newsimg.index_report import explain_rejected, report_index
 from newsimg.interfaces import Components, Task
 from newsimg.reporting.console import console
 from newsimg.storage.cached_models import find_hasher, find_image_hasher

@@ -8,12 +8,12 @@ from pathlib import Path
 import pandas as pd
 
 from newsimg.datatypes import Candidates, Collection, Query
-from newsimg.evaluation.metrics import measure_retrieval, measure_run, to_run, write_run
-from newsimg.ground_truth import (
+from newsimg.evaluation.ground_truth import (
     count_covered,
     describe_coverage,
     match_ground_truth,
 )
+from newsimg.evaluation.metrics import measure_retrieval, measure_run, to_run, write_run
 from newsimg.interfaces import Components, Task
 from newsimg.pipeline import load_and_retrieve, rerank, retrieve
 from newsimg.reporting.console import console, print_table

@@ -8,10 +8,10 @@ import pandas as pd
 
 from newsimg.datatypes import Candidates, Collection
 from newsimg.evaluation.curve import score_ranks, trace_curve
+from newsimg.evaluation.ground_truth import describe_coverage, match_ground_truth, measure_coverage
 from newsimg.evaluation.metrics import CUTOFFS
 from newsimg.evaluation.stats import Gain, compare_means, describe_gain
 from newsimg.evaluation.tuning import Choice, Lines, choose_weight, cross_validate
-from newsimg.ground_truth import describe_coverage, match_ground_truth, measure_coverage
 from newsimg.interfaces import Components, Reranker, Task, Weight
 from newsimg.pipeline import load_and_retrieve, retrieve, score_candidates
 from newsimg.reporting.console import console, print_table

@@ -13,17 +13,16 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from newsimg.datatypes import FloatArray, Image, IntArray
+from newsimg.data.headline_file import read_headlines
+from newsimg.datatypes import FloatArray, Image, IntArray, render_queries
 from newsimg.engine.base import Engine
 from newsimg.engine.intake import Accepted, IntakeRules, Rejected
 from newsimg.engine.listing import Listing, write_listing
-from newsimg.headline_file import read_headlines
 from newsimg.index.base import GrowingIndex
 from newsimg.index.building.quality import IndexQuality, cut_blocks, measure_quality
 from newsimg.index.building.scratch import IMAGES, REJECTED, Scratch
 from newsimg.index.folder import SavedIndex, count_found
 from newsimg.interfaces import Backbone, Dataset
-from newsimg.queries import render_queries
 
 log = logging.getLogger(__name__)
 

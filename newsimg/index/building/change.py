@@ -8,8 +8,7 @@ from itertools import islice
 
 import pyarrow.parquet as pq
 
-from newsimg.data.base import make_image_id
-from newsimg.datatypes import Image
+from newsimg.datatypes import Image, make_image_id
 from newsimg.engine.listing import stamp_file
 from newsimg.index.folder import SavedIndex
 

@@ -9,7 +9,7 @@ from unicodedata import normalize
 
 from newsimg.datatypes import Candidates, Collection, Image, Qrels
 from newsimg.evaluation.comparison import find_rows
-from newsimg.storage.images import EXTENSIONS
+from newsimg.storage.pictures.images import EXTENSIONS
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 
 from newsimg.datatypes import Candidates, Collection, Image, Query
-from newsimg.ground_truth import count_covered, match_ground_truth, measure_coverage
+from newsimg.evaluation.ground_truth import count_covered, match_ground_truth, measure_coverage
 
 
 def search(pool: list[str], wanted: list[str]) -> tuple[Collection, Candidates]:
