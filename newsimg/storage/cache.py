@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from newsimg.datatypes import FloatArray, Image
 from newsimg.storage.files import cache_dir, hash_file
-from newsimg.storage.images import read_image
+from newsimg.storage.pictures.images import read_image
 from newsimg.storage.shards import ShardFolder, digest_key, from_bytes, to_bytes, write_to_store
 
 log = logging.getLogger(__name__)

@@ -15,7 +15,7 @@ from PIL import Image as PILImage
 from newsimg.datatypes import FloatArray, Image
 from newsimg.interfaces import KeepAnswers, VisionLanguageModel
 from newsimg.llm.chat_server import ServerError, check_server
-from newsimg.storage.images import open_image
+from newsimg.storage.pictures.images import open_image
 from newsimg.vlm.prompts import find_answer
 
 
