@@ -7,9 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from newsimg.datatypes import Candidates, Collection, FloatArray, FusedArray, IntArray
+from newsimg.datatypes import (
+    Candidates,
+    Collection,
+    FloatArray,
+    FusedArray,
+    IntArray,
+    render_queries,
+)
 from newsimg.interfaces import Backbone, Dataset, Index, Reranker, Weight
-from newsimg.queries import render_queries
 
 log = logging.getLogger(__name__)
 

@@ -35,7 +35,7 @@ from newsimg.launch.presets import check_plugins, fatal, register_plugin, rename
 from newsimg.launch.ray_launcher import RayLauncher
 from newsimg.launch.resolvers import is_sweeping, register_resolvers
 from newsimg.pipeline import forget
-from newsimg.queries import quote_headline
+from newsimg.reporting.quoting import quote_headline
 from newsimg.storage.files import PACKAGE_DIR
 from newsimg.tracking.base import Tracker
 from newsimg.tracking.params import flatten

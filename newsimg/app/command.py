@@ -5,7 +5,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from newsimg.queries import quote_headline, quote_text
+from newsimg.reporting.quoting import quote_headline, quote_text
 
 OVERRIDE = re.compile(
     r"(?P<sign>[+~]*)(?P<name>[^@=]+)(?:@(?P<package>[^=]+))?(?P<value>=.*)?", re.S

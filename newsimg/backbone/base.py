@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from newsimg.datatypes import FloatArray, Image
+from newsimg.datatypes import FloatArray, Image, check_template
 from newsimg.interfaces import Backbone
-from newsimg.queries import check_template
 from newsimg.storage.checkpoints import Checkpoint, check_positive, identify_model
-from newsimg.storage.images import DECODER_THREADS, DECODING, REDUCING_GAP, open_image
+from newsimg.storage.pictures.images import DECODER_THREADS, DECODING, REDUCING_GAP, open_image
 
 if TYPE_CHECKING:
     import torch

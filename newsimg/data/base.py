@@ -14,8 +14,8 @@ from urllib.parse import quote
 
 from newsimg.datatypes import Collection, Image
 from newsimg.interfaces import Dataset
-from newsimg.storage.archives import list_members
-from newsimg.storage.images import EXTENSIONS
+from newsimg.storage.pictures.archives import list_members
+from newsimg.storage.pictures.images import EXTENSIONS
 
 
 class PictureCollection(Dataset):

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from newsimg.data.base import PictureCollection, make_image_id
-from newsimg.datatypes import Image
+from newsimg.data.base import PictureCollection
+from newsimg.datatypes import Image, make_image_id
 from newsimg.storage.tables import METADATA, locate_picture, stream_table
 
 

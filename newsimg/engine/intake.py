@@ -6,7 +6,7 @@ from typing import Any
 
 from newsimg.datatypes import FloatArray, Image
 from newsimg.interfaces import Backbone
-from newsimg.storage.images import (
+from newsimg.storage.pictures.images import (
     PILLOW_MAX_PIXELS,
     LoadedImage,
     TruncatedPictureError,

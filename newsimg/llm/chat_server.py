@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from urllib.parse import urlparse
 
-from newsimg.chat_answers import (
+from newsimg.llm.chat_answers import (
     MAX_ANSWER_BYTES,
     FaultyAnswerError,
     PassingError,

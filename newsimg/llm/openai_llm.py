@@ -4,8 +4,8 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from newsimg.chat_answers import read_text
 from newsimg.interfaces import LanguageModel
+from newsimg.llm.chat_answers import read_text
 from newsimg.llm.chat_server import ChatRequests, check_server
 
 LAST_LETTERS = 200  # of a chat, where prompts have the headline

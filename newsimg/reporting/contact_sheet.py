@@ -9,7 +9,7 @@ from PIL import Image as PILImage
 from PIL import ImageDraw, ImageFont, ImageOps
 
 from newsimg.datatypes import Candidates, Collection, Image
-from newsimg.storage.images import open_image
+from newsimg.storage.pictures.images import open_image
 
 N_SHOWN = 5
 THUMBNAIL = (138, 78)  # the benchmark's 460x260, at three tenths

@@ -11,7 +11,7 @@ from PIL import Image as PILImage
 from PIL import ImageOps
 
 from newsimg.datatypes import Image
-from newsimg.storage.images import DECODER_THREADS, open_image
+from newsimg.storage.pictures.images import DECODER_THREADS, open_image
 
 log = logging.getLogger(__name__)
 

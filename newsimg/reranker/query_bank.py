@@ -5,9 +5,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from newsimg.datatypes import Candidates, FloatArray, FusedArray, IntArray, Query
+from newsimg.datatypes import Candidates, FloatArray, FusedArray, IntArray, Query, render_queries
 from newsimg.interfaces import Backbone, Dataset, Reranker
-from newsimg.queries import render_queries
 
 IMAGES_AT_ONCE = 1024  # so that 100,000 headlines against all pictures need not fit into memory
 

@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from newsimg.claims import share_work
 from newsimg.datatypes import FloatArray, Image
+from newsimg.storage.cache_entries import DESCRIPTION, StoreEntry, list_entries
+from newsimg.storage.claims import share_work
 from newsimg.storage.files import cache_dir, hash_file
-from newsimg.storage.images import read_image
+from newsimg.storage.pictures.images import read_image
 from newsimg.storage.shards import ShardFolder, digest_key, from_bytes, to_bytes, write_to_store
-from newsimg.store_entries import DESCRIPTION, StoreEntry, list_entries
 
 log = logging.getLogger(__name__)
 
@@ -252,7 +252,7 @@ class Store:
         return [hashes[key] for key in keys]
 
     def list_entries(self) -> list[StoreEntry]:
-        """Return what is kept of each model; see `newsimg.store_entries.list_entries`."""
+        """Return what is kept of each model; see `newsimg.storage.cache_entries.list_entries`."""
         return list_entries(self.folder)
 
     def delete(self, entry: StoreEntry) -> None:

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from newsimg.datatypes import Image
 from newsimg.reporting.results import Choice, Results
 from newsimg.storage.files import write_atomically
-from newsimg.storage.images import open_image, read_image
+from newsimg.storage.pictures.images import open_image, read_image
 from newsimg.submission.layouts import PICTURE_SIZE, check_name, find_clash, name_picture
 from newsimg.submission.rendering import render_picture
 

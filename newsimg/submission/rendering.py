@@ -7,7 +7,7 @@ from PIL import Image as PILImage
 from scipy.ndimage import gaussian_filter, uniform_filter
 
 from newsimg.datatypes import FloatArray, Image
-from newsimg.storage.images import open_image
+from newsimg.storage.pictures.images import open_image
 from newsimg.submission.layouts import PICTURE_SIZE
 
 CROPS = ("center", "saliency")

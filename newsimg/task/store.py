@@ -7,7 +7,7 @@ import pandas as pd
 from newsimg.interfaces import Components, Task
 from newsimg.reporting.console import confirm, console, print_table
 from newsimg.storage.cache import Store, find_store
-from newsimg.store_entries import StoreEntry, verify_entry
+from newsimg.storage.cache_entries import StoreEntry, verify_entry
 
 ACTIONS = ("list", "verify", "prune")
 

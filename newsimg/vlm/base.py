@@ -12,7 +12,7 @@ from PIL import Image as PILImage
 from newsimg.datatypes import FloatArray, Image
 from newsimg.interfaces import KeepAnswers, VisionLanguageModel
 from newsimg.storage.checkpoints import Checkpoint, check_positive, describe_model, greedy_settings
-from newsimg.storage.images import open_image
+from newsimg.storage.pictures.images import open_image
 from newsimg.vlm.prefix_cache import (
     Prefix,
     extend_prefix,

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from PIL import Image as PILImage
 
-from newsimg.chat_answers import read_text, read_token_probabilities
 from newsimg.datatypes import FloatArray, Image
 from newsimg.interfaces import KeepAnswers, VisionLanguageModel
+from newsimg.llm.chat_answers import read_text, read_token_probabilities
 from newsimg.llm.chat_server import ChatRequests, check_server
-from newsimg.storage.images import open_image
+from newsimg.storage.pictures.images import open_image
 from newsimg.vlm.prompts import find_answer
 
 

@@ -23,7 +23,7 @@ from newsimg.backbone.base import DualEncoder, to_unit_rows
 from newsimg.backbone.blip import BlipBackbone
 from newsimg.backbone.transformers_backbone import TransformersBackbone
 from newsimg.datatypes import FloatArray, Image
-from newsimg.storage.images import open_image
+from newsimg.storage.pictures.images import open_image
 
 TEXTS = [
     "Ferry runs aground",

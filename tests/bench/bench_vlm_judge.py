@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
 from tiny_models import draw_pictures, make_qwen2_vl  # type: ignore[import-not-found]
 
 from newsimg.datatypes import FloatArray, Image
-from newsimg.storage.images import open_image
+from newsimg.storage.pictures.images import open_image
 from newsimg.vlm.qwen2_vl import Qwen2VLM
 
 ANSWERS = ("1", "2", "3", "4", "5")

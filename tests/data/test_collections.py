@@ -20,9 +20,9 @@ from newsimg.data.collection_tar import TarDataset
 from newsimg.data.collection_zip import ZipDataset
 from newsimg.datatypes import Image
 from newsimg.interfaces import Dataset
-from newsimg.storage.archives import MAX_OPEN, read_member
 from newsimg.storage.cache import Store
-from newsimg.storage.images import open_image, read_image
+from newsimg.storage.pictures.archives import MAX_OPEN, read_member
+from newsimg.storage.pictures.images import open_image, read_image
 
 # Names in the order of the ids that they should get; between them a folder sorts as a path does.
 NAMES = ["a b.jpg", "a%.jpg", "a-b/1.JPG", "a/1.png", "a/z/2.jpg", "a.jpg", "ä/3.jpg"]

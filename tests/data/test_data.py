@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 
 from newsimg.data.articles import choose_split
 from newsimg.data.newsimages import NewsImagesDataset
-from newsimg.datatypes import Collection, Query
-from newsimg.queries import render_queries
+from newsimg.datatypes import Collection, Query, render_queries
 
 ALL = ["article_id", "article_url", "article_title", "article_tags", "image_id", "image_url"]
 TITLES = [

@@ -15,8 +15,8 @@ import pytest
 from chat_server import FAULTS, caption_of, ratings_of, serve
 from PIL import Image as PILImage
 
-from newsimg.chat_answers import ServerError, read_retry_after
 from newsimg.datatypes import Candidates, Image, Query
+from newsimg.llm.chat_answers import ServerError, read_retry_after
 from newsimg.llm.chat_server import check_server
 from newsimg.llm.openai_llm import OpenAILLM
 from newsimg.reranker.caption_file import read_records
@@ -490,7 +490,7 @@ def test_of_processes_that_ask_the_same_at_the_same_time_one_asks_and_the_others
 def test_what_a_killed_process_was_asking_is_asked_by_the_one_that_waits_for_it(
     tmp_path, pictures, caplog, monkeypatch
 ):
-    monkeypatch.setattr("newsimg.claims.PATIENCE", 0.2)
+    monkeypatch.setattr("newsimg.storage.claims.PATIENCE", 0.2)
     killed = threading.Event()
     n_done = 0
 

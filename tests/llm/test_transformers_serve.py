@@ -12,8 +12,8 @@ from tiny_models import draw_pictures, make_idefics
 from transformers.utils.import_utils import is_serve_available
 
 import newsimg
-from newsimg.chat_answers import ServerError
 from newsimg.datatypes import Image
+from newsimg.llm.chat_answers import ServerError
 from newsimg.llm.transformers_llm import TransformersLLM
 from newsimg.vlm.openai_vlm import write_data_url
 from newsimg.vlm.transformers_vlm import TransformersVLM

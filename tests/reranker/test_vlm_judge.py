@@ -12,7 +12,7 @@ from newsimg.interfaces import VisionLanguageModel
 from newsimg.reranker.vlm_judge import VLMJudgeReranker
 from newsimg.storage.cache import Store
 from newsimg.storage.cached_models import StoredVLM
-from newsimg.storage.images import open_image
+from newsimg.storage.pictures.images import open_image
 from newsimg.vlm.prefix_cache import group_by_beginning
 from newsimg.vlm.prompts import find_answer
 from newsimg.vlm.qwen2_vl import Qwen2VLM

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image as PILImage
 
 from newsimg.datatypes import Image
-from newsimg.storage.images import (
+from newsimg.storage.pictures.images import (
     TruncatedPictureError,
     decode_picture,
     measure_picture,

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from newsimg.storage.cache import Store
+from newsimg.storage.cache_entries import UNKNOWN, verify_entry
 from newsimg.storage.key_table import MOST_RECENT, KeyTable
 from newsimg.storage.shards import (
     GROUP_ROWS,
@@ -26,7 +27,6 @@ from newsimg.storage.shards import (
     from_bytes,
     to_bytes,
 )
-from newsimg.store_entries import UNKNOWN, verify_entry
 
 N_ITEMS, WIDTH, BATCH = 60, 4, 5
 
@@ -36,7 +36,7 @@ import sys, time
 from pathlib import Path
 import numpy as np
 from newsimg.storage.cache import Store
-from newsimg.store_entries import UNKNOWN, verify_entry
+from newsimg.storage.cache_entries import UNKNOWN, verify_entry
 
 folder, notes, delay = Path(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3])
 

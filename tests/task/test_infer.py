@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from newsimg.reporting.quoting import quote_headline
 from safetensors.numpy import load_file
 
 from newsimg.backbone.transformers_backbone import TransformersBackbone
@@ -22,7 +23,6 @@ from newsimg.evaluation.comparison import find_rows
 from newsimg.index.faiss_index import FaissIndex
 from newsimg.interfaces import Reranker
 from newsimg.pipeline import rerank, retrieve
-from newsimg.queries import quote_headline
 from newsimg.reporting.inference import gather, write_results
 from newsimg.reporting.results import read_results
 from newsimg.run import PACKAGE_DIR

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from newsimg.reporting.quoting import quote_headline
 from PIL import Image as PILImage
 
 from newsimg.app.command import Typed
@@ -18,7 +19,6 @@ from newsimg.datatypes import Candidates, Collection, FloatArray, Image, Query
 from newsimg.index.faiss_index import FaissIndex
 from newsimg.interfaces import Backbone, Components, Dataset, Reranker
 from newsimg.pipeline import rerank, retrieve
-from newsimg.queries import quote_headline
 from newsimg.task.search import SearchTask
 from newsimg.weight.l1 import L1Weight
 from newsimg.weight.rrf import RRFWeight

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from PIL import Image as PILImage
 
 from newsimg.datatypes import Image
-from newsimg.storage.archives import read_member
+from newsimg.storage.pictures.archives import read_member
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 DECODER_THREADS = 2  # Pillow releases the GIL while it decodes
