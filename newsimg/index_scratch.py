@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from newsimg.datatypes import FloatArray
-from newsimg.files import write_atomically
+from newsimg.files import name_full_disk, write_atomically
 from newsimg.intake import Accepted, Rejected
 from newsimg.listing import KNOWN, METADATA, PLACE, Listing
 
@@ -76,7 +76,7 @@ class Scratch:
     def add(self, listing: Listing, number: int, results: list[Accepted | Rejected]) -> None:
         """Keep the results of the next chunk; they are safe on disk when this returns."""
         good = [one for one in results if isinstance(one, Accepted)]
-        with self._embeddings.open("ab") as file:
+        with name_full_disk(self._embeddings), self._embeddings.open("ab") as file:
             for one in good:
                 file.write(np.ascontiguousarray(one.embedding, np.float32).tobytes())
             file.flush()

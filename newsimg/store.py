@@ -48,6 +48,7 @@ class Store:
         self.counts: dict[str, float] = {}
         self._shards: dict[Path, ShardFolder] = {}
         self._needed: dict[Path, set[bytes]] = {}
+        self._warned = False
         self.reset_counts()
 
     def reset_counts(self) -> None:
@@ -248,8 +249,17 @@ class Store:
                 if now - status.st_mtime_ns > SETTLED_NS:
                     settled[key] = bytes.fromhex(hashes[key])
         if settled:
-            shards.add(settled)
+            self._keep_hashes(shards, settled)
         return [hashes[key] for key in keys]
+
+    def _keep_hashes(self, shards: ShardFolder, hashes: dict[bytes, bytes]) -> None:
+        """Spare the next run some reading; where that cannot be, all else may still be there."""
+        try:
+            shards.add(hashes)
+        except OSError as error:
+            if not self._warned:
+                log.warning("files are hashed again by every run: %s", error)
+            self._warned = True
 
     def list_entries(self) -> list[StoreEntry]:
         """Return what is kept of each model; see `newsimg.store_entries.list_entries`."""
