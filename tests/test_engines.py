@@ -122,7 +122,7 @@ def test_an_index_is_the_same_when_one_of_two_workers_is_killed_in_the_middle(
     clip: TransformersBackbone, pictures: Path, tmp_path: Path, cluster: None
 ) -> None:
     local, mortal = tmp_path / "local", tmp_path / "ray"
-    backbone = MortalBackbone(clip, Store(mortal / "store"), "00800.jpg")
+    backbone = MortalBackbone(clip, Store(mortal / "store"), "00900.jpg")
     there = build(mortal, pictures, RayEngine(**SETTINGS), backbone)
     here = build(local, pictures, LocalEngine(), StoredBackbone(clip, Store(local / "store")))
     assert int((mortal / "deaths").read_text()) != os.getpid()
