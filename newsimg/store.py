@@ -128,8 +128,11 @@ class Store:
             OSError: If the store cannot be read or written.
             ValueError: If `ask` leaves items out.
         """
-        rows = self._find_or_ask(kind, model, keys, ask, label, is_useful)
-        self._open(kind, model).merge()
+        shards = self._open(kind, model)
+        digests = [digest_key(key) for key in keys]
+        self._needed.setdefault(shards.folder, set()).update(digests)
+        rows = self._find_or_ask(kind, model, digests, ask, label, is_useful)
+        shards.merge()
         return rows
 
     def compute_batch(
@@ -139,7 +142,9 @@ class Store:
         keys: Sequence[str],
         compute: Callable[[list[int]], FloatArray],
     ) -> FloatArray:
-        """Do as `get_or_compute` for one of many batches; `settle` makes few files of them.
+        """Do as `get_or_compute` for one of any number of batches, of which nothing is remembered.
+
+        `settle` makes few files of theirs.
 
         Raises:
             OSError: If the store cannot be read or written.
@@ -148,21 +153,19 @@ class Store:
         def ask(missing: list[int], keep: KeepRows) -> None:
             keep(missing, compute(missing))
 
-        return self._find_or_ask(kind, model, keys, ask, "", None)
+        return self._find_or_ask(kind, model, [digest_key(key) for key in keys], ask, "", None)
 
     def _find_or_ask(
         self,
         kind: str,
         model: str,
-        keys: Sequence[str],
+        digests: Sequence[bytes],
         ask: Callable[[list[int], KeepRows], None],
         label: str,
         is_useful: IsUseful | None,
     ) -> FloatArray:
         shards = self._open(kind, model)
-        digests = [digest_key(key) for key in keys]
         position = {digest: i for i, digest in enumerate(digests)}
-        self._needed.setdefault(shards.folder, set()).update(position)
         kept: dict[bytes, bytes] = {}
 
         def find(wanted: list[bytes]) -> list[bytes]:

@@ -109,6 +109,23 @@ def test_computed_and_reused_rows_are_counted(tmp_path):
     assert store.counts["store/embeddings_reused"] == N_ITEMS
 
 
+def test_batches_of_a_stream_are_kept_and_counted_but_not_remembered(tmp_path):
+    store = Store(tmp_path)
+    for start in range(0, N_ITEMS, BATCH):
+        numbers = range(start, start + BATCH)
+        keys = [f"key {i}" for i in numbers]
+        rows = store.compute_batch(
+            "embeddings", "model", keys, lambda batch, first=start: expected_rows()[first:][batch]
+        )
+        np.testing.assert_array_equal(rows, expected_rows()[numbers])
+    assert store.n_needed == 0  # a collection may have hundreds of millions of them
+    assert store.counts["store/embeddings_computed"] == N_ITEMS
+    assert len(list(tmp_path.rglob("*.parquet"))) == N_ITEMS / BATCH
+    store.settle()
+    assert len(list(tmp_path.rglob("*.parquet"))) == 1
+    np.testing.assert_array_equal(get_rows(Store(tmp_path), refuse), expected_rows())
+
+
 def test_killed_at_random_moments_it_loses_at_most_a_batch_and_ends_bit_identical(tmp_path):
     chance = random.Random(28)
     kills = 20
