@@ -43,6 +43,10 @@ class Listing:
     def __len__(self) -> int:
         return len(self._ids)
 
+    def size_of(self, number: int) -> int:
+        """Return the number of pictures of a chunk."""
+        return int(self._reader.get_batch(number).num_rows)
+
     def read_chunk(self, number: int) -> list[Image | Rejected]:
         """Return the pictures of a chunk, and those that cannot be named."""
         return [_to_picture(row) for row in self._reader.get_batch(number).to_pylist()]

@@ -16,17 +16,19 @@ from newsimg.engine.listing import Listing
 from newsimg.engine.ray_cluster import OnRay, Surroundings, look_around
 from newsimg.engine.stream import stream_embeddings
 from newsimg.interfaces import Backbone
+from newsimg.ray_watch import find_parts, watch_cluster
 from newsimg.storage.cached_models import StoredBackbone
 
-MAX_DEATHS = 20  # of workers over one chunk: more are no accident
+MAX_DEATHS = 20  # of workers over one part: more are no accident
 MAX_BLOCKS = 10_000  # that Ray keeps a record of, however many chunks there are
+PARTS_EACH = 2  # at least, of every worker: one that is slower leaves some to the others
 
 
 class RayEngine(OnRay, Engine):
-    """Embeds in actors of Ray Data, each with a model of its own; a task is a chunk of pictures.
+    """Embeds in actors of Ray Data, each with a model of its own; a task is a part of a chunk.
 
     The pictures, the index's folder and the store must be where every worker finds them under the
-    same path. A worker that dies is started again, and its chunk is begun again: what it had
+    same path. A worker that dies is started again, and its part is begun again: what it had
     embedded is in the store. After `MAX_DEATHS` the job fails.
     """
 
@@ -44,19 +46,25 @@ class RayEngine(OnRay, Engine):
 
         Raises:
             ImportError: If Ray is not installed; says how to.
-            RuntimeError: If Ray gives chunks in another order, or workers die again and again.
+            ConnectionError: If there is no cluster, or it dies.
+            RuntimeError: If Ray gives parts in another order, or workers die again and again.
         """
         if not numbers:
             return
         ray, joined = self.cluster.connect()
         worker = {"listing_path": listing.path, "backbone": backbone, "rules": rules}
         worker |= {"n_threads": n_threads, "surroundings": look_around()}
+        parts = self._divide(listing, numbers, backbone.batch_size)
+
+        def map_parts() -> Iterator[dict[str, Any]]:
+            yield from self._map_parts(parts, worker).iter_rows()
+
         try:
-            chunks = self._map_chunks(numbers, worker).iter_rows()
-            for number, chunk in zip(numbers, chunks, strict=True):
-                if chunk["number"] != number:
-                    raise RuntimeError(f"chunk {number} was due, Ray gave {chunk['number']}")
-                done: Done = pickle.loads(chunk["done"])
+            rows = watch_cluster(self.group, map_parts(), find_parts())
+            for part, row in zip(parts, rows, strict=True):
+                if row["number"] != part.number or row["start"] != part.start:
+                    raise RuntimeError(f"{part} was due, Ray gave {row['number']}, {row['start']}")
+                done: Done = pickle.loads(row["done"])
                 if done.error:
                     raise done.error
                 if isinstance(backbone, StoredBackbone):
@@ -71,22 +79,38 @@ class RayEngine(OnRay, Engine):
             if joined:
                 ray.shutdown()
 
-    def _map_chunks(self, numbers: range, worker: dict[str, Any]) -> Any:
-        """Return the dataset of the chunks' results, in order; nothing is computed yet."""
+    def _divide(self, listing: Listing, numbers: range, batch_size: int) -> list["Part"]:
+        """Divide chunks, where they are few, so that all workers have about as much to do.
+
+        Batches stay whole: they are the ones of an engine that divides nothing.
+        """
+        if len(numbers) >= PARTS_EACH * self.cluster.n_workers:
+            return [Part(number, 0, listing.size_of(0)) for number in numbers]
+        sizes = {number: listing.size_of(number) for number in numbers}
+        share = -(-sum(sizes.values()) // (PARTS_EACH * self.cluster.n_workers))
+        step = -(-share // batch_size) * batch_size
+        return [
+            Part(number, start, start + step)
+            for number in numbers
+            for start in range(0, sizes[number], step)
+        ]
+
+    def _map_parts(self, parts: list["Part"], worker: dict[str, Any]) -> Any:
+        """Return the dataset of the parts' results, in order; nothing is computed yet."""
         import ray.data
 
         logging.getLogger("ray.data").setLevel(logging.ERROR)
         context = ray.data.DataContext.get_current()
         context.execution_options.preserve_order = True
         context.enable_progress_bars = False
-        chunks = ray.data.from_items(
-            [{"number": number} for number in numbers],
-            override_num_blocks=min(len(numbers), MAX_BLOCKS),
+        items = ray.data.from_items(
+            [vars(part) for part in parts],
+            override_num_blocks=min(len(parts), MAX_BLOCKS),
         )
-        return chunks.map_batches(
+        return items.map_batches(
             ChunkEmbedder,
             fn_constructor_kwargs=worker,
-            compute=ray.data.ActorPoolStrategy(size=min(len(numbers), self.cluster.n_workers)),
+            compute=ray.data.ActorPoolStrategy(size=min(len(parts), self.cluster.n_workers)),
             num_cpus=self.cluster.cpus_per_worker,
             num_gpus=self.cluster.gpus_per_worker,
             max_task_retries=MAX_DEATHS,
@@ -95,8 +119,17 @@ class RayEngine(OnRay, Engine):
 
 
 @dataclass(frozen=True)
+class Part:
+    """Pictures of a chunk, what a worker does at a time."""
+
+    number: int
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True)
 class Done:
-    """What became of a chunk."""
+    """What became of a part."""
 
     results: list[Accepted | Rejected]
     counts: dict[str, float]
@@ -129,13 +162,13 @@ class ChunkEmbedder:
         self.n_threads = n_threads
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, Any]:
-        """Embed the pictures of the one chunk of a batch."""
-        number = int(batch["number"][0])
+        """Embed the pictures of the one part of a batch."""
+        number, start, stop = (batch[name][0] for name in ("number", "start", "stop"))
         stored = self.backbone if isinstance(self.backbone, StoredBackbone) else None
         if stored:
             stored.store.reset_counts()
         try:
-            pictures = self.listing.read_chunk(number)
+            pictures = self.listing.read_chunk(int(number))[start:stop]
             results = list(stream_embeddings(pictures, self.backbone, self.rules, self.n_threads))
             if stored:
                 stored.store.settle()
@@ -143,4 +176,4 @@ class ChunkEmbedder:
         except Exception as error:  # raised again where the results are awaited
             error.add_note(f"in a worker:\n{traceback.format_exc()}")
             done = Done([], {}, error)
-        return {"number": batch["number"], "done": [pickle.dumps(done)]}
+        return batch | {"done": [pickle.dumps(done)]}

@@ -1,13 +1,18 @@
 """Ray, and what its workers have in common with the process that they work for."""
 
+import errno
 import logging
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from newsimg.ray_watch import quiet_but_patient
+
+log = logging.getLogger(__name__)
+
+FREE_MB = 100  # where Ray writes, before it starts
 # What a run looks for in its environment; a cluster that was there before has another one.
 SHARED = ("HF_", "MLFLOW_", "NEWSIMG_", "OPENAI_")
 
@@ -67,11 +72,14 @@ class RayCluster:
         if ray.is_initialized():
             if ray.get_runtime_context().get_actor_id() is not None:  # may wait for itself
                 raise ValueError(f"{self.group}=ray cannot be used in a worker of Ray")
-            self._check_room(ray.cluster_resources())
+            self._check_room(ray.cluster_resources(), ray.available_resources())
             return ray, False
         logging.getLogger("ray").setLevel(logging.ERROR)
         options: dict[str, Any] = {"address": self.address}
+        message = f"waiting for Ray's cluster at {self.group}.address={self.address}"
         if self.address is None:
+            message = "waiting for Ray to start on this machine"
+            self._check_disk()
             options = {
                 "address": "local",
                 # Ray counts what workers ask for, not what the machine has: there is room for all.
@@ -79,13 +87,39 @@ class RayCluster:
                 "object_store_memory": self.object_store_mb << 20,
                 "include_dashboard": False,
             }
-        with _without_stderr():
-            ray.init(**options, log_to_driver=False, configure_logging=False)
-        self._check_room(ray.cluster_resources())
+        try:
+            with quiet_but_patient(message):
+                ray.init(**options, log_to_driver=False, configure_logging=False)
+        except Exception as error:  # Ray raises errors of all kinds, plain ones too
+            raise ConnectionError(self._describe_failure(error)) from error
+        self._check_room(ray.cluster_resources(), ray.available_resources())
         return ray, True
 
-    def _check_room(self, resources: Mapping[str, float]) -> None:
-        """Refuse workers that would be waited for without an end."""
+    def _check_disk(self) -> None:
+        """Refuse what Ray would fail at half a minute later, without a word of the disk."""
+        folder = find_ray_folder()
+        folder.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(folder).free
+        if free < FREE_MB << 20:
+            raise OSError(
+                errno.ENOSPC,
+                f"{self.group}=ray needs {FREE_MB} MB for Ray's sockets and logs, {free >> 20} are "
+                "free; set RAY_TMPDIR to another folder, of a short name",
+                str(folder),
+            )
+
+    def _describe_failure(self, error: Exception) -> str:
+        reason = f"({type(error).__name__}: {error})"
+        if self.address is None:
+            logs = find_ray_folder() / "ray" / "session_latest" / "logs"
+            return f"{self.group}=ray: Ray does not start on this machine {reason}; see {logs}"
+        return (
+            f"{self.group}.address={self.address}: there is no cluster of Ray, or none with a node "
+            f"that lives {reason}; `ray status` tells of one, `ray start --head` starts one"
+        )
+
+    def _check_room(self, resources: dict[str, float], available: dict[str, float]) -> None:
+        """Refuse workers that would be waited for without an end; say what others wait for."""
         for name, each in (("CPU", self.cpus_per_worker), ("GPU", self.gpus_per_worker)):
             there = resources.get(name, 0)
             if each * self.n_workers > there:
@@ -93,19 +127,16 @@ class RayCluster:
                     f"{self.group}.n_workers={self.n_workers} with {each} {name} each need "
                     f"{each * self.n_workers:g}, the cluster has {there:g}"
                 )
+            if each * self.n_workers > (free := available.get(name, 0)):
+                log.warning(
+                    "%s=ray: waiting for workers that need %g %s, of the cluster's %g are %g free",
+                    *(self.group, each * self.n_workers, name, there, free),
+                )
 
 
-@contextmanager
-def _without_stderr() -> Iterator[None]:
-    """Keep quiet also what writes past Python: Ray's core tells there how much it will tell."""
-    kept = os.dup(2)
-    with open(os.devnull, "w") as nowhere:
-        os.dup2(nowhere.fileno(), 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
+def find_ray_folder() -> Path:
+    """Return the folder that Ray keeps its own in."""
+    return Path(os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp")
 
 
 @dataclass(frozen=True)

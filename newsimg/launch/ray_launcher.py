@@ -16,6 +16,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
 from newsimg.engine.ray_cluster import OnRay, Surroundings, look_around
+from newsimg.ray_watch import find_parts, watch_cluster
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +52,8 @@ class RayLauncher(OnRay, Launcher):
         # Kept until the program ends: a sweeper may launch again, and models are loaded by then.
         self._pool = self._pool or self._start_workers()
         returned = []
-        for job, printed, warned in self._pool.map(lambda worker, j: worker.run.remote(*j), jobs):
+        done = self._pool.map(lambda worker, j: worker.run.remote(*j), jobs)
+        for job, printed, warned in watch_cluster(self.group, done, find_parts()):
             sys.stdout.write(printed)
             sys.stderr.write(warned)
             returned.append(job)

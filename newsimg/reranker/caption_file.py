@@ -12,6 +12,7 @@ from filelock import FileLock
 
 from newsimg.data.editions import read_articles
 from newsimg.datatypes import Query
+from newsimg.storage.files import name_full_disk
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +61,7 @@ class CaptionFile:
     def append(self, records: Iterable[dict[str, Any]]) -> None:
         """Add records, and return when they are on disk. The caller holds the lock."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("ab+") as file:
+        with name_full_disk(self.path), self.path.open("ab+") as file:
             _cut_torn_line(file, self.path)
             for record in records:
                 file.write((json.dumps(record, ensure_ascii=False) + "\n").encode())

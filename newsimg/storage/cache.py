@@ -48,6 +48,7 @@ class Store:
         self.counts: dict[str, float] = {}
         self._shards: dict[Path, ShardFolder] = {}
         self._needed: dict[Path, set[bytes]] = {}
+        self._warned = False
         self.reset_counts()
 
     def reset_counts(self) -> None:
@@ -127,8 +128,11 @@ class Store:
             OSError: If the store cannot be read or written.
             ValueError: If `ask` leaves items out.
         """
-        rows = self._find_or_ask(kind, model, keys, ask, label, is_useful)
-        self._open(kind, model).merge()
+        shards = self._open(kind, model)
+        digests = [digest_key(key) for key in keys]
+        self._needed.setdefault(shards.folder, set()).update(digests)
+        rows = self._find_or_ask(kind, model, digests, ask, label, is_useful)
+        shards.merge()
         return rows
 
     def compute_batch(
@@ -138,7 +142,9 @@ class Store:
         keys: Sequence[str],
         compute: Callable[[list[int]], FloatArray],
     ) -> FloatArray:
-        """Do as `get_or_compute` for one of many batches; `settle` makes few files of them.
+        """Do as `get_or_compute` for one of any number of batches, of which nothing is remembered.
+
+        `settle` makes few files of theirs.
 
         Raises:
             OSError: If the store cannot be read or written.
@@ -147,21 +153,19 @@ class Store:
         def ask(missing: list[int], keep: KeepRows) -> None:
             keep(missing, compute(missing))
 
-        return self._find_or_ask(kind, model, keys, ask, "", None)
+        return self._find_or_ask(kind, model, [digest_key(key) for key in keys], ask, "", None)
 
     def _find_or_ask(
         self,
         kind: str,
         model: str,
-        keys: Sequence[str],
+        digests: Sequence[bytes],
         ask: Callable[[list[int], KeepRows], None],
         label: str,
         is_useful: IsUseful | None,
     ) -> FloatArray:
         shards = self._open(kind, model)
-        digests = [digest_key(key) for key in keys]
         position = {digest: i for i, digest in enumerate(digests)}
-        self._needed.setdefault(shards.folder, set()).update(position)
         kept: dict[bytes, bytes] = {}
 
         def find(wanted: list[bytes]) -> list[bytes]:
@@ -248,8 +252,17 @@ class Store:
                 if now - status.st_mtime_ns > SETTLED_NS:
                     settled[key] = bytes.fromhex(hashes[key])
         if settled:
-            shards.add(settled)
+            self._keep_hashes(shards, settled)
         return [hashes[key] for key in keys]
+
+    def _keep_hashes(self, shards: ShardFolder, hashes: dict[bytes, bytes]) -> None:
+        """Spare the next run some reading; where that cannot be, all else may still be there."""
+        try:
+            shards.add(hashes)
+        except OSError as error:
+            if not self._warned:
+                log.warning("files are hashed again by every run: %s", error)
+            self._warned = True
 
     def list_entries(self) -> list[StoreEntry]:
         """Return what is kept of each model; see `newsimg.storage.cache_entries.list_entries`."""

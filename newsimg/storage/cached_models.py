@@ -13,6 +13,8 @@ from newsimg.interfaces import Backbone, KeepAnswers, VisionLanguageModel
 from newsimg.storage.cache import KeepRows, Store, hash_image
 from newsimg.storage.files import hash_files
 
+MOST_MASS = 1.02  # of rounded probabilities
+
 
 class StoredBackbone(Backbone):
     """A backbone that asks the store first.
@@ -177,5 +179,5 @@ def is_number(rows: FloatArray) -> NDArray[np.bool_]:
 
 
 def is_answer(rows: FloatArray) -> NDArray[np.bool_]:
-    """Return whether each row has a probability above 0: (n_rows,)."""
-    return is_number(rows) & (rows > 0).any(axis=1)
+    """Return whether each row is of probabilities, one of them above 0: (n_rows,)."""
+    return is_number(rows) & (rows > 0).any(axis=1) & (rows.sum(axis=1) <= MOST_MASS)

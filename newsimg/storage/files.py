@@ -1,6 +1,7 @@
 """Files that are hashed, fetched, and never half written."""
 
 import codecs
+import errno
 import hashlib
 import os
 import urllib.request
@@ -14,6 +15,7 @@ from urllib.parse import urlparse
 from filelock import FileLock, Timeout
 from platformdirs import user_cache_path
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # which the system names no file with
 PACKAGE_DIR = Path(__file__).resolve().parents[1]
 
 
@@ -84,19 +86,44 @@ def lock_folder(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
+def name_full_disk(path: Path) -> Iterator[None]:
+    """Have the error of a full disk, or of a full quota, name the file that is written.
+
+    Raises:
+        OSError: If there is no room.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL or error.filename is not None:
+            raise
+        raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
+
+
+@contextmanager
 def write_atomically(path: Path) -> Iterator[Path]:
-    """Yield a temporary path that takes the name `path` on success and vanishes on failure."""
+    """Yield a temporary path that takes the name `path` on success and vanishes on failure.
+
+    Raises:
+        OSError: If it cannot be written; names `path`.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    temporary.touch(exist_ok=False)  # others may read it as far as the umask lets them
     try:
-        yield temporary
-        with temporary.open("rb") as written:
-            os.fsync(written.fileno())
-        temporary.replace(path)
-        _sync_folder(path.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
+        with name_full_disk(path):
+            temporary.touch(exist_ok=False)  # others may read it as far as the umask lets them
+            try:
+                yield temporary
+                with temporary.open("rb") as written:
+                    os.fsync(written.fileno())
+                temporary.replace(path)
+                _sync_folder(path.parent)
+            finally:
+                temporary.unlink(missing_ok=True)
+    except OSError as error:
+        if error.filename != str(temporary):
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def _sync_folder(folder: Path) -> None:
@@ -130,9 +157,10 @@ def fetch_file(source: str, sha256: str | None) -> Path:
         with write_atomically(path) as temporary:
             try:
                 with urllib.request.urlopen(source, timeout=60) as response:
-                    temporary.write_bytes(response.read())
+                    content = response.read()
             except OSError as error:
                 raise OSError(f"cannot download {source}: {error}") from error
+            temporary.write_bytes(content)
             _check_hash(temporary, source, sha256)
     _check_hash(path, source, sha256)
     return path

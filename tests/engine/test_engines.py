@@ -4,6 +4,7 @@ import os
 import pickle
 import re
 import signal
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from newsimg.backbone.transformers_backbone import TransformersBackbone
 from newsimg.data.collection import FolderDataset
 from newsimg.datatypes import FloatArray, Image
 from newsimg.engine.base import Engine
-from newsimg.engine.intake import IntakeRules
+from newsimg.engine.intake import Accepted, IntakeRules
 from newsimg.engine.listing import write_listing
 from newsimg.engine.local import LocalEngine
 from newsimg.engine.ray import RayEngine
@@ -46,6 +47,18 @@ class MortalBackbone(StoredBackbone):
             if self.deaths.parent.is_dir():
                 self.deaths.write_text(str(os.getpid()))
             os.kill(os.getpid(), signal.SIGKILL)
+        return super().embed_preprocessed(images, inputs)
+
+
+class PidBackbone(StoredBackbone):
+    """Notes how many pictures each process has embedded, and takes its time."""
+
+    def embed_preprocessed(self, images: Sequence[Image], inputs: Sequence[Any]) -> FloatArray:
+        folder = self.store.folder.parent / "pids"
+        folder.mkdir(exist_ok=True)
+        note = folder / str(os.getpid())
+        note.write_text(str(len(images) + (int(note.read_text()) if note.exists() else 0)))
+        time.sleep(0.5)
         return super().embed_preprocessed(images, inputs)
 
 
@@ -111,7 +124,7 @@ def test_an_index_is_the_same_when_one_of_two_workers_is_killed_in_the_middle(
     clip: TransformersBackbone, pictures: Path, tmp_path: Path, cluster: None
 ) -> None:
     local, mortal = tmp_path / "local", tmp_path / "ray"
-    backbone = MortalBackbone(clip, Store(mortal / "store"), "00800.jpg")
+    backbone = MortalBackbone(clip, Store(mortal / "store"), "00900.jpg")
     there = build(mortal, pictures, RayEngine(**SETTINGS), backbone)
     here = build(local, pictures, LocalEngine(), StoredBackbone(clip, Store(local / "store")))
     assert int((mortal / "deaths").read_text()) != os.getpid()
@@ -134,6 +147,25 @@ def test_a_picture_that_kills_every_worker_ends_the_job(
     with pytest.raises(RuntimeError, match="workers died 2 times over the same pictures"):
         build(tmp_path, pictures, RayEngine(**SETTINGS), deadly)
     assert not (tmp_path / "index" / "manifest.json").exists()
+
+
+def test_few_pictures_are_divided_among_all_workers(
+    clip: TransformersBackbone, pictures: Path, tmp_path: Path, cluster: None
+) -> None:
+    images = list(FolderDataset(name="c", folder=str(pictures)).stream_images())[30:130]
+    listing = write_listing(images, tmp_path / "listing.arrow", 512)
+    results = RayEngine(**SETTINGS).embed(
+        listing,
+        range(1),
+        PidBackbone(clip, Store(tmp_path / "store")),
+        IntakeRules("reject", 1_000_000, 2),
+        n_threads=1,
+    )
+    ids = [result.image.image_id for result in results if isinstance(result, Accepted)]
+    assert ids == [image.image_id for image in images]
+    by_worker = {path.name: int(path.read_text()) for path in (tmp_path / "pids").iterdir()}
+    assert len(by_worker) == 2
+    assert sum(by_worker.values()) == len(images)
 
 
 def test_an_error_of_a_worker_comes_as_it_would_come_from_this_process(

@@ -1,3 +1,4 @@
+import hashlib
 import json
 import os
 import random
@@ -292,7 +293,7 @@ def test_a_question_whose_answers_are_odd_is_named_asked_again_and_not_kept(
         assert [(row > 0).all() for row in np.concatenate(first)] == [True, False, True] * 2
         assert not first[0][1].any()
         assert re.search(
-            f"'tiny', asked about the picture .*/5.png: 'How good .* way 1.*an answer .*{kind}",
+            f"'tiny', asked about the picture .*/(5|30).png: 'How .* way 1.*an answer .*{kind}",
             caplog.text,
         )
         assert "answers that cannot be read, though asked for 2 times: 2" in caplog.text
@@ -346,6 +347,23 @@ def test_answers_without_a_rating_are_asked_for_again_by_the_next_run(tmp_path, 
     shares[:, 4] += 0.01
     expected = shares @ np.arange(1, 6) / shares.sum(axis=1)
     np.testing.assert_allclose(scores.ravel(), expected, rtol=1e-5)
+
+
+def test_answers_of_no_use_that_were_kept_before_are_asked_for_again(tmp_path, pictures):
+    useless = np.array([[np.nan] * 5, [0] * 5, [1, 1, 0, 0, 0], [0, 0.5, 0, 0.5, 0]], np.float32)
+    digest = hashlib.sha256(pictures[0].path.read_bytes()).hexdigest()
+    names = [json.dumps(["expected", digest, text, list(ANSWERS)]) for text in QUESTIONS[:4]]
+    with serve() as server:
+        vlm = make_vlm(server.url)
+        Store(tmp_path).get_or_compute(
+            "scores", vlm.fingerprint, names, lambda batch: useless[batch], ""
+        )
+        (rows,) = StoredVLM(vlm, Store(tmp_path)).answer_probabilities(
+            pictures[:1], [QUESTIONS[:4]], ANSWERS
+        )
+        assert {key.partition(" ")[2] for key in server.asked} == set(QUESTIONS[:3])
+    np.testing.assert_array_equal(rows[3], useless[3])
+    assert (rows[:3] > 0).all()
 
 
 def test_what_is_sent_is_what_the_settings_say(pictures):

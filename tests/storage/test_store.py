@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -113,6 +114,23 @@ def test_computed_and_reused_rows_are_counted(tmp_path):
     get_rows(store)
     assert store.counts["store/embeddings_computed"] == 0
     assert store.counts["store/embeddings_reused"] == N_ITEMS
+
+
+def test_batches_of_a_stream_are_kept_and_counted_but_not_remembered(tmp_path):
+    store = Store(tmp_path)
+    for start in range(0, N_ITEMS, BATCH):
+        numbers = range(start, start + BATCH)
+        keys = [f"key {i}" for i in numbers]
+        rows = store.compute_batch(
+            "embeddings", "model", keys, lambda batch, first=start: expected_rows()[first:][batch]
+        )
+        np.testing.assert_array_equal(rows, expected_rows()[numbers])
+    assert store.n_needed == 0  # a collection may have hundreds of millions of them
+    assert store.counts["store/embeddings_computed"] == N_ITEMS
+    assert len(list(tmp_path.rglob("*.parquet"))) == N_ITEMS / BATCH
+    store.settle()
+    assert len(list(tmp_path.rglob("*.parquet"))) == 1
+    np.testing.assert_array_equal(get_rows(Store(tmp_path), refuse), expected_rows())
 
 
 def test_killed_at_random_moments_it_loses_at_most_a_batch_and_ends_bit_identical(tmp_path):
@@ -293,6 +311,47 @@ def test_a_folder_of_another_user_is_a_clear_error(tmp_path):
     assert result.returncode == 1
     assert "Permission denied" in result.stderr
     assert "store.dir" in result.stderr
+
+
+# Reads as somebody else, from a folder that is not theirs, what is there already.
+READER = """
+import logging, os, sys
+from pathlib import Path
+import newsimg.storage.cache, newsimg.interfaces, numpy, pyarrow.dataset
+os.setuid(65534)
+logging.basicConfig()
+store = newsimg.storage.cache.Store(Path(sys.argv[1]))
+for path in sys.argv[2:]:
+    print(store.hash_files([Path(path)])[0])
+rows = store.get_or_compute("embeddings", "model", [f"key {i}" for i in range(60)], None, "")
+store.settle()
+print(rows.tobytes().hex())
+"""
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root, to become somebody else")
+def test_a_warm_store_at_another_path_that_may_only_be_read_is_enough(tmp_path):
+    picture = tmp_path / "a.jpg"
+    picture.write_bytes(b"one")
+    os.utime(picture, (1, 1))
+    store = Store(tmp_path / "store")
+    get_rows(store)
+    store.hash_files([picture])
+    places = [tmp_path / "moved.jpg", tmp_path / "moved too.jpg"]
+    for place in places:
+        shutil.copy2(picture, place)
+    copy = shutil.copytree(tmp_path / "store", tmp_path / "copy")
+    for path in [tmp_path, *tmp_path.parents]:  # let the other user as far as the store
+        if path.stat().st_uid == 0 and path != Path("/"):
+            path.chmod(path.stat().st_mode | 0o055)
+    command = [sys.executable, "-c", READER, str(copy), *map(str, places)]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    digest = hashlib.sha256(b"one").hexdigest()
+    assert result.stdout.split() == [digest, digest, expected_rows().tobytes().hex()]
+    (warning,) = result.stderr.splitlines()
+    assert "files are hashed again by every run" in warning
+    assert "Permission denied" in warning
 
 
 def test_a_file_is_hashed_again_only_when_it_changed(tmp_path, monkeypatch):

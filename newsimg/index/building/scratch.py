@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from newsimg.datatypes import FloatArray
 from newsimg.engine.intake import Accepted, Rejected
 from newsimg.engine.listing import KNOWN, METADATA, PLACE, Listing, escape
-from newsimg.storage.files import write_atomically
+from newsimg.storage.files import name_full_disk, write_atomically
 from newsimg.storage.pictures.passed_over import BEGINNING, Tally
 
 log = logging.getLogger(__name__)
@@ -80,7 +80,7 @@ class Scratch:
     def add(self, listing: Listing, number: int, results: list[Accepted | Rejected]) -> None:
         """Keep the results of the next chunk; they are safe on disk when this returns."""
         good = [one for one in results if isinstance(one, Accepted)]
-        with self._embeddings.open("ab") as file:
+        with name_full_disk(self._embeddings), self._embeddings.open("ab") as file:
             for one in good:
                 file.write(np.ascontiguousarray(one.embedding, np.float32).tobytes())
             file.flush()

@@ -1,0 +1,110 @@
+"""What Ray itself says nothing of is said: that it is waited for, has no room, or has died."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from newsimg.engine.ray_cluster import RayCluster
+from newsimg.ray_watch import watch_cluster
+
+pytest.importorskip("ray", reason="needs the extra newsimg[ray]")
+
+# Waits for a worker that never ends, in a cluster of its own, and tells when it does.
+WAITING = """
+import time
+from newsimg.engine.ray_cluster import RayCluster
+from newsimg.ray_watch import find_parts, watch_cluster
+
+ray, _ = RayCluster("engine", None, 1, 1, 0, 80).connect()
+print(find_parts()["gcs_server (the cluster's head)"], flush=True)
+never = ray.remote(lambda: time.sleep(600)).remote()
+try:
+    list(watch_cluster("engine", map(ray.get, [never]), find_parts()))
+except ConnectionError as error:
+    print(error, flush=True)
+"""
+
+JOINING = """
+import sys
+from newsimg.engine.ray_cluster import RayCluster
+RayCluster("engine", sys.argv[1], 1, 1, 0, 80).connect()
+"""
+
+
+def start(script: str, *arguments: str) -> subprocess.Popen[str]:
+    environment = os.environ | {"RAY_AUTH_MODE": "disabled"}
+    command = [sys.executable, "-c", script, *arguments]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen(command, text=True, env=environment, **pipes)  # type: ignore[call-overload, no-any-return]
+
+
+def test_a_cluster_whose_head_is_killed_is_named_within_seconds() -> None:
+    waiting = start(WAITING)
+    try:
+        assert waiting.stdout is not None
+        address = waiting.stdout.readline().strip()
+        assert address, waiting.communicate()[1]
+        children = Path(f"/proc/{waiting.pid}/task/{waiting.pid}/children").read_text().split()
+        names = {Path(f"/proc/{child}/comm").read_text().strip(): child for child in children}
+        time.sleep(2)
+        killed = time.monotonic()
+        os.kill(int(names["gcs_server"]), 9)
+        told = waiting.stdout.readline()
+        assert time.monotonic() - killed < 30  # by itself Ray takes a minute, and tells nothing
+    finally:
+        waiting.kill()
+        waiting.communicate()
+    head = f"Ray's gcs_server (the cluster's head) at {address} does not answer any more"
+    assert f"engine=ray: {head}" in told
+    assert "start the command again" in told
+
+
+def test_what_dies_while_something_else_is_done_is_named_when_it_is_waited_for_next() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        parts = {"raylet": f"127.0.0.1:{server.getsockname()[1]}"}
+        items = watch_cluster("engine", iter([1, 2, 3]), parts)
+        assert next(items) == 1
+        time.sleep(1.5)
+        assert next(items) == 2
+    time.sleep(4.5)
+    with pytest.raises(ConnectionError, match=r"Ray's raylet at .* does not answer any more"):
+        next(items)
+
+
+def test_an_error_of_a_worker_is_no_death() -> None:
+    def fail() -> None:
+        raise OSError("no space")
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        parts = {"raylet": f"127.0.0.1:{server.getsockname()[1]}"}
+        with pytest.raises(OSError, match="no space"):
+            list(watch_cluster("engine", (fail() for _ in range(1)), parts))
+
+
+def test_a_cluster_that_does_not_answer_is_waited_for_with_a_word() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:  # says nothing to anybody
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        joining = start(JOINING, address)
+        try:
+            assert joining.stderr is not None
+            told = joining.stderr.readline()
+        finally:
+            joining.kill()
+            joining.communicate()
+    assert f"waiting for Ray's cluster at engine.address={address}" in told
+
+
+def test_a_full_disk_is_named_before_ray_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    monkeypatch.setattr("newsimg.engine.ray_cluster.FREE_MB", 1 << 40)
+    with pytest.raises(OSError, match=r"needs .* MB for Ray's .*set RAY_TMPDIR") as error:
+        RayCluster("engine", None, 1, 1, 0, 80).connect()
+    assert error.value.filename == str(tmp_path)
+    assert not list(tmp_path.iterdir())
