@@ -77,8 +77,8 @@ class Newcomers:
             )
         if self.changed and self._on_changed == "raise":
             raise ValueError(
-                f"{len(self.changed)} pictures have the ids of pictures with other bytes in "
-                f"{self._saved.folder}, {'; '.join(self._examples)}. If they are other pictures, "
+                f"{len(self.changed)} known ids with other bytes than in {self._saved.folder}, "
+                f"{'; '.join(self._examples)}. If they are other pictures, "
                 "data.id_prefix=NAME/ sets NAME/ before their ids; if they were changed, "
                 "task.on_changed=replace takes them as they are now, task.on_changed=skip keeps "
                 "what the index has"
