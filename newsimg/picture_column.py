@@ -60,10 +60,10 @@ class ParquetPictures(Archive):
         """The columns that hold pictures."""
         return [field.name for field in self._file.schema_arrow if holds_pictures(field.type)]
 
-    @property
-    def all_columns(self) -> list[str]:
-        """All columns of the file."""
-        return list(self._file.schema_arrow.names)
+    def find_type(self, column: str) -> pa.DataType | None:
+        """Return the type of a column; None if there is none of that name."""
+        place = self._file.schema_arrow.get_field_index(column)
+        return None if place < 0 else self._file.schema_arrow.field(place).type
 
     def names(self) -> list[str]:
         """See `Archive.names`."""

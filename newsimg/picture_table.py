@@ -8,7 +8,7 @@ from urllib.request import url2pathname
 
 from newsimg.archives import open_archive
 from newsimg.datatypes import Image
-from newsimg.table_text import find_writer
+from newsimg.table_text import find_writer, is_text
 
 METADATA = ("licence", "title", "author", "page_url")
 
@@ -63,7 +63,10 @@ def stream_places(path: Path, column: str) -> Iterator[list[tuple[str | None, st
             except (pa.ArrowInvalid, OSError) as error:
                 raise ValueError(f"cannot read the table {path}: {error}") from error
             return
-        if column not in pictures.all_columns and pictures.columns:
+        kind = pictures.find_type(column)
+        if kind is not None and not is_text(kind):
+            raise ValueError(f"{path}: the column {column} must be text or pictures, it is {kind}")
+        if kind is None and pictures.columns:
             raise ValueError(
                 f"{path} has no column {column}: data.path_column={pictures.columns[0]} takes the "
                 f"pictures of its column {pictures.columns[0]}"

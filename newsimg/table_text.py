@@ -21,12 +21,20 @@ def find_writer(path: Path, field: Any) -> Callable[[Any], str]:
     import pyarrow.types as types
 
     kind = field.type.value_type if types.is_dictionary(field.type) else field.type
-    is_text = types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)
-    if is_text or types.is_integer(kind) or types.is_null(kind):
+    if is_text(kind) or types.is_integer(kind):
         return lambda value: "" if value is None else str(value)
     if types.is_floating(kind):
         return lambda value: _write_float(value, path, field.name)
     raise ValueError(f"{path}: the column {field.name} must be text or numbers, it is {field.type}")
+
+
+def is_text(kind: Any) -> bool:
+    """Tell whether a column of this type holds text, or nothing at all."""
+    import pyarrow.types as types
+
+    kind = kind.value_type if types.is_dictionary(kind) else kind
+    whole = types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)
+    return bool(whole or types.is_null(kind))
 
 
 def _write_float(value: float | None, path: Path, name: str) -> str:

@@ -148,7 +148,8 @@ def test_a_table_that_pandas_wrote_has_no_nan_and_no_point_zero(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("column", "values", "said"),
     [
-        ("path", pa.array([True]), "the column path must be text or numbers, it is bool"),
+        ("path", pa.array([True]), "the column path must be text or pictures, it is bool"),
+        ("path", pa.array([7]), "the column path must be text or pictures, it is int64"),
         ("path", pa.array([["a.jpg"]]), r"the column path must be .* it is list<"),
         ("path", pa.array([{"uri": "a.jpg"}]), r"the column path must .* it is struct<uri: string"),
         ("id", pa.array([b"a"]), "the column id must be text or numbers, it is binary"),
