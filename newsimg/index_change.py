@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from newsimg.datatypes import Image
@@ -51,7 +52,10 @@ class Newcomers:
         self._rows = {image_id: row for row, image_id in enumerate(ids)}
         path = saved.folder / "images.parquet"
         known = "stamp" in pq.read_schema(path).names  # indexes of an older form lack it
-        self._stamps = pq.read_table(path, columns=["stamp"])["stamp"] if known else None
+        self._stamps = None
+        if known:  # in one piece: there is a chunk for every few hundred pictures
+            stamps = pq.read_table(path, columns=["stamp"])["stamp"]
+            self._stamps = stamps.cast(pa.large_string()).combine_chunks()
         self._examples: list[str] = []
         self._unreadable: list[str] = []
 

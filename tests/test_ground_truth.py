@@ -14,6 +14,7 @@ import pytest
 
 from newsimg.datatypes import Candidates, Collection, Image, Query
 from newsimg.ground_truth import count_covered, match_ground_truth, measure_coverage
+from newsimg.tracker import pick_tags
 
 
 def search(pool: list[str], wanted: list[str]) -> tuple[Collection, Candidates]:
@@ -87,6 +88,13 @@ def test_coverage_counts_queries_with_any_relevant_picture_in_the_pool() -> None
     assert measure_coverage(collection, candidates.images) == {
         "n_judged": 3,
         "ground_truth_share": 0.6,
+    }
+
+
+def test_a_share_is_a_tag_only_where_it_says_something() -> None:
+    assert pick_tags({"ground_truth_share": 1.0, "n_judged": 5}) == {}
+    assert pick_tags({"ground_truth_share": 1 / 3, "n_judged": 5}) == {
+        "ground_truth_share": "0.3333"
     }
 
 
