@@ -94,31 +94,38 @@ def list_members(path: Path) -> list[str]:
         ValueError: If it is no zip or tar file, or a damaged one.
         FileNotFoundError: If it is not there.
     """
-    return _open(path).names()
+    return open_archive(path).names()
 
 
-def read_member(path: Path, name: str) -> bytes:
+def read_member(path: Path, name: str, kind: type[Archive] | None = None) -> bytes:
     """Return the bytes of an archive's member.
+
+    Args:
+        path: The archive.
+        name: The member's name.
+        kind: What the archive is; None: what its extension says.
 
     Raises:
         ValueError: If the archive or the member is damaged.
         FileNotFoundError: If the archive or the member is not there.
     """
     try:
-        return _open(path).read(name)
+        return open_archive(path, kind).read(name)
     except KeyError as error:
         raise FileNotFoundError(f"{path} has no member {name}") from error
 
 
-def _open(path: Path) -> Archive:
+def open_archive(path: Path, kind: type[Archive] | None = None) -> Archive:
+    """Return an open archive, which many may read at once; see `read_member`."""
     status = path.stat()
     key = (str(path), status.st_size, status.st_mtime_ns)
     with _lock:
         if key not in _open_archives:
-            if path.suffix.lower() not in KINDS:
+            kind = kind or KINDS.get(path.suffix.lower())
+            if kind is None:
                 raise ValueError(f"{path} must end in {' or '.join(KINDS)}")
             try:
-                _open_archives[key] = KINDS[path.suffix.lower()](path)
+                _open_archives[key] = kind(path)
             except (zipfile.BadZipFile, tarfile.TarError, EOFError) as error:
                 raise ValueError(f"damaged archive {path}: {error}; fetch it again") from error
         _open_archives.move_to_end(key)
