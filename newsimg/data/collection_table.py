@@ -1,11 +1,11 @@
 """A table of pictures, with what is known of them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from newsimg.data.base import PictureCollection
 from newsimg.datatypes import Image, make_image_id
-from newsimg.storage.tables import METADATA, locate_picture, stream_table
+from newsimg.storage.tables import METADATA, locate_picture, stream_places, stream_table
 
 
 class TableDataset(PictureCollection):
@@ -17,7 +17,11 @@ class TableDataset(PictureCollection):
         name: What to call the collection.
         path: The table: .parquet, or .csv in UTF-8 with a header row.
         path_column: The pictures' paths or file:// URLs; relative ones start at the table's folder.
-        id_column: Their ids; null: the paths as they stand.
+            In a Parquet file also the pictures themselves, as bytes, as structs of bytes and path,
+            or as lists of such.
+        id_column: Their ids; null: the paths as they stand, and the table's name and the row's
+            number from 0 for bytes without a path. Of several pictures in a row, the position in
+            it comes behind.
         id_prefix: What stands before each id, as `cam24/`.
     """
 
@@ -34,20 +38,33 @@ class TableDataset(PictureCollection):
 
         Raises:
             FileNotFoundError: If the table is not there.
-            ValueError: If a column is missing, a path or id is empty, or a URL is not on disk.
+            ValueError: If a column is missing or of a type that cannot be, a picture or id is
+                empty, or a URL is not on disk.
         """
-        required = [self.path_column, *([self.id_column] if self.id_column else [])]
-        for row, values in enumerate(stream_table(self.path, required, METADATA), start=1):
-            for column in required:
-                if not values[column]:
-                    raise ValueError(f"{self.path}: empty {column} (row {row})")
-            place = values[self.path_column]
-            try:
-                picture = locate_picture(place, self.path.absolute().parent)
-            except ValueError as error:
-                raise ValueError(f"{self.path}: {error} (row {row})") from error
-            yield Image(
-                make_image_id(values[self.id_column] if self.id_column else place),
-                picture,
-                metadata={name: values[name] for name in METADATA if values.get(name)},
-            )
+        required = [self.id_column] if self.id_column else []
+        places = stream_places(self.path, self.path_column)
+        rows = stream_table(self.path, required, METADATA)
+        for row, (cells, values) in enumerate(zip(places, rows, strict=True)):
+            if self.id_column and not values[self.id_column]:
+                raise ValueError(f"{self.path}: empty {self.id_column} (row {row + 1})")
+            metadata = {name: values[name] for name in METADATA if values.get(name)}
+            for position, (place, member) in enumerate(cells):
+                try:
+                    picture = self._locate(place, member)
+                except ValueError as error:
+                    raise ValueError(f"{self.path}: {error} (row {row + 1})") from error
+                image_id = self._name(row, values, place)
+                if len(cells) > 1 and (self.id_column or not place):
+                    image_id += f"/{position}"
+                yield Image(image_id, picture, member, metadata=metadata)
+
+    def _locate(self, place: str | None, member: str | None) -> Path:
+        if member is not None:
+            return self.path.absolute()
+        if not place:
+            raise ValueError(f"empty {self.path_column}")
+        return locate_picture(place, self.path.absolute().parent)
+
+    def _name(self, row: int, values: Mapping[str, str], place: str | None) -> str:
+        text = values[self.id_column] if self.id_column else place or f"{self.path.name}/{row}"
+        return make_image_id(text)

@@ -8,6 +8,8 @@ from urllib.request import url2pathname
 
 from newsimg.datatypes import Image
 from newsimg.storage.csv_table import find_separator, read_header, read_table
+from newsimg.storage.pictures.archives import open_archive
+from newsimg.storage.table_text import find_writer, is_text
 
 METADATA = ("licence", "title", "author", "page_url")
 
@@ -33,8 +35,45 @@ def stream_table(
     try:
         for batch in _read_batches(path, required, optional):
             yield from batch
-    except pa.ArrowInvalid as error:
+    except (pa.ArrowInvalid, OSError) as error:
         raise ValueError(f"cannot read the table {path}: {error}") from error
+
+
+def stream_places(path: Path, column: str) -> Iterator[list[tuple[str | None, str | None]]]:
+    """Yield for each row where its pictures are: their paths, and members of the table itself.
+
+    Args:
+        path: The table.
+        column: Paths or, in a Parquet file, pictures; see `ParquetPictures`.
+
+    Raises:
+        FileNotFoundError: If the table is not there.
+        ValueError: If it cannot be read, or the column is missing or of another type.
+    """
+    if path.suffix.lower() == ".parquet" and path.is_file():
+        import pyarrow as pa
+
+        from newsimg.storage.pictures.column import ParquetPictures
+
+        pictures = open_archive(path, ParquetPictures)
+        assert isinstance(pictures, ParquetPictures)
+        if column in pictures.columns:
+            try:
+                for row in pictures.list_cells(column):
+                    yield [(cell.place, cell.member) for cell in row] or [(None, None)]
+            except (pa.ArrowInvalid, OSError) as error:
+                raise ValueError(f"cannot read the table {path}: {error}") from error
+            return
+        kind = pictures.find_type(column)
+        if kind is not None and not is_text(kind):
+            raise ValueError(f"{path}: the column {column} must be text or pictures, it is {kind}")
+        if kind is None and pictures.columns:
+            raise ValueError(
+                f"{path} has no column {column}: data.path_column={pictures.columns[0]} takes the "
+                f"pictures of its column {pictures.columns[0]}"
+            )
+    for values in stream_table(path, [column], ()):
+        yield [(values[column] or None, None)]
 
 
 def _read_batches(
@@ -45,11 +84,10 @@ def _read_batches(
     if path.suffix.lower() == ".parquet":
         with pq.ParquetFile(path) as file:
             columns = _choose(path, file.schema_arrow.names, required, optional)
+            write = {name: find_writer(path, file.schema_arrow.field(name)) for name in columns}
             for batch in file.iter_batches(4096, columns=columns):
-                yield [
-                    {name: "" if value is None else str(value) for name, value in row.items()}
-                    for row in batch.to_pylist()
-                ]
+                rows = batch.to_pylist() if columns else [{}] * len(batch)
+                yield [{name: write[name](value) for name, value in row.items()} for row in rows]
         return
     if path.suffix.lower() != ".csv":
         raise ValueError(f"a table of pictures must be .parquet or .csv, got {path}")
@@ -70,15 +108,17 @@ def _choose(
 
 
 def locate_picture(place: str, folder: Path) -> Path:
-    """Return the path of a picture given as a path or a file:// URL.
+    """Return the path of a picture given as a path or a file:// URL, which need not be there.
 
     Args:
         place: What a table says.
         folder: Where relative paths start.
 
     Raises:
-        ValueError: If it is a URL of something that is not on this disk.
+        ValueError: If it is a URL of something that is not on this disk, or has a NUL character.
     """
+    if "\0" in place:
+        raise ValueError(f"{place!r} has a NUL character, which no path has")
     if "://" not in place:
         return folder / place
     url = urlparse(place)

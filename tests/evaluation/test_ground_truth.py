@@ -14,6 +14,7 @@ import pytest
 
 from newsimg.datatypes import Candidates, Collection, Image, Query
 from newsimg.evaluation.ground_truth import count_covered, match_ground_truth, measure_coverage
+from newsimg.tracking.base import pick_tags
 
 
 def search(pool: list[str], wanted: list[str]) -> tuple[Collection, Candidates]:
@@ -90,6 +91,13 @@ def test_coverage_counts_queries_with_any_relevant_picture_in_the_pool() -> None
     }
 
 
+def test_a_share_is_a_tag_only_where_it_says_something() -> None:
+    assert pick_tags({"ground_truth_share": 1.0, "n_judged": 5}) == {}
+    assert pick_tags({"ground_truth_share": 1 / 3, "n_judged": 5}) == {
+        "ground_truth_share": "0.3333"
+    }
+
+
 class Saved(tuple[Image, ...]):
     """Pictures that tell their ids as those of a saved index do."""
 
@@ -116,8 +124,9 @@ def test_the_benchmarks_own_folder_is_measured_as_its_articles_are(
     data = [option for option in tiny_options if option.startswith("data")]
     others = [option for option in tiny_options if not option.startswith(("data", "task."))]
     made = newsimg_here(
-        *others, "task=index", "data=collection", f"data.folder={pictures}", "task.index_dir=index"
-    )
+        *others, "task=index", "data=collection", f"data.folder={pictures}", "task.index_dir=index",
+        "tracking=none",
+    )  # fmt: skip
     assert made.code == 0, made.output
     saved = [*others, *data, "index=saved", "index.folders=[index]", "task.report=false"]
     told = "editors' pictures of 45 of 60 headlines (0.7500) are among those searched"
@@ -125,29 +134,34 @@ def test_the_benchmarks_own_folder_is_measured_as_its_articles_are(
     for task in ("evaluate", "infer", "tune"):
         more = ["task.report=false"] if task != "tune" else ["task.report_split=null"]
         more += ["task.n_folds=2", "task.n_repeats=1"] if task == "tune" else []
+        more += ["tracking=none"] if task != "evaluate" else []
         run = newsimg_here(*saved[:-1], f"task={task}", *more)
         assert run.code == 0, run.output
         assert told in run.stdout, run.stdout
         found[task] = re.findall(r"^written to +(.+)$", run.stdout, re.MULTILINE)[0]
     mlflow.set_tracking_uri(f"sqlite:///{tmp_path / 'multirun' / 'mlflow.db'}")
     runs = mlflow.search_runs(search_all_experiments=True, output_format="list")
-    measured = [run.data for run in runs if run.data.params["task"] != "index"]
-    assert [run.tags["ground_truth_share"] for run in measured] == ["0.75"] * 3
-    assert [run.metrics["ground_truth_share"] for run in measured] == [0.75] * 3
+    (evaluated,) = [run for run in runs if run.data.params["task"] == "evaluate"]
+    assert evaluated.data.tags["ground_truth_share"] == "0.75"
+    assert evaluated.data.metrics["ground_truth_share"] == 0.75
 
     # By hand: the ten candidates of each headline against the article's picture, by its stem.
     lines = (Path(found["evaluate"]) / "retrieval.run").read_text().splitlines()
     ranked = {(query, Path(image_id).stem) for query, _, image_id, *_ in map(str.split, lines)}
     expected = np.mean([(f"a{i}", str(5000 + i)) in ranked for i in range(60)])
     summary = json.loads((Path(found["infer"]) / "summary.json").read_text())
+    assert (summary["n_judged"], summary["ground_truth_share"]) == (45, 0.75)
     assert summary["retrieval/hits_at_10"] == pytest.approx(expected)
-    evaluated = next(run for run in runs if run.data.params["task"] == "evaluate")
     assert evaluated.data.metrics["retrieval/hits_at_10"] == pytest.approx(expected)
     assert expected > 0
 
 
 def test_headlines_none_of_whose_pictures_are_searched_are_not_measured(
-    newsimg_here: Callable[..., Any], tiny_options: list[str], newsroom: Any, tmp_path: Path
+    newsimg_here: Callable[..., Any],
+    tiny_options: list[str],
+    tiny_clip: Path,
+    newsroom: Any,
+    tmp_path: Path,
 ) -> None:
     pictures = tmp_path / "pictures"
     pictures.mkdir()
@@ -160,6 +174,8 @@ def test_headlines_none_of_whose_pictures_are_searched_are_not_measured(
         *others, "task=index", "data=collection", f"data.folder={pictures}", "task.index_dir=index"
     )
     assert made.code == 0, made.output
+    typed = json.loads(Path("index/manifest.json").read_text())["backbone"]["typed"]
+    assert typed == ["backbone=sample", f"backbone.model={tiny_clip}"]
     saved = [*others, *data, "index=saved", "index.folders=[index]"]
     for task in ("evaluate", "tune"):
         more = ["task.report_split=null"] if task == "tune" else []

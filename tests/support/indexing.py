@@ -82,7 +82,8 @@ class IndexMaker:
         if isinstance(data, Path):
             data = FolderDataset(name="c", folder=str(data), id_prefix=id_prefix)
         parts: Any = (None, None)  # an index is made without reranker and weight
-        index = FaissIndex(factory=factory)
+        numbers: Any = {"nlist": 4, "nprobe": 1} if "{nlist}" in factory else {}
+        index = FaissIndex(factory=factory, **numbers)
         run_dir = self.tmp_path / "run"
         run_dir.mkdir(exist_ok=True)
         return task.run(Components(data, self.backbone, index, *parts, top_k=10), run_dir)

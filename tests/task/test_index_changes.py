@@ -14,6 +14,7 @@ from indexing import IndexMaker, draw, fill, open_clip
 from newsimg.backbone.transformers_backbone import TransformersBackbone
 from newsimg.data.collection_list import ListDataset
 from newsimg.data.collection_zip import ZipDataset
+from newsimg.data.newsimages import NewsImagesDataset
 from newsimg.index.folder import open_saved_index
 from newsimg.index.saved import SavedIndexes
 from newsimg.storage.cache import Store
@@ -56,7 +57,7 @@ def test_other_pictures_with_the_names_of_known_ones_are_an_error_that_shows_the
 ) -> None:
     first, second = cameras
     before = {path.name: hash_file(path) for path in (tmp_path / "index").iterdir() if path.suffix}
-    with pytest.raises(ValueError, match="2 pictures have the ids of pictures with other") as error:
+    with pytest.raises(ValueError, match="2 known ids with other bytes than in") as error:
         make(second, action="append")
     said = str(error.value)
     assert f"00001.jpg: {first}/00001.jpg there, {second}/00001.jpg here" in said
@@ -142,7 +143,7 @@ def test_an_index_of_an_older_form_is_appended_to(
     facts = {"sha256": hash_file(path), "n_bytes": path.stat().st_size}
     manifest["files"]["images.parquet"] = facts
     (index / "manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(ValueError, match="2 pictures have the ids of pictures"):
+    with pytest.raises(ValueError, match="2 known ids with other bytes than in"):
         make(second, action="append")
     assert make(first, action="append", on_changed="replace")["n_changed"] == 0
     assert read_digests(index) == hash_folder(first)
@@ -160,7 +161,7 @@ def test_members_of_a_changed_archive_are_compared_by_their_bytes(
         return ZipDataset(name="z", folder=str(tmp_path / "a.zip"), licences=None)
 
     make(write(-1))
-    with pytest.raises(ValueError, match=r"1 pictures have .* a\.zip/4\.jpg: .*a\.zip::4\.jpg was"):
+    with pytest.raises(ValueError, match=r"1 known ids .* a\.zip/4\.jpg: .*a\.zip::4\.jpg was"):
         make(write(4), action="append")
 
 
@@ -310,3 +311,82 @@ def test_a_model_whose_files_were_changed_is_told_as_such(
     (copy / "notes.txt").write_text("trained further")
     with pytest.raises(ValueError, match=r"the model's files are not those .*backbone\.model="):
         IndexMaker(open_clip(copy), tmp_path)(tmp_path / "pictures", action="append")
+
+
+def measure_by_hand(index: Path, clip: TransformersBackbone, titles: list[str]) -> float:
+    """Return the share of the exact ten nearest pictures that the index finds."""
+    saved = open_saved_index(index, clip.fingerprint)
+    pictures = clip.embed_images([saved.images[row] for row in range(len(saved.images))])
+    texts = clip.embed_texts(titles)
+    _, rows = saved.search(texts, 10)
+    cosines = texts @ pictures.T
+    worst = -np.sort(-cosines, axis=1)[:, 9:10]
+    return float((np.take_along_axis(cosines, rows, axis=1) >= worst - 1e-6).mean())
+
+
+def read_measured(index: Path) -> tuple[dict[str, Any], float]:
+    manifest = json.loads((index / "manifest.json").read_text())
+    return manifest["measured_with"], manifest["recall"]["10"]
+
+
+def test_recall_is_measured_with_the_headlines_of_the_data_where_it_has_some(
+    make: IndexMaker, clip: TransformersBackbone, newsroom: Any, tmp_path: Path, capsys: Any
+) -> None:
+    data = NewsImagesDataset(
+        name="tiny",
+        csv_path=str(newsroom.csv_path),
+        image_dir=str(newsroom.image_dir),
+        split="all",
+        subset=None,
+        seed=28,
+        pool="split",
+    )
+    metrics = make(data, factory="IVF{nlist},Flat", n_queries=60)
+    titles = [query.title for query in data.load().queries]
+    expected = measure_by_hand(tmp_path / "index", clip, titles)
+    assert metrics["recall_at_10"] == pytest.approx(expected)
+    assert 0.1 < expected < 1
+    measured, recall = read_measured(tmp_path / "index")
+    assert (measured["kind"], measured["queries"]) == ("headlines", "headlines of tiny")
+    assert (measured["n_queries"], recall) == (60, metrics["recall_at_10"])
+    said = capsys.readouterr().out
+    assert "60 headlines of tiny" in said
+    assert "task.queries" not in said
+    make(data, index_dir="few", n_queries=7)
+    assert read_measured(tmp_path / "few")[0]["n_queries"] == 7
+
+
+@pytest.mark.parametrize("name", ["asked.txt", "asked.csv"])
+def test_recall_is_measured_with_the_headlines_of_a_file(
+    name: str, make: IndexMaker, clip: TransformersBackbone, tmp_path: Path, capsys: Any
+) -> None:
+    titles = [f"Ferry {i} runs aground, all are safe" for i in range(30)]
+    lines = "\n\n".join(titles) + "\n"
+    if name.endswith(".csv"):
+        rows = [f'{i},"{title}"' for i, title in enumerate(titles)]
+        lines = "\n".join(["article_id,article_title", *rows]) + "\n"
+    (tmp_path / name).write_text(lines)
+    folder = fill(tmp_path / "pictures", 80)
+    make(folder, factory="IVF{nlist},Flat")
+    by_pictures = read_measured(tmp_path / "index")
+    assert by_pictures[0]["kind"] == "pictures"
+    said = capsys.readouterr().out
+    assert "50 pictures of the index" in said
+    assert "task.queries=FILE" in said
+    fill(folder, 2, start=80)
+    make(folder, action="append", factory="IVF{nlist},Flat", queries=str(tmp_path / name))
+    measured, recall = read_measured(tmp_path / "index")
+    assert (measured["kind"], measured["n_queries"]) == ("headlines", 30)
+    assert measured["queries"] == f"headlines of {tmp_path / name}"
+    assert recall == pytest.approx(measure_by_hand(tmp_path / "index", clip, titles))
+
+
+def test_a_file_of_headlines_that_is_not_there_or_empty_is_named(
+    make: IndexMaker, tmp_path: Path
+) -> None:
+    folder = fill(tmp_path / "pictures", 3)
+    with pytest.raises(FileNotFoundError, match=r"no file of headlines .*nowhere\.txt"):
+        make(folder, queries=str(tmp_path / "nowhere.txt"))
+    (tmp_path / "empty.txt").write_text(" \n\n")
+    with pytest.raises(ValueError, match=r"empty\.txt holds no headlines"):
+        make(folder, queries=str(tmp_path / "empty.txt"))

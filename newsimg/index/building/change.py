@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from newsimg.datatypes import Image, Listed, make_image_id
@@ -50,7 +51,10 @@ class Newcomers:
         self._rows = {image_id: row for row, image_id in enumerate(ids)}
         path = saved.folder / "images.parquet"
         known = "stamp" in pq.read_schema(path).names  # indexes of an older form lack it
-        self._stamps = pq.read_table(path, columns=["stamp"])["stamp"] if known else None
+        self._stamps = None
+        if known:  # in one piece: there is a chunk for every few hundred pictures
+            stamps = pq.read_table(path, columns=["stamp"])["stamp"]
+            self._stamps = stamps.cast(pa.large_string()).combine_chunks()
         self._examples: list[str] = []
         self._unreadable: list[str] = []
 
@@ -79,8 +83,8 @@ class Newcomers:
             )
         if self.changed and self._on_changed == "raise":
             raise ValueError(
-                f"{len(self.changed)} pictures have the ids of pictures with other bytes in "
-                f"{self._saved.folder}, {'; '.join(self._examples)}. If they are other pictures, "
+                f"{len(self.changed)} known ids with other bytes than in {self._saved.folder}, "
+                f"{'; '.join(self._examples)}. If they are other pictures, "
                 "data.id_prefix=NAME/ sets NAME/ before their ids; if they were changed, "
                 "task.on_changed=replace takes them as they are now, task.on_changed=skip keeps "
                 "what the index has"

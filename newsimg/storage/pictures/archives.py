@@ -183,7 +183,7 @@ def list_members(path: Path) -> list[str]:
         ValueError: If it is no zip or tar file, or a damaged one.
         FileNotFoundError: If it is not there.
     """
-    return _open(path).names()
+    return open_archive(path).names()
 
 
 def list_rejected(path: Path) -> Mapping[str, str]:
@@ -193,31 +193,41 @@ def list_rejected(path: Path) -> Mapping[str, str]:
         ValueError: See `list_members`.
         FileNotFoundError: See `list_members`.
     """
-    return _open(path).rejected
+    return open_archive(path).rejected
 
 
-def read_member(path: Path, name: str, n_bytes: int | None = None) -> bytes:
+def read_member(
+    path: Path, name: str, n_bytes: int | None = None, kind: type[Archive] | None = None
+) -> bytes:
     """Return the bytes of an archive's member, or the first of them.
+
+    Args:
+        path: The archive.
+        name: The member's name.
+        n_bytes: How many of its first bytes; None: all.
+        kind: What the archive is; None: what its extension says.
 
     Raises:
         ValueError: If the archive or the member is damaged.
         FileNotFoundError: If the archive or the member is not there.
     """
     try:
-        return _open(path).read(name, n_bytes)
+        return open_archive(path, kind).read(name, n_bytes)
     except KeyError as error:
         raise FileNotFoundError(f"{path} has no member {name}") from error
 
 
-def _open(path: Path) -> Archive:
+def open_archive(path: Path, kind: type[Archive] | None = None) -> Archive:
+    """Return an open archive, which many may read at once; see `read_member`."""
     status = path.stat()
     key = (str(path), status.st_size, status.st_mtime_ns)
     with _lock:
         if key not in _open_archives:
-            if path.suffix.lower() not in KINDS:
+            kind = kind or KINDS.get(path.suffix.lower())
+            if kind is None:
                 raise ValueError(f"{path} must end in {' or '.join(KINDS)}")
             try:
-                _open_archives[key] = KINDS[path.suffix.lower()](path)
+                _open_archives[key] = kind(path)
             except (zipfile.BadZipFile, tarfile.TarError, EOFError) as error:
                 raise ValueError(f"damaged archive {path}: {error}; fetch it again") from error
         _open_archives.move_to_end(key)

@@ -77,7 +77,12 @@ def read_image(image: Image) -> bytes:
     if not image.path.is_file():
         raise FileNotFoundError(f"no picture {image.uri}")
     if image.member is not None:
-        return read_member(image.path, image.member)
+        kind = None
+        if image.path.suffix.lower() == ".parquet":
+            from newsimg.storage.pictures.column import ParquetPictures  # brings pyarrow
+
+            kind = ParquetPictures
+        return read_member(image.path, image.member, kind=kind)
     return image.path.read_bytes()
 
 
