@@ -1,8 +1,11 @@
 """No file is lost without a word: pictures of all formats are found, and the rest is counted."""
 
+import base64
 import io
 import json
 import os
+import subprocess
+import sys
 import tarfile
 import zipfile
 from collections.abc import Callable
@@ -21,7 +24,7 @@ from newsimg.datatypes import Image, PassedOver, Rejected
 from newsimg.images import open_image
 from newsimg.interfaces import Dataset
 from newsimg.passed_over import Tally
-from newsimg.picture_formats import EXTENSIONS, find_format
+from newsimg.picture_formats import EXTENSIONS
 
 # Extension -> Pillow's name of the format, as far as Pillow writes it.
 WRITTEN = {
@@ -42,6 +45,18 @@ WRITTEN = {
     ".webp": "WEBP",
     "": "PNG",
 }
+# 64x48: (200, 100, 50) on the left, (60, 120, 180) on the right, written by pillow-heif.
+HEIC = base64.b64decode(
+    "AAAAHGZ0eXBoZWl4AAAAAG1pZjFoZWl4bWlhZgAAAXxtZXRhAAAAAAAAACFoZGxyAAAAAAAAAABwaWN0AAAAAAAA"
+    "AAAAAAAAAAAAACJpbG9jAAAAAERAAAEAAQAAAAABoAABAAAAAAAAAHwAAAAjaWluZgAAAAAAAQAAABVpbmZlAgAA"
+    "AAABAABodmMxAAAAAA5waXRtAAAAAAABAAAA/GlwcnAAAADcaXBjbwAAAHdodmNDAQQIAAAAAAAAAAAAHvAA/P/4"
+    "+AAADwNgAAEAF0ABDAH//wQIAAADAJ44AAADAAAeugJAYQABACpCAQEECAAAAwCeOAAAAwAAHpAEECCy3VyU1zcB"
+    "DQYEAAADAGQAAAMABCBiAAEACEQBwXMYMAiQAAAAE2NvbHJuY2x4AAEADQAGgAAAABRpc3BlAAAAAAAAAEAAAABA"
+    "AAAAKGNsYXAAAABAAAAAAQAAADAAAAABAAAAAAAAAAL////wAAAAAgAAAA5waXhpAAAAAAEIAAAAGGlwbWEAAAAA"
+    "AAAAAQABBYECAwWEAAAAhG1kYXQAAAB4KAGvBjiJLnwvgi///7HV/ZfwEkqaZfo0TyP8mhj//0L/Jv/ATtQrXk0v"
+    "jdzt9m+XixYYtD3eE//A2MvyoG3FvR/+9cYKgqR2ybU3awf/dNYRIWGADTf3+zO6aqwwlnWgZN0nF08W0QkZF0Wx"
+    "K+G/okwxXt7/GVwT"
+)
 OTHERS = {"notes.txt": b"no", "more.TXT": b"no", "README": b"hello", "a.json": b"{}"}
 
 
@@ -225,16 +240,45 @@ def test_an_index_says_what_was_passed_over_and_goes_on(
 
 
 def test_formats_of_plugins_are_read_where_these_are_installed(tmp_path: Path) -> None:
-    pytest.importorskip("pi_heif")
-    pytest.importorskip("pillow_jxl")
     assert {".heic", ".heif", ".jxl"} <= set(EXTENSIONS)
-    content = draw("JXL")
-    (tmp_path / "a.jxl").write_bytes(content)
-    (tmp_path / "b").write_bytes(content)
+    for name, content in {"a.jxl": draw("JXL"), "b.heic": HEIC, "c": HEIC, "d.jpg": HEIC}.items():
+        (tmp_path / name).write_bytes(content)
     images = FolderDataset(name="c", folder=str(tmp_path)).load().images
-    assert [image.image_id for image in images] == ["a.jxl", "b"]
-    assert find_format(content[:16]) == "JXL"
-    difference = np.asarray(open_image(images[0]), np.int16) - np.asarray(
-        PILImage.open(io.BytesIO(draw("PNG"))), np.int16
-    )
+    assert [image.image_id for image in images] == ["a.jxl", "b.heic", "c", "d.jpg"]
+    drawn = PILImage.open(io.BytesIO(draw("PNG")))
+    difference = np.asarray(open_image(images[0]), np.int16) - np.asarray(drawn, np.int16)
     assert np.abs(difference).mean() < 12
+    for image in images[1:]:
+        pixels = np.asarray(open_image(image), np.int16)
+        assert pixels.shape == (48, 64, 3)
+        assert np.abs(pixels[:, :28] - (200, 100, 50)).max() < 6
+        assert np.abs(pixels[:, 36:] - (60, 120, 180)).max() < 6
+
+
+def test_without_a_plugin_its_files_are_counted_with_what_to_install(tmp_path: Path) -> None:
+    pictures = {"a.heic": HEIC, "b": HEIC, "c.jxl": draw("JXL"), "d.jpg": HEIC, "e.png": draw()}
+    for name, content in pictures.items():
+        (tmp_path / name).write_bytes(content)
+    script = """
+import sys
+sys.modules["pi_heif"] = sys.modules["pillow_jxl"] = None  # as if they were not installed
+from newsimg.data.collection import FolderDataset
+from newsimg.images import open_image
+collection = FolderDataset(name="c", folder=sys.argv[1]).load()
+for image in collection.images:
+    try:
+        print(image.image_id, open_image(image).size)
+    except ValueError as error:
+        print(error)
+"""
+    command = [sys.executable, "-c", script, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    assert done.stderr.strip() == (
+        "c: 3 files passed over: .heic 1 (needs pip install 'newsimg[formats]'), "
+        "without extension 1, .jxl 1 (needs pip install 'newsimg[jxl]')"
+    )
+    assert done.stdout.splitlines() == [
+        f"cannot read the picture {tmp_path}/d.jpg: its format needs "
+        "pip install 'newsimg[formats]'",
+        "e.png (40, 30)",
+    ]
