@@ -187,6 +187,9 @@ def test_what_cannot_be_looked_at_is_listed_and_the_rest_is_found(tmp_path: Path
 def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(draw())
     os.mkfifo(tmp_path / "pipe")
+    os.mkfifo(tmp_path / "b.jpg")
+    with pytest.raises(ValueError, match=r"cannot read the picture .*b\.jpg: not a regular file"):
+        open_image(Image("b", tmp_path / "b.jpg"))
     assert count(FolderDataset(name="c", folder=str(tmp_path))).describe() == (
         "1 file passed over: without extension 1"
     )
