@@ -16,7 +16,7 @@ MAX_OPEN = 4  # archives whose table of contents is kept: one of YFCC100M takes 
 MAX_BYTES = 1 << 29  # no picture file is larger; a zip bomb's member is
 MAX_LINKS = 40  # that lead to one another, as Linux has it
 ZIP_END = b"PK\5\6"  # begins the record that a zip ends with
-ZIP_END_SIZE = 22  # if it has no comment
+ZIP_END_SIZE = 22  # the last two bytes say how long the comment is that follows
 TWICE = "its name is there twice with different bytes: the later member is taken"
 T = TypeVar("T")
 
@@ -229,11 +229,13 @@ def _open(path: Path) -> Archive:
 def _check_beginning(path: Path, infos: Sequence[zipfile.ZipInfo]) -> None:
     """Refuse two zips in one file: only the members of the last one would be listed."""
     first = min((info.header_offset for info in infos), default=0)
-    if first >= ZIP_END_SIZE:
-        with path.open("rb") as file:
-            file.seek(first - ZIP_END_SIZE)
-            if file.read(len(ZIP_END)) == ZIP_END:
-                raise zipfile.BadZipFile(f"another zip lies in front of it, up to byte {first}")
+    with path.open("rb") as file:
+        file.seek(max(0, first - ZIP_END_SIZE - 0xFFFF))
+        before = file.read(first - file.tell())
+    at = before.rfind(ZIP_END)
+    comment = int.from_bytes(before[at + ZIP_END_SIZE - 2 : at + ZIP_END_SIZE], "little")
+    if at >= 0 and at + ZIP_END_SIZE + comment == len(before):
+        raise zipfile.BadZipFile(f"another zip lies in front of it, up to byte {first}")
 
 
 def join_link(name: str, target: str) -> str:
