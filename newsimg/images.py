@@ -8,6 +8,7 @@ from PIL import Image as PILImage
 from newsimg.archives import read_member
 from newsimg.colours import to_srgb
 from newsimg.datatypes import Image
+from newsimg.picture_formats import EXTENSIONS as EXTENSIONS
 from newsimg.picture_formats import open_picture
 
 DECODER_THREADS = 2  # Pillow releases the GIL while it decodes
