@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from newsimg.archives import list_members, list_rejected, read_member
+from newsimg.archives import list_members, list_rejected, read_member_head
 from newsimg.datatypes import Image, Listed, PassedOver, Rejected
 from newsimg.passed_over import Tally
 from newsimg.picture_collection import make_image_id
@@ -74,7 +74,7 @@ def _stream_members(place: str, path: Path) -> Iterator[Listed]:
         suffix = find_suffix(name)
         try:
             if suffix in EXTENSIONS or (
-                suffix in UNTOLD and find_format(read_member(path, name, SNIFFED_BYTES))
+                suffix in UNTOLD and find_format(read_member_head(path, name, SNIFFED_BYTES))
             ):
                 images.append(Image(make_image_id(f"{place}/{name}"), path, name))
             else:
