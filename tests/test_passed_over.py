@@ -23,6 +23,7 @@ from newsimg.data.collection_zip import ZipDataset
 from newsimg.datatypes import Image, PassedOver, Rejected
 from newsimg.images import open_image
 from newsimg.interfaces import Dataset
+from newsimg.listing import Listing, write_listing
 from newsimg.passed_over import Tally
 from newsimg.picture_formats import EXTENSIONS
 
@@ -193,6 +194,32 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     assert count(FolderDataset(name="c", folder=str(tmp_path))).describe() == (
         "1 file passed over: without extension 1"
     )
+
+
+def test_a_listing_keeps_the_order_of_pictures_and_rejected_places_and_counts_the_rest(
+    tmp_path: Path,
+) -> None:
+    odd = b"/x/caf\xe9.jpg".decode(errors="surrogateescape")  # a name that is not UTF-8
+    found = [
+        Rejected(odd, "cannot be read: File name too long"),
+        Image("a", tmp_path / "a.jpg"),
+        PassedOver(odd, ".heic"),
+        Rejected("/x/loop", "cannot be read"),
+        Rejected("/x/loop", "cannot be read"),
+        PassedOver("/x/b", ""),
+        Image("b", tmp_path / "b.jpg"),
+    ]
+    written = write_listing(found, tmp_path / "listing.arrow", 2)
+    assert written.passed_over.counts == {".heic": 1, "": 1}
+    again = Listing(tmp_path / "listing.arrow")  # as a worker opens it
+    rows = [row for number in range(again.n_chunks) for row in again.read_chunk(number)]
+    assert [row.image_id if isinstance(row, Image) else row.uri for row in rows] == [
+        r"/x/caf\udce9.jpg",
+        "a",
+        "/x/loop",
+        "/x/loop",
+        "b",
+    ]
 
 
 @pytest.fixture
