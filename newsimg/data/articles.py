@@ -7,7 +7,7 @@ from types import MappingProxyType
 import pandas as pd
 
 from newsimg.datatypes import Collection, Image, Query
-from newsimg.storage.pictures.formats import EXTENSIONS
+from newsimg.storage.pictures.images import EXTENSIONS
 
 COLUMNS = [
     "article_id",
