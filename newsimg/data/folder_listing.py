@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from newsimg.datatypes import Image, Listed, PassedOver, Rejected, make_image_id
-from newsimg.storage.pictures.archives import list_members, list_rejected, read_member
+from newsimg.storage.pictures.archives import list_members, list_rejected, read_member_head
 from newsimg.storage.pictures.formats import EXTENSIONS, SNIFFED_BYTES, UNTOLD, find_format
 from newsimg.storage.pictures.passed_over import Tally
 
@@ -73,7 +73,7 @@ def _stream_members(place: str, path: Path) -> Iterator[Listed]:
         suffix = find_suffix(name)
         try:
             if suffix in EXTENSIONS or (
-                suffix in UNTOLD and find_format(read_member(path, name, SNIFFED_BYTES))
+                suffix in UNTOLD and find_format(read_member_head(path, name, SNIFFED_BYTES))
             ):
                 images.append(Image(make_image_id(f"{place}/{name}"), path, name))
             else:

@@ -1,8 +1,11 @@
 """No file is lost without a word: pictures of all formats are found, and the rest is counted."""
 
+import base64
 import io
 import json
 import os
+import subprocess
+import sys
 import tarfile
 import zipfile
 from collections.abc import Callable
@@ -18,8 +21,9 @@ from newsimg.data.collection import FolderDataset
 from newsimg.data.collection_tar import TarDataset
 from newsimg.data.collection_zip import ZipDataset
 from newsimg.datatypes import Image, PassedOver, Rejected
+from newsimg.engine.listing import Listing, write_listing
 from newsimg.interfaces import Dataset
-from newsimg.storage.pictures.formats import EXTENSIONS, find_format
+from newsimg.storage.pictures.formats import EXTENSIONS
 from newsimg.storage.pictures.images import open_image
 from newsimg.storage.pictures.passed_over import Tally
 
@@ -42,6 +46,18 @@ WRITTEN = {
     ".webp": "WEBP",
     "": "PNG",
 }
+# 64x48: (200, 100, 50) on the left, (60, 120, 180) on the right, written by pillow-heif.
+HEIC = base64.b64decode(
+    "AAAAHGZ0eXBoZWl4AAAAAG1pZjFoZWl4bWlhZgAAAXxtZXRhAAAAAAAAACFoZGxyAAAAAAAAAABwaWN0AAAAAAAA"
+    "AAAAAAAAAAAAACJpbG9jAAAAAERAAAEAAQAAAAABoAABAAAAAAAAAHwAAAAjaWluZgAAAAAAAQAAABVpbmZlAgAA"
+    "AAABAABodmMxAAAAAA5waXRtAAAAAAABAAAA/GlwcnAAAADcaXBjbwAAAHdodmNDAQQIAAAAAAAAAAAAHvAA/P/4"
+    "+AAADwNgAAEAF0ABDAH//wQIAAADAJ44AAADAAAeugJAYQABACpCAQEECAAAAwCeOAAAAwAAHpAEECCy3VyU1zcB"
+    "DQYEAAADAGQAAAMABCBiAAEACEQBwXMYMAiQAAAAE2NvbHJuY2x4AAEADQAGgAAAABRpc3BlAAAAAAAAAEAAAABA"
+    "AAAAKGNsYXAAAABAAAAAAQAAADAAAAABAAAAAAAAAAL////wAAAAAgAAAA5waXhpAAAAAAEIAAAAGGlwbWEAAAAA"
+    "AAAAAQABBYECAwWEAAAAhG1kYXQAAAB4KAGvBjiJLnwvgi///7HV/ZfwEkqaZfo0TyP8mhj//0L/Jv/ATtQrXk0v"
+    "jdzt9m+XixYYtD3eE//A2MvyoG3FvR/+9cYKgqR2ybU3awf/dNYRIWGADTf3+zO6aqwwlnWgZN0nF08W0QkZF0Wx"
+    "K+G/okwxXt7/GVwT"
+)
 OTHERS = {"notes.txt": b"no", "more.TXT": b"no", "README": b"hello", "a.json": b"{}"}
 
 
@@ -172,9 +188,38 @@ def test_what_cannot_be_looked_at_is_listed_and_the_rest_is_found(tmp_path: Path
 def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(draw())
     os.mkfifo(tmp_path / "pipe")
+    os.mkfifo(tmp_path / "b.jpg")
+    with pytest.raises(ValueError, match=r"cannot read the picture .*b\.jpg: not a regular file"):
+        open_image(Image("b", tmp_path / "b.jpg"))
     assert count(FolderDataset(name="c", folder=str(tmp_path))).describe() == (
         "1 file passed over: without extension 1"
     )
+
+
+def test_a_listing_keeps_the_order_of_pictures_and_rejected_places_and_counts_the_rest(
+    tmp_path: Path,
+) -> None:
+    odd = b"/x/caf\xe9.jpg".decode(errors="surrogateescape")  # a name that is not UTF-8
+    found = [
+        Rejected(odd, "cannot be read: File name too long"),
+        Image("a", tmp_path / "a.jpg"),
+        PassedOver(odd, ".heic"),
+        Rejected("/x/loop", "cannot be read"),
+        Rejected("/x/loop", "cannot be read"),
+        PassedOver("/x/b", ""),
+        Image("b", tmp_path / "b.jpg"),
+    ]
+    written = write_listing(found, tmp_path / "listing.arrow", 2)
+    assert written.passed_over.counts == {".heic": 1, "": 1}
+    again = Listing(tmp_path / "listing.arrow")  # as a worker opens it
+    rows = [row for number in range(again.n_chunks) for row in again.read_chunk(number)]
+    assert [row.image_id if isinstance(row, Image) else row.uri for row in rows] == [
+        r"/x/caf\udce9.jpg",
+        "a",
+        "/x/loop",
+        "/x/loop",
+        "b",
+    ]
 
 
 @pytest.fixture
@@ -225,16 +270,45 @@ def test_an_index_says_what_was_passed_over_and_goes_on(
 
 
 def test_formats_of_plugins_are_read_where_these_are_installed(tmp_path: Path) -> None:
-    pytest.importorskip("pi_heif")
-    pytest.importorskip("pillow_jxl")
     assert {".heic", ".heif", ".jxl"} <= set(EXTENSIONS)
-    content = draw("JXL")
-    (tmp_path / "a.jxl").write_bytes(content)
-    (tmp_path / "b").write_bytes(content)
+    for name, content in {"a.jxl": draw("JXL"), "b.heic": HEIC, "c": HEIC, "d.jpg": HEIC}.items():
+        (tmp_path / name).write_bytes(content)
     images = FolderDataset(name="c", folder=str(tmp_path)).load().images
-    assert [image.image_id for image in images] == ["a.jxl", "b"]
-    assert find_format(content[:16]) == "JXL"
-    difference = np.asarray(open_image(images[0]), np.int16) - np.asarray(
-        PILImage.open(io.BytesIO(draw("PNG"))), np.int16
-    )
+    assert [image.image_id for image in images] == ["a.jxl", "b.heic", "c", "d.jpg"]
+    drawn = PILImage.open(io.BytesIO(draw("PNG")))
+    difference = np.asarray(open_image(images[0]), np.int16) - np.asarray(drawn, np.int16)
     assert np.abs(difference).mean() < 12
+    for image in images[1:]:
+        pixels = np.asarray(open_image(image), np.int16)
+        assert pixels.shape == (48, 64, 3)
+        assert np.abs(pixels[:, :28] - (200, 100, 50)).max() < 6
+        assert np.abs(pixels[:, 36:] - (60, 120, 180)).max() < 6
+
+
+def test_without_a_plugin_its_files_are_counted_with_what_to_install(tmp_path: Path) -> None:
+    pictures = {"a.heic": HEIC, "b": HEIC, "c.jxl": draw("JXL"), "d.jpg": HEIC, "e.png": draw()}
+    for name, content in pictures.items():
+        (tmp_path / name).write_bytes(content)
+    script = """
+import sys
+sys.modules["pi_heif"] = sys.modules["pillow_jxl"] = None  # as if they were not installed
+from newsimg.data.collection import FolderDataset
+from newsimg.storage.pictures.images import open_image
+collection = FolderDataset(name="c", folder=sys.argv[1]).load()
+for image in collection.images:
+    try:
+        print(image.image_id, open_image(image).size)
+    except ValueError as error:
+        print(error)
+"""
+    command = [sys.executable, "-c", script, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    assert done.stderr.strip() == (
+        "c: 3 files passed over: .heic 1 (needs pip install 'newsimg[formats]'), "
+        "without extension 1, .jxl 1 (needs pip install 'newsimg[jxl]')"
+    )
+    assert done.stdout.splitlines() == [
+        f"cannot read the picture {tmp_path}/d.jpg: its format needs "
+        "pip install 'newsimg[formats]'",
+        "e.png (40, 30)",
+    ]

@@ -191,12 +191,14 @@ def test_a_name_that_is_there_twice_is_told_if_its_bytes_differ(kind: str, tmp_p
     assert "twice with different bytes" in rejected[0].reason
 
 
+@pytest.mark.parametrize("comment", [b"", b"of the archive", b"x" * 0xFFFF])
 def test_two_zips_in_one_file_are_refused_and_a_zip_behind_a_program_is_read(
-    tmp_path: Path,
+    comment: bytes, tmp_path: Path
 ) -> None:
     for i in range(2):
         with zipfile.ZipFile(tmp_path / f"{i}.zip", "w") as archive:
             archive.writestr(f"{i}.jpg", draw(i))
+            archive.comment = comment
     both = tmp_path / "both.zip"
     both.write_bytes((tmp_path / "0.zip").read_bytes() + (tmp_path / "1.zip").read_bytes())
     with pytest.raises(ValueError, match=r"damaged archive .*both\.zip: another zip lies in front"):

@@ -44,7 +44,7 @@ def _read_colours(picture: PILImage.Image) -> PILImage.Image:
         return picture
     if picture.mode == "F" or picture.mode.startswith("I"):
         return _scale_greys(picture)
-    if picture.mode in ("1", "LA", "La"):
+    if picture.mode in ("1", "LA"):
         return picture.convert("LA").getchannel("L")
     return picture.convert("RGBA").convert("RGB")
 

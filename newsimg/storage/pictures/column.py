@@ -71,12 +71,12 @@ class ParquetPictures(Archive):
         cells = (cell for name in self.columns for row in self.list_cells(name) for cell in row)
         return [cell.member for cell in cells if cell.member is not None]
 
-    def read(self, name: str, n_bytes: int | None = None) -> bytes:
+    def read(self, name: str) -> bytes:
         """See `Archive.read`. Rows are best read in their order."""
         content = self._find(name)
         if len(content) > MAX_BYTES:
             raise ValueError(f"{len(content)} bytes, more than {MAX_BYTES} a picture may have")
-        return content[:n_bytes]
+        return content
 
     def list_cells(self, column: str) -> Iterator[list[Cell]]:
         """Yield the pictures of each row; bytes are read only where some of a row group lack them.

@@ -10,6 +10,7 @@ from newsimg.storage.pictures.png_chunks import SIGNATURE, keep_needed_chunks
 
 # What Pillow names but does not decode by itself; for EPS it would run Ghostscript.
 NOT_DECODED = ("BUFR", "EPS", "GRIB", "HDF5", "IPTC", "MPEG", "WMF")
+COMMON = ("JPEG", "PNG", "WEBP")
 # Plugins of Pillow -> what installs them.
 PLUGINS = {"pi_heif": "newsimg[formats]", "pillow_jxl": "newsimg[jxl]"}
 PLUGIN_EXTENSIONS = {
@@ -32,7 +33,11 @@ def _register() -> tuple[tuple[str, ...], tuple[str, ...]]:
             registers = import_module(plugin)
             if plugin == "pi_heif":
                 registers.register_heif_opener()
-    formats = tuple(name for name in PILImage.ID if name not in NOT_DECODED)
+    decoded = [name for name in PILImage.ID if name not in NOT_DECODED]
+    # They are tried in turn: those without a signature look further into the file, and come last.
+    formats = tuple(
+        sorted(decoded, key=lambda name: (name not in COMMON, not PILImage.OPEN[name][1]))
+    )
     registered = PILImage.registered_extensions().items()
     return formats, tuple(sorted(suffix for suffix, name in registered if name in formats))
 

@@ -8,6 +8,7 @@ from PIL import Image as PILImage
 from newsimg.datatypes import Image
 from newsimg.storage.pictures.archives import read_member
 from newsimg.storage.pictures.colours import to_srgb
+from newsimg.storage.pictures.formats import EXTENSIONS as EXTENSIONS
 from newsimg.storage.pictures.formats import open_picture
 
 DECODER_THREADS = 2  # Pillow releases the GIL while it decodes
@@ -70,11 +71,13 @@ def read_image(image: Image) -> bytes:
 
     Raises:
         FileNotFoundError: If the file, or the member, is not there.
-        ValueError: If an archive or its member is damaged.
+        ValueError: If an archive or its member is damaged, or it is a folder, a pipe or the like.
     """
     if isinstance(image, LoadedImage):
         return image.content
     if not image.path.is_file():
+        if image.path.exists():
+            raise ValueError("not a regular file")
         raise FileNotFoundError(f"no picture {image.uri}")
     if image.member is not None:
         kind = None

@@ -22,18 +22,19 @@ def keep_needed_chunks(content: bytes) -> bytes:
     they are: whether they are sound is for the decoder to say.
     """
     kept, start, position = [], 0, len(SIGNATURE)
+    seen: set[bytes] = set()
     while position + 12 <= len(content):
         end = position + 12 + int.from_bytes(content[position : position + 4])
         if end > len(content):  # cut off
             break
-        if not _is_needed(content, position, end):
+        if not _is_needed(content, position, end, seen):
             kept.append(content[start:position])
             start = end
         position = end
     return b"".join([*kept, content[start:]]) if kept else content
 
 
-def _is_needed(content: bytes, position: int, end: int) -> bool:
+def _is_needed(content: bytes, position: int, end: int, seen: set[bytes]) -> bool:
     name = content[position + 4 : position + 8]
     if not name[0] & 32:  # a capital: critical
         return True
@@ -43,6 +44,10 @@ def _is_needed(content: bytes, position: int, end: int) -> bool:
     keyword = data[:80].partition(b"\0")[0]
     if name in TEXTS and keyword not in KEYWORDS:
         return False
+    kind = name + keyword * (name in TEXTS)
+    if kind in seen:  # there may be one of each, and a thousand would take long to inflate
+        return False
+    seen.add(kind)
     return (
         len(data) <= MAX_INFLATED
         and zlib.crc32(name + data) == int.from_bytes(content[end - 4 : end])
