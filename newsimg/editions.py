@@ -86,17 +86,15 @@ def read_articles(
     """
     if not csv_path.is_file():
         raise FileNotFoundError(f"no articles file {csv_path}")
+    found = find_separator(csv_path)
+    separator = separator or _choose_separator(csv_path, names)
+    hint = f"the first row is separated by {found}, not by {separator}: data.separator={found}"
+    if len(split_first_row(csv_path)[separator]) == 1 and found != separator:
+        raise ValueError(f"{csv_path}: {hint}")
     try:
-        rows = list(read_rows(csv_path, separator or _choose_separator(csv_path, names)))
-        articles = _to_frame(rows, names, csv_path)
+        articles = _to_frame(list(read_rows(csv_path, separator)), names, csv_path)
     except ValueError as error:
-        found = find_separator(csv_path)
-        if separator is None or separator == found:
-            raise
-        raise ValueError(
-            f"{error}. Its first row is separated by {found}, not by {separator}: "
-            f"data.separator={found}"
-        ) from error
+        raise (error if found == separator else ValueError(f"{error}. Or {hint}")) from None
     for column in [column for column in ID_COLUMNS if column in articles]:
         articles[column] = articles[column].map(partial(unicodedata.normalize, "NFC"))
     if "image_id" in articles:
