@@ -177,9 +177,8 @@ def test_fewer_captions_than_a_file_was_made_with_are_its_first_and_new_ones_are
     assert [record["captions"] for record in records] == [["a cow", "a dog"]] * 3
     assert script.calls[-1] == (["5 for Headline 2"], None)
     assert len(read_records(path)[2]["captions"]) == 5
-    assert (
-        caption(script, QUERIES[:3], path)[2]["captions"][-1] == "a pig"
-    )  # the file is of one origin
+    # The file is of one origin still.
+    assert caption(script, QUERIES[:3], path)[2]["captions"][-1] == "a pig"
 
 
 def test_a_file_for_other_articles_is_refused_with_both_titles(tmp_path):
