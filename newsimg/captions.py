@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 LIST_MARK = re.compile(
     r"^\s*(?:[-*•–]\s+|\(?\d{1,2}[.):]\s*|captions?\s*\d*\s*:\s*)", re.IGNORECASE
 )
+N_WRAPPINGS = 8
 QUOTES = "\"'“”‘’„‚«»`*"
 FIELDS = {"title", "num_captions"}
 
@@ -231,9 +232,7 @@ def parse_captions(answer: str, title: str, num_captions: int) -> list[str]:
 
 def clean_caption(part: str) -> str:
     """Strip numbering, quotes and spaces."""
-    previous = None
-    while part != previous:  # a quoted number, a numbered quote
-        previous = part
+    for _ in range(N_WRAPPINGS):  # a quoted number, a numbered quote
         part = LIST_MARK.sub("", part.strip().strip(QUOTES).strip())
     return " ".join(part.split())
 

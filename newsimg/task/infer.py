@@ -16,7 +16,9 @@ from newsimg.interfaces import Components, Task
 from newsimg.metrics import measure_retrieval, measure_run, to_run, write_run
 from newsimg.pipeline import load_and_retrieve, rerank, retrieve_readable
 from newsimg.report_page import describe_run, write_report
+from newsimg.short_text import cut_text
 
+N_LETTERS = 100  # of a headline on the console
 N_PRINTED = 5  # headlines on the console, or candidates of a single one
 
 
@@ -126,7 +128,7 @@ def print_results(
     n_shown = min(N_PRINTED, reranked.rows.shape[1]) if n_queries == 1 else 1
     rows = [
         {
-            "headline": query.title,
+            "headline": cut_text(query.title, N_LETTERS),
             "rank": rank + 1,
             "image": reranked.images[reranked.rows[i, rank]].image_id,
             "retrieval": float(reranked.parts["retrieval"][i, rank]),
