@@ -122,7 +122,8 @@ def _fit(text: str, width: int) -> str:
     if font.getlength(line) <= width:
         return line
     # Found by halving, as measuring a text of hundreds of letters takes its time.
-    n = bisect_right(range(len(line)), width, key=lambda n: font.getlength(line[:n] + "…"))
+    lengths = range(len(line))
+    n = bisect_right(lengths, float(width), key=lambda n: font.getlength(line[:n] + "…"))
     return line[: max(n - 1, 0)].rstrip() + "…"
 
 

@@ -86,15 +86,18 @@ def read_articles(
     """
     if not csv_path.is_file():
         raise FileNotFoundError(f"no articles file {csv_path}")
-    found = find_separator(csv_path)
+    # Where no separator was asked for, none has to be told.
+    found = find_separator(csv_path) if separator else None
     separator = separator or _choose_separator(csv_path, names)
     hint = f"the first row is separated by {found}, not by {separator}: data.separator={found}"
-    if len(split_first_row(csv_path)[separator]) == 1 and found != separator:
+    if found not in (None, separator) and len(split_first_row(csv_path)[separator]) == 1:
         raise ValueError(f"{csv_path}: {hint}")
     try:
         articles = _to_frame(list(read_rows(csv_path, separator)), names, csv_path)
     except ValueError as error:
-        raise (error if found == separator else ValueError(f"{error}. Or {hint}")) from None
+        if found in (None, separator):
+            raise
+        raise ValueError(f"{error}. Or {hint}") from None
     for column in [column for column in ID_COLUMNS if column in articles]:
         articles[column] = articles[column].map(partial(unicodedata.normalize, "NFC"))
     if "image_id" in articles:
@@ -205,8 +208,12 @@ def _rename(articles: pd.DataFrame, names: Mapping[str, str], csv_path: Path) ->
     for own in names.values():
         if list(articles).count(own) != 1:
             raise ValueError(f"{csv_path} must have the column {own} once, it has {list(articles)}")
-    kept = [column for column in articles if column in names.values() or column not in names]
-    return articles[kept].rename(columns={own: name for name, own in names.items()})
+    kept = [column in names.values() or column not in names for column in articles]
+    renamed = articles.loc[:, kept].rename(columns={own: name for name, own in names.items()})
+    for column in COLUMNS:
+        if list(renamed).count(column) > 1:
+            raise ValueError(f"{csv_path} has the column {column} twice")
+    return renamed
 
 
 def _check_articles(articles: pd.DataFrame, csv_path: Path) -> None:
@@ -216,9 +223,6 @@ def _check_articles(articles: pd.DataFrame, csv_path: Path) -> None:
                 f"{csv_path} lacks the column {column}; it has {list(articles)}. If it is one of "
                 f"them: {OPTIONS[column]}=NAME"
             )
-    for column in articles.columns[articles.columns.duplicated()]:
-        if column in COLUMNS:
-            raise ValueError(f"{csv_path} has the column {column} twice")
     for column in REQUIRED_COLUMNS:
         for line in articles.index[articles[column].str.strip() == ""]:
             article_id = articles.loc[line, "article_id"]

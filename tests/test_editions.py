@@ -173,6 +173,11 @@ ERRORS: dict[str, tuple[Callable[[Path], Path], dict[str, str], str]] = {
         {"image_column": "photo"},
         r"a\.csv must have the column photo once, it has",
     ),
+    "a column in two cases": (
+        lambda p: write(p, [*SIX, "image_id"], [*SIX, "Image_ID"]),
+        {},
+        r"a\.csv has the column image_id twice",
+    ),
     "one column for two": (
         lambda p: write(p, SIX, SIX),
         {"id_column": "x", "image_column": "x"},
