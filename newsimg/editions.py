@@ -165,7 +165,7 @@ def _recognize(rows: Sequence[tuple[int, list[str]]], csv_path: Path) -> list[st
     """Return the columns of a file without a header row."""
     first = [value.strip() for value in rows[0][1]]
     width = len(first)
-    if width not in (4, 5, 6) or not _may_be_url(first[1]):
+    if width not in (4, 5, 6) or not _are_urls([values[1].strip() for _, values in rows]):
         options = " ".join(f"{OPTIONS[name]}=NAME" for name in (*REQUIRED_COLUMNS, "image_id"))
         raise ValueError(
             f"{csv_path}: the first row names none of the columns {', '.join(COLUMNS)}, and is no "
@@ -184,8 +184,12 @@ def _recognize(rows: Sequence[tuple[int, list[str]]], csv_path: Path) -> list[st
     return columns
 
 
-def _may_be_url(value: str) -> bool:
-    return not value or bool(re.fullmatch(r"\S*[/.:]\S*", value))
+def _are_urls(values: Sequence[str]) -> bool:
+    """Tell a column of URLs, or of something that fills their place, from one with its name."""
+    first = values[0]
+    if not first or re.fullmatch(r"\S*[/.:]\S*", first):
+        return True
+    return len(values) > 1 and set(values) == {first}
 
 
 def _are_image_ids(values: Sequence[str], csv_path: Path) -> bool:
