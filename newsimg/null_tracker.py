@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from newsimg.tracker import Tracker
@@ -30,11 +31,10 @@ class NullTracker(Tracker):
         """See `Tracker.track`."""
         yield
 
-    def log_metrics(self, metrics: Mapping[str, float]) -> None:
+    def log_metrics(
+        self, metrics: Mapping[str, float], tags: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
         """See `Tracker.log_metrics`."""
-
-    def log_tags(self, tags: Mapping[str, str]) -> None:
-        """See `Tracker.log_tags`."""
 
     def log_artifacts(self, output_dir: Path) -> None:
         """See `Tracker.log_artifacts`."""

@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -36,12 +37,10 @@ class Tracker(ABC):
         """
 
     @abstractmethod
-    def log_metrics(self, metrics: Mapping[str, float]) -> None:
-        """Add metrics to the open run."""
-
-    @abstractmethod
-    def log_tags(self, tags: Mapping[str, str]) -> None:
-        """Add tags to the open run."""
+    def log_metrics(
+        self, metrics: Mapping[str, float], tags: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
+        """Add metrics to the open run, and tags that are known only now."""
 
     @abstractmethod
     def log_artifacts(self, output_dir: Path) -> None:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from newsimg.console import console
@@ -102,14 +103,12 @@ class MlflowTracker(Tracker):
             create_record(record, output_dir)
         return dict(record.metrics)
 
-    def log_metrics(self, metrics: Mapping[str, float]) -> None:
+    def log_metrics(
+        self, metrics: Mapping[str, float], tags: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
         """See `Tracker.log_metrics`."""
         with edit_record(self._open_record) as record:
             _add_metrics(record, metrics)
-
-    def log_tags(self, tags: Mapping[str, str]) -> None:
-        """See `Tracker.log_tags`."""
-        with edit_record(self._open_record) as record:
             record.late_tags |= tags
 
     def log_artifacts(self, output_dir: Path) -> None:
