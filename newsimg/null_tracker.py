@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from newsimg.tracker import Tracker
@@ -31,9 +30,7 @@ class NullTracker(Tracker):
         """See `Tracker.track`."""
         yield
 
-    def log_metrics(
-        self, metrics: Mapping[str, float], tags: Mapping[str, str] = MappingProxyType({})
-    ) -> None:
+    def log_metrics(self, metrics: Mapping[str, float], tags: dict[str, str] | None = None) -> None:
         """See `Tracker.log_metrics`."""
 
     def log_artifacts(self, output_dir: Path) -> None:

@@ -4,7 +4,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -37,9 +36,7 @@ class Tracker(ABC):
         """
 
     @abstractmethod
-    def log_metrics(
-        self, metrics: Mapping[str, float], tags: Mapping[str, str] = MappingProxyType({})
-    ) -> None:
+    def log_metrics(self, metrics: Mapping[str, float], tags: dict[str, str] | None = None) -> None:
         """Add metrics to the open run, and tags that are known only now."""
 
     @abstractmethod

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from newsimg.console import console
@@ -103,13 +102,11 @@ class MlflowTracker(Tracker):
             create_record(record, output_dir)
         return dict(record.metrics)
 
-    def log_metrics(
-        self, metrics: Mapping[str, float], tags: Mapping[str, str] = MappingProxyType({})
-    ) -> None:
+    def log_metrics(self, metrics: Mapping[str, float], tags: dict[str, str] | None = None) -> None:
         """See `Tracker.log_metrics`."""
         with edit_record(self._open_record) as record:
             _add_metrics(record, metrics)
-            record.late_tags |= tags
+            record.late_tags |= tags or {}
 
     def log_artifacts(self, output_dir: Path) -> None:
         """See `Tracker.log_artifacts`."""
