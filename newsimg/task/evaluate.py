@@ -111,7 +111,7 @@ def _summarize(comparison: pd.DataFrame) -> dict[str, float]:
 
 
 def _count_left_out(loaded: Collection, judged: Collection) -> dict[str, float]:
-    counts = {f"data/n_{kind}": n for kind, n in loaded.skipped.items()}
+    counts: dict[str, float] = {f"data/n_{kind}": n for kind, n in loaded.skipped.items()}
     n_unjudged = len(loaded.queries) - len(judged.queries)
     return counts | ({"data/n_unjudged": n_unjudged} if n_unjudged else {})
 
