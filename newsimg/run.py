@@ -116,8 +116,8 @@ def run(cfg: DictConfig) -> float | tuple[float, ...] | None:
         if NEEDED in sought:
             metrics[NEEDED] = builder.store.n_needed
         builder.store.settle()
-        tracker.log_metrics(metrics)
-        tracker.log_tags({n: f"{v:.0f}" for n, v in metrics.items() if n.startswith("data/")})
+        counts = {n: f"{v:.0f}" for n, v in metrics.items() if n.startswith("data/")}
+        tracker.log_metrics(metrics, counts)
         objectives = choose_objectives(metrics, sought)
     if sweeping:
         print_job(str(output_dir), objectives)

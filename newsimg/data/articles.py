@@ -119,7 +119,14 @@ def load_articles(name: str, csv_path: Path, image_dir: Path, source: ArticleSou
         },
         on_damaged=source.on_damaged,
         named_in={found[i]: f"{csv_path.name}, line {searched[i]}" for i in found},
-        skipped={"missing": n_missing} if source.on_missing == "skip" else {},
+        skipped={
+            kind: n
+            for kind, n, choice in (
+                ("missing", n_missing, source.on_missing),
+                ("damaged", 0, source.on_damaged),
+            )
+            if choice == "skip"
+        },
     )
 
 

@@ -86,17 +86,18 @@ def read_articles(
     """
     if not csv_path.is_file():
         raise FileNotFoundError(f"no articles file {csv_path}")
+    # Where no separator was asked for, none has to be told.
+    found = find_separator(csv_path) if separator else None
+    separator = separator or _choose_separator(csv_path, names)
+    hint = f"the first row is separated by {found}, not by {separator}: data.separator={found}"
+    if found not in (None, separator) and len(split_first_row(csv_path)[separator]) == 1:
+        raise ValueError(f"{csv_path}: {hint}")
     try:
-        rows = list(read_rows(csv_path, separator or _choose_separator(csv_path, names)))
-        articles = _to_frame(rows, names, csv_path)
+        articles = _to_frame(list(read_rows(csv_path, separator)), names, csv_path)
     except ValueError as error:
-        found = find_separator(csv_path)
-        if separator is None or separator == found:
+        if found in (None, separator):
             raise
-        raise ValueError(
-            f"{error}. Its first row is separated by {found}, not by {separator}: "
-            f"data.separator={found}"
-        ) from error
+        raise ValueError(f"{error}. Or {hint}") from None
     for column in [column for column in ID_COLUMNS if column in articles]:
         articles[column] = articles[column].map(partial(unicodedata.normalize, "NFC"))
     if "image_id" in articles:
@@ -164,7 +165,7 @@ def _recognize(rows: Sequence[tuple[int, list[str]]], csv_path: Path) -> list[st
     """Return the columns of a file without a header row."""
     first = [value.strip() for value in rows[0][1]]
     width = len(first)
-    if width not in (4, 5, 6) or not _may_be_url(first[1]):
+    if width not in (4, 5, 6) or not _are_urls([values[1].strip() for _, values in rows]):
         options = " ".join(f"{OPTIONS[name]}=NAME" for name in (*REQUIRED_COLUMNS, "image_id"))
         raise ValueError(
             f"{csv_path}: the first row names none of the columns {', '.join(COLUMNS)}, and is no "
@@ -183,8 +184,12 @@ def _recognize(rows: Sequence[tuple[int, list[str]]], csv_path: Path) -> list[st
     return columns
 
 
-def _may_be_url(value: str) -> bool:
-    return not value or bool(re.fullmatch(r"\S*[/.:]\S*", value))
+def _are_urls(values: Sequence[str]) -> bool:
+    """Tell a column of URLs, or of something that fills their place, from one with its name."""
+    first = values[0]
+    if not first or re.fullmatch(r"\S*[/.:]\S*", first):
+        return True
+    return len(values) > 1 and set(values) == {first}
 
 
 def _are_image_ids(values: Sequence[str], csv_path: Path) -> bool:
@@ -207,8 +212,12 @@ def _rename(articles: pd.DataFrame, names: Mapping[str, str], csv_path: Path) ->
     for own in names.values():
         if list(articles).count(own) != 1:
             raise ValueError(f"{csv_path} must have the column {own} once, it has {list(articles)}")
-    kept = [column for column in articles if column in names.values() or column not in names]
-    return articles[kept].rename(columns={own: name for name, own in names.items()})
+    kept = [column in names.values() or column not in names for column in articles]
+    renamed = articles.loc[:, kept].rename(columns={own: name for name, own in names.items()})
+    for column in COLUMNS:
+        if list(renamed).count(column) > 1:
+            raise ValueError(f"{csv_path} has the column {column} twice")
+    return renamed
 
 
 def _check_articles(articles: pd.DataFrame, csv_path: Path) -> None:
@@ -218,9 +227,6 @@ def _check_articles(articles: pd.DataFrame, csv_path: Path) -> None:
                 f"{csv_path} lacks the column {column}; it has {list(articles)}. If it is one of "
                 f"them: {OPTIONS[column]}=NAME"
             )
-    for column in articles.columns[articles.columns.duplicated()]:
-        if column in COLUMNS:
-            raise ValueError(f"{csv_path} has the column {column} twice")
     for column in REQUIRED_COLUMNS:
         for line in articles.index[articles[column].str.strip() == ""]:
             article_id = articles.loc[line, "article_id"]

@@ -1,5 +1,6 @@
 """A picture of what a run did: headlines, editors' pictures, the first images before and after."""
 
+from bisect import bisect_right
 from functools import cache, lru_cache
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from PIL import Image as PILImage
 from PIL import ImageDraw, ImageFont, ImageOps
 
 from newsimg.datatypes import Candidates, Collection, Image
+from newsimg.reporting.short_text import cut_text
 from newsimg.storage.pictures.images import open_image
 
 N_SHOWN = 5
@@ -115,11 +117,14 @@ def _text(text: str, size: int, colour: str = INK, bold: bool = False) -> PILIma
 @lru_cache(maxsize=256)
 def _fit(text: str, width: int) -> str:
     """Cut a headline to what fits on one line."""
-    if _font(13).getlength(text) <= width:
-        return text
-    while text and _font(13).getlength(text + "…") > width:
-        text = text[:-1]
-    return text.rstrip() + "…"
+    font = _font(13)
+    line = cut_text(text, width)  # more letters than there are pixels cannot fit
+    if font.getlength(line) <= width:
+        return line
+    # Found by halving, as measuring a text of hundreds of letters takes its time.
+    lengths = range(len(line))
+    n = bisect_right(lengths, float(width), key=lambda n: font.getlength(line[:n] + "…"))
+    return line[: max(n - 1, 0)].rstrip() + "…"
 
 
 @cache

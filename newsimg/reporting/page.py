@@ -167,16 +167,19 @@ class Stages:
             ],
             "captions": list(captions[position]) if captions else [],
             "editors": [],
+            "named": True,
         }
         if self.comparison is not None and self.collection.qrels is not None:
             entry["outcome"] = self.comparison["outcome"].iloc[position]
+            named = self.collection.qrels.get(query.query_id, {})
+            entry["named"] = bool(named)
             entry["editors"] = [
                 [
                     row,
                     image_id,
                     *(stage[row] + 1 if row in stage else None for stage in (before, after)),
                 ]
-                for image_id in self.collection.qrels[query.query_id]
+                for image_id in named
                 if (row := self.editors.get(image_id)) is not None
             ]
         return entry

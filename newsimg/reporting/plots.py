@@ -10,11 +10,13 @@ import pandas as pd
 from PIL import Image as PILImage
 
 from newsimg.evaluation.curve import Plateau
+from newsimg.reporting.short_text import cut_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
+N_LETTERS = 80  # of a line's label
 LABELS = {"hits": "Hits", "mrr": "MRR"}
 
 
@@ -87,4 +89,10 @@ def _open_axes() -> "tuple[Axes, FigureCanvasAgg]":
 def _draw_steps(axes: "Axes", curve: pd.DataFrame, measure: str, label: str) -> None:
     # Both ends of each interval, so that steps are upright and single points are spikes.
     ends = curve[["w_lo", "w_hi"]].to_numpy().ravel()
-    axes.plot(ends, curve[measure].repeat(2).to_numpy(), linewidth=1.2, label=label)
+    own = label_line(label)
+    axes.plot(ends, curve[measure].repeat(2).to_numpy(), linewidth=1.2, label=own)
+
+
+def label_line(label: str) -> str:
+    """Return a label as a legend can show it: short, and with its dollars, which begin formulas."""
+    return cut_text(label, N_LETTERS).replace("$", r"\$")

@@ -58,6 +58,15 @@ class CaptionFile:
                     )
         return [by_article.get((query.query_id, query.title)) for query in queries]
 
+    def read_n_asked(self) -> int:
+        """Return how many captions an article of the file was asked for; 0 where it does not say.
+
+        Raises:
+            ValueError: If the file is damaged.
+        """
+        asked = (record["settings"].get("num_captions", 0) for record in read_records(self.path))
+        return next((n for n in asked if isinstance(n, int)), 0)
+
     def append(self, records: Iterable[dict[str, Any]]) -> None:
         """Add records, and return when they are on disk. The caller holds the lock."""
         self.path.parent.mkdir(parents=True, exist_ok=True)

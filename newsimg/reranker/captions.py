@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 LIST_MARK = re.compile(
     r"^\s*(?:[-*•–]\s+|\(?\d{1,2}[.):]\s*|captions?\s*\d*\s*:\s*)", re.IGNORECASE
 )
+N_WRAPPINGS = 8
 QUOTES = "\"'“”‘’„‚«»`*"
 LONGEST_CAPTION = 1000  # letters; a model that repeats itself does not write a caption
 FIELDS = {"title", "num_captions"}
@@ -33,7 +34,8 @@ class Captioner:
     Args:
         llm: Writes the captions; None takes those of the file.
         prompt: `system` and `user`, with the fields {title} and {num_captions}.
-        num_captions: How many to ask for.
+        num_captions: How many to take: the first of those that there are. As many are asked for, or
+            as many as the file's were made by asking for, if that is more.
         seed: None takes the model's likeliest answer, a number draws one.
         captions_path: The file; None for one in the cache, named after model, prompt and settings.
 
@@ -64,14 +66,16 @@ class Captioner:
         """Return a record for each query: `article_id`, `title`, `captions` and their origin.
 
         What the file has is not written again; a new record is on disk as soon as there is one. A
-        headline without captions is recorded only if the model would answer the same again.
+        headline without captions is recorded only if the model would answer the same again; a record
+        has the first `num_captions` captions, and fewer where the file has fewer.
 
         Raises:
             ValueError: If the file was made for other articles, by another model, prompt or
                 settings, if it lacks articles and there is no model to write captions, or if the
                 model leaves articles out.
         """
-        file, origin = self._open()
+        file, n_asked = self._open()
+        origin = None if self.llm is None else self.describe_origin(self.llm, n_asked)
         found = self._find(file, queries, origin)
         if None in found:
             if self.llm is None or origin is None:
@@ -90,7 +94,8 @@ class Captioner:
         if len(records) < len(queries):
             n_lacking = len(queries) - len(records)
             raise ValueError(f"the language model left out {n_lacking} of {len(queries)} articles")
-        return records
+        n = self.num_captions
+        return [record | {"captions": record["captions"][:n]} for record in records]
 
     def _find(
         self, file: CaptionFile, queries: Sequence[Query], origin: dict[str, Any] | None
@@ -100,16 +105,39 @@ class Captioner:
             return found
         return [record if record and record["captions"] else None for record in found]
 
-    def _open(self) -> tuple[CaptionFile, dict[str, Any] | None]:
-        if self.llm is None:
-            return CaptionFile(Path(str(self.captions_path)).expanduser(), shared=False), None
-        origin = self.describe_origin(self.llm)
-        if self.captions_path is not None:
-            return CaptionFile(Path(self.captions_path).expanduser(), shared=False), origin
-        name = hashlib.sha256(json.dumps(origin, sort_keys=True).encode()).hexdigest()[:24]
-        return CaptionFile(cache_dir() / "captions" / f"{name}.jsonl", shared=True), origin
+    def count(self, captions: Sequence[Sequence[str]]) -> dict[str, float]:
+        """Count the headlines without captions and those with fewer than asked for; warn of these.
 
-    def describe_origin(self, llm: LanguageModel) -> dict[str, Any]:
+        Args:
+            captions: Those of each headline.
+
+        Returns:
+            `captions_missing` and `captions_fewer`.
+        """
+        n_fewer = sum(0 < len(own) < self.num_captions for own in captions)
+        if n_fewer:
+            log.warning(
+                "%d of %d headlines have fewer captions than the %d asked for",
+                n_fewer,
+                len(captions),
+                self.num_captions,
+            )
+        n_missing = sum(not own for own in captions)
+        return {"captions_missing": n_missing, "captions_fewer": n_fewer}
+
+    def _open(self) -> tuple[CaptionFile, int]:
+        """Return the file, and how many captions to ask for."""
+        if self.captions_path is not None:
+            file = CaptionFile(Path(self.captions_path).expanduser(), shared=False)
+            return file, max(self.num_captions, file.read_n_asked())
+        if self.llm is None:
+            raise ValueError("captions_path must name a file where llm is null, got null")
+        origin = self.describe_origin(self.llm, self.num_captions)
+        name = hashlib.sha256(json.dumps(origin, sort_keys=True).encode()).hexdigest()[:24]
+        path = cache_dir() / "captions" / f"{name}.jsonl"
+        return CaptionFile(path, shared=True), self.num_captions
+
+    def describe_origin(self, llm: LanguageModel, n_asked: int) -> dict[str, Any]:
         """Return what a caption comes from: model, revision, prompt and settings."""
         settings = json.loads(llm.fingerprint)
         return {
@@ -118,7 +146,7 @@ class Captioner:
             "prompt_hash": hashlib.sha256(
                 json.dumps(self.prompt, sort_keys=True).encode()
             ).hexdigest(),
-            "settings": settings | {"num_captions": self.num_captions, "seed": self.seed},
+            "settings": settings | {"num_captions": n_asked, "seed": self.seed},
         }
 
     def _write(
@@ -131,9 +159,10 @@ class Captioner:
         written: dict[tuple[str, str], dict[str, Any]] = {}
         failed: list[Query] = []
         lacking: list[Query] = []
+        n_asked = origin["settings"]["num_captions"]
 
         def keep(query: Query, answer: str, last: bool = False) -> None:
-            captions = parse_captions(answer, query.title, self.num_captions)
+            captions = parse_captions(answer, query.title, n_asked)
             if not captions and not last:
                 failed.append(query)
                 return
@@ -144,13 +173,13 @@ class Captioner:
             if not captions:
                 lacking.append(query)
 
-        self._ask(llm, queries, self.seed, keep)
+        self._ask(llm, queries, n_asked, self.seed, keep)
         if failed:
             log.warning(
                 "%s hold no caption; asking again with another seed",
                 _count_answers(failed, len(queries)),
             )
-            self._ask(llm, failed, (self.seed or 0) + 1, partial(keep, last=True))
+            self._ask(llm, failed, n_asked, (self.seed or 0) + 1, partial(keep, last=True))
         if lacking:
             log.warning(
                 "%s hold no caption again%s",
@@ -163,12 +192,13 @@ class Captioner:
         self,
         llm: LanguageModel,
         queries: Sequence[Query],
+        n_asked: int,
         seed: int | None,
         keep: Callable[[Query, str], None],
     ) -> None:
         chats = [
             [
-                {"role": role, "content": fill(text, query.title, self.num_captions)}
+                {"role": role, "content": fill(text, query.title, n_asked)}
                 for role, text in self.prompt.items()
             ]
             for query in queries
@@ -232,9 +262,7 @@ def parse_captions(answer: str, title: str, num_captions: int) -> list[str]:
 
 def clean_caption(part: str) -> str:
     """Strip numbering, quotes and spaces."""
-    previous = None
-    while part != previous:  # a quoted number, a numbered quote
-        previous = part
+    for _ in range(N_WRAPPINGS):  # a quoted number, a numbered quote
         part = LIST_MARK.sub("", part.strip().strip(QUOTES).strip())
     return " ".join(part.split())
 

@@ -17,7 +17,8 @@ POOLS: dict[str, Callable[..., FloatArray]] = {"max": np.max, "mean": np.mean}
 class LLMRewritingReranker(Reranker):
     """Scores a candidate by its cosine with the captions, the largest or the mean.
 
-    A headline without captions keeps its retrieval scores, and is counted in `captions_missing`.
+    A headline without captions keeps its retrieval scores, and is counted in `captions_missing`;
+    one with fewer than `num_captions` is counted in `captions_fewer`.
 
     Args:
         backbone: Embeds captions and pictures; the run's own, which has embedded the pictures.
@@ -59,11 +60,9 @@ class LLMRewritingReranker(Reranker):
         """See `Reranker.score`."""
         captions = [record["captions"] for record in self.captioner.caption(queries)]
         self.captions = captions
-        n_missing = sum(not own for own in captions)
-        self.metrics = {
-            "captions_missing": n_missing,
-            "captions_per_query": sum(map(len, captions)) / len(captions),
-        }
+        counts = self.captioner.count(captions)
+        n_missing = counts["captions_missing"]
+        self.metrics = counts | {"captions_per_query": sum(map(len, captions)) / len(captions)}
         scores = candidates.parts["retrieval"].copy()
         if n_missing:
             log.warning(

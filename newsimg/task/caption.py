@@ -62,7 +62,8 @@ class CaptionTask(Task):
         """See `Task.run`.
 
         Returns:
-            `n_articles`, `captions_missing` (articles without any) and `captions_per_article`.
+            `n_articles`, `captions_missing` (articles without any), `captions_fewer` (articles with
+            some, but fewer than asked for) and `captions_per_article`.
         """
         if self.source:
             records = import_captions(*self.source)
@@ -73,10 +74,13 @@ class CaptionTask(Task):
         counts = [len(record["captions"]) for record in records]
         metrics = {
             "n_articles": len(counts),
-            "captions_missing": counts.count(0),
+            **self.captioner.count([record["captions"] for record in records]),
             "captions_per_article": sum(counts) / len(counts),
         }
-        console.print(f"{sum(counts)} captions for {len(counts)} articles in {path}")
+        console.print(
+            f"{sum(counts)} captions for {len(counts)} articles, {self.captioner.num_captions} "
+            f"asked for each, in {path}"
+        )
         if counts.count(0):
             log.warning("%d of %d articles have no captions", counts.count(0), len(counts))
         return metrics

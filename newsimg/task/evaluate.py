@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from newsimg.datatypes import Qrels
+from newsimg.datatypes import Collection, Qrels
 from newsimg.evaluation.comparison import compare_stages, keep_judged
 from newsimg.evaluation.ground_truth import describe_coverage, match_ground_truth, measure_coverage
 from newsimg.evaluation.metrics import (
@@ -77,10 +77,7 @@ class EvaluateTask(Task):
         top_k = retrieved.rows.shape[1]
         comparison = compare_stages(collection, retrieved, reranked, qrels)
         metrics = _summarize(comparison) | {"n_images": len(retrieved.images), "top_k": top_k}
-        metrics |= {f"data/n_{kind}": n for kind, n in collection.skipped.items()}
-        if len(loaded.queries) > len(collection.queries):
-            metrics["data/n_unjudged"] = len(loaded.queries) - len(collection.queries)
-        metrics |= coverage
+        metrics |= _count_left_out(loaded, collection) | coverage
         counted = components.reranker.metrics
         metrics |= {f"reranker/{name}": value for name, value in counted.items()}
         retrieval_run, retrieval_measures = measure_retrieval(collection, retrieved)
@@ -128,6 +125,12 @@ def _summarize(comparison: pd.DataFrame) -> dict[str, float]:
         "n_hurt": int((comparison["outcome"] == "hurt").sum()),
         "ceiling": float(comparison["retrieval_rank"].notna().mean()),
     }
+
+
+def _count_left_out(loaded: Collection, judged: Collection) -> dict[str, float]:
+    counts: dict[str, float] = {f"data/n_{kind}": n for kind, n in loaded.skipped.items()}
+    n_unjudged = len(loaded.queries) - len(judged.queries)
+    return counts | ({"data/n_unjudged": n_unjudged} if n_unjudged else {})
 
 
 def _prefixed(measures: dict[str, pd.DataFrame]) -> list[pd.DataFrame]:

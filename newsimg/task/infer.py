@@ -20,8 +20,10 @@ from newsimg.pipeline import load_and_retrieve, rerank, retrieve_readable
 from newsimg.reporting.console import console, print_table
 from newsimg.reporting.inference import gather, write_results
 from newsimg.reporting.page import describe_run, write_report
+from newsimg.reporting.short_text import cut_text
 from newsimg.storage.files import write_atomically
 
+N_LETTERS = 100  # of a headline on the console
 N_PRINTED = 5  # headlines on the console, or candidates of a single one
 
 
@@ -136,7 +138,7 @@ def print_results(
     n_shown = min(N_PRINTED, reranked.rows.shape[1]) if n_queries == 1 else 1
     rows = [
         {
-            "headline": query.title,
+            "headline": cut_text(query.title, N_LETTERS),
             "rank": rank + 1,
             "image": reranked.images[reranked.rows[i, rank]].image_id,
             "retrieval": float(reranked.parts["retrieval"][i, rank]),

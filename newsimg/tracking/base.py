@@ -65,12 +65,8 @@ class Tracker(ABC):
         """Give the open sweep a failed run for a job that failed before it called `track`."""
 
     @abstractmethod
-    def log_metrics(self, metrics: Mapping[str, float]) -> None:
-        """Add metrics to the open run."""
-
-    @abstractmethod
-    def log_tags(self, tags: Mapping[str, str]) -> None:
-        """Add tags to the open run."""
+    def log_metrics(self, metrics: Mapping[str, float], tags: dict[str, str] | None = None) -> None:
+        """Add metrics to the open run, and tags that are known only now."""
 
     @abstractmethod
     def log_artifacts(self, output_dir: Path) -> None:

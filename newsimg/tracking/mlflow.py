@@ -102,15 +102,11 @@ class MlflowTracker(Tracker):
             with suppress(type(error)), self.track(*job):
                 raise error
 
-    def log_metrics(self, metrics: Mapping[str, float]) -> None:
+    def log_metrics(self, metrics: Mapping[str, float], tags: dict[str, str] | None = None) -> None:
         """See `Tracker.log_metrics`."""
         with edit_record(self._open_record) as record:
             record.add_metrics(metrics)
-
-    def log_tags(self, tags: Mapping[str, str]) -> None:
-        """See `Tracker.log_tags`."""
-        with edit_record(self._open_record) as record:
-            record.late_tags |= tags
+            record.late_tags |= tags or {}
 
     def log_artifacts(self, output_dir: Path) -> None:
         """See `Tracker.log_artifacts`."""

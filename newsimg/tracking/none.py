@@ -33,11 +33,8 @@ class NullTracker(Tracker):
         """See `Tracker.track`."""
         yield
 
-    def log_metrics(self, metrics: Mapping[str, float]) -> None:
+    def log_metrics(self, metrics: Mapping[str, float], tags: dict[str, str] | None = None) -> None:
         """See `Tracker.log_metrics`."""
-
-    def log_tags(self, tags: Mapping[str, str]) -> None:
-        """See `Tracker.log_tags`."""
 
     def log_artifacts(self, output_dir: Path) -> None:
         """See `Tracker.log_artifacts`."""

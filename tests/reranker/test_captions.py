@@ -144,7 +144,7 @@ def test_an_answer_without_captions_is_asked_for_again_by_another_seed_once(tmp_
         ({}, {"model": "other"}, r"model is 'scripted' there, 'other' here"),
         ({}, {"revision": "2"}, r"revision is '1' there, '2' here"),
         ({}, {"top_p": 0.5}, r"settings.top_p is None there, 0.5 here"),
-        ({"num_captions": 3}, {}, r"settings.num_captions is 5 there, 3 here"),
+        ({"num_captions": 7}, {}, r"settings.num_captions is 5 there, 7 here"),
         ({"seed": 4}, {}, r"settings.seed is None there, 4 here"),
         (
             {"prompt": {**PROMPT, "system": "Be brief."}},
@@ -162,6 +162,24 @@ def test_a_file_of_another_origin_is_refused_with_the_difference(
         ValueError, match=rf"c.jsonl holds captions of another origin: {difference}"
     ):
         caption(ScriptedLLM(**settings), QUERIES[:2], path, **changes)
+
+
+def test_fewer_captions_than_a_file_was_made_with_are_its_first_and_new_ones_are_asked_as_its_own(
+    tmp_path,
+):
+    path = tmp_path / "c.jsonl"
+    script = ScriptedLLM(lambda text, seed: "a cow; a dog; a cat; a hen; a pig")
+    caption(script, QUERIES[:2], path)
+    kept = path.read_bytes()
+    records = caption(script, QUERIES[:2], path, num_captions=2)
+    assert [record["captions"] for record in records] == [["a cow", "a dog"]] * 2
+    assert path.read_bytes() == kept
+    records = caption(script, QUERIES[:3], path, num_captions=2)
+    assert [record["captions"] for record in records] == [["a cow", "a dog"]] * 3
+    assert script.calls[-1] == (["5 for Headline 2"], None)
+    assert len(read_records(path)[2]["captions"]) == 5
+    # The file is of one origin still.
+    assert caption(script, QUERIES[:3], path)[2]["captions"][-1] == "a pig"
 
 
 def test_a_file_for_other_articles_is_refused_with_both_titles(tmp_path):

@@ -158,9 +158,42 @@ def test_a_headline_without_captions_keeps_its_retrieval_scores_and_is_counted(
     reranker = rewriting(folder, tmp_path, llm=make(folder, temperature=0.01))
     scores = reranker.score(QUERIES, candidates)
     np.testing.assert_array_equal(scores[2], candidates.parts["retrieval"][2])
-    assert reranker.metrics == {"captions_missing": 1, "captions_per_query": pytest.approx(4 / 3)}
+    assert reranker.metrics == {
+        "captions_missing": 1,
+        "captions_fewer": 0,
+        "captions_per_query": pytest.approx(4 / 3),
+    }
     assert "1 of 3 headlines have no captions and keep their retrieval scores" in caplog.text
     assert read_records(tmp_path / "captions.jsonl")[2]["captions"] == []
+
+
+def test_the_first_captions_of_a_file_are_taken_and_too_few_are_counted(
+    tmp_path, candidates, caplog
+):
+    origin = {"model": "m", "revision": None, "prompt_hash": "", "settings": {"num_captions": 3}}
+    texts = (["a wave", "a pier", "a tree"], ["a cow", "a churn"], ["a cup"])
+    (tmp_path / "captions.jsonl").write_text(
+        "".join(
+            json.dumps({"article_id": q.query_id, "title": q.title, "captions": own} | origin)
+            + "\n"
+            for q, own in zip(QUERIES, texts, strict=True)
+        )
+    )
+    backbone = RandomBackbone()
+    scores = {}
+    for n, n_fewer, n_captions in ((1, 0, 3), (2, 1, 5), (3, 2, 6), (5, 3, 6)):
+        caplog.clear()
+        reranker = rewriting(None, tmp_path, llm=None, num_captions=n)
+        scores[n] = reranker.score(QUERIES, candidates)
+        for own, rows, found in zip(texts, candidates.rows, scores[n], strict=True):
+            images = backbone.embed_images([candidates.images[row] for row in rows])
+            cosines = backbone.embed_texts(own[:n]) @ images.T
+            np.testing.assert_allclose(found, cosines.max(axis=0), atol=1e-6)
+        assert reranker.metrics["captions_fewer"] == n_fewer
+        assert reranker.metrics["captions_per_query"] == n_captions / 3
+        told = f"{n_fewer} of 3 headlines have fewer captions than the {n} asked for"
+        assert (told in caplog.text) == (n_fewer > 0)
+    assert not np.array_equal(scores[1], scores[3])
 
 
 def test_an_unknown_pool_is_refused(folder, tmp_path):
@@ -195,7 +228,12 @@ def test_the_task_writes_the_captions_of_all_articles(folder, tmp_path, monkeypa
     components = Components(Headlines(), None, None, None, None, 1)
     llm = make(folder, temperature=0.01)
     metrics = caption_task(llm, tmp_path).run(components, tmp_path)
-    assert metrics == {"n_articles": 3, "captions_missing": 1, "captions_per_article": 4 / 3}
+    assert metrics == {
+        "n_articles": 3,
+        "captions_missing": 1,
+        "captions_fewer": 0,
+        "captions_per_article": 4 / 3,
+    }
     records = read_records(tmp_path / "captions.jsonl")
     kept = Captioner(llm=llm, prompt=PROMPT, num_captions=2, seed=None, captions_path=None)
     assert kept.caption(QUERIES) == records

@@ -29,9 +29,10 @@ def embed_readable(collection: Collection, backbone: Backbone) -> tuple[Collecti
     except (ValueError, OSError) as error:
         if not any(image.uri in str(error) for image in images):
             raise
-        readable = drop_damaged(collection, backbone)  # the error tells of one picture only
-        if readable is collection:
-            raise
+        first = error
+    readable = drop_damaged(collection, backbone)  # the error tells of one picture only
+    if readable is collection:
+        raise first
     return readable, backbone.embed_images(readable.images)
 
 
