@@ -41,6 +41,7 @@ from newsimg.ray_launcher import RayLauncher
 from newsimg.resolvers import (
     find_choice,
     is_sweeping,
+    keep_own_weight,
     number_job,
     register_resolvers,
     resolve_what_can_be,
@@ -72,6 +73,7 @@ def run(cfg: DictConfig) -> float | tuple[float, ...] | None:
     from newsimg.console import muted, print_job, print_outcome
     from newsimg.null_tracker import NullTracker
 
+    keep_own_weight(cfg)
     config: dict[str, Any] = OmegaConf.to_container(  # type: ignore[assignment]
         cfg, resolve=True, throw_on_missing=True
     )

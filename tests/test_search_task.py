@@ -208,6 +208,7 @@ def make_task(**changes: Any) -> SearchTask:
         "open": False,
         "rerankers": {},
         "weights": {},
+        "own_weights": {},
         "reranker": "counting",
         "weight": "l1",
         "flags": [],

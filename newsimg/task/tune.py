@@ -30,9 +30,10 @@ class TuneTask(Task):
         report_split: Split to report on; the choice is made on the data's own. None for
             cross-validation within the data's own, whose queries are all reported on, each at
             weights that were chosen without it.
-        weights: Name -> weight component to choose from; their values are not used. None for the
-            run's own.
+        weights: Name -> weight component to choose from; their values are not used. None for each
+            reranker's own.
         rerankers: Name -> reranker to choose from. None for the run's own.
+        own_weights: Name of a reranker -> the weight that it brings along.
         n_folds: Parts that cross-validation divides the queries into.
         n_repeats: How often it does.
         seed: Of these divisions.
@@ -48,6 +49,7 @@ class TuneTask(Task):
         report_split: str | None,
         weights: Mapping[str, Weight] | None,
         rerankers: Mapping[str, Reranker] | None,
+        own_weights: Mapping[str, Weight],
         n_folds: int,
         n_repeats: int,
         seed: int,
@@ -65,6 +67,7 @@ class TuneTask(Task):
         self.report_split = report_split
         self.weights = weights
         self.rerankers = rerankers
+        self.own_weights = own_weights
         self.n_folds = n_folds
         self.n_repeats = n_repeats
         self.seed = seed
@@ -136,12 +139,12 @@ class TuneTask(Task):
 
     def _list_options(self, components: Components) -> dict[str, tuple[Reranker, LinearWeight]]:
         rerankers = self.rerankers or {type(components.reranker).__name__: components.reranker}
-        weights = self.weights or {type(components.weight).__name__: components.weight}
-        return {
-            f"{r} {w}": (reranker, check_linear("weight", weight))
-            for r, reranker in rerankers.items()
-            for w, weight in weights.items()
-        }
+        options = {}
+        for r, reranker in rerankers.items():
+            own = self.own_weights.get(r, components.weight)
+            for w, weight in (self.weights or {type(own).__name__: own}).items():
+                options[f"{r} {w}"] = (reranker, check_linear("weight", weight))
+        return options
 
     def _print(
         self, result: Mapping[str, float], choice: Choice, choices: list[Choice], output_dir: Path
