@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from newsimg.console import console, print_table
+from newsimg.console import console, print_table, show_weight, show_weights
 from newsimg.curve import score_ranks, trace_curve
 from newsimg.datatypes import Candidates, Collection
 from newsimg.fusion import LinearWeight, check_scores
@@ -166,14 +166,17 @@ class TuneTask(Task):
         )
         table.to_csv(output_dir / "tune.csv", index=False)
         where = self.report_split or f"{self.n_repeats} x {self.n_folds} folds"
-        print_table(table, f"reported on {where}")
+        ends = choice.plateau.low, choice.plateau.high
+        chosen = show_weight(choice.plateau.midpoint, *ends)
+        print_table(table.assign(**{"chosen weight": chosen}), f"reported on {where}")
         gain = Gain(*(float(result[f"{delta}{end}"]) for end in ("", "_low", "_high", "_p")))
         console.print(describe_gain(measure, gain))
         midpoints = [c.plateau.midpoint for c in choices]
         spread = f"; over the folds {min(midpoints):.4f} to {max(midpoints):.4f}"
+        low, high = show_weights(*ends)
         console.print(
-            f"any weight from {choice.plateau.low:.4f} to {choice.plateau.high:.4f} is best where "
-            f"it was chosen{spread if len(choices) > 1 else ''}"
+            f"any weight from {low} to {high} is best where it was "
+            f"chosen{spread if len(choices) > 1 else ''}"
         )
 
 
