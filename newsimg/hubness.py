@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from newsimg.copies import find_first_copies
 from newsimg.datatypes import Candidates, FloatArray, FusedArray, IntArray, Query
 from newsimg.interfaces import Backbone, Dataset, Reranker
 from newsimg.queries import render_queries
@@ -32,13 +33,17 @@ class BankReranker(Reranker):
         """
         bank = self.bank.load().queries
         check_bank(bank, queries)
-        images = self.backbone.embed_images(candidates.images)
+        # A picture that is in the pool more than once counts as one, also as a headline's nearest.
+        pool = find_first_copies(candidates.images, np.arange(len(candidates.images)))
+        distinct, where = np.unique(pool, return_inverse=True)
+        images = self.backbone.embed_images([candidates.images[row] for row in distinct])
+        rows = where[candidates.rows]
         titles, own = (
             self.backbone.embed_texts(render_queries(part, self.backbone.query_template))
             for part in (bank, queries)
         )
-        cosines = np.einsum("qd,qkd->qk", own, images[candidates.rows])
-        return self.correct(cosines, candidates.rows, images, titles).astype(np.float32)
+        cosines = np.einsum("qd,qkd->qk", own, images[rows])
+        return self.correct(cosines, rows, images, titles).astype(np.float32)
 
     @abstractmethod
     def correct(
@@ -49,7 +54,7 @@ class BankReranker(Reranker):
         Args:
             cosines: (n_queries, top_k), between a query and its candidates.
             rows: (n_queries, top_k), the candidates' positions in `images`.
-            images: (n_images, dim), the whole pool.
+            images: (n_images, dim), the whole pool, each picture once.
             bank: (n_bank, dim), the bank's headlines.
         """
 
