@@ -19,7 +19,9 @@ def name_run(config: Mapping[str, Any], choices: Mapping[str, str]) -> str:
     if choices["task"] != "evaluate":
         return choices["task"]
     value = config["weight"]["value"]
-    share = write_number(value) if isinstance(value, float) else value
+    share = str(value)
+    if isinstance(value, int | float):  # two digits, or as many as it has
+        share = f"{value:.2f}" if round(value, 2) == value else write_number(value)
     return f"{choices['reranker']} {choices['weight']} w={share}"
 
 

@@ -84,7 +84,7 @@ def keep_own_weight(config: DictConfig) -> None:
     narrower place for that than the whole config, also where the reranker was added to those of
     a task: `+reranker@task.rerankers.nnn=nnn`. So the weight is what it is without those.
     """
-    choices = HydraConfig.get().runtime.choices
+    choices: Any = HydraConfig.get().runtime.choices
     beside = [
         str(key)
         for key in choices

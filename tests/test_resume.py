@@ -59,11 +59,12 @@ def make_pictures():
         (lambda: Path("pictures/multirun/new").touch(), False),
         (lambda: Path("pictures/kept/new").touch(), False),
         (lambda: Path("index").mkdir(), False),
+        (lambda: Path("val/new").touch(), False),
     ],
 )
 def test_a_job_depends_on_every_file_that_its_config_names(change, is_another):
     make_pictures()
-    for folder in ("model", "pictures/multirun", "pictures/kept"):
+    for folder in ("model", "pictures/multirun", "pictures/kept", "val"):
         Path(folder).mkdir()
     Path("pictures/circle").symlink_to(Path("pictures").absolute())
     config = {
@@ -100,6 +101,7 @@ CODE = '"""Adds."""\n\n\ndef add(a, b):\n    """Return the sum."""\n    return a
         (CODE.replace("a + b", "a - b"), True),
         (CODE.replace("a + b", "a + b + 1"), True),
         (CODE + "\n\nLIMIT = 3\n", True),
+        (CODE + "no python", True),
     ],
 )
 def test_code_is_another_if_it_does_something_else(edited, is_another, monkeypatch, tmp_path):
