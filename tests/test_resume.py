@@ -151,7 +151,7 @@ def test_a_resumed_sweep_is_as_complete_as_one_that_ran_every_job(newsimg_here, 
 
 def check_families():
     """Every sweep has its jobs below it, one that was taken over with all that it had found."""
-    client = MlflowClient("sqlite:///multirun/mlflow.db")
+    client = MlflowClient(f"sqlite:///{Path('multirun/mlflow.db').absolute()}")
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
     runs = client.search_runs(experiments)
     parents = [run.info.run_id for run in runs if "mlflow.parentRunId" not in run.data.tags]
