@@ -1,5 +1,6 @@
 """The method itself: retrieve candidates, then re-rank them with a second opinion."""
 
+import dataclasses
 import logging
 from collections.abc import Mapping
 from functools import lru_cache
@@ -16,6 +17,7 @@ from newsimg.datatypes import (
     render_queries,
 )
 from newsimg.interfaces import Backbone, Dataset, Index, Reranker, Weight
+from newsimg.storage.copies import find_first_copies, share_scores
 
 log = logging.getLogger(__name__)
 
@@ -45,12 +47,14 @@ def retrieve(collection: Collection, backbone: Backbone, index: Index, top_k: in
         log.warning("top_k=%d exceeds the pool of %d images; using %d", top_k, n_images, n_images)
         top_k = n_images
     if index.images is None:
+        images = backbone.with_digests(images)
         index.build(backbone.embed_images(images))
     texts = render_queries(collection.queries, backbone.query_template)
     scores, rows = index.search(backbone.embed_texts(texts), top_k)
     # An index orders equal scores as it pleases; in row order first, a stable sort settles them.
     by_row = np.argsort(rows, axis=1)
     rows, scores = take(rows, by_row), take(scores, by_row)
+    scores = share_scores(scores, find_first_copies(images, rows))
     return sort_candidates(Candidates(images, rows, scores, {"retrieval": scores}), scores)
 
 
@@ -67,8 +71,13 @@ def load_and_retrieve(
 def score_candidates(
     collection: Collection, candidates: Candidates, reranker: Reranker
 ) -> FloatArray:
-    """Ask the reranker; the jobs of a sweep that differ only in weight share the scores."""
-    return reranker.score(collection.queries, candidates)
+    """Ask the reranker; the jobs of a sweep that differ only in weight share the scores.
+
+    Of pictures of the same bytes it sees the first alone, whose scores the others have.
+    """
+    rows = find_first_copies(candidates.images, candidates.rows)
+    scores = reranker.score(collection.queries, dataclasses.replace(candidates, rows=rows))
+    return share_scores(scores, rows)
 
 
 def forget() -> None:
