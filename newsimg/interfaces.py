@@ -85,6 +85,10 @@ class Backbone(ABC):
             ValueError: If a picture cannot be read; names it.
         """
 
+    def with_digests(self, images: Sequence[Image]) -> Sequence[Image]:
+        """Return the pictures, with the digests of their bytes where the cache tells them."""
+        return images
+
     def find_embeddings(self, images: Sequence[Image]) -> list[FloatArray | None]:
         """Return the embeddings that need not be computed, each (dim,); None for the others."""
         return [None] * len(images)

@@ -1,5 +1,6 @@
 """The method itself: retrieve candidates, then re-rank them with a second opinion."""
 
+import dataclasses
 import logging
 from collections.abc import Mapping
 from functools import lru_cache
@@ -16,6 +17,7 @@ from newsimg.datatypes import (
     render_queries,
 )
 from newsimg.interfaces import Backbone, Dataset, Index, Reranker, Weight
+from newsimg.storage.copies import find_first_copies, share_scores
 from newsimg.storage.pictures.damaged import embed_readable
 
 log = logging.getLogger(__name__)
@@ -54,7 +56,7 @@ def retrieve_readable(
         )
     if index.images is None:
         collection, embeddings = embed_readable(collection, backbone)
-        images = collection.images
+        images = backbone.with_digests(collection.images)
         index.build(embeddings)
     if top_k > len(images):
         n_images = len(images)
@@ -65,6 +67,7 @@ def retrieve_readable(
     # An index orders equal scores as it pleases; in row order first, a stable sort settles them.
     by_row = np.argsort(rows, axis=1)
     rows, scores = take(rows, by_row), take(scores, by_row)
+    scores = share_scores(scores, find_first_copies(images, rows))
     found = sort_candidates(Candidates(images, rows, scores, {"retrieval": scores}), scores)
     return collection, found
 
@@ -81,8 +84,13 @@ def load_and_retrieve(
 def score_candidates(
     collection: Collection, candidates: Candidates, reranker: Reranker
 ) -> FloatArray:
-    """Ask the reranker; the jobs of a sweep that differ only in weight share the scores."""
-    return reranker.score(collection.queries, candidates)
+    """Ask the reranker; the jobs of a sweep that differ only in weight share the scores.
+
+    Of pictures of the same bytes it sees the first alone, whose scores the others have.
+    """
+    rows = find_first_copies(candidates.images, candidates.rows)
+    scores = reranker.score(collection.queries, dataclasses.replace(candidates, rows=rows))
+    return share_scores(scores, rows)
 
 
 def forget() -> None:

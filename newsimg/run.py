@@ -35,6 +35,7 @@ from newsimg.launch.ray_launcher import RayLauncher
 from newsimg.launch.resolvers import (
     find_choice,
     is_sweeping,
+    keep_own_weight,
     number_job,
     register_resolvers,
     resolve_what_can_be,
@@ -66,6 +67,7 @@ def run(cfg: DictConfig) -> float | tuple[float, ...] | None:
     """
     from newsimg.reporting.console import muted, print_job, print_outcome
 
+    keep_own_weight(cfg)
     config: dict[str, Any] = OmegaConf.to_container(  # type: ignore[assignment]
         cfg, resolve=True, throw_on_missing=True
     )

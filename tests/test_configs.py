@@ -174,6 +174,26 @@ def test_the_original_systems_sweep_is_ten_weights_of_ten_candidates_on_clip_b32
     assert [float(value) for value in swept.split(",")] == [i / 10 for i in range(1, 11)]
 
 
+@pytest.mark.parametrize("reranker", ["hubness", "nnn"])
+def test_a_correction_counts_in_full_as_its_paper_has_it(reranker: str) -> None:
+    assert compose_config(f"reranker={reranker}")["weight"] == {
+        "_target_": "newsimg.weight.raw.RawWeight",
+        "value": 1,
+    }
+    other = compose_config(f"reranker={reranker}", "weight=rank", "weight.value=0.3")["weight"]
+    assert other == {"_target_": "newsimg.weight.rank.RankWeight", "value": 0.3}
+
+
+@pytest.mark.parametrize("reranker", ["aesthetics", "nnn"])
+def test_every_normalisation_of_a_reranker_begins_with_the_same_weight(reranker: str) -> None:
+    normalizations = [option for group, option in OPTIONS if group == "weight"]
+    values = {
+        compose_config(f"reranker={reranker}", f"weight={option}")["weight"]["value"]
+        for option in normalizations
+    }
+    assert len(values) == 1
+
+
 def test_identity_is_run_over_every_backbone_of_the_original_system() -> None:
     swept = compose_config("experiment=sweep_identity_backbones", hydra=True)["backbone"].split(",")
     shipped = {option for group, option in OPTIONS if group == "backbone"}

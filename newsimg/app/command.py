@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from newsimg.reporting.quoting import quote_headline, quote_text
+from newsimg.tracking.params import write_number
 
 OVERRIDE = re.compile(
     r"(?P<sign>[+~]*)(?P<name>[^@=]+)(?:@(?P<package>[^=]+))?(?P<value>=.*)?", re.S
@@ -50,7 +51,7 @@ class Typed:
         query = f"query={headline.strip()}"
         if quote_headline(query) == query:  # newsimg would take it for quoted already, or for null
             query = f"query={quote_text(headline.strip())}"
-        values = [f"weight.value={value:g}", f"top_k={top_k}", query]
+        values = [f"weight.value={write_number(value)}", f"top_k={top_k}", query]
         return shlex.join(["newsimg", *self.flags, "task=infer", *overrides, *values])
 
 

@@ -2,7 +2,7 @@
 
 import html
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,13 +24,20 @@ FONTS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "DejaVu Sans", "san
 
 @dataclass(frozen=True)
 class Start:
-    """What the page shows before anything is chosen."""
+    """What the page shows before anything is chosen.
+
+    Attributes:
+        headline: What is searched for; empty for nothing.
+        examples: Headlines to click on.
+        reranker: The run's own.
+        suited: Reranker -> the normalisation and the weight that are set when it is chosen.
+        top_k: Candidates.
+    """
 
     headline: str
     examples: Sequence[str]
     reranker: str
-    weight: str
-    value: float
+    suited: Mapping[str, tuple[str, float]]
     top_k: int
 
 
@@ -71,7 +78,8 @@ def build_page(search: HeadlineSearch, typed: Typed, start: Start) -> "gradio.Bl
         command = typed.write_command(headline, reranker, weight, value, int(top_k))
         return draw_before(scored.retrieved), draw_after(scored, reranked), command
 
-    first = show(start.headline, start.reranker, start.weight, start.value, start.top_k)
+    first_weight, first_value = start.suited[start.reranker]
+    first = show(start.headline, start.reranker, first_weight, first_value, start.top_k)
     with gradio.Blocks(title="newsimg search", analytics_enabled=False) as page:
         gradio.HTML(
             f"<h1>newsimg</h1><p>{len(search.images):,} pictures. Models run once for a headline "
@@ -92,12 +100,12 @@ def build_page(search: HeadlineSearch, typed: Typed, start: Start) -> "gradio.Bl
                 list(search.rerankers), value=start.reranker, label="Reranker", filterable=False
             )
             weight = gradio.Dropdown(
-                list(search.weights), value=start.weight, label="Normalisation", filterable=False
+                list(search.weights), value=first_weight, label="Normalisation", filterable=False
             )
             value = gradio.Slider(
                 0,
                 1,
-                start.value,
+                first_value,
                 step=0.01,
                 label="Weight: the reranker's share",
                 scale=2,
@@ -123,8 +131,11 @@ def build_page(search: HeadlineSearch, typed: Typed, start: Start) -> "gradio.Bl
         options = {"api_visibility": "private", "trigger_mode": "always_last"}
         for event in (value.change, weight.change):  # no model is asked: no sign of waiting
             event(show, chosen, outcome, show_progress="hidden", **options)
-        for event in (headline.submit, button.click, reranker.change, top_k.release):
+        for event in (headline.submit, button.click, top_k.release):
             event(show, chosen, outcome, **options)
+        reranker.change(start.suited.__getitem__, reranker, [weight, value], **options).then(
+            show, chosen, outcome, **options
+        )
         if start.examples:
             examples.load_input_event.then(show, chosen, outcome, **options)
     return page

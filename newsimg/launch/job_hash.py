@@ -4,6 +4,7 @@ import hashlib
 import json
 import marshal
 import os
+import re
 from collections.abc import Iterator, Sequence
 from functools import cache
 from importlib.util import find_spec
@@ -15,6 +16,7 @@ from newsimg.storage.files import PACKAGE_DIR
 
 PLACES = ("folder", "store", "tracking", "resume")  # where a run is kept, not what it finds
 OUTPUTS = (*PLACES, "task", "submission")  # what may name files that runs write
+FOLDER_KEY = re.compile(r"(folder|dir|path|model)s?$")  # what a folder is given as
 MANIFEST = "manifest.json"  # written last, with the hashes of the files beside it
 
 
@@ -39,19 +41,23 @@ def hash_config(config: dict[str, Any]) -> str:
     return digest.hexdigest()
 
 
-def _find_paths(value: Any) -> Iterator[str]:
-    """Yield the paths in a config at which there is something."""
+def _find_paths(value: Any, key: str = "") -> Iterator[str]:
+    """Yield the paths of the files and folders in a config that are there.
+
+    Not every text that is the name of a folder means it: `split: test` does not.
+    """
     if isinstance(value, dict):
-        for key, part in value.items():
+        for name, part in value.items():
             # Where a language model writes captions, the file only keeps them.
-            if not (key == "captions_path" and value.get("llm") is not None):
-                yield from _find_paths(part)
+            if not (name == "captions_path" and value.get("llm") is not None):
+                yield from _find_paths(part, str(name))
     elif isinstance(value, list):
         for part in value:
-            yield from _find_paths(part)
+            yield from _find_paths(part, key)
     elif isinstance(value, str):
         path = os.path.expanduser(value)
-        if value and os.path.exists(path):
+        is_meant = FOLDER_KEY.search(key) is not None or (os.sep in value and value != os.sep)
+        if os.path.isfile(path) or (is_meant and os.path.isdir(path)):
             yield path
 
 
@@ -113,8 +119,12 @@ def _list_sources(name: str) -> list[Path]:
 
 @cache
 def _hash_source(path: Path, size: int, time: int) -> bytes:
-    # Compiled it has neither comments nor, optimised, docstrings; that takes 2 ms a file.
-    code = compile(path.read_bytes(), "", "exec", dont_inherit=True, optimize=2)
+    source = path.read_bytes()
+    try:
+        # Compiled it has neither comments nor, optimised, docstrings; that takes 2 ms a file.
+        code = compile(source, "", "exec", dont_inherit=True, optimize=2)
+    except (SyntaxError, ValueError):  # not every .py of a package is made to be imported
+        return hashlib.sha256(source).digest()
     return hashlib.sha256(marshal.dumps(_drop_places(code), 2)).digest()
 
 

@@ -3,9 +3,11 @@
 from collections.abc import Callable
 from typing import Any
 
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from newsimg.launch.gpus import pin_gpu
@@ -22,6 +24,7 @@ def register_resolvers() -> None:
         "pin_gpu": pin_gpu,
         "chosen": find_choice,
         "typed": find_typed,
+        "own_weights": find_own_weights,
         "objective": find_objective,
     }
     for name, resolver in resolvers.items():
@@ -81,3 +84,62 @@ def resolve_what_can_be(config: DictConfig) -> dict[str, Any]:
             if isinstance(written, dict):
                 values[key] = resolve_what_can_be(config[key])
     return values
+
+
+def keep_own_weight(config: DictConfig) -> None:
+    """Give a run its own reranker's weight, if a reranker beside it has replaced that.
+
+    A reranker says which normalisation suits it by overriding the group `weight`. Hydra knows no
+    narrower place for that than the whole config, also where the reranker was added to those of
+    a task: `+reranker@task.rerankers.nnn=nnn`. So the weight is what it is without those.
+    """
+    choices: Any = HydraConfig.get().runtime.choices
+    beside = [
+        str(key)
+        for key in choices
+        if str(key).startswith("reranker@") and not str(key).startswith("reranker@reranker.")
+    ]
+    if not beside:
+        return
+    places = [key.partition("@")[2] for key in beside]
+    typed = OverridesParser.create().parse_overrides(list(HydraConfig.get().overrides.task))
+    targets = [override.package or override.key_or_group for override in typed]
+    kept = [
+        str(override.input_line)
+        for override, target in zip(typed, targets, strict=True)
+        if not any(target == place or target.startswith(f"{place}.") for place in places)
+    ]
+    unwritten = [
+        f"~{key}" for key, place in zip(beside, places, strict=True) if place not in targets
+    ]
+    composed = _compose([*kept, *unwritten])
+    with read_write(choices), open_dict(config):
+        choices["weight"] = composed.hydra.runtime.choices["weight"]
+        config["weight"] = composed["weight"]
+
+
+def find_own_weights(place: str) -> dict[str, Any]:
+    """Return the weights that rerankers bring along, by the names they have at `place`."""
+    if not HydraConfig.initialized():
+        return {}
+    choices = HydraConfig.get().runtime.choices
+    options = {
+        str(key).removeprefix(f"reranker@{place}."): str(option)
+        for key, option in choices.items()
+        if str(key).startswith(f"reranker@{place}.")
+    }
+    return {
+        name: OmegaConf.to_container(_compose([f"reranker={option}"])["weight"], resolve=True)
+        for name, option in options.items()
+        if "." not in name
+    }
+
+
+def _compose(overrides: list[str]) -> DictConfig:
+    """Compose the config again with other overrides; nothing of the run's own changes."""
+    return GlobalHydra.instance().hydra.compose_config(  # type: ignore[union-attr]
+        config_name=HydraConfig.get().job.config_name,
+        overrides=overrides,
+        run_mode=RunMode.RUN,
+        from_shell=False,
+    )

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from decimal import Decimal
 from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +11,8 @@ from typing import TYPE_CHECKING
 from rich import box
 from rich.console import Console
 from rich.table import Table
+
+from newsimg.tracking.params import write_number
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,7 +27,7 @@ console = Console(
 
 def print_evaluation(metrics: Mapping[str, float], weight: float) -> None:
     """Print measures by stages, and in words what reranking did to the first images."""
-    table = Table(title=f"weight {weight:.2f}", title_justify="left", box=box.SIMPLE_HEAD)
+    table = Table(title=f"weight {write_number(weight)}", title_justify="left", box=box.SIMPLE_HEAD)
     table.add_column("")
     for column in ("retrieval", "reranked", "delta", "95 % interval", "p"):
         table.add_column(column, justify="right")
@@ -50,13 +53,38 @@ def print_evaluation(metrics: Mapping[str, float], weight: float) -> None:
         f"{metrics['n_helped']:.0f} helped, {metrics['n_hurt']:.0f} hurt"
     )
     if "curve/best_weight" in metrics:
+        low, high = show_weights(metrics["curve/plateau_low"], metrics["curve/plateau_high"])
         console.print(
             f"effective weight {metrics['effective_weight']:.4f}; largest Hits@1 of any weight "
-            f"{metrics['curve/best_hits_at_1']:.4f}, from {metrics['curve/plateau_low']:.4f} to "
-            f"{metrics['curve/plateau_high']:.4f} (chosen on these queries; "
-            "newsimg task=tune reports on others)"
+            f"{metrics['curve/best_hits_at_1']:.4f}, from {low} to {high} (chosen on these "
+            "queries; newsimg task=tune reports on others)"
         )
     console.print("sweep weights  newsimg -m weight.value=0,0.1,0.2,0.3")
+
+
+def show_weights(low: float, high: float) -> tuple[str, str]:
+    """Write both ends of an interval of weights with as few digits as lie within it when typed.
+
+    Four digits at least; more where the interval is narrow, as many as a float has for a single
+    weight.
+    """
+    for digits in range(4, 20):
+        unit = Decimal(1).scaleb(-digits)
+        lowest, highest = (Decimal(f"{end:.{digits}f}") for end in (low, high))
+        lowest += unit * (float(lowest) < low)
+        highest -= unit * (float(highest) > high)
+        if low <= float(lowest) <= float(highest) <= high:
+            return f"{lowest:f}", f"{highest:f}"
+    return repr(low), repr(high)
+
+
+def show_weight(weight: float, low: float = 0.0, high: float = 1.0) -> str:
+    """Write a weight with as few digits, four at least, as stay between `low` and `high`."""
+    for digits in range(4, 20):
+        text = f"{weight:.{digits}f}"
+        if low <= float(text) <= high:
+            return text
+    return repr(weight)
 
 
 def print_table(rows: "pd.DataFrame", title: str) -> None:

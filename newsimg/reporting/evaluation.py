@@ -204,7 +204,7 @@ def check_reranker(
         log.warning("the reranker orders all candidates as retrieval does: no weight helps")
     elif weight.value > 0 and n_changed < FEW * n_queries:
         log.warning(
-            "at weight %.4g the first image changes for %d of %d queries only",
+            "at weight %.10g the first image changes for %d of %d queries only",
             weight.value,
             n_changed,
             n_queries,

@@ -15,6 +15,7 @@ from newsimg.interfaces import Components
 from newsimg.reporting.contact_sheet import choose_queries
 from newsimg.reporting.thumbnails import choose_scale, encode_thumbnails
 from newsimg.storage.files import write_atomically
+from newsimg.tracking.params import write_number
 
 log = logging.getLogger(__name__)
 
@@ -116,7 +117,7 @@ def describe_run(source: str, components: Components, metrics: Mapping[str, floa
             f"{metrics['n_queries']:,.0f} headlines",
             f"{metrics['n_images']:,.0f} pictures",
             f"{top_k} candidates",
-            f"{type(reranker).__name__}, weight {components.weight.value:g}",
+            f"{type(reranker).__name__}, weight {write_number(components.weight.value)}",
         ],
         measures={
             name: (metrics[f"retrieval/{key}"], metrics[f"reranked/{key}"])

@@ -8,7 +8,7 @@ import pandas as pd
 import yaml
 
 from newsimg.evaluation.stats import Gain, correct_holm, describe_gain
-from newsimg.reporting.console import console, print_outcome, print_table
+from newsimg.reporting.console import console, print_outcome, print_table, show_weights
 from newsimg.reporting.plots import name_measure, plot_curves
 from newsimg.tracking.base import Tracker
 
@@ -141,9 +141,10 @@ def find_best_plateau(jobs: pd.DataFrame) -> dict[str, float]:
         return {}
     names = ["curve/best_hits_at_1", "curve/plateau_low", "curve/plateau_high"]
     best = jobs.loc[jobs["curve/best_hits_at_1"].idxmax()]
-    value, low, high = (float(best[name]) for name in names)
+    value, *ends = (float(best[name]) for name in names)
+    low, high = show_weights(*ends)
     console.print(
-        f"largest Hits@1 of any weight: {value:.4f}, from {low:.4f} to {high:.4f} "
+        f"largest Hits@1 of any weight: {value:.4f}, from {low} to {high} "
         f"({best['params.reranker']}, {best['params.normalization']})"
     )
     names.append("curve/best_weight")

@@ -66,8 +66,8 @@ class Captioner:
         """Return a record for each query: `article_id`, `title`, `captions` and their origin.
 
         What the file has is not written again; a new record is on disk as soon as there is one. A
-        headline without captions is recorded only if the model would answer the same again; a record
-        has the first `num_captions` captions, and fewer where the file has fewer.
+        headline without captions is recorded only if the model would answer the same again. What is
+        returned has the first `num_captions` captions, and fewer where the file has fewer.
 
         Raises:
             ValueError: If the file was made for other articles, by another model, prompt or

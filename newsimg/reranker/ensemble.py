@@ -8,6 +8,7 @@ import numpy as np
 
 from newsimg.datatypes import Candidates, FloatArray, FusedArray, Query
 from newsimg.interfaces import Reranker
+from newsimg.storage.copies import share_scores
 from newsimg.weight.base import LinearEnsemble, LinearWeight
 
 
@@ -73,7 +74,10 @@ class EnsembleReranker(LinearEnsemble):
     ) -> dict[str, tuple[float, FusedArray]]:
         """See `LinearEnsemble.normalize_members`."""
         total = sum(member.weight for member in self.members.values())
-        scored = {name: m.reranker.score(queries, candidates) for name, m in self.members.items()}
+        scored = {  # each member for itself: ranks would make steps of what differs in the last bit
+            name: share_scores(member.reranker.score(queries, candidates), candidates.rows)
+            for name, member in self.members.items()
+        }
         if len(scored) == 1:
             return {name: (1.0, scores.astype(np.float64)) for name, scores in scored.items()}
         return {

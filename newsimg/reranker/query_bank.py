@@ -7,6 +7,7 @@ import numpy as np
 
 from newsimg.datatypes import Candidates, FloatArray, FusedArray, IntArray, Query, render_queries
 from newsimg.interfaces import Backbone, Dataset, Reranker
+from newsimg.storage.copies import find_first_copies
 
 IMAGES_AT_ONCE = 1024  # so that 100,000 headlines against all pictures need not fit into memory
 
@@ -31,13 +32,17 @@ class BankReranker(Reranker):
         """
         bank = self.bank.load().queries
         check_bank(bank, queries)
-        images = self.backbone.embed_images(candidates.images)
+        # A picture that is in the pool more than once counts as one, also as a headline's nearest.
+        pool = find_first_copies(candidates.images, np.arange(len(candidates.images)))
+        distinct, where = np.unique(pool, return_inverse=True)
+        images = self.backbone.embed_images([candidates.images[row] for row in distinct])
+        rows = where[candidates.rows]
         titles, own = (
             self.backbone.embed_texts(render_queries(part, self.backbone.query_template))
             for part in (bank, queries)
         )
-        cosines = np.einsum("qd,qkd->qk", own, images[candidates.rows])
-        return self.correct(cosines, candidates.rows, images, titles).astype(np.float32)
+        cosines = np.einsum("qd,qkd->qk", own, images[rows])
+        return self.correct(cosines, rows, images, titles).astype(np.float32)
 
     @abstractmethod
     def correct(
@@ -48,7 +53,7 @@ class BankReranker(Reranker):
         Args:
             cosines: (n_queries, top_k), between a query and its candidates.
             rows: (n_queries, top_k), the candidates' positions in `images`.
-            images: (n_images, dim), the whole pool.
+            images: (n_images, dim), the whole pool, each picture once.
             bank: (n_bank, dim), the bank's headlines.
         """
 

@@ -1,5 +1,6 @@
 """Models that ask the store before they compute."""
 
+import dataclasses
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -60,6 +61,14 @@ class StoredBackbone(Backbone):
             "Embedding pictures",
             self.batch_size,
         )
+
+    def with_digests(self, images: Sequence[Image]) -> Sequence[Image]:
+        """See `Backbone.with_digests`."""
+        hashes = self.store.hash_images(images)
+        return [
+            image if image.digest == digest else dataclasses.replace(image, digest=digest)
+            for image, digest in zip(images, hashes, strict=True)
+        ]
 
     def find_embeddings(self, images: Sequence[Image]) -> list[FloatArray | None]:
         """See `Backbone.find_embeddings`."""

@@ -24,6 +24,7 @@ class SearchTask(Task):
         open: Whether to show the page in the browser.
         rerankers: Name -> reranker to choose from, beside the run's own.
         weights: Name -> weight to choose from, beside the run's own; their values are not used.
+        own_weights: Name of a reranker -> the weight that it brings along.
         reranker: Name of the run's own reranker.
         weight: Name of the run's own weight.
         flags: What stood on the command line before the overrides.
@@ -44,6 +45,7 @@ class SearchTask(Task):
         open: bool,
         rerankers: Mapping[str, Reranker],
         weights: Mapping[str, Weight],
+        own_weights: Mapping[str, Weight],
         reranker: str,
         weight: str,
         flags: list[str],
@@ -62,6 +64,7 @@ class SearchTask(Task):
         self.open = open
         self.rerankers = rerankers
         self.weights = weights
+        self.own_weights = own_weights
         self.typed = Typed(flags, overrides, reranker, weight)
 
     def run(self, components: Components, output_dir: Path) -> dict[str, float]:
@@ -86,11 +89,15 @@ class SearchTask(Task):
             raise ValueError(
                 f"task.weights.{own_weight} must be as the run's own, or have another name"
             )
+        suited = dict.fromkeys(rerankers, (own_weight, components.weight.value))
+        for name, weight in self.own_weights.items():
+            if name != own_reranker:
+                suited[name] = find_or_add(weights, name, weight), weight.value
         search = HeadlineSearch(components, rerankers, weights)
         examples = self._find_examples(components)
         headline = self.query or next(iter(examples), "")
         top_k = min(components.top_k, len(search.images))
-        start = Start(headline, examples, own_reranker, own_weight, components.weight.value, top_k)
+        start = Start(headline, examples, own_reranker, suited, top_k)
         if headline:
             search.score(headline, own_reranker, top_k)
         page = build_page(search, self.typed, start)
@@ -111,6 +118,15 @@ class SearchTask(Task):
             return []
         queries = components.dataset.load().queries
         return list(dict.fromkeys(query.title for query in queries))[: self.n_examples]
+
+
+def find_or_add(weights: dict[str, Weight], reranker: str, weight: Weight) -> str:
+    """Return the name of a reranker's own weight among `weights`, where it is added if need be."""
+    for name, known in weights.items():
+        if _differ_in_value_only(known, weight):
+            return name
+    weights[f"{reranker}'s own"] = weight
+    return f"{reranker}'s own"
 
 
 def _differ_in_value_only(weight: Weight, other: Weight) -> bool:

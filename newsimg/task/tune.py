@@ -15,7 +15,7 @@ from newsimg.evaluation.stats import Gain, compare_means, describe_gain
 from newsimg.evaluation.tuning import Choice, Lines, choose_weight, cross_validate
 from newsimg.interfaces import Components, Reranker, Task, Weight
 from newsimg.pipeline import load_and_retrieve, retrieve_readable, score_candidates
-from newsimg.reporting.console import console, print_table
+from newsimg.reporting.console import console, print_table, show_weight, show_weights
 from newsimg.reporting.evaluation import find_positions, write_curve
 from newsimg.reporting.plots import CurvePlot, name_measure
 from newsimg.weight.base import LinearWeight, check_scores
@@ -32,9 +32,10 @@ class TuneTask(Task):
         report_split: Split to report on; the choice is made on the data's own. None for
             cross-validation within the data's own, whose queries are all reported on, each at
             weights that were chosen without it.
-        weights: Name -> weight component to choose from; their values are not used. None for the
-            run's own.
+        weights: Name -> weight component to choose from; their values are not used. None for each
+            reranker's own.
         rerankers: Name -> reranker to choose from. None for the run's own.
+        own_weights: Name of a reranker -> the weight that it brings along.
         n_folds: Parts that cross-validation divides the queries into.
         n_repeats: How often it does.
         seed: Of these divisions.
@@ -50,6 +51,7 @@ class TuneTask(Task):
         report_split: str | None,
         weights: Mapping[str, Weight] | None,
         rerankers: Mapping[str, Reranker] | None,
+        own_weights: Mapping[str, Weight],
         n_folds: int,
         n_repeats: int,
         seed: int,
@@ -67,6 +69,7 @@ class TuneTask(Task):
         self.report_split = report_split
         self.weights = weights
         self.rerankers = rerankers
+        self.own_weights = own_weights
         self.n_folds = n_folds
         self.n_repeats = n_repeats
         self.seed = seed
@@ -148,12 +151,12 @@ class TuneTask(Task):
 
     def _list_options(self, components: Components) -> dict[str, tuple[Reranker, LinearWeight]]:
         rerankers = self.rerankers or {type(components.reranker).__name__: components.reranker}
-        weights = self.weights or {type(components.weight).__name__: components.weight}
-        return {
-            f"{r} {w}": (reranker, check_linear("weight", weight))
-            for r, reranker in rerankers.items()
-            for w, weight in weights.items()
-        }
+        options = {}
+        for r, reranker in rerankers.items():
+            own = self.own_weights.get(r, components.weight)
+            for w, weight in (self.weights or {type(own).__name__: own}).items():
+                options[f"{r} {w}"] = (reranker, check_linear("weight", weight))
+        return options
 
     def _print(
         self, result: Mapping[str, float], choice: Choice, choices: list[Choice], output_dir: Path
@@ -175,14 +178,17 @@ class TuneTask(Task):
         )
         table.to_csv(output_dir / "tune.csv", index=False)
         where = self.report_split or f"{self.n_repeats} x {self.n_folds} folds"
-        print_table(table, f"reported on {where}")
+        ends = choice.plateau.low, choice.plateau.high
+        chosen = show_weight(choice.plateau.midpoint, *ends)
+        print_table(table.assign(**{"chosen weight": chosen}), f"reported on {where}")
         gain = Gain(*(float(result[f"{delta}{end}"]) for end in ("", "_low", "_high", "_p")))
         console.print(describe_gain(measure, gain))
         midpoints = [c.plateau.midpoint for c in choices]
         spread = f"; over the folds {min(midpoints):.4f} to {max(midpoints):.4f}"
+        low, high = show_weights(*ends)
         console.print(
-            f"any weight from {choice.plateau.low:.4f} to {choice.plateau.high:.4f} is best where "
-            f"it was chosen{spread if len(choices) > 1 else ''}"
+            f"any weight from {low} to {high} is best where it was "
+            f"chosen{spread if len(choices) > 1 else ''}"
         )
         if told := describe_coverage(result):
             console.print(told)

@@ -197,7 +197,6 @@ class MlflowTracker(Tracker):
         return self._sweep is not None and read_record(self._sweep).quiet_until > time.time()
 
     def _describe(self, job: Job) -> RunRecord:
-        """Return a record of a run that begins now."""
         return RunRecord(
             experiment=job.experiment,
             name=job.name,
@@ -300,8 +299,7 @@ class MlflowTracker(Tracker):
         path = self._known.get(config_hash)
         if path is None:
             return None
-        if not read_record(path).sent:
-            self._try(self._sender.send, path)
+        self._try(self._sender.send, path)  # unless the store has it
         return locate_files(read_record(path), path)
 
     def _search_store(self, job: Job) -> RunRecord | None:

@@ -19,8 +19,15 @@ def name_run(config: Mapping[str, Any], choices: Mapping[str, str]) -> str:
     if choices["task"] != "evaluate":
         return choices["task"]
     value = config["weight"]["value"]
-    share = f"{value:.10g}" if isinstance(value, float) else value
+    share = str(value)
+    if isinstance(value, int | float):  # two digits, or as many as it has
+        share = f"{value:.2f}" if round(value, 2) == value else write_number(value)
     return f"{choices['reranker']} {choices['weight']} w={share}"
+
+
+def write_number(value: float) -> str:
+    """Write a number with as few digits as it takes to read the same number back."""
+    return repr(float(value)).removesuffix(".0")
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -9,7 +9,9 @@ from newsimg.weight.base import LinearWeight
 class RankWeight(LinearWeight):
     """Replaces a score by `1 - (rank - 1) / top_k`; equal scores share their mean rank.
 
-    The Borda count of Aslam and Montague (2001), "Models for metasearch", scaled to (0, 1].
+    The Borda count of Aslam and Montague (2001), "Models for metasearch", scaled to (0, 1]. They
+    divide the points of candidates that a voter does not order evenly among them, which is the mean
+    rank.
     """
 
     def normalize(self, scores: FloatArray) -> FusedArray:

@@ -10,7 +10,8 @@ class RRFWeight(LinearWeight):
     """Replaces a score by `1 / (k + rank)`; equal scores share their mean rank.
 
     Cormack, Clarke and Buettcher (2009), "Reciprocal rank fusion outperforms Condorcet and
-    individual rank learning methods", whose unweighted sum is `value=0.5` here.
+    individual rank learning methods", whose unweighted sum is `value=0.5` here. They say nothing of
+    ties; the mean rank is what the Borda count gives those, see `RankWeight`.
     """
 
     def __init__(self, *, value: float, k: float = 60.0) -> None:

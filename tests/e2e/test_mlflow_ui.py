@@ -79,27 +79,27 @@ def page(server):
 def open_runs(page, server: str) -> None:
     page.goto(f"{server}/#/experiments/1/runs")
     page.get_by_text("weight.value=0,0.5,1").first.wait_for()
-    if not page.get_by_text("aesthetics w=0.00").count():
+    if not page.get_by_text("aesthetics l1 w=0.00").count():
         page.locator(".ag-row button").first.click()
-    page.get_by_text("aesthetics w=1.00").first.wait_for()
+    page.get_by_text("aesthetics l1 w=1.00").first.wait_for()
 
 
 def test_the_experiment_shows_the_sweep_as_a_parent_with_its_jobs(page, server):
     open_runs(page, server)
     for weight in WEIGHTS:
-        assert page.get_by_text(f"aesthetics w={weight}").count() >= 1
+        assert page.get_by_text(f"aesthetics l1 w={weight}").count() >= 1
     page.get_by_text("4 matching runs").wait_for()
 
 
 def test_three_weights_can_be_compared_by_a_measure(page, server, store):
     open_runs(page, server)
     for weight in WEIGHTS:
-        row = page.locator(".ag-row", has_text=f"aesthetics w={weight}").first
+        row = page.locator(".ag-row", has_text=f"aesthetics l1 w={weight}").first
         row.locator("input[type=checkbox]").first.check(force=True)
     page.get_by_role("button", name="Compare").click()
     page.get_by_text("Comparing 3 Runs from 1 Experiment").wait_for()
     for weight in WEIGHTS:
-        page.get_by_text(f"aesthetics w={weight}").first.wait_for()
+        page.get_by_text(f"aesthetics l1 w={weight}").first.wait_for()
     page.get_by_text("Scatter Plot").click()
     for axis, name in enumerate(("weight", "reranked/hits_at_1")):
         page.get_by_role("combobox").nth(axis).click()
@@ -123,8 +123,8 @@ def test_runs_are_filtered_by_reranker_weight_and_measure(page, server):
     search = page.locator("input[type=text], input[type=search], input:not([type])").first
     search.fill(f"{condition} and metrics.`reranked/hits_at_1` >= 0")
     search.press("Enter")
-    page.get_by_text("aesthetics w=0.00").first.wait_for(state="hidden")
-    page.get_by_text("aesthetics w=0.50").first.wait_for()
+    page.get_by_text("aesthetics l1 w=0.00").first.wait_for(state="hidden")
+    page.get_by_text("aesthetics l1 w=0.50").first.wait_for()
 
 
 def find_run(store: Path, name: str) -> str:
@@ -137,14 +137,14 @@ def find_run(store: Path, name: str) -> str:
 
 def test_the_sweeps_own_page_links_to_its_jobs(page, server, store):
     page.goto(f"{server}/#/experiments/1/runs/{find_run(store, 'weight.value=0,0.5,1')}")
-    link = page.get_by_role("link", name="aesthetics w=0.50").first
+    link = page.get_by_role("link", name="aesthetics l1 w=0.50").first
     link.wait_for()
-    job_id = find_run(store, "aesthetics w=0.50")
+    job_id = find_run(store, "aesthetics l1 w=0.50")
     assert (link.get_attribute("href") or "").endswith(f"/runs/{job_id}")
 
 
 def test_the_contact_sheet_opens_as_a_picture(page, server, store):
-    run_id = find_run(store, "aesthetics w=0.50")
+    run_id = find_run(store, "aesthetics l1 w=0.50")
     page.goto(f"{server}/#/experiments/1/runs/{run_id}/artifacts/contact_sheet.jpg")
     picture = page.locator("img[src^='blob:'], img[src*='contact_sheet']").first
     picture.wait_for()
@@ -152,7 +152,7 @@ def test_the_contact_sheet_opens_as_a_picture(page, server, store):
 
 
 def test_the_report_opens_and_can_be_filtered(page, server, store):
-    run_id = find_run(store, "aesthetics w=0.50")
+    run_id = find_run(store, "aesthetics l1 w=0.50")
     page.goto("about:blank")  # the UI does not look at the address of another file of the run
     page.goto(f"{server}/#/experiments/1/runs/{run_id}/artifacts/report.html")
     report = page.frame_locator("iframe").first

@@ -123,6 +123,11 @@ def wait_for_command(page: Any, part: str) -> None:
     )
 
 
+def choose(page: Any, label: str, option: str) -> None:
+    page.get_by_label(label, exact=True).click()
+    page.get_by_role("option", name=option, exact=True).click()
+
+
 def set_weight(page: Any, value: str) -> None:
     box = page.get_by_label("number input for Weight: the reranker's share")
     box.fill(value)
@@ -172,10 +177,15 @@ def test_another_reranker_and_normalisation_are_those_of_the_shown_command(
     page: Any, newsimg_here: Callable[..., Any], sample_cache: Path
 ) -> None:
     type_headline(page, "Minister opens bridge in the rain", "Minister")
-    for label, option in (("Reranker", "near"), ("Normalisation", "rank")):
-        page.get_by_label(label, exact=True).click()
-        page.get_by_role("option", name=option, exact=True).click()
+    own = re.search(r"weight=\S+ weight.value=\S+", read_command(page))
+    choose(page, "Reranker", "near")
     wait_for_command(page, "reranker=nnn")
+    wait_for_command(page, "weight=none weight.value=1 ")  # which it brings along
+    choose(page, "Reranker", "aesthetics")
+    wait_for_command(page, own[0])
+    choose(page, "Reranker", "near")
+    wait_for_command(page, "weight=none weight.value=1 ")
+    choose(page, "Normalisation", "rank")
     wait_for_command(page, "weight=rank")
     set_weight(page, "0.6")
     result = newsimg_here(*shlex.split(read_command(page))[1:], "hydra.run.dir=same")

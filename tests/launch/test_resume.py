@@ -59,11 +59,12 @@ def make_pictures():
         (lambda: Path("pictures/multirun/new").touch(), False),
         (lambda: Path("pictures/kept/new").touch(), False),
         (lambda: Path("index").mkdir(), False),
+        (lambda: Path("val/new").touch(), False),
     ],
 )
 def test_a_job_depends_on_every_file_that_its_config_names(change, is_another):
     make_pictures()
-    for folder in ("model", "pictures/multirun", "pictures/kept"):
+    for folder in ("model", "pictures/multirun", "pictures/kept", "val"):
         Path(folder).mkdir()
     Path("pictures/circle").symlink_to(Path("pictures").absolute())
     config = {
@@ -100,6 +101,7 @@ CODE = '"""Adds."""\n\n\ndef add(a, b):\n    """Return the sum."""\n    return a
         (CODE.replace("a + b", "a - b"), True),
         (CODE.replace("a + b", "a + b + 1"), True),
         (CODE + "\n\nLIMIT = 3\n", True),
+        (CODE + "no python", True),
     ],
 )
 def test_code_is_another_if_it_does_something_else(edited, is_another, monkeypatch, tmp_path):
@@ -149,7 +151,7 @@ def test_a_resumed_sweep_is_as_complete_as_one_that_ran_every_job(newsimg_here, 
 
 def check_families():
     """Every sweep has its jobs below it, one that was taken over with all that it had found."""
-    client = MlflowClient("sqlite:///multirun/mlflow.db")
+    client = MlflowClient(f"sqlite:///{Path('multirun/mlflow.db').absolute()}")
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
     runs = client.search_runs(experiments)
     parents = [run.info.run_id for run in runs if "mlflow.parentRunId" not in run.data.tags]

@@ -94,7 +94,7 @@ def test_jobs_that_fail_are_rows_with_their_reason_and_the_sweep_has_its_summary
         "sweep.png",
         "curves.png",
     }
-    client = MlflowClient("sqlite:///multirun/mlflow.db")
+    client = MlflowClient(f"sqlite:///{Path('multirun/mlflow.db').absolute()}")
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
     runs = client.search_runs(experiments)
     (parent,) = (run for run in runs if "mlflow.parentRunId" not in run.data.tags)

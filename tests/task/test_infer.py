@@ -20,7 +20,7 @@ from newsimg.data.queries import QueriesDataset
 from newsimg.datatypes import Candidates, Collection, FloatArray, Image, Query
 from newsimg.evaluation.comparison import find_rows
 from newsimg.index.faiss_index import FaissIndex
-from newsimg.interfaces import Reranker
+from newsimg.interfaces import Backbone, Reranker
 from newsimg.pipeline import rerank, retrieve
 from newsimg.reporting.inference import gather, write_results
 from newsimg.reporting.quoting import quote_headline
@@ -294,8 +294,10 @@ def pool() -> tuple[Collection, Candidates]:
     )
     queries = (Query("a", "low"), Query("b", "high"))
 
-    class Circle:
+    class Circle(Backbone):
         query_template = "{title}"
+        batch_size = 6
+        fingerprint = "circle"
 
         def embed_images(self, images: Sequence[Image]) -> FloatArray:
             return embeddings
@@ -304,7 +306,7 @@ def pool() -> tuple[Collection, Candidates]:
             return embeddings[[0, 5]]
 
     collection = Collection("circle", queries, images, {"a": {"i5": 1}, "b": {"gone": 1}})
-    return collection, retrieve(collection, Circle(), FaissIndex(factory="Flat"), 3)  # type: ignore
+    return collection, retrieve(collection, Circle(), FaissIndex(factory="Flat"), 3)
 
 
 def test_criteria_and_credits_stay_with_their_pictures_through_the_sort(

@@ -12,14 +12,14 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from PIL import Image as PILImage
 
 from newsimg.app.command import Typed
-from newsimg.app.server import draw_figure
+from newsimg.app.server import Start, build_page, draw_figure
 from newsimg.app.session import HeadlineSearch
 from newsimg.datatypes import Candidates, Collection, FloatArray, Image, Query
 from newsimg.index.faiss_index import FaissIndex
-from newsimg.interfaces import Backbone, Components, Dataset, Reranker
+from newsimg.interfaces import Backbone, Components, Dataset, Reranker, Weight
 from newsimg.pipeline import rerank, retrieve
 from newsimg.reporting.quoting import quote_headline
-from newsimg.task.search import SearchTask
+from newsimg.task.search import SearchTask, find_or_add
 from newsimg.weight.l1 import L1Weight
 from newsimg.weight.rrf import RRFWeight
 
@@ -208,6 +208,7 @@ def make_task(**changes: Any) -> SearchTask:
         "open": False,
         "rerankers": {},
         "weights": {},
+        "own_weights": {},
         "reranker": "counting",
         "weight": "l1",
         "flags": [],
@@ -227,6 +228,32 @@ def make_task(**changes: Any) -> SearchTask:
 def test_a_page_that_cannot_be_is_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make_task(**changes)
+
+
+def test_choosing_a_reranker_sets_the_normalisation_and_the_weight_that_it_brings_along(
+    components: Components, reranker: CountingReranker
+) -> None:
+    pytest.importorskip("gradio")
+    weights: dict[str, Weight] = {"l1": L1Weight(value=0.3), "rrf": RRFWeight(value=0.3, k=60)}
+    own = {"near": RRFWeight(value=1, k=60), "other": RRFWeight(value=0.5, k=10)}
+    names = {name: find_or_add(weights, name, weight) for name, weight in own.items()}
+    assert names == {"near": "rrf", "other": "other's own"}  # as no other has its k
+    assert list(weights) == ["l1", "rrf", "other's own"]
+    rerankers = dict.fromkeys(["counting", *own], reranker)
+    suited = {"counting": ("l1", 0.3), "near": ("rrf", 1.0), "other": ("other's own", 0.5)}
+    search = HeadlineSearch(components, rerankers, weights)
+    page = build_page(search, Typed([], [], "counting", "l1"), Start("", [], "counting", suited, 5))
+    (chosen,) = (
+        event
+        for event in page.fns.values()
+        if [(page.blocks[block].label, name) for block, name in event.targets if block is not None]
+        == [("Reranker", "change")]
+    )
+    assert [block.label for block in chosen.outputs] == [
+        "Normalisation",
+        "Weight: the reranker's share",
+    ]
+    assert {name: chosen.fn(name) for name in rerankers} == suited
 
 
 def test_one_name_for_two_components_is_refused(components: Components, tmp_path: Path) -> None:

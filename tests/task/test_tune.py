@@ -92,6 +92,7 @@ def tune(**changes):
         "report_split": "test",
         "weights": None,
         "rerankers": None,
+        "own_weights": {},
         "n_folds": 5,
         "n_repeats": 3,
         "seed": 28,
@@ -146,6 +147,16 @@ def test_the_better_of_two_rerankers_and_of_two_normalisations_is_chosen(tmp_pat
         for name, weight in {"l1": L1Weight(value=0), "rank": RankWeight(value=0)}.items()
     }
     assert single[option.split()[1]] == max(single.values())
+
+
+def test_without_normalisations_to_choose_from_each_reranker_has_its_own(tmp_path):
+    knowing = {"knowing": KnowingReranker(2.0)}
+    tune(rerankers=knowing, own_weights={"knowing": RankWeight(value=1)}).run(
+        components(), tmp_path
+    )
+    assert pd.read_csv(tmp_path / "tune.csv")["option"][0] == "knowing RankWeight"
+    tune(rerankers=knowing).run(components(), tmp_path)
+    assert pd.read_csv(tmp_path / "tune.csv")["option"][0] == "knowing L1Weight"
 
 
 def test_cross_validation_never_scores_a_query_at_a_weight_it_helped_to_choose():

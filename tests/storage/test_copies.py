@@ -1,0 +1,146 @@
+"""Copies of one picture are scored alike, wherever they stand and whatever scores them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from newsimg.datatypes import Candidates, Collection, FloatArray, Image, Query
+from newsimg.evaluation.comparison import compare_stages
+from newsimg.index.faiss_index import FaissIndex
+from newsimg.interfaces import Backbone, Dataset, Reranker
+from newsimg.pipeline import rerank, retrieve, score_candidates
+from newsimg.reranker.ensemble import EnsembleReranker
+from newsimg.reranker.nnn import NNNReranker
+from newsimg.reranker.qb_norm import QBNormReranker
+from newsimg.storage.cache import Store
+from newsimg.storage.cached_models import StoredBackbone
+from newsimg.storage.copies import find_first_copies, share_scores
+from newsimg.weight.rank import RankWeight
+from newsimg.weight.rrf import RRFWeight
+
+N_COPIES = 6
+
+
+class Unsteady(Reranker):
+    """Scores a picture by its digest, but for the last digits, which are of its place."""
+
+    def score(self, queries: Sequence[Query], candidates: Candidates) -> FloatArray:
+        place = np.random.default_rng(5).normal(size=candidates.rows.shape) * 1e-6
+        known = {row: int(str(candidates.images[row].digest), 36) / 36 for row in range(12)}
+        return (np.vectorize(known.get)(candidates.rows) + place).astype(np.float32)
+
+
+class UnsteadyBackbone(Backbone):
+    """Embeds by the bytes, but for the last digits, which are of the place in the batch."""
+
+    query_template = "{title}"
+    batch_size = 4
+    fingerprint = "unsteady"
+
+    def embed_texts(self, texts: Sequence[str]) -> FloatArray:
+        return self._embed(texts, 0.0)
+
+    def embed_images(self, images: Sequence[Image]) -> FloatArray:
+        return self._embed([str(image.digest) for image in images], 1e-5)
+
+    def _embed(self, names: Sequence[str], noise: float) -> FloatArray:
+        rows = [np.random.default_rng(list(name.encode())).normal(size=8) for name in names]
+        place = np.random.default_rng(1).normal(size=(len(rows), 8)) * noise
+        return (rows / np.linalg.norm(rows, axis=1, keepdims=True) + place).astype(np.float32)
+
+
+@pytest.fixture
+def collection() -> Collection:
+    """Six headlines, each with a picture of its own and one of the six copies of another."""
+    copies = [Image(f"copy{i}", Path(f"{i}"), digest="z") for i in range(N_COPIES)]
+    others = [Image(f"other{i}", Path(f"{i}"), digest=f"{i}") for i in range(6)]
+    queries = tuple(Query(f"q{i}", f"headline {i}") for i in range(N_COPIES))
+    qrels = {f"q{i}": {f"copy{i}": 1} for i in range(N_COPIES)}
+    return Collection("copies", queries, (*copies, *others), qrels)
+
+
+def find_copies(candidates: Candidates) -> np.ndarray:
+    return np.isin(candidates.rows, range(N_COPIES))
+
+
+@pytest.mark.parametrize("weight", [RankWeight(value=0.5), RRFWeight(value=0.5, k=60)])
+def test_copies_have_equal_scores_on_both_sides_and_keep_their_order(collection, weight):
+    retrieved = retrieve(collection, UnsteadyBackbone(), FaissIndex(factory="Flat"), 12)
+    reranked = rerank(collection, retrieved, Unsteady(), weight)
+    for scores in (*reranked.parts.values(), reranked.scores):
+        for row, own in zip(scores, find_copies(reranked), strict=True):
+            assert own.sum() == N_COPIES
+            assert len(set(row[own])) == 1
+    for rows in reranked.rows:
+        assert rows[np.isin(rows, range(N_COPIES))].tolist() == list(range(N_COPIES))
+    outcomes = compare_stages(collection, retrieved, reranked, collection.qrels)["outcome"]
+    assert outcomes.value_counts().get("hurt", 0) + outcomes.value_counts().get("helped", 0) <= 1
+
+
+def test_an_ensemble_ranks_copies_alike_within_each_member(collection):
+    retrieved = retrieve(collection, UnsteadyBackbone(), FaissIndex(factory="Flat"), 12)
+    member = {"reranker": Unsteady(), "weight": 0.5, "normalization": RankWeight(value=0.5)}
+    ensemble = EnsembleReranker(members={"one": member, "two": member})
+    scores = score_candidates(collection, retrieved, ensemble)
+    for row, own in zip(scores, find_copies(retrieved), strict=True):
+        assert len(set(row[own])) == 1
+    # Six copies share the mean of the ranks 1 to 6 among twelve.
+    assert ensemble.parts["one"].max() == pytest.approx(1 - 2.5 / 12)
+
+
+class Bank(Dataset):
+    name = "bank"
+
+    def load(self) -> Collection:
+        queries = tuple(Query(f"b{i}", f"bank {i}") for i in range(5))
+        return Collection("bank", queries, (), None)
+
+    def with_split(self, split: str) -> "Bank":
+        raise ValueError(split)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda **parts: QBNormReranker(beta=20, dynamic=True, **parts),
+        lambda **parts: NNNReranker(alpha=0.75, k=2, **parts),
+    ],
+)
+def test_a_correction_for_hubs_sees_copies_as_one_picture(collection, make):
+    reranker = make(backbone=UnsteadyBackbone(), bank=Bank())
+    retrieved = retrieve(collection, UnsteadyBackbone(), FaissIndex(factory="Flat"), 12)
+    scores = score_candidates(collection, retrieved, reranker)
+    images = (collection.images[0], *collection.images[N_COPIES:])
+    single = Collection("single", collection.queries, images, None)
+    alone = retrieve(single, UnsteadyBackbone(), FaissIndex(factory="Flat"), 7)
+    expected = score_candidates(single, alone, reranker)
+    for i in range(len(collection.queries)):
+        known = {images[row].digest: s for row, s in zip(alone.rows[i], expected[i], strict=True)}
+        for row, score in zip(retrieved.rows[i], scores[i], strict=True):
+            assert score == pytest.approx(known[collection.images[row].digest], abs=1e-4)
+
+
+def test_pictures_are_known_by_their_bytes_where_the_cache_hashes_them(tmp_path):
+    for name, text in (("a", "same"), ("b", "other"), ("c", "same")):
+        (tmp_path / name).write_text(text)
+    images = [Image(name, tmp_path / name) for name in "abc"]
+    backbone = StoredBackbone(UnsteadyBackbone(), Store(tmp_path / "cache"))
+    known = backbone.with_digests(images)
+    rows = np.array([[2, 1], [0, 2]])
+    assert find_first_copies(known, rows).tolist() == [[0, 1], [0, 0]]
+    assert find_first_copies(images, rows).tolist() == rows.tolist()
+    assert [image.image_id for image in known] == ["a", "b", "c"]
+    collection = Collection("found", (Query("q", "headline"),), tuple(images), None)
+    retrieved = retrieve(collection, backbone, FaissIndex(factory="Flat"), 3)
+    (row,) = retrieved.rows.tolist()
+    assert row.index(2) == row.index(0) + 1  # equal scores keep the order of ids
+    assert retrieved.scores[0, row.index(0)] == retrieved.scores[0, row.index(2)]
+
+
+def test_the_score_of_the_first_copy_counts_and_others_are_left():
+    scores = np.float32([[1, 2, 3], [4, 5, 6]])
+    shared = share_scores(scores, np.array([[7, 8, 7], [1, 2, 3]]))
+    assert shared.tolist() == [[1, 2, 1], [4, 5, 6]]
+    assert scores.tolist() == [[1, 2, 3], [4, 5, 6]]
