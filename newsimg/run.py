@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from newsimg.allowed import check_arguments, check_component, check_package, check_shortcuts
 from newsimg.config_hash import hash_config
-from newsimg.files import PACKAGE_DIR
+from newsimg.files import CONF_DIR
 from newsimg.gpus import VISIBLE
 from newsimg.interfaces import (
     Backbone,
@@ -44,8 +44,6 @@ if TYPE_CHECKING:
     from newsimg.store import Store  # brings pyarrow, too slow for --help
 
 NEEDED = "store/needed"  # measured where it is sought
-# A wheel carries the configs inside the package; in a checkout they lie beside it.
-CONF_DIR = PACKAGE_DIR / "conf" if (PACKAGE_DIR / "conf").is_dir() else PACKAGE_DIR.parent / "conf"
 GROUPS = (
     "data",
     "backbone",

@@ -12,7 +12,7 @@ from PIL import Image as PILImage
 from newsimg.datatypes import FloatArray, Image
 from newsimg.images import open_image
 from newsimg.interfaces import KeepAnswers, VisionLanguageModel
-from newsimg.models import Checkpoint, check_positive, describe_model, greedy_settings
+from newsimg.models import Checkpoint, check_positive, greedy_settings
 from newsimg.picture_prompts import PicturePrompts, find_answer
 from newsimg.prefixes import (
     Prefix,
@@ -36,7 +36,8 @@ class ChatVLM(VisionLanguageModel):
     Args:
         model: Hub id or local folder.
         revision: Branch, tag or commit of a hub model.
-        dtype: Of weights and activations: float32, bfloat16 or float16.
+        dtype: Of weights and activations: float32, tf32 (float32 whose products a GPU may round),
+            bfloat16 or float16.
         device: A torch device, or "auto".
         batch_size: Questions per forward pass.
         share_prefix: Whether a picture, and what its questions begin with, is run once for all its
@@ -44,6 +45,8 @@ class ChatVLM(VisionLanguageModel):
         answer_prefix: What the model writes before the answer itself, such as a space.
         max_new_tokens: Tokens after which a written answer is cut off.
         trust_remote_code: Whether the model may run Python code that comes with it.
+        architectures: The model's classes as its config.json names them; None for any. The class
+            here is made for them.
 
     Raises:
         ValueError: If an argument is out of range; names it.
@@ -61,8 +64,11 @@ class ChatVLM(VisionLanguageModel):
         answer_prefix: str,
         max_new_tokens: int,
         trust_remote_code: bool = False,
+        architectures: list[str] | None = None,
     ) -> None:
-        self.checkpoint = Checkpoint("vlm", model, revision, dtype, device, trust_remote_code)
+        self.checkpoint = Checkpoint(
+            *("vlm", model, revision, dtype, device, trust_remote_code), architectures=architectures
+        )
         check_positive("vlm", batch_size=batch_size, max_new_tokens=max_new_tokens)
         self.batch_size = batch_size
         self.share_prefix = share_prefix
@@ -81,8 +87,8 @@ class ChatVLM(VisionLanguageModel):
         return json.dumps(
             {
                 "class": type(self).__name__,
-                **describe_model(self.checkpoint.model, self.checkpoint.revision),
-                "dtype": self.checkpoint.dtype,
+                **self.checkpoint.describe(),
+                **self.checkpoint.arithmetic,
                 "padding_sides": {"expected": "right", "generate": "left"},
                 "attention_mask": {"expected": "causal", "generate": "causal, padding masked"},
                 "share_prefix": self.share_prefix,
@@ -99,12 +105,10 @@ class ChatVLM(VisionLanguageModel):
         keep: KeepAnswers | None = None,
     ) -> list[FloatArray]:
         """See `VisionLanguageModel.answer_probabilities`."""
-        import torch
-
         read = self._read_shared if self.share_prefix else self._read_plain
         tokens = self.prompts.find_answer_tokens(questions[0][0], answers)
         found = []
-        with torch.inference_mode():
+        with self.checkpoint.inference():
             for image, texts in zip(images, questions, strict=True):
                 found.append(read(image, texts, tokens))
                 if keep:
@@ -119,10 +123,8 @@ class ChatVLM(VisionLanguageModel):
         keep: KeepAnswers | None = None,
     ) -> list[FloatArray]:
         """See `VisionLanguageModel.choose_answers`. The likeliest token is taken at each step."""
-        import torch
-
         chosen = []
-        with torch.inference_mode():
+        with self.checkpoint.inference():
             for image, texts in zip(images, questions, strict=True):
                 found = [find_answer(text, answers) for text in self._write(image, texts)]
                 rows = [[answer == one for answer in answers] for one in found]

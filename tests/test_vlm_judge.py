@@ -308,7 +308,7 @@ def test_criteria_that_cannot_be_used_are_refused_by_name(table):
 
 def test_dtype_padding_mask_and_model_are_part_of_what_scores_are_kept_under(make):
     recorded = json.loads(make().fingerprint)
-    assert recorded["dtype"] == "float32"
+    assert (recorded["dtype"], recorded["tf32"]) == ("float32", False)
     assert recorded["padding_sides"] == {"expected": "right", "generate": "left"}
     assert recorded["attention_mask"]["generate"] == "causal, padding masked"
     assert recorded["revision"].startswith("files:")

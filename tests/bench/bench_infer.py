@@ -23,10 +23,9 @@ import pyarrow.parquet as pq
 
 from newsimg.backbone.transformers_backbone import TransformersBackbone
 from newsimg.datatypes import FloatArray
-from newsimg.files import cache_dir
+from newsimg.files import PACKAGE_DIR, cache_dir
 from newsimg.index.faiss_index import FaissIndex
 from newsimg.index_scratch import IMAGES, REJECTED, write_tables
-from newsimg.run import PACKAGE_DIR
 from newsimg.sample.generator import ensure_newsroom
 from newsimg.saved_index import install
 from newsimg.store import Store
