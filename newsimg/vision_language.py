@@ -1,6 +1,7 @@
 """What the vision-language models of the transformers library share: asking about pictures."""
 
 import json
+import logging
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, lru_cache
@@ -16,16 +17,20 @@ from newsimg.models import Checkpoint, check_positive, greedy_settings
 from newsimg.picture_prompts import PicturePrompts, find_answer
 from newsimg.prefixes import (
     Prefix,
+    can_be_repeated,
     extend_prefix,
     group_by_beginning,
     pad_left,
     pad_right,
     read_after,
+    read_cache,
     read_last,
 )
 
 if TYPE_CHECKING:
     import torch
+
+log = logging.getLogger(__name__)
 
 
 class ChatVLM(VisionLanguageModel):
@@ -41,7 +46,8 @@ class ChatVLM(VisionLanguageModel):
         device: A torch device, or "auto".
         batch_size: Questions per forward pass.
         share_prefix: Whether a picture, and what its questions begin with, is run once for all its
-            questions; otherwise every question is run with its own full prompt.
+            questions; otherwise every question is run with its own full prompt, and so are those
+            of models with recurrent layers, whose state cannot be shared.
         answer_prefix: What the model writes before the answer itself, such as a space.
         max_new_tokens: Tokens after which a written answer is cut off.
         trust_remote_code: Whether the model may run Python code that comes with it.
@@ -75,6 +81,7 @@ class ChatVLM(VisionLanguageModel):
         self.answer_prefix = answer_prefix
         self.max_new_tokens = max_new_tokens
         self._last: tuple[Image, Prefix] | None = None
+        self._cannot_share = False
 
     @cached_property
     def fingerprint(self) -> str:
@@ -201,8 +208,18 @@ class ChatVLM(VisionLanguageModel):
         return lru_cache(maxsize=4096)(self.prompts.split)
 
     def _read_shared(self, image: Image, texts: Sequence[str], answers: list[int]) -> FloatArray:
+        if self._cannot_share:
+            return self._read_plain(image, texts, answers)
         prompts = [self._split(text, self.answer_prefix) for text in texts]
         prefix = self._run_picture(image, prompts[0][0])
+        if not can_be_repeated(prefix.cache):
+            self._cannot_share, self._last = True, None
+            log.warning(
+                "%s has recurrent layers, whose state cannot be shared: every question is run with "
+                "its whole prompt (vlm.share_prefix=false says so)",
+                self.checkpoint.model,
+            )
+            return self._read_plain(image, texts, answers)
         rows = [tail for _, tail in prompts]
         probabilities = np.empty((len(rows), len(answers)), dtype=np.float32)
         for group, n_shared in group_by_beginning(rows):
@@ -227,7 +244,7 @@ class ChatVLM(VisionLanguageModel):
                 **self.mark_tokens(tokens),
                 **self._place(inputs),
             )
-            prefix = Prefix(output.past_key_values, tokens.shape[1], self.next_offset())
+            prefix = Prefix(read_cache(output), tokens.shape[1], self.next_offset())
             self._last = (image, prefix)
         return self._last[1]
 
