@@ -181,7 +181,9 @@ class Store:
         texts: Sequence[str],
         find: Callable[[list[str]], list[bool]],
     ) -> list[bool]:
-        """Return a flag for each text, finding those that are missing; they count as no work.
+        """Return a flag for each text, finding those that are missing.
+
+        Like hashes they are no model's work: neither counted nor listed.
 
         Args:
             kind: What the flags are.
@@ -197,7 +199,6 @@ class Store:
         kept = _only_known(keys, shards.read(keys))
         missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in kept}
         if missing:
-            self._describe(shards.folder, model)
             found = find(list(missing.values()))
             new = {key: bytes([flag]) for key, flag in zip(missing, found, strict=True)}
             shards.add(new)
