@@ -13,6 +13,7 @@ from newsimg.datatypes import (
     FloatArray,
     FusedArray,
     IntArray,
+    find_truncated,
     render_queries,
 )
 from newsimg.interfaces import Backbone, Dataset, Index, Reranker, Weight
@@ -46,12 +47,20 @@ def retrieve(collection: Collection, backbone: Backbone, index: Index, top_k: in
         top_k = n_images
     if index.images is None:
         index.build(backbone.embed_images(images))
+    find_truncated_queries(collection, backbone)
     texts = render_queries(collection.queries, backbone.query_template)
     scores, rows = index.search(backbone.embed_texts(texts), top_k)
     # An index orders equal scores as it pleases; in row order first, a stable sort settles them.
     by_row = np.argsort(rows, axis=1)
     rows, scores = take(rows, by_row), take(scores, by_row)
     return sort_candidates(Candidates(images, rows, scores, {"retrieval": scores}), scores)
+
+
+@lru_cache(maxsize=1)
+def find_truncated_queries(collection: Collection, backbone: Backbone) -> tuple[bool, ...]:
+    """Tell which headlines the backbone reads only the beginning of; warns once for all."""
+    texts = render_queries(collection.queries, backbone.query_template)
+    return tuple(find_truncated(backbone, texts, "headlines"))
 
 
 @lru_cache(maxsize=1)
@@ -74,6 +83,7 @@ def score_candidates(
 def forget() -> None:
     """Forget what the jobs of a sweep share."""
     load_and_retrieve.cache_clear()
+    find_truncated_queries.cache_clear()
     score_candidates.cache_clear()
 
 

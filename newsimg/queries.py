@@ -1,10 +1,15 @@
 """From a query to the text that a backbone embeds."""
 
+import logging
 import re
 from collections.abc import Sequence
 from string import Formatter
+from textwrap import shorten
 
 from newsimg.datatypes import Query
+from newsimg.interfaces import Backbone
+
+log = logging.getLogger(__name__)
 
 QUOTED = re.compile(r"""(["'])(?:(?!\1)[^\\]|\\.)*\1""", re.DOTALL)
 
@@ -40,6 +45,25 @@ def render_queries(queries: Sequence[Query], template: str) -> list[str]:
         ).strip()
         for query in queries
     ]
+
+
+def find_truncated(backbone: Backbone, texts: Sequence[str], what: str) -> list[bool]:
+    """Tell which texts the backbone reads only the beginning of, and warn if there are any.
+
+    Args:
+        backbone: Reads them.
+        texts: What it is to embed.
+        what: Names them in the warning.
+    """
+    truncated = backbone.find_truncated(texts)
+    if any(truncated):
+        first = shorten(texts[truncated.index(True)], 200, placeholder="...")
+        log.warning(
+            "%d of %d %s are longer than the backbone reads (backbone.text_length) and are cut, "
+            "the first: %r",
+            *(sum(truncated), len(texts), what, first),
+        )
+    return truncated
 
 
 def quote_headline(argument: str) -> str:

@@ -36,7 +36,7 @@ from newsimg.launch.ray_launcher import RayLauncher
 from newsimg.launch.resolvers import is_sweeping, register_resolvers
 from newsimg.pipeline import forget
 from newsimg.reporting.quoting import quote_headline
-from newsimg.storage.files import PACKAGE_DIR
+from newsimg.storage.files import CONF_DIR
 from newsimg.tracking.base import Tracker
 from newsimg.tracking.params import flatten
 
@@ -44,8 +44,6 @@ if TYPE_CHECKING:
     from newsimg.storage.cache import Store  # brings pyarrow, too slow for --help
 
 NEEDED = "store/needed"  # measured where it is sought
-# A wheel carries the configs inside the package; in a checkout they lie beside it.
-CONF_DIR = PACKAGE_DIR / "conf" if (PACKAGE_DIR / "conf").is_dir() else PACKAGE_DIR.parent / "conf"
 GROUPS = (
     "data",
     "backbone",

@@ -2,6 +2,7 @@
 
 import logging
 import pickle
+import shutil
 import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -49,8 +50,11 @@ class RayEngine(OnRay, Engine):
         if not numbers:
             return
         ray, joined = self.cluster.connect()
+        starts = listing.path.with_suffix(".starts")
+        shutil.rmtree(starts, ignore_errors=True)  # of a job that was killed
         worker = {"listing_path": listing.path, "backbone": backbone, "rules": rules}
         worker |= {"n_threads": n_threads, "surroundings": look_around()}
+        worker |= {"starts": Starts(starts, MAX_DEATHS)}
         try:
             chunks = self._map_chunks(numbers, worker).iter_rows()
             for number, chunk in zip(numbers, chunks, strict=True):
@@ -64,10 +68,10 @@ class RayEngine(OnRay, Engine):
                 yield from done.results
         except ray.exceptions.RayActorError as error:
             raise RuntimeError(
-                f"engine=ray: workers died {MAX_DEATHS + 1} times over the same pictures, perhaps "
-                "for want of memory; what they had embedded is kept"
+                f"engine=ray: a worker cannot be started again: {error}; what was embedded is kept"
             ) from error
         finally:
+            shutil.rmtree(starts, ignore_errors=True)
             if joined:
                 ray.shutdown()
 
@@ -89,7 +93,6 @@ class RayEngine(OnRay, Engine):
             compute=ray.data.ActorPoolStrategy(size=min(len(numbers), self.cluster.n_workers)),
             num_cpus=self.cluster.cpus_per_worker,
             num_gpus=self.cluster.gpus_per_worker,
-            max_task_retries=MAX_DEATHS,
             batch_size=1,
         )
 
@@ -103,6 +106,41 @@ class Done:
     error: Exception | None
 
 
+@dataclass(frozen=True)
+class Starts:
+    """Counts how often each chunk was begun, in files, since whoever begins it may die over it.
+
+    Ray begins a chunk whose worker died again, without end.
+
+    Attributes:
+        folder: Where the files are, for all workers.
+        max_deaths: After how many deaths over it a chunk is given up.
+    """
+
+    folder: Path
+    max_deaths: int
+
+    def begin(self, number: int) -> None:
+        """Count one more start of a chunk.
+
+        Raises:
+            RuntimeError: If too many workers have died over it.
+        """
+        self.folder.mkdir(exist_ok=True)
+        with (self.folder / str(number)).open("ab") as file:
+            file.write(b".")
+            n_deaths = file.tell() - 1
+        if n_deaths > self.max_deaths:
+            raise RuntimeError(
+                f"engine=ray: workers died {n_deaths} times over the same pictures, perhaps for "
+                "want of memory; what they had embedded is kept"
+            )
+
+    def end(self, number: int) -> None:
+        """Forget a chunk, which was done."""
+        (self.folder / str(number)).unlink(missing_ok=True)
+
+
 class ChunkEmbedder:
     """What a worker does.
 
@@ -112,6 +150,7 @@ class ChunkEmbedder:
         rules: What to take.
         n_threads: Threads that read and decode.
         surroundings: Of the process that it works for.
+        starts: Gives up a chunk that kills its workers.
     """
 
     def __init__(
@@ -121,8 +160,10 @@ class ChunkEmbedder:
         rules: IntakeRules,
         n_threads: int,
         surroundings: Surroundings,
+        starts: Starts,
     ) -> None:
         surroundings.enter()
+        self.starts = starts
         self.listing = Listing(listing_path)
         self.backbone = backbone
         self.rules = rules
@@ -135,11 +176,13 @@ class ChunkEmbedder:
         if stored:
             stored.store.reset_counts()
         try:
+            self.starts.begin(number)
             pictures = self.listing.read_chunk(number)
             results = list(stream_embeddings(pictures, self.backbone, self.rules, self.n_threads))
             if stored:
                 stored.store.settle()
             done = Done(results, stored.store.counts if stored else {}, None)
+            self.starts.end(number)
         except Exception as error:  # raised again where the results are awaited
             error.add_note(f"in a worker:\n{traceback.format_exc()}")
             done = Done([], {}, error)

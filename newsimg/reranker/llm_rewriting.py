@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from newsimg.datatypes import Candidates, FloatArray, Query
+from newsimg.datatypes import Candidates, FloatArray, Query, find_truncated
 from newsimg.interfaces import Backbone, LanguageModel, Reranker
 from newsimg.reranker.captions import Captioner
 
@@ -17,7 +17,8 @@ POOLS: dict[str, Callable[..., FloatArray]] = {"max": np.max, "mean": np.mean}
 class LLMRewritingReranker(Reranker):
     """Scores a candidate by its cosine with the captions, the largest or the mean.
 
-    A headline without captions keeps its retrieval scores, and is counted in `captions_missing`.
+    A headline without captions keeps its retrieval scores, and is counted in `captions_missing`;
+    `captions_truncated` counts captions whose end the backbone does not read.
 
     Args:
         backbone: Embeds captions and pictures; the run's own, which has embedded the pictures.
@@ -63,6 +64,7 @@ class LLMRewritingReranker(Reranker):
         self.metrics = {
             "captions_missing": n_missing,
             "captions_per_query": sum(map(len, captions)) / len(captions),
+            "captions_truncated": 0,
         }
         scores = candidates.parts["retrieval"].copy()
         if n_missing:
@@ -75,6 +77,8 @@ class LLMRewritingReranker(Reranker):
             return scores
         texts = list(dict.fromkeys(caption for own in captions for caption in own))
         position = {text: i for i, text in enumerate(texts)}
+        truncated = find_truncated(self.backbone, texts, "captions")
+        self.metrics = {**self.metrics, "captions_truncated": sum(truncated)}
         embedded = self.backbone.embed_texts(texts)
         rows, where = np.unique(candidates.rows, return_inverse=True)
         images = self.backbone.embed_images([candidates.images[row] for row in rows])

@@ -5,7 +5,15 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from newsimg.datatypes import Candidates, FloatArray, FusedArray, IntArray, Query, render_queries
+from newsimg.datatypes import (
+    Candidates,
+    FloatArray,
+    FusedArray,
+    IntArray,
+    Query,
+    find_truncated,
+    render_queries,
+)
 from newsimg.interfaces import Backbone, Dataset, Reranker
 
 IMAGES_AT_ONCE = 1024  # so that 100,000 headlines against all pictures need not fit into memory
@@ -13,6 +21,8 @@ IMAGES_AT_ONCE = 1024  # so that 100,000 headlines against all pictures need not
 
 class BankReranker(Reranker):
     """Corrects a candidate's cosine by how near its picture is to the headlines of a bank.
+
+    The metric `bank_truncated` counts headlines of the bank whose end the backbone does not read.
 
     Args:
         backbone: Embeds headlines and pictures; the run's own, whose embeddings are at hand.
@@ -32,10 +42,13 @@ class BankReranker(Reranker):
         bank = self.bank.load().queries
         check_bank(bank, queries)
         images = self.backbone.embed_images(candidates.images)
-        titles, own = (
-            self.backbone.embed_texts(render_queries(part, self.backbone.query_template))
-            for part in (bank, queries)
+        texts, own_texts = (
+            render_queries(part, self.backbone.query_template) for part in (bank, queries)
         )
+        self.metrics = {
+            "bank_truncated": sum(find_truncated(self.backbone, texts, "headlines of the bank"))
+        }
+        titles, own = map(self.backbone.embed_texts, (texts, own_texts))
         cosines = np.einsum("qd,qkd->qk", own, images[candidates.rows])
         return self.correct(cosines, candidates.rows, images, titles).astype(np.float32)
 

@@ -13,6 +13,8 @@ from filelock import FileLock, Timeout
 from platformdirs import user_cache_path
 
 PACKAGE_DIR = Path(__file__).resolve().parents[1]
+# A wheel carries the configs inside the package; in a checkout they lie beside it.
+CONF_DIR = PACKAGE_DIR / "conf" if (PACKAGE_DIR / "conf").is_dir() else PACKAGE_DIR.parent / "conf"
 
 
 def cache_dir() -> Path:

@@ -10,7 +10,7 @@ import pandas as pd
 from newsimg.datatypes import Candidates, Collection, Query
 from newsimg.evaluation.metrics import measure_retrieval, measure_run, to_run, write_run
 from newsimg.interfaces import Components, Task
-from newsimg.pipeline import load_and_retrieve, rerank, retrieve
+from newsimg.pipeline import find_truncated_queries, load_and_retrieve, rerank, retrieve
 from newsimg.reporting.console import console, print_table
 from newsimg.reporting.inference import count_editors, gather, write_results
 from newsimg.reporting.page import describe_run, write_report
@@ -45,6 +45,7 @@ class InferTask(Task):
 
         Returns:
             `n_queries`, `n_images`, `top_k`, `n_changed` (queries whose first image changed),
+            `n_truncated` (queries whose end the backbone does not read),
             `reranker/...` for what the reranker counted and, where editors' pictures are in the
             index, `n_judged` and `retrieval/hits_at_1`, `reranked/hits_at_1`, `delta/hits_at_1` and
             so on for Hits@k and MRR@k. A picture that the index lacks counts 0.
@@ -55,17 +56,19 @@ class InferTask(Task):
         listed, found = self._retrieve(components)
         collection, retrieved = gather(listed, found)
         reranked = rerank(collection, retrieved, components.reranker, components.weight)
+        truncated = find_truncated_queries(listed, components.backbone)
         changed = retrieved.rows[:, 0] != reranked.rows[:, 0]
         metrics = {
             "n_queries": len(collection.queries),
             "n_images": len(found.images),
             "top_k": retrieved.rows.shape[1],
             "n_changed": int(changed.sum()),
+            "n_truncated": sum(truncated),
         }
         counted = components.reranker.metrics
         metrics |= {f"reranker/{name}": value for name, value in counted.items()}
         metrics |= measure_stages(collection, retrieved, reranked)
-        write_results(output_dir, collection, reranked)
+        write_results(output_dir, collection, reranked, truncated)
         with write_atomically(output_dir / "results.run") as temporary:
             write_run(to_run(collection.queries, reranked), temporary, tag="newsimg")
         if self.report:

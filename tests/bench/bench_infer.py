@@ -26,10 +26,9 @@ from newsimg.datatypes import FloatArray
 from newsimg.index.building.scratch import IMAGES, REJECTED, write_tables
 from newsimg.index.faiss_index import FaissIndex
 from newsimg.index.folder import install
-from newsimg.run import PACKAGE_DIR
 from newsimg.sample.generator import ensure_newsroom
 from newsimg.storage.cache import Store
-from newsimg.storage.files import cache_dir
+from newsimg.storage.files import PACKAGE_DIR, cache_dir
 
 ROOT = Path(__file__).parents[2]
 DIM = 128

@@ -21,11 +21,11 @@ from newsimg.data.queries import QueriesDataset
 from newsimg.datatypes import Candidates, Collection, FloatArray, Image, Query
 from newsimg.evaluation.comparison import find_rows
 from newsimg.index.faiss_index import FaissIndex
-from newsimg.interfaces import Reranker
+from newsimg.interfaces import Backbone, Reranker
 from newsimg.pipeline import rerank, retrieve
 from newsimg.reporting.inference import gather, write_results
 from newsimg.reporting.results import read_results
-from newsimg.run import PACKAGE_DIR
+from newsimg.storage.files import PACKAGE_DIR
 from newsimg.task.infer import InferTask
 from newsimg.weight.l1 import L1Weight
 
@@ -294,7 +294,8 @@ def pool() -> tuple[Collection, Candidates]:
     )
     queries = (Query("a", "low"), Query("b", "high"))
 
-    class Circle:
+    class Circle(Backbone):
+        fingerprint = "circle"
         query_template = "{title}"
 
         def embed_images(self, images: Sequence[Image]) -> FloatArray:
@@ -304,17 +305,17 @@ def pool() -> tuple[Collection, Candidates]:
             return embeddings[[0, 5]]
 
     collection = Collection("circle", queries, images, {"a": {"i5": 1}, "b": {"gone": 1}})
-    return collection, retrieve(collection, Circle(), FaissIndex(factory="Flat"), 3)  # type: ignore
+    return collection, retrieve(collection, Circle(), FaissIndex(factory="Flat"), 3)
 
 
 def test_criteria_and_credits_stay_with_their_pictures_through_the_sort(
     pool: tuple[Collection, Candidates], tmp_path: Path
 ) -> None:
     collection, retrieved = gather(*pool)
-    write_results(
-        tmp_path, collection, rerank(collection, retrieved, TwoCriteria(), L1Weight(value=1.0))
-    )
+    reranked = rerank(collection, retrieved, TwoCriteria(), L1Weight(value=1.0))
+    write_results(tmp_path, collection, reranked, [True, False])
     found = pd.read_parquet(tmp_path / "results.parquet")
+    assert list(found["query_truncated"]) == [True] * 3 + [False] * 3
     assert list(found["image_id"]) == ["i2", "i1", "i0", "i5", "i4", "i3"]
     positions = [int(image_id[1:]) for image_id in found["image_id"]]
     assert list(found["criterion/late"]) == positions == list(found["rerank"])
@@ -350,5 +351,5 @@ def test_results_that_cannot_be_written_leave_no_file(
     broken = Collection("x", (Query("a", "\ud800"), Query("b", "high")), collection.images, None)
     reranked = rerank(broken, retrieved, TwoCriteria(), L1Weight(value=0.0))
     with pytest.raises(UnicodeEncodeError):
-        write_results(tmp_path, broken, reranked)
+        write_results(tmp_path, broken, reranked, [False, False])
     assert not list(tmp_path.iterdir())
