@@ -89,6 +89,10 @@ class Backbone(ABC):
         """Return the pictures, with the digests of their bytes where the cache tells them."""
         return images
 
+    def find_truncated(self, texts: Sequence[str]) -> list[bool]:
+        """Tell which texts are longer than the backbone reads, so that their ends count nothing."""
+        return [False] * len(texts)
+
     def find_embeddings(self, images: Sequence[Image]) -> list[FloatArray | None]:
         """Return the embeddings that need not be computed, each (dim,); None for the others."""
         return [None] * len(images)

@@ -19,6 +19,7 @@ from newsimg.datatypes import (
 from newsimg.interfaces import Backbone, Dataset, Index, Reranker, Weight
 from newsimg.storage.copies import find_first_copies, share_scores
 from newsimg.storage.pictures.damaged import embed_readable
+from newsimg.storage.truncated import find_truncated
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +63,7 @@ def retrieve_readable(
         n_images = len(images)
         log.warning("top_k=%d exceeds the pool of %d images; using %d", top_k, n_images, n_images)
         top_k = n_images
+    find_truncated_queries(collection, backbone)
     texts = render_queries(collection.queries, backbone.query_template)
     scores, rows = index.search(backbone.embed_texts(texts), top_k)
     # An index orders equal scores as it pleases; in row order first, a stable sort settles them.
@@ -70,6 +72,13 @@ def retrieve_readable(
     scores = share_scores(scores, find_first_copies(images, rows))
     found = sort_candidates(Candidates(images, rows, scores, {"retrieval": scores}), scores)
     return collection, found
+
+
+@lru_cache(maxsize=1)
+def find_truncated_queries(collection: Collection, backbone: Backbone) -> tuple[bool, ...]:
+    """Tell which headlines the backbone reads only the beginning of; warns once for all."""
+    texts = render_queries(collection.queries, backbone.query_template)
+    return tuple(find_truncated(backbone, texts, "headlines"))
 
 
 @lru_cache(maxsize=1)
@@ -96,6 +105,7 @@ def score_candidates(
 def forget() -> None:
     """Forget what the jobs of a sweep share."""
     load_and_retrieve.cache_clear()
+    find_truncated_queries.cache_clear()
     score_candidates.cache_clear()
 
 

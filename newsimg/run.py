@@ -24,7 +24,6 @@ from newsimg.interfaces import (
     Weight,
 )
 from newsimg.launch.builder import check_shortcuts, get_builder
-from newsimg.launch.compose import CONF_DIR
 from newsimg.launch.gpus import VISIBLE
 from newsimg.launch.job_folders import open_job_folder, open_sweep_folder
 from newsimg.launch.job_hash import hash_config
@@ -42,6 +41,7 @@ from newsimg.launch.resolvers import (
 )
 from newsimg.pipeline import forget
 from newsimg.reporting.quoting import quote_headline
+from newsimg.storage.files import CONF_DIR
 from newsimg.tracking.base import Job, Tracker
 from newsimg.tracking.params import list_params, name_run
 

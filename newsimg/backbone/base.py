@@ -12,7 +12,8 @@ import numpy as np
 
 from newsimg.datatypes import FloatArray, Image, check_template
 from newsimg.interfaces import Backbone
-from newsimg.storage.checkpoints import Checkpoint, check_positive, identify_model
+from newsimg.storage.checkpoints import Checkpoint, check_positive
+from newsimg.storage.model_fit import ModelError
 from newsimg.storage.pictures.images import DECODER_THREADS, DECODING, REDUCING_GAP, open_image
 
 if TYPE_CHECKING:
@@ -28,7 +29,8 @@ class DualEncoder(Backbone):
     Args:
         model: Hub id or local folder.
         revision: Branch, tag or commit of a hub model.
-        dtype: Of weights and activations: float32, bfloat16 or float16.
+        dtype: Of weights and activations: float32, tf32 (float32 whose products a GPU may round),
+            bfloat16 or float16.
         device: A torch device, or "auto".
         batch_size: Texts or pictures per forward pass.
         text_padding: "longest" in the batch, or "max_length" for models trained that way.
@@ -39,6 +41,10 @@ class DualEncoder(Backbone):
         decoding: "exact", or "reduced": a JPEG of many times the model's size is decoded at a half,
             a quarter or an eighth, which is faster and changes embeddings in the fifth digit.
         trust_remote_code: Whether the model may run Python code that comes with it.
+        architectures: The model's classes as its config.json names them; None for any. The settings
+            here are made for them.
+        vocab_size: Rows of the model's table of tokens, where classes alone do not tell families
+            apart; None for any.
 
     Raises:
         ValueError: If an argument is out of range; names it.
@@ -58,8 +64,14 @@ class DualEncoder(Backbone):
         lowercase: bool = False,
         decoding: str = "exact",
         trust_remote_code: bool = False,
+        architectures: list[str] | None = None,
+        vocab_size: int | None = None,
     ) -> None:
-        self.checkpoint = Checkpoint("backbone", model, revision, dtype, device, trust_remote_code)
+        self.checkpoint = Checkpoint(
+            *("backbone", model, revision, dtype, device, trust_remote_code),
+            architectures=architectures,
+            vocab_size=vocab_size,
+        )
         if text_padding not in ("longest", "max_length"):
             raise ValueError(
                 f"backbone.text_padding must be longest or max_length, got {text_padding!r}"
@@ -90,8 +102,8 @@ class DualEncoder(Backbone):
         return json.dumps(
             {
                 "class": type(self).__name__,
-                "model": identify_model(self.checkpoint.model, self.checkpoint.revision),
-                "dtype": self.checkpoint.dtype,
+                "model": self.checkpoint.identify(),
+                **self.checkpoint.arithmetic,
                 "text_padding": self.text_padding,
                 "text_length": self.text_length,
                 "lowercase": self.lowercase,
@@ -115,6 +127,11 @@ class DualEncoder(Backbone):
     def embed_images(self, images: Sequence[Image]) -> FloatArray:
         """See `Backbone.embed_images`."""
         return self._embed(images, self._encode_images)
+
+    def find_truncated(self, texts: Sequence[str]) -> list[bool]:
+        """See `Backbone.find_truncated`: those of more than `text_length` tokens."""
+        whole = self.tokenizer(self._lower(texts), verbose=False)["input_ids"]
+        return [len(tokens) > self.text_length for tokens in whole]
 
     @abstractmethod
     def load_model(self) -> Any:
@@ -152,7 +169,7 @@ class DualEncoder(Backbone):
         if width is None or height is None:
             width = height = sides.get("shortest_edge")
         if width is None or height is None or not self.image_processor.do_resize:
-            raise ValueError(
+            raise ModelError(
                 f"backbone.decoding=reduced is for models that resize all pictures to one size, "
                 f"{self.checkpoint.model} has {size}"
             )
@@ -160,13 +177,16 @@ class DualEncoder(Backbone):
 
     def _encode_texts(self, texts: Sequence[str]) -> "torch.Tensor":
         inputs = self.tokenizer(
-            [text.lower() if self.lowercase else text for text in texts],
+            self._lower(texts),
             padding=self.text_padding,
             truncation=True,
             max_length=self.text_length,
             return_tensors="pt",
         )
         return self.text_features(inputs.to(self.model.device))
+
+    def _lower(self, texts: Sequence[str]) -> list[str]:
+        return [text.lower() if self.lowercase else text for text in texts]
 
     def preprocess(self, image: Image) -> Any:
         """See `Backbone.preprocess`: decodes, resizes, crops and scales as the model wants it."""
@@ -191,12 +211,10 @@ class DualEncoder(Backbone):
         return self.image_features(batch.to(self.model.device, self.model.dtype))
 
     def _embed(self, items: Sequence[Any], encode: Callable[..., "torch.Tensor"]) -> FloatArray:
-        import torch
-
         if not items:
             raise ValueError("there is nothing to embed")
         rows = []
-        with torch.inference_mode():
+        with self.checkpoint.inference():
             for start in range(0, len(items), self.batch_size):
                 features = encode(items[start : start + self.batch_size])
                 rows.append(features.float().cpu().numpy())

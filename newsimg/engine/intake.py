@@ -6,6 +6,7 @@ from typing import Any
 
 from newsimg.datatypes import FloatArray, Image, Rejected
 from newsimg.interfaces import Backbone
+from newsimg.storage.model_fit import ModelError
 from newsimg.storage.pictures.images import (
     PILLOW_MAX_PIXELS,
     LoadedImage,
@@ -111,7 +112,11 @@ def load_picture(image: Image, rules: IntakeRules) -> Loaded | Rejected:
 def prepare_picture(
     image: LoadedImage, backbone: Backbone, rules: IntakeRules
 ) -> Prepared | Rejected:
-    """Decode a picture and do what comes before the model."""
+    """Decode a picture and do what comes before the model.
+
+    Raises:
+        ModelError: If the model cannot take any picture.
+    """
     try:
         return Prepared(image, _prepare(image, backbone))
     except TruncatedPictureError as error:
@@ -119,6 +124,8 @@ def prepare_picture(
             return Rejected(image.uri, _name_reason(image, error))
         marked = replace(image, truncated=True)
         return Prepared(marked, _prepare(marked, backbone))
+    except ModelError:
+        raise  # no picture is to blame
     except ValueError as error:
         return Rejected(image.uri, _name_reason(image, error))
 

@@ -2,6 +2,7 @@
 
 import logging
 import pickle
+import shutil
 import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -52,8 +53,11 @@ class RayEngine(OnRay, Engine):
         if not numbers:
             return
         ray, joined = self.cluster.connect()
+        starts = listing.path.with_suffix(".starts")
+        shutil.rmtree(starts, ignore_errors=True)  # of a job that was killed
         worker = {"listing_path": listing.path, "backbone": backbone, "rules": rules}
         worker |= {"n_threads": n_threads, "surroundings": look_around()}
+        worker |= {"starts": Starts(starts, MAX_DEATHS)}
         parts = self._divide(listing, numbers, backbone.batch_size)
 
         def map_parts() -> Iterator[dict[str, Any]]:
@@ -72,10 +76,10 @@ class RayEngine(OnRay, Engine):
                 yield from done.results
         except ray.exceptions.RayActorError as error:
             raise RuntimeError(
-                f"engine=ray: workers died {MAX_DEATHS + 1} times over the same pictures, perhaps "
-                "for want of memory; what they had embedded is kept"
+                f"engine=ray: a worker cannot be started again: {error}; what was embedded is kept"
             ) from error
         finally:
+            shutil.rmtree(starts, ignore_errors=True)
             if joined:
                 ray.shutdown()
 
@@ -113,7 +117,6 @@ class RayEngine(OnRay, Engine):
             compute=ray.data.ActorPoolStrategy(size=min(len(parts), self.cluster.n_workers)),
             num_cpus=self.cluster.cpus_per_worker,
             num_gpus=self.cluster.gpus_per_worker,
-            max_task_retries=MAX_DEATHS,
             batch_size=1,
         )
 
@@ -136,6 +139,41 @@ class Done:
     error: Exception | None
 
 
+@dataclass(frozen=True)
+class Starts:
+    """Counts how often each part was begun, in files, since whoever begins it may die over it.
+
+    Ray begins a part whose worker died again, without end.
+
+    Attributes:
+        folder: Where the files are, for all workers.
+        max_deaths: After how many deaths over it a part is given up.
+    """
+
+    folder: Path
+    max_deaths: int
+
+    def begin(self, part: str) -> None:
+        """Count one more start of a part.
+
+        Raises:
+            RuntimeError: If too many workers have died over it.
+        """
+        self.folder.mkdir(exist_ok=True)
+        with (self.folder / part).open("ab") as file:
+            file.write(b".")
+            n_deaths = file.tell() - 1
+        if n_deaths > self.max_deaths:
+            raise RuntimeError(
+                f"engine=ray: workers died {n_deaths} times over the same pictures, perhaps for "
+                "want of memory; what they had embedded is kept"
+            )
+
+    def end(self, part: str) -> None:
+        """Forget a part, which was done."""
+        (self.folder / part).unlink(missing_ok=True)
+
+
 class ChunkEmbedder:
     """What a worker does.
 
@@ -145,6 +183,7 @@ class ChunkEmbedder:
         rules: What to take.
         n_threads: Threads that read and decode.
         surroundings: Of the process that it works for.
+        starts: Gives up a chunk that kills its workers.
     """
 
     def __init__(
@@ -154,8 +193,10 @@ class ChunkEmbedder:
         rules: IntakeRules,
         n_threads: int,
         surroundings: Surroundings,
+        starts: Starts,
     ) -> None:
         surroundings.enter()
+        self.starts = starts
         self.listing = Listing(listing_path)
         self.backbone = backbone
         self.rules = rules
@@ -164,15 +205,18 @@ class ChunkEmbedder:
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, Any]:
         """Embed the pictures of the one part of a batch."""
         number, start, stop = (batch[name][0] for name in ("number", "start", "stop"))
+        place = f"{number}-{start}"
         stored = self.backbone if isinstance(self.backbone, StoredBackbone) else None
         if stored:
             stored.store.reset_counts()
         try:
+            self.starts.begin(place)
             pictures = self.listing.read_chunk(int(number))[start:stop]
             results = list(stream_embeddings(pictures, self.backbone, self.rules, self.n_threads))
             if stored:
                 stored.store.settle()
             done = Done(results, stored.store.counts if stored else {}, None)
+            self.starts.end(place)
         except Exception as error:  # raised again where the results are awaited
             error.add_note(f"in a worker:\n{traceback.format_exc()}")
             done = Done([], {}, error)

@@ -10,10 +10,7 @@ from hydra.version import VersionBase
 from omegaconf import OmegaConf, open_dict
 
 from newsimg.launch.resolvers import register_resolvers
-from newsimg.storage.files import PACKAGE_DIR
-
-# A wheel carries the configs inside the package; in a checkout they lie beside it.
-CONF_DIR = PACKAGE_DIR / "conf" if (PACKAGE_DIR / "conf").is_dir() else PACKAGE_DIR.parent / "conf"
+from newsimg.storage.files import CONF_DIR
 
 
 def compose_config(overrides: Sequence[str]) -> dict[str, Any]:

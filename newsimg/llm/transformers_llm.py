@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from newsimg.interfaces import LanguageModel
-from newsimg.storage.checkpoints import Checkpoint, check_positive, describe_model, greedy_settings
+from newsimg.storage.checkpoints import Checkpoint, check_positive, greedy_settings
 
 if TYPE_CHECKING:
     import torch
@@ -19,7 +19,8 @@ class TransformersLLM(LanguageModel):
     Args:
         model: Hub id or local folder.
         revision: Branch, tag or commit of a hub model.
-        dtype: Of weights and activations: float32, bfloat16 or float16.
+        dtype: Of weights and activations: float32, tf32 (float32 whose products a GPU may round),
+            bfloat16 or float16.
         device: A torch device, or "auto".
         batch_size: Chats per forward pass.
         max_new_tokens: Tokens after which an answer is cut off.
@@ -63,8 +64,8 @@ class TransformersLLM(LanguageModel):
         return json.dumps(
             {
                 "class": type(self).__name__,
-                **describe_model(self.checkpoint.model, self.checkpoint.revision),
-                "dtype": self.checkpoint.dtype,
+                **self.checkpoint.describe(),
+                **self.checkpoint.arithmetic,
                 "padding_side": self.padding_side,
                 "max_new_tokens": self.max_new_tokens,
                 "temperature": self.temperature,
@@ -116,7 +117,6 @@ class TransformersLLM(LanguageModel):
         return tokenizer
 
     def _answer(self, prompts: list[str], seed: int | None) -> list[str]:
-        import torch
         from transformers import LogitsProcessorList
 
         inputs = self.tokenizer(
@@ -128,7 +128,7 @@ class TransformersLLM(LanguageModel):
             return_token_type_ids=False,
         ).to(self.model.device)
         drawing = [] if seed is None else self._draw_by(prompts, seed)
-        with torch.inference_mode():
+        with self.checkpoint.inference():
             tokens = self.model.generate(
                 **inputs,
                 generation_config=greedy_settings(self.model, self.tokenizer, self.max_new_tokens),

@@ -39,7 +39,9 @@ def gather(collection: Collection, candidates: Candidates) -> tuple[Collection, 
     return narrowed, replace(candidates, images=images, rows=rows)
 
 
-def write_results(output_dir: Path, collection: Collection, reranked: Candidates) -> None:
+def write_results(
+    output_dir: Path, collection: Collection, reranked: Candidates, truncated: Sequence[bool]
+) -> None:
     """Write `results.parquet` and `results.jsonl`: a row for each candidate of each query.
 
     Both appear whole or not at all. A score that is not finite is null.
@@ -48,6 +50,7 @@ def write_results(output_dir: Path, collection: Collection, reranked: Candidates
         output_dir: Where.
         collection: The queries.
         reranked: Their candidates after reranking.
+        truncated: Whether the backbone reads only the beginning of each.
     """
     known = [
         name
@@ -64,7 +67,11 @@ def write_results(output_dir: Path, collection: Collection, reranked: Candidates
         file = stack.enter_context(lines.open("w", encoding="utf-8"))
         for start in range(0, len(collection.queries), BATCH):
             part = range(start, min(start + BATCH, len(collection.queries)))
-            rows = [row for i in part for row in list_rows(i, collection, reranked, known)]
+            rows = [
+                {"query_truncated": truncated[i], **row}
+                for i in part
+                for row in list_rows(i, collection, reranked, known)
+            ]
             table = pa.Table.from_pylist(rows, schema)
             writer.write_table(table)
             for row in table.to_pylist():
@@ -84,6 +91,7 @@ def make_schema(reranked: Candidates, known: Sequence[str]) -> pa.Schema:
             ("article_id", pa.string()),
             ("rank", pa.int64()),
             ("title", pa.string()),
+            ("query_truncated", pa.bool_()),
             *((name, pa.string()) for name in ("image_id", "uri", "path", "member")),
             ("digest", pa.string()),
             ("truncated", pa.bool_()),

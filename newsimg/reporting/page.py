@@ -109,6 +109,7 @@ def write_report(
 def describe_run(source: str, components: Components, metrics: Mapping[str, float]) -> Details:
     """Return what a page says above the queries of `source`, and beside their pictures."""
     top_k, reranker = int(metrics["top_k"]), components.reranker
+    n_truncated = metrics.get("n_truncated", 0)
     names = {f"Hits@{k}": f"hits_at_{k}" for k in (1, 10) if k <= top_k}
     names |= {f"MRR@{k}": f"mrr_at_{k}" for k in (10,) if k <= top_k}
     return Details(
@@ -118,6 +119,7 @@ def describe_run(source: str, components: Components, metrics: Mapping[str, floa
             f"{metrics['n_images']:,.0f} pictures",
             f"{top_k} candidates",
             f"{type(reranker).__name__}, weight {write_number(components.weight.value)}",
+            *([f"{n_truncated:,.0f} headlines cut by the backbone"] if n_truncated else []),
         ],
         measures={
             name: (metrics[f"retrieval/{key}"], metrics[f"reranked/{key}"])

@@ -8,6 +8,7 @@ import numpy as np
 from newsimg.datatypes import Candidates, FloatArray, Query
 from newsimg.interfaces import Backbone, LanguageModel, Reranker
 from newsimg.reranker.captions import Captioner
+from newsimg.storage.truncated import find_truncated
 
 log = logging.getLogger(__name__)
 
@@ -18,7 +19,8 @@ class LLMRewritingReranker(Reranker):
     """Scores a candidate by its cosine with the captions, the largest or the mean.
 
     A headline without captions keeps its retrieval scores, and is counted in `captions_missing`;
-    one with fewer than `num_captions` is counted in `captions_fewer`.
+    one with fewer than `num_captions` is counted in `captions_fewer`, and captions whose end the
+    backbone does not read in `captions_truncated`.
 
     Args:
         backbone: Embeds captions and pictures; the run's own, which has embedded the pictures.
@@ -62,7 +64,10 @@ class LLMRewritingReranker(Reranker):
         self.captions = captions
         counts = self.captioner.count(captions)
         n_missing = counts["captions_missing"]
-        self.metrics = counts | {"captions_per_query": sum(map(len, captions)) / len(captions)}
+        self.metrics = counts | {
+            "captions_per_query": sum(map(len, captions)) / len(captions),
+            "captions_truncated": 0,
+        }
         scores = candidates.parts["retrieval"].copy()
         if n_missing:
             log.warning(
@@ -74,6 +79,8 @@ class LLMRewritingReranker(Reranker):
             return scores
         texts = list(dict.fromkeys(caption for own in captions for caption in own))
         position = {text: i for i, text in enumerate(texts)}
+        truncated = find_truncated(self.backbone, texts, "captions")
+        self.metrics = {**self.metrics, "captions_truncated": sum(truncated)}
         embedded = self.backbone.embed_texts(texts)
         rows, where = np.unique(candidates.rows, return_inverse=True)
         images = self.backbone.embed_images([candidates.images[row] for row in rows])

@@ -5,15 +5,25 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from newsimg.datatypes import Candidates, FloatArray, FusedArray, IntArray, Query, render_queries
+from newsimg.datatypes import (
+    Candidates,
+    FloatArray,
+    FusedArray,
+    IntArray,
+    Query,
+    render_queries,
+)
 from newsimg.interfaces import Backbone, Dataset, Reranker
 from newsimg.storage.copies import find_first_copies
+from newsimg.storage.truncated import find_truncated
 
 IMAGES_AT_ONCE = 1024  # so that 100,000 headlines against all pictures need not fit into memory
 
 
 class BankReranker(Reranker):
     """Corrects a candidate's cosine by how near its picture is to the headlines of a bank.
+
+    The metric `bank_truncated` counts headlines of the bank whose end the backbone does not read.
 
     Args:
         backbone: Embeds headlines and pictures; the run's own, whose embeddings are at hand.
@@ -37,10 +47,13 @@ class BankReranker(Reranker):
         distinct, where = np.unique(pool, return_inverse=True)
         images = self.backbone.embed_images([candidates.images[row] for row in distinct])
         rows = where[candidates.rows]
-        titles, own = (
-            self.backbone.embed_texts(render_queries(part, self.backbone.query_template))
-            for part in (bank, queries)
+        texts, own_texts = (
+            render_queries(part, self.backbone.query_template) for part in (bank, queries)
         )
+        self.metrics = {
+            "bank_truncated": sum(find_truncated(self.backbone, texts, "headlines of the bank"))
+        }
+        titles, own = map(self.backbone.embed_texts, (texts, own_texts))
         cosines = np.einsum("qd,qkd->qk", own, images[rows])
         return self.correct(cosines, rows, images, titles).astype(np.float32)
 

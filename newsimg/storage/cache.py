@@ -216,6 +216,37 @@ class Store:
             for digest in digests
         ]
 
+    def get_flags(
+        self,
+        kind: str,
+        model: str,
+        texts: Sequence[str],
+        find: Callable[[list[str]], list[bool]],
+    ) -> list[bool]:
+        """Return a flag for each text, finding those that are missing.
+
+        Like hashes they are no model's work: neither counted nor listed.
+
+        Args:
+            kind: What the flags are.
+            model: Fingerprint of the model that they depend on.
+            texts: What they are of.
+            find: Finds the flags of some texts.
+
+        Raises:
+            OSError: If the store cannot be read or written.
+        """
+        shards = self._open(kind, model)
+        keys = [digest_key(f"text:{text}") for text in texts]
+        kept = _only_known(keys, shards.read(keys))
+        missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in kept}
+        if missing:
+            found = find(list(missing.values()))
+            new = {key: bytes([flag]) for key, flag in zip(missing, found, strict=True)}
+            shards.add(new)
+            kept |= new
+        return [bool(kept[key][0]) for key in keys]
+
     def settle(self) -> None:
         """Make one file of the small ones that were written since the last time."""
         for shards in self._shards.values():

@@ -70,6 +70,12 @@ class StoredBackbone(Backbone):
             for image, digest in zip(images, hashes, strict=True)
         ]
 
+    def find_truncated(self, texts: Sequence[str]) -> list[bool]:
+        """See `Backbone.find_truncated`. A warm run so needs no tokenizer."""
+        return self.store.get_flags(
+            "truncated", self.fingerprint, texts, self._backbone.find_truncated
+        )
+
     def find_embeddings(self, images: Sequence[Image]) -> list[FloatArray | None]:
         """See `Backbone.find_embeddings`."""
         return self.store.find("embeddings", self.fingerprint, self._name(images))

@@ -1,13 +1,55 @@
 """Loading models of the transformers library: where they are, what identifies them, and quietly."""
 
 import hashlib
+import json
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from newsimg.storage.files import hash_file
+from newsimg.storage.model_fit import (
+    ModelError,
+    check_architecture,
+    check_image_processor,
+    check_tokenizer,
+)
+from newsimg.storage.precision import inference
 
-DTYPES = ("float32", "bfloat16", "float16")
+DTYPES = ("float32", "tf32", "bfloat16", "float16")
+
+
+def find_config(model: str, revision: str) -> Path:
+    """Return the path of a model's config.json, in its folder or in the hub's cache.
+
+    Args:
+        model: Local folder or hub id.
+        revision: Branch, tag or commit, for a hub id.
+
+    Raises:
+        OSError: If there is neither such a folder nor such a hub model in reach.
+    """
+    folder = Path(model).expanduser()
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            raise FileNotFoundError(
+                f"{folder} has no config.json: a model's folder is what save_pretrained of the "
+                "transformers library writes"
+            )
+        return folder / "config.json"
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(hf_hub_download(model, "config.json", revision=revision))
+    except HFValidationError as error:
+        raise FileNotFoundError(f"model must be a folder or a hub id, got {model}") from error
+    except LocalEntryNotFoundError as error:
+        raise FileNotFoundError(
+            f"{model} is no folder, and cannot be reached on the hub; without a connection, give "
+            "the folder of a copy instead"
+        ) from error
 
 
 def identify_model(model: str, revision: str) -> str:
@@ -20,34 +62,15 @@ def identify_model(model: str, revision: str) -> str:
     Raises:
         OSError: If there is neither such a folder nor such a hub model in reach.
     """
+    config = find_config(model, revision)
     folder = Path(model).expanduser()
-    if folder.is_dir():
-        digest = hashlib.sha256()
-        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-            digest.update(f"{path.relative_to(folder)}\0{hash_file(path)}\n".encode())
-        return f"files:{digest.hexdigest()}"
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
-
-    try:
-        config = hf_hub_download(model, "config.json", revision=revision)
-    except HFValidationError as error:
-        raise FileNotFoundError(f"model must be a folder or a hub id, got {model}") from error
-    except LocalEntryNotFoundError as error:
-        raise FileNotFoundError(
-            f"{model} is no folder, and cannot be reached on the hub; without a connection, give "
-            "the folder of a copy instead"
-        ) from error
-    # The hub's cache keeps a file under its commit, also when there is no connection.
-    return f"{model}@{Path(config).parent.name}"
-
-
-def describe_model(model: str, revision: str) -> dict[str, str]:
-    """Return the model's name and what tells its revisions apart, for fingerprints and records."""
-    identity = identify_model(model, revision)
-    if identity.startswith("files:"):
-        return {"model": Path(model).expanduser().resolve().name, "revision": identity}
-    return {"model": model, "revision": identity.rpartition("@")[2]}
+    if not folder.is_dir():
+        # The hub's cache keeps a file under its commit, also when there is no connection.
+        return f"{model}@{config.parent.name}"
+    digest = hashlib.sha256()
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        digest.update(f"{path.relative_to(folder)}\0{hash_file(path)}\n".encode())
+    return f"files:{digest.hexdigest()}"
 
 
 def choose_device(device: str) -> str:
@@ -65,9 +88,12 @@ class Checkpoint:
         group: The component's group, for messages.
         model: Hub id or local folder.
         revision: Branch, tag or commit of a hub model.
-        dtype: Of weights and activations: float32, bfloat16 or float16.
+        dtype: Of weights and activations: float32, bfloat16 or float16; tf32 is float32 whose
+            products a GPU may round, see `inference`.
         device: A torch device, or "auto".
         trust_remote_code: Whether the model may run Python code that comes with it.
+        architectures: Classes that the model may be of, by their names; None for any.
+        vocab_size: See `check_architecture`.
 
     Raises:
         ValueError: If `dtype` is not one of these.
@@ -79,6 +105,8 @@ class Checkpoint:
     dtype: str
     device: str
     trust_remote_code: bool
+    architectures: Sequence[str] | None = None
+    vocab_size: int | None = None
 
     def __post_init__(self) -> None:
         if self.dtype not in DTYPES:
@@ -96,39 +124,107 @@ class Checkpoint:
             "trust_remote_code": self.trust_remote_code,
         }
 
+    @property
+    def arithmetic(self) -> dict[str, Any]:
+        """What the model's outputs depend on beside its files, for fingerprints."""
+        if self.dtype in ("float32", "tf32"):
+            return {"dtype": "float32", "tf32": self.dtype == "tf32"}
+        return {"dtype": self.dtype}
+
+    def inference(self) -> AbstractContextManager[None]:
+        """Run the model inside of this; see `inference`."""
+        return inference(self.dtype == "tf32")
+
+    def identify(self) -> str:
+        """Return what the model's outputs depend on; see `identify_model`.
+
+        Raises:
+            OSError: If the model is not found.
+            ModelError: If it is of another family than is asked for.
+        """
+        self._check_architecture()
+        return identify_model(self.model, self.revision)
+
+    def describe(self) -> dict[str, str]:
+        """Return the model's name and what tells its revisions apart; see `identify`."""
+        identity = self.identify()
+        if identity.startswith("files:"):
+            return {"model": Path(self.model).expanduser().resolve().name, "revision": identity}
+        return {"model": self.model, "revision": identity.rpartition("@")[2]}
+
     def load_model(self, auto_class: Any) -> Any:
         """Load the model for inference, without a word on the console.
 
         Raises:
             OSError: If the model is not found.
-            ValueError: If the checkpoint lacks weights of the model, which would then be random.
+            ModelError: If it is of another family than is asked for, or the checkpoint lacks
+                weights of the model, which would then be random.
         """
         import torch
         from transformers.utils import logging
 
+        self._check_architecture()
         logging.set_verbosity_error()
         logging.disable_progress_bar()
         model, report = auto_class.from_pretrained(
-            **self.source, dtype=getattr(torch, self.dtype), output_loading_info=True
+            **self.source, dtype=getattr(torch, self.arithmetic["dtype"]), output_loading_info=True
         )
         if missing := sorted(report["missing_keys"]):
-            raise ValueError(
+            raise ModelError(
                 f"{self.model} lacks {len(missing)} weights of {type(model).__name__}, "
                 f"{missing[0]} first"
             )
         return model.to(choose_device(self.device)).eval()
 
     def load_tokenizer(self) -> Any:
-        """Load the model's own tokenizer."""
+        """Load the model's own tokenizer.
+
+        Raises:
+            ModelError: If it cannot be loaded, or is not the model's; see `check_tokenizer`.
+        """
         from transformers import AutoTokenizer
 
-        return AutoTokenizer.from_pretrained(**self.source)
+        tokenizer = self._load("tokenizer", lambda: AutoTokenizer.from_pretrained(**self.source))
+        check_tokenizer(tokenizer, self._load_config(), self.model)
+        return tokenizer
 
     def load_image_processor(self) -> Any:
-        """Load the model's own resizing, cropping and scaling, in the form that runs on Pillow."""
+        """Load the model's own resizing, cropping and scaling, in the form that runs on Pillow.
+
+        Raises:
+            ModelError: If it cannot be loaded, or is not the model's; see `check_image_processor`.
+        """
         from transformers import AutoImageProcessor
 
-        return AutoImageProcessor.from_pretrained(**self.source, backend="pil")
+        processor = self._load(
+            "image processor",
+            lambda: AutoImageProcessor.from_pretrained(**self.source, backend="pil"),
+        )
+        self.check_image_processor(processor)
+        return processor
+
+    def check_image_processor(self, processor: Any) -> None:
+        """Refuse an image processor that is not the model's; see `check_image_processor`."""
+        one_size = self.group == "backbone"  # chat models may look at pictures of any size
+        check_image_processor(processor, self._load_config(), self.model, one_size)
+
+    def _load_config(self) -> Any:
+        # Not kept: a class that came with the model would not survive pickling.
+        from transformers import AutoConfig
+
+        return AutoConfig.from_pretrained(**self.source)
+
+    def _load(self, what: str, load: Callable[[], Any]) -> Any:
+        self._check_architecture()
+        try:
+            return load()
+        except (OSError, ValueError) as error:
+            reason = " ".join(str(error).split())
+            raise ModelError(f"the {what} of {self.model} cannot be loaded: {reason}") from error
+
+    def _check_architecture(self) -> None:
+        config = json.loads(find_config(self.model, self.revision).read_text(encoding="utf-8"))
+        check_architecture(self.group, self.model, config, self.architectures, self.vocab_size)
 
 
 def check_positive(group: str, **numbers: int) -> None:

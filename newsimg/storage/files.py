@@ -17,6 +17,8 @@ from platformdirs import user_cache_path
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # which the system names no file with
 PACKAGE_DIR = Path(__file__).resolve().parents[1]
+# A wheel carries the configs inside the package; in a checkout they lie beside it.
+CONF_DIR = PACKAGE_DIR / "conf" if (PACKAGE_DIR / "conf").is_dir() else PACKAGE_DIR.parent / "conf"
 
 
 def cache_dir() -> Path:

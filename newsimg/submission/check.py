@@ -4,7 +4,7 @@ import hashlib
 import io
 import re
 import zipfile
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -12,10 +12,13 @@ from pathlib import Path, PurePosixPath
 from PIL import Image as PILImage
 from PIL import UnidentifiedImageError
 
-from newsimg.submission.layouts import ALL, PICTURE_SIZE, SAFE, SIZES
+from newsimg.submission.layouts import ALL, LAYOUTS, PICTURE_SIZE, SAFE, SIZES
 
-FOLDER_2025 = re.compile(r"RET_(?P<approach>.+)_(?P<size>SMALL|LARGE)")
+# Retrieved or generated pictures.
+FOLDER_2025 = re.compile(r"(?:RET|GEN)_(?P<approach>.+)_(?P<size>SMALL|LARGE)")
 NAME = "[article_id]_[group]_[approach].png"
+# The organisers' rule has a folder of the group's name on top, their example has none.
+PLACE_2025 = f"[group]/[RET|GEN]_[approach]_[SMALL|LARGE]/{NAME}, with or without [group]/"
 # Twice what the pixels take; whatever is larger is not read into memory.
 MAX_BYTES = 2 * 3 * PICTURE_SIZE[0] * PICTURE_SIZE[1]
 ORIENTATION = 0x0112
@@ -35,6 +38,7 @@ class RunFolder:
 
     name: str
     size: str
+    group: str
     pictures: dict[str, str] = field(default_factory=dict)  # article id -> file
     pixels: dict[str, str] = field(default_factory=dict)  # file -> hash
 
@@ -46,7 +50,7 @@ def check_submission(
 
     Args:
         path: The zip.
-        layout: 2025 or 2026; None for the one that most of its files have.
+        layout: 2025 or 2026; None for the one by whose rule most of its files are right.
         subsets: Size (SMALL, LARGE; in 2026 ALL) -> the articles that must be there, and no others.
 
     Raises:
@@ -65,15 +69,16 @@ def check_submission(
         found = list(check_names(archive.infolist()))
         unsafe = {violation.file for violation in found}
         layout = layout or guess_layout([info.filename for info in infos])
+        group = guess_group([info.filename for info in infos], path.stem)
         folders: dict[str, RunFolder] = {}
         for info in infos:
             reason = None
             if info.filename not in unsafe:
-                reason = check_place(info.filename, layout, folders)
+                reason = check_place(info.filename, layout, group, folders)
                 if reason:
                     found.append(Violation(info.filename, reason))
             found += [Violation(info.filename, r) for r in check_picture(archive, info, folders)]
-    found += check_folders(path.name, folders, layout)
+    found += check_folders(path.name, folders)
     found += check_articles(folders, subsets)
     if layout == 2026:
         found += check_distinct(folders)
@@ -105,27 +110,68 @@ def check_names(infos: Sequence[zipfile.ZipInfo]) -> Iterator[Violation]:
 
 
 def guess_layout(names: Sequence[str]) -> int:
-    """Return 2025 if most files lie two folders deep, otherwise 2026."""
+    """Return the layout by whose rule more of the names are right; if as many, by their depth."""
+    n_right = {layout: sum(is_right(name, layout) for name in names) for layout in LAYOUTS}
+    if n_right[2025] != n_right[2026]:
+        return max(n_right, key=lambda layout: n_right[layout])
     deep = sum(name.count("/") >= 2 for name in names)
     return 2025 if 2 * deep >= len(names) else 2026
 
 
-def check_place(name: str, layout: int, folders: dict[str, RunFolder]) -> str | None:
-    """Return what is wrong with a file's path, or add the file to its folder's run."""
+def is_right(name: str, layout: int) -> bool:
+    """Tell whether a name is one of a layout's, whatever the group."""
+    *_, folder, file = ("", *PurePosixPath(name).parts)
+    depth = name.count("/")
+    of_2026 = depth == 1 and "_" in folder and file.endswith(f"_{folder}.png")
+    if layout == 2026:
+        return of_2026
+    match = FOLDER_2025.fullmatch(folder)
+    return depth in (1, 2) and match is not None and not of_2026
+
+
+def guess_group(names: Iterable[str], zip_stem: str) -> str:
+    """Return the group by the files of 2025's folders that lie in no folder of a group's name.
+
+    It is the zip's own name, if files have that, or else what most of them have in common.
+    """
+    found: Counter[str] = Counter()
+    for name in names:
+        *above, folder, file = ("", *PurePosixPath(name).parts)
+        match = FOLDER_2025.fullmatch(folder)
+        if match is None or len(above) != 1:
+            continue
+        words = file.removesuffix(f"_{match['approach']}.png").split("_")
+        found.update("_".join(words[start:]) for start in range(1, len(words)))
+    if zip_stem in found:
+        return zip_stem
+    return max(found, key=lambda group: (found[group], len(group)), default=zip_stem)
+
+
+def check_place(
+    name: str, layout: int, lone_group: str, folders: dict[str, RunFolder]
+) -> str | None:
+    """Return what is wrong with a file's path, or add the file to its folder's run.
+
+    Args:
+        name: The file.
+        layout: 2025 or 2026.
+        lone_group: The group, where no folder is named after it.
+        folders: Where the file is added.
+    """
     path = PurePosixPath(name)
     parts = path.parts
     if layout == 2025:
-        match = FOLDER_2025.fullmatch(parts[1]) if len(parts) == 3 else None
+        match = FOLDER_2025.fullmatch(parts[-2]) if len(parts) in (2, 3) else None
         if match is None:
-            return (
-                "must be [group]/RET_[approach]_[SMALL|LARGE]/[article_id]_[group]_[approach].png"
-            )
-        size, ending = match["size"], f"_{parts[0]}_{match['approach']}.png"
+            return f"must be {PLACE_2025}"
+        group = parts[0] if len(parts) == 3 else lone_group
+        size, ending = match["size"], f"_{group}_{match['approach']}.png"
     else:
         if len(parts) != 2 or not re.fullmatch(r".+_.+", parts[0]):
             return f"must be [group]_[approach]/{NAME}"
+        group = parts[0].split("_")[0]
         size, ending = ALL, f"_{parts[0]}.png"
-    folder = folders.setdefault(str(path.parent), RunFolder(str(path.parent), size))
+    folder = folders.setdefault(str(path.parent), RunFolder(str(path.parent), size, group))
     article_id = path.name.removesuffix(ending)
     if article_id in ("", path.name):
         return f"must be named [article_id]{ending}"
@@ -178,11 +224,9 @@ def find_faults(picture: PILImage.Image) -> Iterator[str]:
         yield "asks to be turned by its EXIF orientation"
 
 
-def check_folders(
-    zip_name: str, folders: Mapping[str, RunFolder], layout: int
-) -> Iterator[Violation]:
+def check_folders(zip_name: str, folders: Mapping[str, RunFolder]) -> Iterator[Violation]:
     """Look for several groups, and folders without a single well-named picture."""
-    groups = sorted({name.split("/" if layout == 2025 else "_")[0] for name in folders})
+    groups = sorted({folder.group for folder in folders.values()})
     if len(groups) > 1:
         yield Violation(zip_name, f"must be of one group, is of {', '.join(groups)}")
     for name, folder in folders.items():

@@ -17,7 +17,7 @@ class CheckTask(Task):
 
     Args:
         submission: The zip.
-        layout: 2025 or 2026; None for the one that most of its files have.
+        layout: 2025 or 2026; None for the one by whose rule most of its files are right.
         size: SMALL or LARGE, of 2025: what `subset` lists if it is one file.
         subset: A CSV of the articles that every run must have, and no others. In 2025 also a
             mapping of SMALL and LARGE to such files. None: all runs must have the same articles.

@@ -15,7 +15,12 @@ from newsimg.evaluation.metrics import (
     write_run,
 )
 from newsimg.interfaces import Components, Task
-from newsimg.pipeline import load_and_retrieve, rerank, score_candidates
+from newsimg.pipeline import (
+    find_truncated_queries,
+    load_and_retrieve,
+    rerank,
+    score_candidates,
+)
 from newsimg.reporting.console import console, print_evaluation
 from newsimg.reporting.contact_sheet import draw_contact_sheet
 from newsimg.reporting.evaluation import (
@@ -55,9 +60,10 @@ class EvaluateTask(Task):
         Returns:
             `retrieval/hits_at_1`, `reranked/hits_at_1`, `delta/hits_at_1` and so on for Hits@k and
             MRR@k; `delta/hits_at_1_low`, `_high` and `_p` and so on; `ceiling` (Hits@top_k); the
-            number of queries, images and candidates, of queries whose first image changed, and of
-            those helped and hurt; `n_judged`, the queries with a ground-truth picture among those
-            searched, and `ground_truth_share`, their share; `curve/...` and `effective_weight`, see
+            number of queries, images and candidates, of queries whose first image changed, of those
+            helped and hurt, and of those whose end the backbone does not read (`n_truncated`);
+            `n_judged`, the queries with a ground-truth picture among those searched, and
+            `ground_truth_share`, their share; `curve/...` and `effective_weight`, see
             `report_curve`; `reranker/...` for what the reranker counted; `data/n_missing` and
             `data/n_damaged` for the pictures that were skipped, and `data/n_unjudged` for the
             headlines that are not measured, as their pictures are not known.
@@ -76,6 +82,7 @@ class EvaluateTask(Task):
 
         top_k = retrieved.rows.shape[1]
         comparison = compare_stages(collection, retrieved, reranked, qrels)
+        comparison["query_truncated"] = find_truncated_queries(collection, components.backbone)
         metrics = _summarize(comparison) | {"n_images": len(retrieved.images), "top_k": top_k}
         metrics |= _count_left_out(loaded, collection) | coverage
         counted = components.reranker.metrics
@@ -123,6 +130,7 @@ def _summarize(comparison: pd.DataFrame) -> dict[str, float]:
         "n_changed": int(changed.sum()),
         "n_helped": int((comparison["outcome"] == "helped").sum()),
         "n_hurt": int((comparison["outcome"] == "hurt").sum()),
+        "n_truncated": int(comparison["query_truncated"].sum()),
         "ceiling": float(comparison["retrieval_rank"].notna().mean()),
     }
 

@@ -16,7 +16,12 @@ from newsimg.evaluation.ground_truth import (
 )
 from newsimg.evaluation.metrics import measure_retrieval, measure_run, to_run, write_run
 from newsimg.interfaces import Components, Task
-from newsimg.pipeline import load_and_retrieve, rerank, retrieve_readable
+from newsimg.pipeline import (
+    find_truncated_queries,
+    load_and_retrieve,
+    rerank,
+    retrieve_readable,
+)
 from newsimg.reporting.console import console, print_table
 from newsimg.reporting.inference import gather, write_results
 from newsimg.reporting.page import describe_run, write_report
@@ -53,10 +58,11 @@ class InferTask(Task):
 
         Returns:
             `n_queries`, `n_images`, `top_k`, `n_changed` (queries whose first image changed),
-            `reranker/...` for what the reranker counted, `data/n_missing` and `data/n_damaged` for
-            pictures that were skipped and, where editors' pictures are in the index, `n_judged`,
-            `ground_truth_share` and `retrieval/hits_at_1`, `reranked/hits_at_1`, `delta/hits_at_1`
-            and so on for Hits@k and MRR@k. A picture that the index lacks counts 0.
+            `n_truncated` (queries whose end the backbone does not read), `reranker/...` for what
+            the reranker counted, `data/n_missing` and `data/n_damaged` for pictures that were skipped
+            and, where editors' pictures are in the index, `n_judged`, `ground_truth_share` and
+            `retrieval/hits_at_1`, `reranked/hits_at_1`, `delta/hits_at_1` and so on for Hits@k and
+            MRR@k. A picture that the index lacks counts 0.
 
         Raises:
             ValueError: If there are no headlines or no pictures.
@@ -65,18 +71,20 @@ class InferTask(Task):
         listed = match_ground_truth(listed, found)
         collection, retrieved = gather(listed, found)
         reranked = rerank(collection, retrieved, components.reranker, components.weight)
+        truncated = find_truncated_queries(listed, components.backbone)
         changed = retrieved.rows[:, 0] != reranked.rows[:, 0]
         metrics = {
             "n_queries": len(collection.queries),
             "n_images": len(found.images),
             "top_k": retrieved.rows.shape[1],
             "n_changed": int(changed.sum()),
+            "n_truncated": sum(truncated),
         }
         metrics |= {f"data/n_{kind}": n for kind, n in listed.skipped.items()}
         counted = components.reranker.metrics
         metrics |= {f"reranker/{name}": value for name, value in counted.items()}
         metrics |= measure_stages(collection, retrieved, reranked)
-        write_results(output_dir, collection, reranked)
+        write_results(output_dir, collection, reranked, truncated)
         with write_atomically(output_dir / "results.run") as temporary:
             write_run(to_run(collection.queries, reranked), temporary, tag="newsimg")
         if self.report:

@@ -46,6 +46,7 @@ class SubmitTask(Task):
         near_duplicates: Bits of 64 in which perceptual hashes may differ for two pictures to count
             as the same in 2026; None compares their bytes. Needs imagehash.
         workers: Pictures that are rendered at once; None for one per core.
+        overwrite: Whether a zip that is there already is replaced; otherwise it is an error.
 
     Raises:
         ValueError: If an argument is not what it should be; names it.
@@ -64,6 +65,7 @@ class SubmitTask(Task):
         on_duplicate: str,
         near_duplicates: int | None,
         workers: int | None,
+        overwrite: bool,
     ) -> None:
         if not runs:
             raise ValueError(
@@ -92,6 +94,7 @@ class SubmitTask(Task):
         self.crop = crop
         self.on_duplicate = on_duplicate
         self.near_duplicates = near_duplicates
+        self.overwrite = overwrite
         self.workers = workers or os.cpu_count() or 1
 
     def run(self, components: Components, output_dir: Path) -> dict[str, float]:
@@ -102,8 +105,15 @@ class SubmitTask(Task):
 
         Raises:
             FileNotFoundError: If results, a list of articles or a picture are not there.
-            ValueError: If a rule is not kept or a picture cannot be decoded; names where.
+            ValueError: If a rule is not kept or a picture cannot be decoded; names where. If the
+                zip is there already.
         """
+        path = self.submission or output_dir / f"{self.group}.zip"
+        if path.exists() and not self.overwrite:
+            raise ValueError(
+                f"submission {path} is there already: give another name, or task.overwrite=true "
+                "to replace it"
+            )
         runs = {approach: read_results(source) for approach, source in self.runs.items()}
         listed = read_subsets(self.subsets)
         articles = choose_articles(runs, listed)
@@ -124,7 +134,6 @@ class SubmitTask(Task):
                     f"{violations[0].file}: {violations[0].reason} the first"
                 )
 
-        path = self.submission or output_dir / f"{self.group}.zip"
         write_submission(
             path,
             entries,

@@ -1,6 +1,7 @@
 """What the vision-language models of the transformers library share: asking about pictures."""
 
 import json
+import logging
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, lru_cache
@@ -11,21 +12,25 @@ from PIL import Image as PILImage
 
 from newsimg.datatypes import FloatArray, Image
 from newsimg.interfaces import KeepAnswers, VisionLanguageModel
-from newsimg.storage.checkpoints import Checkpoint, check_positive, describe_model, greedy_settings
+from newsimg.storage.checkpoints import Checkpoint, check_positive, greedy_settings
 from newsimg.storage.pictures.images import DECODING, open_image
 from newsimg.vlm.prefix_cache import (
     Prefix,
+    can_be_repeated,
     extend_prefix,
     group_by_beginning,
     pad_left,
     pad_right,
     read_after,
+    read_cache,
     read_last,
 )
 from newsimg.vlm.prompts import PicturePrompts, find_answer
 
 if TYPE_CHECKING:
     import torch
+
+log = logging.getLogger(__name__)
 
 
 class ChatVLM(VisionLanguageModel):
@@ -36,14 +41,18 @@ class ChatVLM(VisionLanguageModel):
     Args:
         model: Hub id or local folder.
         revision: Branch, tag or commit of a hub model.
-        dtype: Of weights and activations: float32, bfloat16 or float16.
+        dtype: Of weights and activations: float32, tf32 (float32 whose products a GPU may round),
+            bfloat16 or float16.
         device: A torch device, or "auto".
         batch_size: Questions per forward pass.
         share_prefix: Whether a picture, and what its questions begin with, is run once for all its
-            questions; otherwise every question is run with its own full prompt.
+            questions; otherwise every question is run with its own full prompt, and so are those
+            of models with recurrent layers, whose state cannot be shared.
         answer_prefix: What the model writes before the answer itself, such as a space.
         max_new_tokens: Tokens after which a written answer is cut off.
         trust_remote_code: Whether the model may run Python code that comes with it.
+        architectures: The model's classes as its config.json names them; None for any. The class
+            here is made for them.
 
     Raises:
         ValueError: If an argument is out of range; names it.
@@ -61,14 +70,18 @@ class ChatVLM(VisionLanguageModel):
         answer_prefix: str,
         max_new_tokens: int,
         trust_remote_code: bool = False,
+        architectures: list[str] | None = None,
     ) -> None:
-        self.checkpoint = Checkpoint("vlm", model, revision, dtype, device, trust_remote_code)
+        self.checkpoint = Checkpoint(
+            *("vlm", model, revision, dtype, device, trust_remote_code), architectures=architectures
+        )
         check_positive("vlm", batch_size=batch_size, max_new_tokens=max_new_tokens)
         self.batch_size = batch_size
         self.share_prefix = share_prefix
         self.answer_prefix = answer_prefix
         self.max_new_tokens = max_new_tokens
         self._last: tuple[Image, Prefix] | None = None
+        self._cannot_share = False
 
     @cached_property
     def fingerprint(self) -> str:
@@ -81,8 +94,8 @@ class ChatVLM(VisionLanguageModel):
         return json.dumps(
             {
                 "class": type(self).__name__,
-                **describe_model(self.checkpoint.model, self.checkpoint.revision),
-                "dtype": self.checkpoint.dtype,
+                **self.checkpoint.describe(),
+                **self.checkpoint.arithmetic,
                 "decoding": DECODING,
                 "padding_sides": {"expected": "right", "generate": "left"},
                 "attention_mask": {"expected": "causal", "generate": "causal, padding masked"},
@@ -100,12 +113,10 @@ class ChatVLM(VisionLanguageModel):
         keep: KeepAnswers | None = None,
     ) -> list[FloatArray]:
         """See `VisionLanguageModel.answer_probabilities`."""
-        import torch
-
         read = self._read_shared if self.share_prefix else self._read_plain
         tokens = self.prompts.find_answer_tokens(questions[0][0], answers)
         found = []
-        with torch.inference_mode():
+        with self.checkpoint.inference():
             for image, texts in zip(images, questions, strict=True):
                 found.append(read(image, texts, tokens))
                 if keep:
@@ -120,10 +131,8 @@ class ChatVLM(VisionLanguageModel):
         keep: KeepAnswers | None = None,
     ) -> list[FloatArray]:
         """See `VisionLanguageModel.choose_answers`. The likeliest token is taken at each step."""
-        import torch
-
         chosen = []
-        with torch.inference_mode():
+        with self.checkpoint.inference():
             for image, texts in zip(images, questions, strict=True):
                 found = [find_answer(text, answers) for text in self._write(image, texts)]
                 rows = [[answer == one for answer in answers] for one in found]
@@ -200,8 +209,18 @@ class ChatVLM(VisionLanguageModel):
         return lru_cache(maxsize=4096)(self.prompts.split)
 
     def _read_shared(self, image: Image, texts: Sequence[str], answers: list[int]) -> FloatArray:
+        if self._cannot_share:
+            return self._read_plain(image, texts, answers)
         prompts = [self._split(text, self.answer_prefix) for text in texts]
         prefix = self._run_picture(image, prompts[0][0])
+        if not can_be_repeated(prefix.cache):
+            self._cannot_share, self._last = True, None
+            log.warning(
+                "%s has recurrent layers, whose state cannot be shared: every question is run with "
+                "its whole prompt (vlm.share_prefix=false says so)",
+                self.checkpoint.model,
+            )
+            return self._read_plain(image, texts, answers)
         rows = [tail for _, tail in prompts]
         probabilities = np.empty((len(rows), len(answers)), dtype=np.float32)
         for group, n_shared in group_by_beginning(rows):
@@ -226,7 +245,7 @@ class ChatVLM(VisionLanguageModel):
                 **self.mark_tokens(tokens),
                 **self._place(inputs),
             )
-            prefix = Prefix(output.past_key_values, tokens.shape[1], self.next_offset())
+            prefix = Prefix(read_cache(output), tokens.shape[1], self.next_offset())
             self._last = (image, prefix)
         return self._last[1]
 

@@ -1,6 +1,7 @@
 """What prompts begin with in common, and reading the next token behind it."""
 
 import copy
+import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -25,6 +26,28 @@ class Prefix:
     offset: int
 
 
+def can_be_repeated(cache: Any) -> bool:
+    """Tell whether a cache can be repeated for several rows.
+
+    Keys and values can. What recurrent layers keep (linear attention, state spaces) cannot, though
+    some layers that have both have the method of those that can.
+    """
+    from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
+
+    return all(type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) for layer in cache.layers)
+
+
+def read_cache(output: Any) -> Any:
+    """Return the cache of a model's output, `past_key_values` before transformers 5.24."""
+    return output["cache" if "cache" in output else "past_key_values"]
+
+
+def name_cache(model: Any) -> str:
+    """Return the name by which a model's forward takes a cache; see `read_cache`."""
+    parameters = inspect.signature(model.forward).parameters
+    return "cache" if "cache" in parameters else "past_key_values"
+
+
 def extend_prefix(model: Any, prefix: Prefix, tokens: Sequence[int]) -> Prefix:
     """Run more tokens behind a prefix."""
     cache = copy.deepcopy(prefix.cache)
@@ -32,7 +55,7 @@ def extend_prefix(model: Any, prefix: Prefix, tokens: Sequence[int]) -> Prefix:
     model(
         input_ids=row,
         position_ids=positions,
-        past_key_values=cache,
+        **{name_cache(model): cache},
         use_cache=True,
         logits_to_keep=1,
     )
@@ -47,8 +70,9 @@ def read_after(model: Any, prefix: Prefix, rows: Sequence[Sequence[int]]) -> "to
     cache = copy.deepcopy(prefix.cache)
     cache.batch_repeat_interleave(len(rows))
     tokens, positions = _lay_out(model, prefix, rows)
+    behind = {name_cache(model): cache}
     return read_last(
-        model, rows, input_ids=tokens, position_ids=positions, past_key_values=cache, use_cache=True
+        model, rows, input_ids=tokens, position_ids=positions, use_cache=True, **behind
     )
 
 

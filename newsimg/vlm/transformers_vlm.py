@@ -23,7 +23,9 @@ class TransformersVLM(ChatVLM):
         """The model's own processor of prompts with pictures."""
         from transformers import AutoProcessor
 
-        return AutoProcessor.from_pretrained(**self.checkpoint.source)
+        processor = AutoProcessor.from_pretrained(**self.checkpoint.source)
+        self.checkpoint.check_image_processor(processor.image_processor)
+        return processor
 
     @property
     def placeholder(self) -> str:

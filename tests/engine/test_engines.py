@@ -20,7 +20,7 @@ from newsimg.engine.base import Engine
 from newsimg.engine.intake import Accepted, IntakeRules
 from newsimg.engine.listing import write_listing
 from newsimg.engine.local import LocalEngine
-from newsimg.engine.ray import RayEngine
+from newsimg.engine.ray import RayEngine, Starts
 from newsimg.index.faiss_index import FaissIndex
 from newsimg.interfaces import Components
 from newsimg.storage.cache import Store
@@ -136,6 +136,18 @@ def test_an_index_is_the_same_when_one_of_two_workers_is_killed_in_the_middle(
     assert entry.n_items == N_PICTURES - 3 - 1
     counts = backbone.store.counts
     assert counts["store/embeddings_computed"] < entry.n_items
+
+
+def test_a_chunk_is_given_up_after_too_many_starts_and_forgotten_when_done(tmp_path: Path) -> None:
+    starts = Starts(tmp_path / "starts", max_deaths=2)
+    for _ in range(3):  # the first, and one after each of two deaths
+        starts.begin(7)
+    starts.begin(8)
+    with pytest.raises(RuntimeError, match="workers died 3 times over the same pictures"):
+        Starts(tmp_path / "starts", max_deaths=2).begin(7)  # counted for all processes
+    starts.end(7)
+    for _ in range(3):
+        starts.begin(7)
 
 
 def test_a_picture_that_kills_every_worker_ends_the_job(

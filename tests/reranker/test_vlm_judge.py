@@ -1,11 +1,13 @@
+import inspect
 import json
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image as PILImage
-from tiny_models import draw_pictures, make_idefics, make_qwen2_vl
+from tiny_models import draw_pictures, make_idefics, make_qwen2_vl, make_qwen3_5
 from transformers import AutoTokenizer
+from transformers.cache_utils import Cache, DynamicLayer, LinearAttentionAndFullAttentionLayer
 
 from newsimg.datatypes import Candidates, Image, Query
 from newsimg.interfaces import VisionLanguageModel
@@ -13,7 +15,7 @@ from newsimg.reranker.vlm_judge import VLMJudgeReranker
 from newsimg.storage.cache import Store
 from newsimg.storage.cached_models import StoredVLM
 from newsimg.storage.pictures.images import DECODING, open_image
-from newsimg.vlm.prefix_cache import group_by_beginning
+from newsimg.vlm.prefix_cache import can_be_repeated, group_by_beginning, name_cache, read_cache
 from newsimg.vlm.prompts import find_answer
 from newsimg.vlm.qwen2_vl import Qwen2VLM
 from newsimg.vlm.smolvlm import SmolVLM
@@ -130,6 +132,39 @@ def test_the_plain_forward_equals_transformers_called_by_hand(qwen, images):
     expected = logits.softmax(-1)[tokenizer.convert_tokens_to_ids(list(ANSWERS))]
     got = qwen.answer_probabilities(images[:1], [QUESTIONS], ANSWERS)[0][2]
     np.testing.assert_allclose(got, expected.numpy(), atol=1e-7)
+
+
+def test_a_model_with_recurrent_layers_runs_whole_prompts_and_says_so_once(
+    tmp_path, images, caplog
+):
+    folder = make_qwen3_5(tmp_path / "qwen3_5")
+    settings = SETTINGS | {"model": folder}
+    shared = Qwen2VLM(share_prefix=True, batch_size=8, **settings)
+    plain = Qwen2VLM(share_prefix=False, batch_size=1, **settings)
+    asked = [QUESTIONS] * 3
+    found, expected = (vlm.answer_probabilities(images, asked, ANSWERS) for vlm in (shared, plain))
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-6)
+    assert np.ptp([expect(one) for one in found], axis=0).max() > 0.01
+    assert caplog.text.count("has recurrent layers, whose state cannot be shared") == 1
+
+
+def test_layers_that_keep_keys_and_a_recurrent_state_are_not_taken_for_those_that_can_be_repeated():
+    assert can_be_repeated(Cache(layers=[DynamicLayer()]))
+    both = LinearAttentionAndFullAttentionLayer()
+    assert hasattr(both, "batch_repeat_interleave")  # of the keys alone
+    assert not can_be_repeated(Cache(layers=[DynamicLayer(), both]))
+
+
+def test_a_cache_goes_by_the_name_that_the_model_has_for_it(qwen):
+    class Renamed:
+        def forward(self, input_ids, cache=None):
+            raise NotImplementedError
+
+    assert name_cache(Renamed()) == "cache"
+    assert name_cache(qwen.model) in inspect.signature(qwen.model.forward).parameters
+    for name in ("cache", "past_key_values"):
+        assert read_cache({name: 1, "logits": 2}) == 1
 
 
 def test_an_answer_of_several_tokens_is_refused_with_tokenizer_and_answer(qwen, images):
@@ -308,7 +343,7 @@ def test_criteria_that_cannot_be_used_are_refused_by_name(table):
 
 def test_dtype_decoding_padding_mask_and_model_are_part_of_what_scores_are_kept_under(make):
     recorded = json.loads(make().fingerprint)
-    assert recorded["dtype"] == "float32"
+    assert (recorded["dtype"], recorded["tf32"]) == ("float32", False)
     assert recorded["decoding"] == DECODING
     assert recorded["padding_sides"] == {"expected": "right", "generate": "left"}
     assert recorded["attention_mask"]["generate"] == "causal, padding masked"

@@ -56,6 +56,10 @@ def check(files: Files, **subsets: list[str]) -> list[tuple[str, str]]:
 
 
 FIRST = "team_clip/1_team_clip.png"
+WRONG_PLACE_2025 = (
+    "must be [group]/[RET|GEN]_[approach]_[SMALL|LARGE]/[article_id]_[group]_[approach].png, "
+    "with or without [group]/"
+)
 
 
 def replaced(content: bytes) -> Files:
@@ -73,6 +77,47 @@ def without(name: str, files: Files) -> Files:
 @pytest.mark.parametrize("files", [make_2026(), make_2025()], ids=["2026", "2025"])
 def test_a_zip_that_keeps_the_rules_has_no_violations(files: Files) -> None:
     assert check(files) == []
+
+
+# The organisers' own example, whose zip is named after the group and has no folder of its name.
+EXAMPLE = [
+    "GEN_FLUX_SMALL/37FC359AB91C0DC6D21D270AED0C87E3_UnstableOsmosis_FLUX.png",
+    "GEN_SD_LARGE/37FC359AB91C0DC6D21D270AED0C87E3_UnstableOsmosis_SD.png",
+]
+
+
+@pytest.mark.parametrize("zip_name", ["UnstableOsmosis.zip", "downloaded (1).zip"])
+@pytest.mark.parametrize("above", ["", "UnstableOsmosis/"])
+def test_the_organisers_example_of_2025_has_no_violations(zip_name: str, above: str) -> None:
+    names = [above + name for name in EXAMPLE]
+    path = write((name, PICTURES[0]) for name in names).rename(zip_name)
+    assert check_submission(path, None, {}) == []
+    assert check_submission(path, 2025, {"LARGE": ["37FC359AB91C0DC6D21D270AED0C87E3"]}) == []
+    lacking = check_submission(path, 2025, {"LARGE": ["37FC359AB91C0DC6D21D270AED0C87E3", "x"]})
+    assert lacking == [Violation(f"{above}GEN_SD_LARGE", "lacks a picture for article x")]
+
+
+def test_generated_pictures_of_2025_may_lie_beside_retrieved_ones() -> None:
+    names = [f"grp/{kind}_{a}_LARGE/117_grp_{a}.png" for kind, a in (("GEN", "FLUX"), ("RET", "b"))]
+    assert check(dict.fromkeys(names, PICTURES[0])) == []
+
+
+def test_a_group_without_a_folder_is_told_by_what_the_names_have_in_common() -> None:
+    names = [f"RET_b_LARGE/{i}_my_grp_b.png" for i in (1, 2)] + ["GEN_c_LARGE/1_my_grp_c.png"]
+    found = check(dict.fromkeys([*names, "GEN_c_LARGE/2_other_c.png"], PICTURES[0]))
+    assert found == [
+        ("GEN_c_LARGE/2_other_c.png", "must be named [article_id]_my_grp_c.png"),
+        ("GEN_c_LARGE", "lacks a picture for article 2"),
+    ]
+
+
+@pytest.mark.parametrize("bad", ["a/b/c.png", "notes.txt", "g/RET_a_LARGE/117_g_a.png"])
+def test_one_bad_name_does_not_have_the_good_ones_judged_by_another_layout(bad: str) -> None:
+    names = [f"g_a/{i}_g_a.png" for i in (117, 118)]
+    found = check(dict.fromkeys([*names, bad], PICTURES[0]))
+    assert [file for file, _ in found] == [bad]
+    alone = check({names[0]: PICTURES[0], "x/y/z.png": PICTURES[0]})
+    assert [file for file, _ in alone] == ["x/y/z.png"]
 
 
 def test_entries_for_folders_are_no_violation() -> None:
@@ -211,12 +256,12 @@ BROKEN = {
     "2025 without RET": (
         renamed("RET_a_SMALL", "a_SMALL", make_2025()),
         [("my_team/a_SMALL/1_my_team_a.png",
-          "must be [group]/RET_[approach]_[SMALL|LARGE]/[article_id]_[group]_[approach].png")],
+          WRONG_PLACE_2025)],
     ),
     "2025 in another size": (
         renamed("RET_a_SMALL", "RET_a_MEDIUM", make_2025()),
         [("my_team/RET_a_MEDIUM/1_my_team_a.png",
-          "must be [group]/RET_[approach]_[SMALL|LARGE]/[article_id]_[group]_[approach].png")],
+          WRONG_PLACE_2025)],
     ),
     "2025 with another group's picture": (
         renamed("RET_a_SMALL/1_my_team", "RET_a_SMALL/1_your_team", make_2025()),
@@ -314,7 +359,7 @@ def test_a_subset_without_any_run_is_a_violation() -> None:
 def test_the_layout_may_be_said_rather_than_guessed() -> None:
     found = check_submission(write(make_2026().items()), 2025, {})
     assert len(found) == 6
-    assert all(violation.reason.startswith("must be [group]/RET_") for violation in found)
+    assert all(violation.reason == WRONG_PLACE_2025 for violation in found)
 
 
 @pytest.fixture

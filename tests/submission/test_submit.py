@@ -43,6 +43,7 @@ def submit(runs: dict[str, Path] | None, **changes: Any) -> dict[str, float]:
         "on_duplicate": "next",
         "near_duplicates": None,
         "workers": 2,
+        "overwrite": True,
     } | changes
     Path("out").mkdir(exist_ok=True)
     return SubmitTask(**arguments).run(None, Path("out"))  # type: ignore[arg-type]
@@ -257,6 +258,17 @@ def test_a_picture_that_cannot_be_read_leaves_no_zip(
     with pytest.raises(ValueError, match=message):
         submit({"a": results}, workers=workers)
     assert list(Path("out").iterdir()) == []
+
+
+def test_an_earlier_zip_is_replaced_only_on_demand(results: Path) -> None:
+    submit({"clip": results}, overwrite=False)
+    before = Path("out/team.zip").read_bytes()
+    message = r"submission out/team.zip is there already: .* task.overwrite=true"
+    with pytest.raises(ValueError, match=message):
+        submit({"judge": results}, overwrite=False)
+    assert Path("out/team.zip").read_bytes() == before
+    submit({"judge": results}, overwrite=True)
+    assert list_zip()[0].startswith("team_judge/")
 
 
 def test_an_earlier_zip_stays_where_a_new_one_fails(results: Path) -> None:

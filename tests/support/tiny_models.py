@@ -166,6 +166,54 @@ def make_qwen2_vl(folder: Path, *, digits="12345", max_pixels=56 * 84, **changes
     return str(folder)
 
 
+def make_qwen3_5(folder: Path) -> str:
+    """Save a model of which every other layer is recurrent (linear attention)."""
+    from transformers import Qwen3_5Config, Qwen3_5ForConditionalGeneration
+
+    torch.manual_seed(3)
+    tokenizer = make_tokenizer(QWEN_TOKENS, CHATML)
+    config = Qwen3_5Config(
+        text_config=text_settings(
+            tokenizer,
+            head_dim=8,
+            rope_parameters={
+                "rope_type": "default",
+                "rope_theta": 1e4,
+                "mrope_section": [2, 1, 1],
+                "mrope_interleaved": True,
+                "partial_rotary_factor": 1.0,
+            },
+            layer_types=["linear_attention", "full_attention"],
+            linear_key_head_dim=8,
+            linear_value_head_dim=8,
+            linear_num_key_heads=2,
+            linear_num_value_heads=4,
+        ),
+        vision_config={
+            "depth": 2,
+            "hidden_size": 32,
+            "out_hidden_size": 32,
+            "intermediate_size": 64,
+            "num_heads": 2,
+            "patch_size": 14,
+            "num_position_embeddings": 64,
+        },
+        image_token_id=tokenizer.convert_tokens_to_ids("<|image_pad|>"),
+        video_token_id=tokenizer.convert_tokens_to_ids("<|video_pad|>"),
+        vision_start_token_id=tokenizer.convert_tokens_to_ids("<|vision_start|>"),
+        vision_end_token_id=tokenizer.convert_tokens_to_ids("<|vision_end|>"),
+    )
+    model = Qwen3_5ForConditionalGeneration(config)
+    sharpen(model)
+    save(
+        model,
+        tokenizer,
+        Qwen2VLImageProcessorPil(min_pixels=56 * 56, max_pixels=56 * 84),
+        folder,
+    )
+    return str(folder)
+
+
 def make_idefics(folder: Path, family="smolvlm") -> str:
     torch.manual_seed(2)
     config_class, model_class, processor_class = {

@@ -313,10 +313,10 @@ def test_criteria_and_credits_stay_with_their_pictures_through_the_sort(
     pool: tuple[Collection, Candidates], tmp_path: Path
 ) -> None:
     collection, retrieved = gather(*pool)
-    write_results(
-        tmp_path, collection, rerank(collection, retrieved, TwoCriteria(), L1Weight(value=1.0))
-    )
+    reranked = rerank(collection, retrieved, TwoCriteria(), L1Weight(value=1.0))
+    write_results(tmp_path, collection, reranked, [True, False])
     found = pd.read_parquet(tmp_path / "results.parquet")
+    assert list(found["query_truncated"]) == [True] * 3 + [False] * 3
     assert list(found["image_id"]) == ["i2", "i1", "i0", "i5", "i4", "i3"]
     positions = [int(image_id[1:]) for image_id in found["image_id"]]
     assert list(found["criterion/late"]) == positions == list(found["rerank"])
@@ -352,5 +352,5 @@ def test_results_that_cannot_be_written_leave_no_file(
     broken = Collection("x", (Query("a", "\ud800"), Query("b", "high")), collection.images, None)
     reranked = rerank(broken, retrieved, TwoCriteria(), L1Weight(value=0.0))
     with pytest.raises(UnicodeEncodeError):
-        write_results(tmp_path, broken, reranked)
+        write_results(tmp_path, broken, reranked, [False, False])
     assert not list(tmp_path.iterdir())

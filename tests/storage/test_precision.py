@@ -1,0 +1,164 @@
+"""float32 means float32, TF32 is a choice, and torch's settings are as before afterwards."""
+
+import json
+import threading
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_models import draw_pictures, make_qwen2_vl
+
+import newsimg
+from newsimg.backbone.transformers_backbone import TransformersBackbone
+from newsimg.datatypes import Image
+from newsimg.llm.transformers_llm import TransformersLLM
+from newsimg.storage.precision import inference
+from newsimg.vlm.qwen2_vl import Qwen2VLM
+
+SAMPLE = Path(newsimg.__file__).parent / "sample"
+LOCAL = {"revision": "main", "device": "cpu", "batch_size": 4}
+EXACT = {"conv": "ieee", "rnn": "ieee", "matmul": "ieee", "cpu": "ieee", "legacy": (False, False)}
+ROUNDED = {"conv": "tf32", "rnn": "tf32", "matmul": "tf32", "cpu": "ieee", "legacy": (True, True)}
+
+
+def read_settings():
+    backends = torch.backends
+    return {
+        "conv": backends.cudnn.conv.fp32_precision,
+        "rnn": backends.cudnn.rnn.fp32_precision,
+        "matmul": backends.cuda.matmul.fp32_precision,
+        "cpu": backends.mkldnn.matmul.fp32_precision,
+        # What older code asks for; torch refuses to tell where the two kinds contradict.
+        "legacy": (backends.cudnn.allow_tf32, backends.cuda.matmul.allow_tf32),
+    }
+
+
+def embed(dtype, tmp_path):
+    backbone = TransformersBackbone(
+        **LOCAL,
+        dtype=dtype,
+        model=str(SAMPLE / "clip"),
+        text_padding="longest",
+        text_length=48,
+        query_template="{title}",
+    )
+    image = Image("0", draw_pictures(tmp_path / "pictures", [(60, 60)])[0])
+    return backbone, lambda: (backbone.embed_texts(["Storm"]), backbone.embed_images([image]))
+
+
+def write(dtype, tmp_path):
+    llm = TransformersLLM(
+        **LOCAL,
+        dtype=dtype,
+        model=str(SAMPLE / "llm"),
+        max_new_tokens=2,
+        temperature=1.0,
+        top_p=1.0,
+    )
+    return llm, lambda: llm.generate([[{"role": "user", "content": "Storm"}]], None)
+
+
+def judge(dtype, tmp_path):
+    vlm = Qwen2VLM(
+        **LOCAL,
+        dtype=dtype,
+        model=make_qwen2_vl(tmp_path / "qwen"),
+        share_prefix=True,
+        answer_prefix="",
+        max_new_tokens=2,
+    )
+    image = Image("0", draw_pictures(tmp_path / "pictures", [(60, 60)])[0])
+
+    def ask():
+        vlm.answer_probabilities([image], [["Fit?"]], ["1", "2"])
+        vlm.choose_answers([image], [["Fit?"]], ["1", "2"])
+
+    return vlm, ask
+
+
+@pytest.mark.parametrize("make", [embed, write, judge])
+@pytest.mark.parametrize(("dtype", "expected"), [("float32", EXACT), ("tf32", ROUNDED)])
+def test_every_forward_computes_as_its_dtype_says_and_leaves_no_setting_behind(
+    make, dtype, expected, tmp_path
+):
+    before = read_settings()
+    assert before["conv"] == "tf32"  # torch's default, which is why it has to be told
+    model, use = make(dtype, tmp_path)
+    seen = []
+    for module in model.model.modules():
+        module.register_forward_pre_hook(lambda *_: seen.append(read_settings()))
+    use()
+    assert len(seen) > 10
+    assert all(settings == expected for settings in seen)
+    assert model.model.dtype == torch.float32
+    assert read_settings() == before
+
+
+@pytest.mark.parametrize("precision", ["highest", "high", "medium"])
+@pytest.mark.parametrize("convolutions", [False, True])
+def test_what_somebody_else_has_set_is_put_back_even_after_an_error(
+    precision, convolutions, monkeypatch
+):
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", convolutions)
+    torch.set_float32_matmul_precision(precision)
+    before = read_settings()
+
+    def fail():
+        with inference(tf32=False):
+            assert read_settings() == EXACT
+            assert torch.is_inference_mode_enabled()
+            raise KeyError
+
+    try:
+        with pytest.raises(KeyError):
+            fail()
+        assert read_settings() == before
+        assert torch.get_float32_matmul_precision() == precision
+    finally:
+        torch.set_float32_matmul_precision("highest")
+
+
+def test_settings_that_contradict_are_overruled_and_put_back():
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    try:
+        cudnn.rnn.fp32_precision, matmul.fp32_precision = "ieee", "tf32"
+        with pytest.raises(RuntimeError, match="mix of the legacy and new"):
+            read_settings()
+        with inference(tf32=False):
+            assert read_settings() == EXACT
+        assert (cudnn.conv.fp32_precision, cudnn.rnn.fp32_precision) == ("tf32", "ieee")
+        assert matmul.fp32_precision == "tf32"
+    finally:
+        cudnn.allow_tf32, matmul.allow_tf32 = True, False
+
+
+def test_threads_that_want_different_things_do_not_mix_them():
+    before = read_settings()
+    wrong = []
+
+    def work(tf32):
+        for _ in range(50):
+            with inference(tf32):
+                torch.ones(8, 8) @ torch.ones(8, 8)
+                if read_settings() != (ROUNDED if tf32 else EXACT):
+                    wrong.append(tf32)
+
+    threads = [threading.Thread(target=work, args=[i % 2 == 0]) for i in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+    assert read_settings() == before
+
+
+@pytest.mark.parametrize("make", [embed, write, judge])
+def test_the_choice_enters_the_fingerprint(make, tmp_path):
+    exact, rounded, half = (
+        json.loads(make(dtype, tmp_path / dtype)[0].fingerprint)
+        for dtype in ("float32", "tf32", "bfloat16")
+    )
+    assert (exact["dtype"], exact["tf32"]) == ("float32", False)
+    assert (rounded["dtype"], rounded["tf32"]) == ("float32", True)
+    assert half["dtype"] == "bfloat16"
+    assert "tf32" not in half
