@@ -21,7 +21,7 @@ def note_closed(folder: Path, record: Path) -> None:
 
 
 def find_killed(folder: Path) -> list[Path]:
-    """Return the records of open runs whose processes are gone, jobs before their sweeps."""
+    """Return the records of open runs that were killed, jobs before their sweeps."""
     found = []
     for note in (folder / OPEN_RUNS).glob("*.path"):
         try:
@@ -30,10 +30,12 @@ def find_killed(folder: Path) -> list[Path]:
         except (OSError, ValueError):  # it was deleted, or ended a moment ago
             note.unlink(missing_ok=True)
             continue
-        if record.status != "RUNNING":
-            note.unlink(missing_ok=True)
-        elif not record.is_alive:
+        if record.is_alive:
+            continue
+        if record.status in ("RUNNING", "KILLED") and not record.sent:
             found.append(path)
+        else:
+            note.unlink(missing_ok=True)
     return sorted(found, key=lambda path: (-len(path.parts), str(path)))
 
 

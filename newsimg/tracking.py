@@ -78,7 +78,9 @@ class MlflowTracker(Tracker):
             raise
         finally:
             self._record = None
-            self._end(path, status, error)
+            with edit_record(path) as record:
+                record.end(status, error)
+            note_closed(self.folder, path)
             self._try(self._sender.send, path)
             if self._sweep is None:
                 self._tell_waiting([path])
@@ -213,8 +215,9 @@ class MlflowTracker(Tracker):
         note_open(self.folder, path)
         try:
             error = self._try(self._sender.open_run, path)
-        except KeyboardInterrupt:  # the store may have it already
-            self._end(path, "KILLED", "interrupted")
+        except KeyboardInterrupt:  # the store may have it; the next run gives it the end
+            with edit_record(path) as record:
+                record.end("KILLED", "interrupted")
             raise
         if error is not None and self._sweep is None and not self._sender.is_outage(error):
             path.unlink()  # nothing has run yet: this is to be set right, not to be sent later
@@ -223,18 +226,14 @@ class MlflowTracker(Tracker):
             self._close_killed()
         return path
 
-    def _end(self, path: Path, status: str, error: str) -> None:
-        with edit_record(path) as record:
-            record.end(status, error)
-        note_closed(self.folder, path)
-
     def _close_killed(self) -> None:
         """Do for runs whose processes were killed what these could not do any more."""
         if killed := find_killed(self.folder):
             for path in killed:
                 self._send_late(path)
-            runs = "a run before was" if len(killed) == 1 else f"{len(killed)} runs before were"
-            console.print(f"tracking: {runs} killed and is recorded as KILLED now")
+                note_closed(self.folder, path)
+            runs = "1 run" if len(killed) == 1 else f"{len(killed)} runs"
+            console.print(f"tracking: {runs} that did not end before: recorded as KILLED now")
             self._tell_waiting(killed)
 
     def _try(self, send: Callable[[Path], object], path: Path) -> Exception | None:
