@@ -1,8 +1,10 @@
 """Which runs of a folder have not ended, so that a later run closes those that were killed."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
+from newsimg.console import console
 from newsimg.files import write_atomically
 from newsimg.run_record import read_record
 
@@ -18,6 +20,18 @@ def note_open(folder: Path, record: Path) -> None:
 def note_closed(folder: Path, record: Path) -> None:
     """Note that the run of a record has ended."""
     _note(folder, record).unlink(missing_ok=True)
+
+
+def close_killed(folder: Path, close: Callable[[Path], object]) -> list[Path]:
+    """Close the runs that were killed, by a function that takes their records, and return these."""
+    killed = find_killed(folder)
+    for path in killed:
+        close(path)
+        note_closed(folder, path)
+    if killed:
+        runs = "1 run" if len(killed) == 1 else f"{len(killed)} runs"
+        console.print(f"tracking: {runs} that did not end before: recorded as KILLED now")
+    return killed
 
 
 def find_killed(folder: Path) -> list[Path]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from newsimg.console import console
-from newsimg.open_runs import find_killed, note_closed, note_open
+from newsimg.open_runs import close_killed, note_closed, note_open
 from newsimg.params import shorten
 from newsimg.run_record import (
     RunRecord,
@@ -223,18 +223,8 @@ class MlflowTracker(Tracker):
             path.unlink()  # nothing has run yet: this is to be set right, not to be sent later
             raise self._refuse(error) from None
         if error is None and self._sweep is None:
-            self._close_killed()
+            self._tell_waiting(close_killed(self.folder, self._send_late))
         return path
-
-    def _close_killed(self) -> None:
-        """Do for runs whose processes were killed what these could not do any more."""
-        if killed := find_killed(self.folder):
-            for path in killed:
-                self._send_late(path)
-                note_closed(self.folder, path)
-            runs = "1 run" if len(killed) == 1 else f"{len(killed)} runs"
-            console.print(f"tracking: {runs} that did not end before: recorded as KILLED now")
-            self._tell_waiting(killed)
 
     def _try(self, send: Callable[[Path], object], path: Path) -> Exception | None:
         """Call `send` on a record; what comes of it is told and returned, and never raised."""
