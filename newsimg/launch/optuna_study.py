@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import filelock
 
+from newsimg.tracking.uri import sqlite_uri
+
 if TYPE_CHECKING:
     import pandas as pd
     from optuna import Study, Trial
@@ -70,7 +72,7 @@ class Search:
             ) from None
         self._study = optuna.create_study(
             study_name=self.name,
-            storage=f"sqlite:///{self.path}",
+            storage=sqlite_uri(self.path),
             directions=list(self.directions),
             load_if_exists=True,
         )

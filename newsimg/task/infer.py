@@ -59,8 +59,8 @@ class InferTask(Task):
         Returns:
             `n_queries`, `n_images`, `top_k`, `n_changed` (queries whose first image changed),
             `n_truncated` (queries whose end the backbone does not read), `reranker/...` for what
-            the reranker counted, `data/n_missing` and `data/n_damaged` for pictures that were skipped
-            and, where editors' pictures are in the index, `n_judged`, `ground_truth_share` and
+            the reranker counted, `data/n_missing` and `data/n_damaged` for pictures that were
+            skipped and, where editors' pictures are in the index, `n_judged`, `ground_truth_share`,
             `retrieval/hits_at_1`, `reranked/hits_at_1`, `delta/hits_at_1` and so on for Hits@k and
             MRR@k. A picture that the index lacks counts 0.
 

@@ -70,7 +70,7 @@ class Tracker(ABC):
 
     @abstractmethod
     def log_artifacts(self, output_dir: Path) -> None:
-        """Add every file below `output_dir` to the open run."""
+        """Add every file below `output_dir` to the open run, but for those of runs in it."""
 
     @abstractmethod
     def open_sweep(self, experiment: str, name: str, output_dir: Path) -> None:

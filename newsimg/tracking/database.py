@@ -165,9 +165,8 @@ def _move_artifacts(path: Path, artifacts: Path) -> None:
                             f"where {column} = ? or substr({column}, 1, ?) = ?",
                             (here, len(there) + 1, there, len(there) + 1, f"{there}/"),
                         )
-            console.print(
-                f"tracking: the runs of {shlex.quote(str(old.parent))} are now tracked here"
-            )
+            moved = f"{shlex.quote(str(old.parent))} to {shlex.quote(str(path.parent))}"
+            console.print(f"tracking: runs moved from {moved}; their artifacts are found there")
 
 
 def _check_login(uri: str) -> None:
@@ -177,7 +176,13 @@ def _check_login(uri: str) -> None:
     from sqlalchemy.pool import NullPool
 
     limit = {} if make_url(uri).get_backend_name() == "mssql" else {"connect_timeout": PATIENCE}
-    engine = create_engine(uri, poolclass=NullPool, connect_args=limit)
+    try:
+        engine = create_engine(uri, poolclass=NullPool, connect_args=limit)
+    except ModuleNotFoundError as error:
+        raise ValueError(
+            f"the driver {error.name} of {hide_password(uri)} is not installed: install it, or "
+            "name one that is, as in postgresql+psycopg2://"
+        ) from error
     try:
         engine.connect().close()
     except DBAPIError as error:

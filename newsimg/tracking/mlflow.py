@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from newsimg.reporting.console import console
 from newsimg.tracking.base import Job, Tracker
-from newsimg.tracking.open_runs import find_killed, note_closed, note_open
+from newsimg.tracking.open_runs import close_killed, note_closed, note_open
 from newsimg.tracking.params import shorten
 from newsimg.tracking.record import (
     RunRecord,
@@ -80,7 +80,9 @@ class MlflowTracker(Tracker):
             raise
         finally:
             self._record = None
-            self._end(path, status, error)
+            with edit_record(path) as record:
+                record.end(status, error)
+            note_closed(self.folder, path)
             self._try(self._sender.send, path)
             if self._sweep is None:
                 self._tell_waiting([path])
@@ -217,29 +219,16 @@ class MlflowTracker(Tracker):
         note_open(self.folder, path)
         try:
             error = self._try(self._sender.open_run, path)
-        except KeyboardInterrupt:  # the store may have it already
-            self._end(path, "KILLED", "interrupted")
+        except KeyboardInterrupt:  # the store may have it; the next run gives it the end
+            with edit_record(path) as record:
+                record.end("KILLED", "interrupted")
             raise
         if error is not None and self._sweep is None and not self._sender.is_outage(error):
             path.unlink()  # nothing has run yet: this is to be set right, not to be sent later
             raise self._refuse(error) from None
         if error is None and self._sweep is None:
-            self._close_killed()
+            self._tell_waiting(close_killed(self.folder, self._send_late))
         return path
-
-    def _end(self, path: Path, status: str, error: str) -> None:
-        with edit_record(path) as record:
-            record.end(status, error)
-        note_closed(self.folder, path)
-
-    def _close_killed(self) -> None:
-        """Do for runs whose processes were killed what these could not do any more."""
-        if killed := find_killed(self.folder):
-            for path in killed:
-                self._send_late(path)
-            runs = "a run before was" if len(killed) == 1 else f"{len(killed)} runs before were"
-            console.print(f"tracking: {runs} killed and is recorded as KILLED now")
-            self._tell_waiting(killed)
 
     def _try(self, send: Callable[[Path], object], path: Path) -> Exception | None:
         """Call `send` on a record; what comes of it is told and returned, and never raised."""

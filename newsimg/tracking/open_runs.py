@@ -1,8 +1,10 @@
 """Which runs of a folder have not ended, so that a later run closes those that were killed."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
+from newsimg.reporting.console import console
 from newsimg.storage.files import write_atomically
 from newsimg.tracking.record import read_record
 
@@ -20,8 +22,20 @@ def note_closed(folder: Path, record: Path) -> None:
     _note(folder, record).unlink(missing_ok=True)
 
 
+def close_killed(folder: Path, close: Callable[[Path], object]) -> list[Path]:
+    """Close the runs that were killed, by a function that takes their records, and return these."""
+    killed = find_killed(folder)
+    for path in killed:
+        close(path)
+        note_closed(folder, path)
+    if killed:
+        runs = "1 run" if len(killed) == 1 else f"{len(killed)} runs"
+        console.print(f"tracking: {runs} that did not end before: recorded as KILLED now")
+    return killed
+
+
 def find_killed(folder: Path) -> list[Path]:
-    """Return the records of open runs whose processes are gone, jobs before their sweeps."""
+    """Return the records of open runs that were killed, jobs before their sweeps."""
     found = []
     for note in (folder / OPEN_RUNS).glob("*.path"):
         try:
@@ -30,10 +44,12 @@ def find_killed(folder: Path) -> list[Path]:
         except (OSError, ValueError):  # it was deleted, or ended a moment ago
             note.unlink(missing_ok=True)
             continue
-        if record.status != "RUNNING":
-            note.unlink(missing_ok=True)
-        elif not record.is_alive:
+        if record.is_alive:
+            continue
+        if record.status in ("RUNNING", "KILLED") and not record.sent:
             found.append(path)
+        else:
+            note.unlink(missing_ok=True)
     return sorted(found, key=lambda path: (-len(path.parts), str(path)))
 
 

@@ -35,6 +35,8 @@ SETTINGS = {
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # with the password in it
     "MLFLOW_DISABLE_TELEMETRY": "true",  # it would look up a foreign host at every run
 }
+for name, value in SETTINGS.items():  # before anything imports MLflow, which heeds them then
+    os.environ.setdefault(name, value)
 OUTAGES = (408, 429)  # and 500 upwards: not the request is to blame
 
 
@@ -65,8 +67,6 @@ class RunSender:
         """
         if self._prepared_in == os.getpid():
             return
-        for name, value in SETTINGS.items():
-            os.environ.setdefault(name, value)
         import mlflow  # noqa: F401  # it sets the levels that are set below
 
         # They announce every table they create and every request that fails.

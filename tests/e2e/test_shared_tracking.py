@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 from tracking_server import TrackingServer
 
+from newsimg.tracking.mlflow import MlflowTracker
 from newsimg.tracking.record import find_records, read_record
 
 ROOT = Path(__file__).parents[2]
@@ -44,6 +45,8 @@ def database():
             subprocess.run([*command, *arguments], cwd="/", stdout=log, stderr=log, check=True)
 
     run("initdb", "-U", "newsimg", "--auth=trust", "--no-sync", "-E", "UTF8", "--locale=C.UTF-8")
+    rules = folder / "data" / "pg_hba.conf"
+    rules.write_text(f"host all locked 127.0.0.1/32 scram-sha-256\n{rules.read_text()}")
     options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories='' -F"
     run("pg_ctl", "-w", "-l", str(folder / "log"), "-o", options, "start")
     yield f"postgresql+psycopg2://newsimg@127.0.0.1:{port}/postgres"
@@ -71,6 +74,53 @@ def options(tmp_path, sample_cache):
         rows = [(query.query_id, query.title) for query in queries]
         csv.writer(file).writerows([("article_id", "article_title"), *rows])
     return ["data.split=all", f"data.subset={tmp_path / 'subset.csv'}", "store.dir=store"]
+
+
+@pytest.mark.parametrize(
+    ("login", "says"),
+    [
+        (f"locked:{SECRET}-but-wrong", "password authentication failed"),
+        ("locked", "no password supplied"),
+        ("nobody", 'role "nobody" does not exist'),
+        ("newsimg", 'database "nowhere" does not exist'),
+    ],
+)
+def test_a_database_that_refuses_the_login_ends_the_run_at_once(
+    login, says, database, tmp_path, monkeypatch
+):
+    import psycopg2
+
+    with (
+        psycopg2.connect(database.replace("+psycopg2", "")) as connection,
+        connection.cursor() as cursor,
+    ):
+        cursor.execute("drop role if exists locked; create role locked login password 'key'")
+    name = "nowhere" if login == "newsimg" else "postgres"
+    uri = database.replace("newsimg@", f"{login}@").replace("/postgres", f"/{name}")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    tracker = MlflowTracker(uri=None, folder=str(tmp_path))
+    start = time.monotonic()
+    with pytest.raises(ValueError, match=rf"refuses runs: user, password .*{says}") as caught:
+        tracker.open_sweep("news", "a sweep", tmp_path / "sweep")
+    assert time.monotonic() - start < 60  # MLflow by itself asks for 100 s
+    assert SECRET not in str(caught.value)
+    assert not find_records(tmp_path)
+
+
+def test_a_database_that_does_not_answer_is_asked_once_and_stops_no_run(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setenv(
+        "MLFLOW_TRACKING_URI", f"postgresql+psycopg2://ada:{SECRET}@127.0.0.1:9/mlflow"
+    )
+    start = time.monotonic()
+    with MlflowTracker(uri=None, folder=str(tmp_path)).track("news", "a run", {}, {}, tmp_path):
+        pass
+    assert time.monotonic() - start < 60
+    said = capsys.readouterr().out
+    assert "does not take runs now (connection refused)" in said
+    assert "1 run waits to be sent" in said
+    assert SECRET not in said
 
 
 def science_of(runs):

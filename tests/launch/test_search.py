@@ -29,6 +29,14 @@ def list_params(search):
     return [trial.params for trial in search._list("COMPLETE")]
 
 
+def test_a_study_is_kept_in_the_folder_that_was_named_whatever_its_name(tmp_path):
+    search = open_search(tmp_path / "a?b%2Fc")
+    run_trials(search, 1)
+    search.close()
+    assert (tmp_path / "a?b%2Fc" / "optuna.db").is_file()
+    assert [path.name for path in tmp_path.iterdir()] == ["a?b%2Fc"]
+
+
 @pytest.mark.parametrize(
     ("sweep", "distribution"),
     [

@@ -1,0 +1,347 @@
+"""The local database of runs: kills while it is made, strange paths, folders that move."""
+
+import multiprocessing
+import os
+import random
+import shlex
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+import pytest
+import sqlalchemy
+from mlflow import MlflowClient
+from mlflow.store.db import utils
+
+from newsimg.tracking.database import prepare_database
+from newsimg.tracking.mlflow import MlflowTracker
+from newsimg.tracking.uri import sqlite_uri
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the database be made from nothing."""
+    monkeypatch.setenv("NEWSIMG_CACHE", str(tmp_path / "cache"))
+
+
+def track(folder: Path, name: str = "a run") -> MlflowTracker:
+    """Track a run with one metric and one file."""
+    tracker = MlflowTracker(uri=None, folder=str(folder))
+    output_dir = folder / "single" / name
+    with tracker.track("news", name, {"a": 1}, {}, output_dir):
+        (output_dir / "found.txt").write_text(name)
+        tracker.log_metrics({"hits": 0.7})
+        tracker.log_artifacts(output_dir)
+    return tracker
+
+
+def read(folder: Path, query: str) -> list[Any]:
+    """Ask the file itself, whatever MLflow thinks of its URI."""
+    assert (folder / "mlflow.db").is_file()
+    with closing(sqlite3.connect(folder / "mlflow.db")) as database:
+        return database.execute(query).fetchall()
+
+
+def statuses_of(folder: Path) -> list[str]:
+    return [status for (status,) in read(folder, "select status from runs order by start_time")]
+
+
+def artifacts_of(folder: Path) -> dict[str, Path]:
+    """Return, for every run, its file at the place that MLflow has for it."""
+    client = MlflowClient(sqlite_uri(folder / "mlflow.db"))
+    return {
+        name: Path(url2pathname(urlsplit(client.get_run(run_id).info.artifact_uri).path))
+        / "found.txt"
+        for run_id, name in read(folder, "select run_uuid, name from runs")
+    }
+
+
+def make_and_kill(arguments: tuple[str, Path], after: float | None) -> float:
+    """Make a database in a process that is killed after some seconds; return those it took."""
+    start = time.monotonic()
+    child = multiprocessing.get_context("fork").Process(target=prepare_database, args=arguments)
+    child.start()
+    child.join(after)
+    child.kill()
+    child.join()
+    return time.monotonic() - start
+
+
+def test_of_twenty_kills_while_the_database_is_made_none_leaves_half_of_one(
+    tmp_path: Path, empty_cache: None
+) -> None:
+    folder = tmp_path / "runs"
+    path = folder / "mlflow.db"
+    arguments = (sqlite_uri(path), folder / "mlartifacts")
+    head = [(utils._get_latest_schema_revision(),)]
+    slow = make_and_kill(arguments, None)  # from nothing
+    path.unlink()
+    quick = make_and_kill(arguments, None)  # from what the cache keeps then
+    moments = random.Random(0)
+    n_cut = 0
+    for number in range(20):
+        path.unlink(missing_ok=True)
+        (tmp_path / "cache").rename(tmp_path / "kept")
+        if number % 5:
+            shutil.copytree(tmp_path / "kept", tmp_path / "cache")
+        make_and_kill(arguments, moments.uniform(0, quick if number % 5 else slow))
+        n_cut += not path.exists()
+        assert not path.exists() or read(folder, "select version_num from alembic_version") == head
+        shutil.rmtree(tmp_path / "cache", ignore_errors=True)
+        (tmp_path / "kept").rename(tmp_path / "cache")
+    assert n_cut >= 5
+    path.unlink(missing_ok=True)
+    track(folder)
+    assert statuses_of(folder) == ["FINISHED"]
+    assert not [left for left in folder.glob(".mlflow.db.*") if left.suffix != ".lock"]
+
+
+def test_the_run_after_a_first_one_that_was_stopped_at_once_is_tracked_and_closes_that(
+    empty_cache: None,
+    newsimg_here: Callable[..., Any],
+    tiny_options: list[str],
+    tmp_path: Path,
+) -> None:
+    signals = {"killed": signal.SIGKILL, "stopped": signal.SIGINT}
+    processes = {
+        folder: subprocess.Popen(
+            [sys.executable, "-m", "newsimg.run", *tiny_options, f"folder={folder}"],
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for folder in signals
+    }
+    for folder, process in processes.items():
+        while not list((tmp_path / folder).glob(".mlflow.db.*[0-9a-f]")):
+            assert process.poll() is None
+            time.sleep(0.005)
+        process.send_signal(signals[folder])
+    for folder, process in processes.items():
+        _, stderr = process.communicate(timeout=200)
+        assert process.returncode == {"killed": -9, "stopped": 130}[folder], stderr
+        assert not (tmp_path / folder / "mlflow.db").exists()
+        result = newsimg_here(*tiny_options, f"folder={folder}")
+        assert result.code == 0, result.output
+        assert sorted(statuses_of(tmp_path / folder)) == ["FINISHED", "KILLED"]
+
+
+def cut_off(path: Path, *statements: str) -> None:
+    """Make a database and take back what comes last when MLflow makes one."""
+    prepare_database(sqlite_uri(path), path.parent / "mlartifacts")
+    with closing(sqlite3.connect(path)) as database, database:
+        for statement in statements:
+            database.execute(statement)
+    os.utime(path, (0, 0))  # nobody is at work on it
+
+
+EARLIER = "update alembic_version set version_num = '451aebb31d03'"
+
+
+@pytest.mark.parametrize(
+    ("statements", "complaint"),
+    [
+        (["delete from alembic_version", "drop table latest_metrics"], "duplicate column"),
+        ([EARLIER], "out-of-date"),
+    ],
+)
+def test_a_database_that_was_left_half_made_is_made_anew(
+    statements: list[str], complaint: str, tmp_path: Path
+) -> None:
+    folder = tmp_path / "runs"
+    cut_off(folder / "mlflow.db", *statements)
+    shutil.copy(folder / "mlflow.db", tmp_path / "copy.db")
+    with pytest.raises(Exception, match=complaint):  # by MLflow alone
+        MlflowClient(f"sqlite:///{tmp_path / 'copy.db'}").search_experiments()
+    (folder / "mlflow.db-journal").write_bytes(b"of the old one")
+    track(folder)
+    assert statuses_of(folder) == ["FINISHED"]
+    assert not (folder / "mlflow.db-journal").exists()
+    assert read(folder, "pragma integrity_check") == [("ok",)]
+
+
+def test_an_old_database_with_somebodys_experiment_is_refused_and_kept(tmp_path: Path) -> None:
+    mine = "insert into experiments (experiment_id, name) values (1, 'mine')"
+    cut_off(tmp_path / "runs" / "mlflow.db", mine, EARLIER)
+    with pytest.raises(ValueError, match=r"refuses runs: .*mlflow db upgrade"):
+        track(tmp_path / "runs")
+    assert read(tmp_path / "runs", "select name from experiments") == [("mine",)]
+
+
+def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "runs" / "mlflow.db"
+    path.parent.mkdir()
+    path.write_bytes(b"a letter to the editor" * 100)
+    with pytest.raises(ValueError, match=rf"{path} is damaged or no database .*move it away"):
+        track(tmp_path / "runs")
+    assert path.read_bytes().startswith(b"a letter")
+
+
+@pytest.mark.parametrize("name", ["ws%2Fx", "a?b", "100%", "a#b; c", "it's \u00fc&co"])
+def test_a_folder_may_have_any_name(name: str, tmp_path: Path) -> None:
+    folder = tmp_path / name / "runs"
+    tracker = track(folder)
+    assert statuses_of(folder) == ["FINISHED"]
+    (place,) = artifacts_of(folder).values()
+    assert (folder / "mlartifacts") in place.parents
+    assert place.read_text() == "a run"
+    assert [path.name for path in tmp_path.iterdir()] == [name]  # nothing beside it
+    *_, uri = shlex.split(tracker.describe() or "")
+    with sqlalchemy.create_engine(uri).connect() as connection:  # as `mlflow ui` opens it
+        assert connection.execute(sqlalchemy.text("select status from runs")).all() == [
+            ("FINISHED",)
+        ]
+
+
+def test_runs_that_moved_have_their_artifacts_there_and_so_has_the_next(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    track(tmp_path / "old")
+    shutil.move(tmp_path / "old", tmp_path / "new place")
+    track(tmp_path / "new place", "another")
+    assert "moved from" in capsys.readouterr().out
+    assert not (tmp_path / "old").exists()
+    places = artifacts_of(tmp_path / "new place")
+    assert set(places) == {"a run", "another"}
+    for name, place in places.items():
+        assert (tmp_path / "new place" / "mlartifacts") in place.parents
+        assert place.read_text() == name
+    track(tmp_path / "new place", "third")
+    assert "moved from" not in capsys.readouterr().out
+
+
+def test_task_sync_is_enough_for_runs_that_moved(tmp_path: Path) -> None:
+    track(tmp_path / "old")
+    shutil.move(tmp_path / "old", tmp_path / "new")
+    assert len(MlflowTracker(uri=None, folder=str(tmp_path / "new")).send_waiting()) == 0
+    (place,) = artifacts_of(tmp_path / "new").values()
+    assert (tmp_path / "new" / "mlartifacts") in place.parents
+
+
+def test_a_copy_has_artifacts_of_its_own_and_a_link_to_a_folder_is_no_copy(tmp_path: Path) -> None:
+    track(tmp_path / "runs")
+    shutil.copytree(tmp_path / "runs", tmp_path / "copy")
+    (tmp_path / "link").symlink_to("runs")
+    track(tmp_path / "copy", "in the copy")
+    track(tmp_path / "link", "by the link")
+    for folder, names in (("copy", {"a run", "in the copy"}), ("runs", {"a run", "by the link"})):
+        places = artifacts_of(tmp_path / folder)
+        assert set(places) == names
+        assert all(
+            (tmp_path / folder / "mlartifacts") in place.parents for place in places.values()
+        )
+
+
+def test_a_deleted_experiment_is_named_with_the_command_that_restores_it(tmp_path: Path) -> None:
+    track(tmp_path / "runs")
+    client = MlflowClient(sqlite_uri(tmp_path / "runs" / "mlflow.db"))
+    experiment = client.get_experiment_by_name("news")
+    assert experiment is not None
+    client.delete_experiment(experiment.experiment_id)
+    with pytest.raises(ValueError, match="the experiment 'news' was deleted") as caught:
+        track(tmp_path / "runs", "another")
+    variable, *command = shlex.split(str(caught.value).partition("to restore it: ")[2])
+    # The command line is MLflow's own; its parts are what is checked here, without its start.
+    name, _, uri = variable.partition("=")
+    assert (name, uri) == ("MLFLOW_TRACKING_URI", sqlite_uri(tmp_path / "runs" / "mlflow.db"))
+    assert command == ["mlflow", "experiments", "restore", "--experiment-id", "1"]
+    client.restore_experiment(command[-1])
+    track(tmp_path / "runs", "another")
+    assert statuses_of(tmp_path / "runs") == ["FINISHED"] * 2
+
+
+def test_a_run_that_was_deleted_before_it_ended_is_named_and_sent_when_it_is_restored(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tracker = MlflowTracker(uri=None, folder=str(tmp_path))
+    client = MlflowClient(tracker.uri)
+    with tracker.track("news", "mine", {}, {}, tmp_path / "single"):
+        ((run_id,),) = read(tmp_path, "select run_uuid from runs")
+        client.delete_run(run_id)
+    said = capsys.readouterr().out
+    assert "the run 'mine' was deleted in MLflow; to restore it: MLFLOW_TRACKING_URI=" in said
+    assert f"mlflow runs restore --run-id {run_id}" in said
+    client.restore_run(run_id)
+    assert list(tracker.send_waiting()["outcome"]) == ["sent"]
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from newsimg.tracking.mlflow import MlflowTracker
+folder = Path(sys.argv[1])
+tracker = MlflowTracker(uri=None, folder=str(folder))
+tracker.open_sweep("news", "a sweep", folder / "sweep")
+with tracker.track("news", "a job", {}, {}, folder / "sweep" / "0"):
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_runs_that_were_killed_are_closed_by_the_next_run_in_the_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    env = os.environ | {"PYTHONPATH": str(ROOT)}
+    subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], env=env, timeout=100)
+    assert statuses_of(tmp_path) == ["RUNNING"] * 2
+    track(tmp_path)
+    assert "2 runs that did not end before: recorded as KILLED now" in capsys.readouterr().out
+    assert dict(read(tmp_path, "select name, status from runs")) == {
+        "a sweep": "KILLED",
+        "a job": "KILLED",
+        "a run": "FINISHED",
+    }
+    assert read(tmp_path, "select count(*) from runs where end_time is null") == [(0,)]
+    assert not list((tmp_path / ".open_runs").iterdir())
+    track(tmp_path, "next")
+    assert "KILLED" not in capsys.readouterr().out
+
+
+def test_a_run_of_another_process_that_is_at_work_is_left_alone(tmp_path: Path) -> None:
+    tracker = MlflowTracker(uri=None, folder=str(tmp_path))
+    with tracker.track("news", "at work", {}, {}, tmp_path / "single"):
+        track(tmp_path, "meanwhile")
+        assert dict(read(tmp_path, "select name, status from runs")) == {
+            "at work": "RUNNING",
+            "meanwhile": "FINISHED",
+        }
+    assert statuses_of(tmp_path) == ["FINISHED"] * 2
+
+
+WATCHED = """
+import sys
+import threading
+from pathlib import Path
+from newsimg.tracking.mlflow import MlflowTracker
+tracker = MlflowTracker(uri=None, folder=sys.argv[1])
+with tracker.track("news", "a run", {}, {}, Path(sys.argv[1]) / "single"):
+    pass
+from mlflow.telemetry.client import get_telemetry_client
+print(get_telemetry_client())
+print([thread.name for thread in threading.enumerate() if "elemetry" in thread.name])
+"""
+
+
+def test_mlflow_sends_nothing_about_its_use(tmp_path: Path) -> None:
+    # MLflow is silent by itself where it takes itself to be tested.
+    tested = ("PYTEST_CURRENT_TEST", "CI", "GITHUB_ACTIONS", "MLFLOW_DISABLE_TELEMETRY")
+    env = {key: value for key, value in os.environ.items() if key not in tested}
+    done = subprocess.run(
+        [sys.executable, "-c", WATCHED, str(tmp_path)],
+        env=env | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert done.stdout.split("\n") == ["None", "[]", ""], done.stderr
