@@ -15,9 +15,9 @@ from newsimg.engine.base import Engine
 from newsimg.engine.intake import Accepted, IntakeRules, Rejected
 from newsimg.engine.listing import Listing
 from newsimg.engine.ray_cluster import OnRay, Surroundings, look_around
+from newsimg.engine.ray_watch import find_parts, watch_cluster
 from newsimg.engine.stream import stream_embeddings
 from newsimg.interfaces import Backbone
-from newsimg.ray_watch import find_parts, watch_cluster
 from newsimg.storage.cached_models import StoredBackbone
 
 MAX_DEATHS = 20  # of workers over one part: more are no accident
