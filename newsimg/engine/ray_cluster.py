@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from newsimg.ray_watch import quiet_but_patient
+from newsimg.engine.ray_watch import quiet_but_patient
 
 log = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
 from newsimg.engine.ray_cluster import OnRay, Surroundings, look_around
-from newsimg.ray_watch import find_parts, watch_cluster
+from newsimg.engine.ray_watch import find_parts, watch_cluster
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from newsimg.engine.ray_cluster import RayCluster
-from newsimg.ray_watch import watch_cluster
+from newsimg.engine.ray_watch import watch_cluster
 
 pytest.importorskip("ray", reason="needs the extra newsimg[ray]")
 
@@ -18,7 +18,7 @@ pytest.importorskip("ray", reason="needs the extra newsimg[ray]")
 WAITING = """
 import time
 from newsimg.engine.ray_cluster import RayCluster
-from newsimg.ray_watch import find_parts, watch_cluster
+from newsimg.engine.ray_watch import find_parts, watch_cluster
 
 ray, _ = RayCluster("engine", None, 1, 1, 0, 80).connect()
 print(find_parts()["gcs_server (the cluster's head)"], flush=True)
