@@ -107,6 +107,12 @@ class RayEngine(OnRay, Engine):
         context = ray.data.DataContext.get_current()
         context.execution_options.preserve_order = True
         context.enable_progress_bars = False
+        n_workers = self.cluster.n_workers
+        # Of a few parts the worker that is ready first would else take those of the others, too.
+        few = len(parts) <= 2 * PARTS_EACH * n_workers
+        pool = ray.data.ActorPoolStrategy(
+            size=min(len(parts), n_workers), max_tasks_in_flight_per_actor=1 if few else None
+        )
         items = ray.data.from_items(
             [vars(part) for part in parts],
             override_num_blocks=min(len(parts), MAX_BLOCKS),
@@ -114,7 +120,7 @@ class RayEngine(OnRay, Engine):
         return items.map_batches(
             ChunkEmbedder,
             fn_constructor_kwargs=worker,
-            compute=ray.data.ActorPoolStrategy(size=min(len(parts), self.cluster.n_workers)),
+            compute=pool,
             num_cpus=self.cluster.cpus_per_worker,
             num_gpus=self.cluster.gpus_per_worker,
             batch_size=1,

@@ -51,14 +51,16 @@ class MortalBackbone(StoredBackbone):
 
 
 class PidBackbone(StoredBackbone):
-    """Notes how many pictures each process has embedded, and takes its time."""
+    """Notes how many pictures each process has embedded, and waits for a second one to begin."""
 
     def embed_preprocessed(self, images: Sequence[Image], inputs: Sequence[Any]) -> FloatArray:
         folder = self.store.folder.parent / "pids"
         folder.mkdir(exist_ok=True)
         note = folder / str(os.getpid())
         note.write_text(str(len(images) + (int(note.read_text()) if note.exists() else 0)))
-        time.sleep(0.5)
+        until = time.monotonic() + 60
+        while len(list(folder.iterdir())) < 2 and time.monotonic() < until:
+            time.sleep(0.05)
         return super().embed_preprocessed(images, inputs)
 
 
