@@ -42,7 +42,6 @@ class ParquetPictures(Archive):
     """
 
     def __init__(self, path: Path) -> None:
-        super().__init__(path)
         try:
             self._file = pq.ParquetFile(path, memory_map=True)
         except (pa.ArrowInvalid, OSError) as error:
