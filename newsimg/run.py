@@ -5,6 +5,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import hydra
 import yaml
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
@@ -35,6 +37,7 @@ from newsimg.optuna_sweeper import OptunaSweeper
 from newsimg.params import flatten
 from newsimg.pipeline import forget
 from newsimg.plugins import check_plugins, fatal, register_plugin, rename_schemas
+from newsimg.processes import leave_orphaned, stop_with
 from newsimg.queries import quote_headline
 from newsimg.ray_launcher import RayLauncher
 from newsimg.resolvers import is_sweeping, register_resolvers
@@ -213,13 +216,30 @@ def get_builder(trusted: tuple[str, ...], store_dir: str | None) -> Builder:
     return Builder(list(trusted), Store(find_store(store_dir)))
 
 
+def run_job(cfg: DictConfig) -> float | tuple[float, ...] | None:
+    """Run one job, in any process that a launcher has it run in; see `run`."""
+    try:
+        return run(cfg)
+    finally:
+        leave_orphaned()
+
+
 class SweepCallback(Callback):
     """Opens a sweep's run before its first job, and summarises the jobs after the last."""
+
+    process = 0  # that the jobs come from
+
+    def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Let a job end as its launcher's process does, or when a scheduler wants it to."""
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, signal.default_int_handler)
+        stop_with(self.process)
 
     @fatal()
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Make the store and the parent run, once, in the process that all jobs come from."""
         global OPEN_SWEEP
+        self.process = os.getpid()
         check_plugins(config.hydra)
         builder = get_builder(tuple(config.trusted_packages), config.store.dir)
         self.tracker: Tracker = builder.build(OmegaConf.to_container(config.tracking, resolve=True))
@@ -266,7 +286,7 @@ def main() -> None:
     for plugin in (OptunaSweeper, RayLauncher):
         register_plugin(plugin)
     rename_schemas(CONF_DIR)
-    app = hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="config")(run)
+    app = hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="config")(run_job)
     status = "FAILED"
     try:
         app()
@@ -277,8 +297,14 @@ def main() -> None:
     finally:
         # Hydra ends a sweep by its callback only if no job failed.
         if OPEN_SWEEP is not None:
-            OPEN_SWEEP.close_sweep(status, {}, None, "")
-            OPEN_SWEEP = None
+            sweep, OPEN_SWEEP = OPEN_SWEEP, None
+            stop = sys.exc_info()[1]
+            if isinstance(stop, HydraException) or isinstance(
+                getattr(stop, "__context__", None), HydraException
+            ):
+                sweep.drop_sweep()  # a sweeper or a config has refused it
+            else:
+                sweep.close_sweep(status, {}, None, "")
 
 
 def search() -> None:

@@ -10,15 +10,19 @@ from typing import TYPE_CHECKING, Any
 
 from newsimg.console import console
 from newsimg.params import shorten
+from newsimg.processes import hold_interrupts
 from newsimg.run_record import (
     RunRecord,
+    close_dead,
     create_record,
     edit_record,
     find_jobs,
+    find_parent,
     find_records,
     list_files,
     now,
     read_record,
+    read_records,
     run_dir,
 )
 from newsimg.run_sender import RunSender, explain
@@ -30,6 +34,7 @@ if TYPE_CHECKING:
 
 SWEEP_VARIABLE = "NEWSIMG_SWEEP_RECORD"  # tells the jobs of a sweep, in any process, of its run
 PAUSE = 60.0  # seconds in which a sweep's jobs ask no store that did not answer
+GRACE = 3.0  # seconds that the jobs of a sweep that was stopped may take to end with it
 
 
 class MlflowTracker(Tracker):
@@ -82,13 +87,13 @@ class MlflowTracker(Tracker):
             raise
         finally:
             self._record = None
-            with edit_record(path) as record:
-                record.status, record.end_time = status, now()
-                if error:
-                    record.late_tags["error"] = error[:5000]
+            with hold_interrupts() as held, edit_record(path) as record:
+                record.end(status, now(), error)
             self._try(self._sender.send, path)
-            if self._sweep is None:
+            if self._open_sweep is None:
                 self._tell_waiting([path])
+        if held:  # after the work was done, but before that was written down
+            raise KeyboardInterrupt
 
     def find_finished(self, config_hash: str, output_dir: Path) -> dict[str, float] | None:
         """See `Tracker.find_finished`."""
@@ -117,17 +122,21 @@ class MlflowTracker(Tracker):
         """See `Tracker.open_sweep`."""
         path = self._open(experiment, name, {}, {"sweep": "parent"}, output_dir)
         os.environ[SWEEP_VARIABLE] = str(path)
+        if self._warned:  # the jobs need not find it out again
+            self._keep_quiet(path)
 
     def load_jobs(self) -> "pd.DataFrame":
         """See `Tracker.load_jobs`. Runs are known from their folders, whatever the store has."""
         import pandas as pd
 
+        sweep = Path(os.environ[SWEEP_VARIABLE])
+        self._close_dead(sweep, patience=0)
         return pd.DataFrame(
             [
                 {"name": job.name, "status": job.status, "link": f"record:{job.record_id}"}
                 | {f"params.{key}": value for key, value in job.params.items()}
                 | job.metrics
-                for _, job in find_jobs(Path(os.environ[SWEEP_VARIABLE]))
+                for _, job in find_jobs(sweep)
                 if "report" not in job.tags  # it is of a split that nothing is chosen on
             ]
         )
@@ -135,39 +144,69 @@ class MlflowTracker(Tracker):
     def close_sweep(
         self, status: str, metrics: Mapping[str, float], output_dir: Path | None, note: str
     ) -> None:
-        """See `Tracker.close_sweep`. Sends what the store has missed of the jobs before."""
+        """See `Tracker.close_sweep`. Sends what the store has missed of the jobs before.
+
+        Jobs that run on, as those of a queue do, send themselves when they end.
+        """
         sweep = Path(os.environ.pop(SWEEP_VARIABLE))
-        with edit_record(sweep) as record:
+        with hold_interrupts() as held, edit_record(sweep) as record:
             self._warned = self._warned or record.quiet_until > 0
-            record.status, record.end_time = status, now()
+            record.end(status, now(), "")
             _add_metrics(record, metrics)
             if output_dir is not None:
                 record.artifact_root = os.path.relpath(output_dir, run_dir(sweep))
                 record.artifacts = list_files(output_dir)
             if note:
                 record.late_tags["mlflow.note.content"] = note
-        waiting = [path for path, job in find_jobs(sweep) if not job.sent] + [sweep]
-        for path in waiting:
-            error = self._try(self._sender.send, path)
-            if error is not None and self._sender.is_outage(error):
-                break
+        n_running = self._close_dead(sweep, patience=0 if status == "FINISHED" else GRACE)
+        jobs = find_jobs(sweep)
+        waiting = [path for path, job in jobs if not job.sent and job.end_time] + [sweep]
+        for _, _, error in self._send_each(waiting):
+            if error is not None:
+                self._warn(error, None)
         self._tell_waiting(waiting)
+        if n_running:
+            one = "1 job runs on, and is sent when it ends"
+            several = f"{n_running} jobs run on, and are sent when they end"
+            console.print(one if n_running == 1 else several)
+        if held:
+            raise KeyboardInterrupt
+
+    def drop_sweep(self) -> None:
+        """See `Tracker.drop_sweep`."""
+        sweep = Path(os.environ[SWEEP_VARIABLE])
+        if find_jobs(sweep) or self._try(self._sender.delete, sweep) is not None:
+            self.close_sweep("FAILED", {}, None, "")
+            return
+        del os.environ[SWEEP_VARIABLE]
+        sweep.unlink()
 
     def send_waiting(self) -> "pd.DataFrame":
         """See `Tracker.send_waiting`."""
         import pandas as pd
 
-        rows, outage = [], ""
+        rows = []
+        known: list[Path] = []
         for path in find_records(self.folder):
-            record = read_record(path)
-            if record.sent:
+            folder = os.path.relpath(run_dir(path), self.folder)
+            try:
+                record = close_dead(path)
+            except Exception as error:
+                rows.append((path.name, "", folder, f"waiting: {error}"))
                 continue
-            if record.is_alive:
-                outcome = "running"
-            else:
-                outcome = outage or self._send_late(path)
-                if outcome.startswith("waiting: no answer"):
-                    outage = outcome
+            if record.end_time is None:
+                host = record.owner.rpartition(":")[0]
+                unknown = f": on {host}, as far as is known here"
+                outcome = "running" + ("" if record.ask_owner() else unknown)
+                rows.append((record.name, record.status, folder, outcome))
+            elif not record.resumed:
+                known.append(path)
+        records = {path: read_record(path) for path in known}
+        known.sort(key=lambda path: records[path].sent)  # these may be there already
+        for path, outcome, _ in self._send_each(known):
+            record = records[path]
+            if outcome == "already there" and record.sent:
+                continue
             folder = os.path.relpath(run_dir(path), self.folder)
             rows.append((record.name, record.status, folder, outcome))
         return pd.DataFrame(rows, columns=["name", "status", "folder", "outcome"])
@@ -190,8 +229,15 @@ class MlflowTracker(Tracker):
         return Path(sweep) if sweep else None
 
     @property
+    def _open_sweep(self) -> RunRecord | None:
+        """The record of the sweep that this is a job of, until it is closed."""
+        record = read_record(self._sweep) if self._sweep else None
+        return record if record and record.end_time is None else None
+
+    @property
     def _is_quiet(self) -> bool:
-        return self._sweep is not None and read_record(self._sweep).quiet_until > time.time()
+        sweep = self._open_sweep  # after it nobody else sends what this one does not
+        return sweep is not None and sweep.quiet_until > time.time()
 
     def _open(
         self,
@@ -208,12 +254,25 @@ class MlflowTracker(Tracker):
             tags=dict(tags),
             parent=os.path.relpath(self._sweep, output_dir) if self._sweep else None,
         )
-        path = create_record(record, output_dir)
+        record.claim()
+        path = self._take_up(record, output_dir) or create_record(record, output_dir)
         error = self._try(self._sender.open_run, path)
         if error is not None and self._sweep is None and not self._sender.is_outage(error):
             path.unlink()  # nothing has run yet: this is to be set right, not to be sent later
             raise self._refuse(error) from None
         return path
+
+    def _take_up(self, record: RunRecord, output_dir: Path) -> Path | None:
+        """Go on in the run that a job of this sweep has begun, and a queue has begun again."""
+        if self._sweep is None:
+            return None
+        for path, before in read_records(output_dir):
+            if find_parent(path, before) == self._sweep and before.status != "FINISHED":
+                with edit_record(path) as begun:
+                    begun.claim()
+                    begun.tags = record.tags
+                return path
+        return None
 
     def _try(self, send: Callable[[Path], object], path: Path) -> Exception | None:
         """Call `send` on a record; what comes of it is told and returned, and never raised."""
@@ -231,15 +290,20 @@ class MlflowTracker(Tracker):
         """Say once in a sweep, or else once, that runs are kept on disk for now."""
         told = self._warned
         if sweep is not None:
-            with edit_record(sweep) as record:
-                told = told or record.quiet_until > 0
-                record.quiet_until = time.time() + PAUSE
+            told = self._keep_quiet(sweep) or told
         self._warned = True
         if not told:
             console.print(
                 f"tracking: {hide_password(self.uri)} does not take runs now "
                 f"({self._explain(error)}); work goes on, runs are kept in their folders"
             )
+
+    def _keep_quiet(self, sweep: Path) -> bool:
+        """Let a sweep's jobs leave the store alone for a while; return whether they did before."""
+        with edit_record(sweep) as record:
+            before = record.quiet_until > 0
+            record.quiet_until = time.time() + PAUSE
+        return before
 
     def _explain(self, error: Exception) -> str:
         return explain(hide_passwords(str(error), self.uri))
@@ -254,16 +318,44 @@ class MlflowTracker(Tracker):
             runs = "1 run waits" if n_waiting == 1 else f"{n_waiting} runs wait"
             console.print(f"{runs} to be sent  {command}")
 
-    def _send_late(self, path: Path) -> str:
+    def _close_dead(self, sweep: Path, patience: float) -> int:
+        """Mark the jobs that have ended without a word as killed; return the number that run.
+
+        Args:
+            sweep: The sweep's record.
+            patience: Seconds to wait for those on this machine that may be about to end.
+        """
+        deadline = time.monotonic() + patience
+        running = [path for path, job in find_jobs(sweep) if job.status == "RUNNING"]
+        while True:
+            jobs = {path: close_dead(path) for path in running}
+            running = [path for path, job in jobs.items() if job.status == "RUNNING"]
+            # What is in a queue runs on as long as it likes.
+            if all(jobs[path].slurm_job for path in running) or time.monotonic() > deadline:
+                return len(running)
+            time.sleep(0.1)
+
+    def _send_each(self, paths: list[Path]) -> Iterator[tuple[Path, str, Exception | None]]:
+        """Send runs one after the other; yield what came of each, as `send_waiting` tells it."""
+        silence: Exception | None = None
+        for path in paths:
+            outcome, error = self._send_late(path, silence)
+            yield path, outcome, error
+            if error is not None and silence is None and self._sender.is_outage(error):
+                silence = None if self._sender.answers() else error  # it may be of this run alone
+
+    def _send_late(self, path: Path, silence: Exception | None) -> tuple[str, Exception | None]:
         try:
-            with edit_record(path) as record:
-                if record.status == "RUNNING":  # its process is gone
-                    record.status, record.end_time = "KILLED", int(path.stat().st_mtime * 1000)
-                    record.late_tags["error"] = "the process ended without a word"
-            return "sent" if self._sender.send(path) else "already there"
+            if silence is not None:
+                raise silence
+            return ("sent" if self._sender.send(path) else "already there"), None
         except Exception as error:
+            was_sent = read_record(path).sent
+            if was_sent and self._sender.is_missing(error):
+                return "not there: deleted, or sent to another tracking store", None
             kind = "no answer" if self._sender.is_outage(error) else "refused"
-            return f"waiting: {kind} ({self._explain(error)})"
+            wanted = "not compared" if was_sent else "waiting"
+            return f"{wanted}: {kind} ({self._explain(error)})", error
 
     def _try_search(self, config_hash: str) -> RunRecord | None:
         try:
@@ -277,10 +369,9 @@ class MlflowTracker(Tracker):
     def _search_disk(self, config_hash: str) -> RunRecord | None:
         """Find what the store did not tell of, as it does not answer or has not all of it."""
         if self._known is None:  # runs from before; those of this process are not looked for
-            records = {path: read_record(path) for path in find_records(self.folder)}
             self._known = {
                 record.tags["config_hash"]: path
-                for path, record in records.items()
+                for path, record in read_records(self.folder)
                 if record.status == "FINISHED"
                 and "config_hash" in record.tags
                 and not record.resumed
