@@ -93,8 +93,9 @@ class OptunaSweeper(Sweeper):
         """See Hydra's `Sweeper.sweep`.
 
         Raises:
-            CompactHydraException: If there is nothing to search or nothing to search for, the study is one
-                of something else, or the search would see the split that it is reported on.
+            CompactHydraException: If there is nothing to search or nothing to search for, the study
+                is one of something else or in use, or the search would see the split that it is
+                reported on.
         """
         objectives = list_objectives(self._config.objective)
         try:

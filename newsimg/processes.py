@@ -120,11 +120,16 @@ def hold_interrupts() -> Iterator[list[int]]:
 
 
 def stop_with(parent: int) -> None:
-    """Stop this process as by Ctrl-C when its parent is gone, if `parent` is its parent.
+    """Stop this process as by Ctrl-C when a scheduler says so, or its parent is gone.
 
-    Call it again before each piece of work: none is begun after the parent's end.
+    Call it before each piece of work: none is begun after the parent's end.
+
+    Args:
+        parent: The process that this one may be a child of; another parent's end does not matter.
     """
     leave_orphaned()
+    if threading.current_thread() is threading.main_thread():  # launchers have it ignored
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     watched = any(thread.name == "stop_with" for thread in threading.enumerate())
     if os.getppid() == parent and not watched:
         threading.Thread(target=_watch, args=(parent,), name="stop_with", daemon=True).start()

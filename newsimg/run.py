@@ -5,7 +5,6 @@ import logging
 import os
 import signal
 import sys
-import threading
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import hydra
 import yaml
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
@@ -36,7 +34,7 @@ from newsimg.objectives import choose_objectives, list_objectives, unpack
 from newsimg.optuna_sweeper import OptunaSweeper
 from newsimg.params import flatten
 from newsimg.pipeline import forget
-from newsimg.plugins import check_plugins, fatal, register_plugin, rename_schemas
+from newsimg.plugins import check_plugins, fatal, register_plugin, rename_schemas, was_refused
 from newsimg.processes import leave_orphaned, stop_with
 from newsimg.queries import quote_headline
 from newsimg.ray_launcher import RayLauncher
@@ -231,8 +229,6 @@ class SweepCallback(Callback):
 
     def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Let a job end as its launcher's process does, or when a scheduler wants it to."""
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, signal.default_int_handler)
         stop_with(self.process)
 
     @fatal()
@@ -298,11 +294,8 @@ def main() -> None:
         # Hydra ends a sweep by its callback only if no job failed.
         if OPEN_SWEEP is not None:
             sweep, OPEN_SWEEP = OPEN_SWEEP, None
-            stop = sys.exc_info()[1]
-            if isinstance(stop, HydraException) or isinstance(
-                getattr(stop, "__context__", None), HydraException
-            ):
-                sweep.drop_sweep()  # a sweeper or a config has refused it
+            if was_refused(sys.exc_info()[1]):
+                sweep.drop_sweep()
             else:
                 sweep.close_sweep(status, {}, None, "")
 

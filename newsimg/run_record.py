@@ -154,6 +154,21 @@ def close_dead(path: Path) -> RunRecord:
     return record
 
 
+def go_on(record: RunRecord, output_dir: Path, sweep: Path | None) -> Path | None:
+    """Go on in the run that a job of a sweep has begun, and that a queue has begun again.
+
+    Returns:
+        The path of its record, which is now one of this process; None if there is none.
+    """
+    for path, begun in read_records(output_dir) if sweep else []:
+        if find_parent(path, begun) == sweep and begun.status != "FINISHED":
+            with edit_record(path) as again:
+                again.claim()
+                again.tags = record.tags
+            return path
+    return None
+
+
 def find_jobs(sweep: Path) -> list[tuple[Path, RunRecord]]:
     """Return the records of a sweep's jobs, oldest first."""
     found = [(path, record) for path, record in read_records(run_dir(sweep)) if path != sweep]

@@ -289,5 +289,6 @@ def explain(error: BaseException | str) -> str:
         return "no answer in time"
     # What was asked is no reason: a library's own reason stands behind or before it.
     text = text.partition("[SQL:")[0].partition("(Background on this error")[0].strip()
-    text = text.rpartition("Caused by ")[2]
+    if cause := re.search(r"""Caused by \w+\((["'])(.*)\1""", text):
+        text = cause[2]
     return text if len(text) <= 300 else f"{text[:140]} ... {text[-150:]}"

@@ -13,21 +13,20 @@ from newsimg.params import shorten
 from newsimg.processes import hold_interrupts
 from newsimg.run_record import (
     RunRecord,
-    close_dead,
     create_record,
     edit_record,
     find_jobs,
-    find_parent,
-    find_records,
+    go_on,
     list_files,
     now,
     read_record,
     read_records,
     run_dir,
 )
-from newsimg.run_sender import RunSender, explain
+from newsimg.run_sender import RunSender
+from newsimg.run_sync import close_dead_jobs, describe_error, send_all, send_each, tell_waiting
 from newsimg.tracker import Tracker
-from newsimg.tracking_uri import check_address, check_no_password, hide_password, hide_passwords
+from newsimg.tracking_uri import check_address, check_no_password, hide_password
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -91,7 +90,7 @@ class MlflowTracker(Tracker):
                 record.end(status, now(), error)
             self._try(self._sender.send, path)
             if self._open_sweep is None:
-                self._tell_waiting([path])
+                tell_waiting(self.folder, [path])
         if held:  # after the work was done, but before that was written down
             raise KeyboardInterrupt
 
@@ -130,7 +129,7 @@ class MlflowTracker(Tracker):
         import pandas as pd
 
         sweep = Path(os.environ[SWEEP_VARIABLE])
-        self._close_dead(sweep, patience=0)
+        close_dead_jobs(sweep, patience=0)
         return pd.DataFrame(
             [
                 {"name": job.name, "status": job.status, "link": f"record:{job.record_id}"}
@@ -158,17 +157,13 @@ class MlflowTracker(Tracker):
                 record.artifacts = list_files(output_dir)
             if note:
                 record.late_tags["mlflow.note.content"] = note
-        n_running = self._close_dead(sweep, patience=0 if status == "FINISHED" else GRACE)
+        n_running = close_dead_jobs(sweep, patience=0 if status == "FINISHED" else GRACE)
         jobs = find_jobs(sweep)
         waiting = [path for path, job in jobs if not job.sent and job.end_time] + [sweep]
-        for _, _, error in self._send_each(waiting):
+        for _, _, error in send_each(self._sender, waiting):
             if error is not None:
                 self._warn(error, None)
-        self._tell_waiting(waiting)
-        if n_running:
-            one = "1 job runs on, and is sent when it ends"
-            several = f"{n_running} jobs run on, and are sent when they end"
-            console.print(one if n_running == 1 else several)
+        tell_waiting(self.folder, waiting, n_running)
         if held:
             raise KeyboardInterrupt
 
@@ -185,30 +180,7 @@ class MlflowTracker(Tracker):
         """See `Tracker.send_waiting`."""
         import pandas as pd
 
-        rows = []
-        known: list[Path] = []
-        for path in find_records(self.folder):
-            folder = os.path.relpath(run_dir(path), self.folder)
-            try:
-                record = close_dead(path)
-            except Exception as error:
-                rows.append((path.name, "", folder, f"waiting: {error}"))
-                continue
-            if record.end_time is None:
-                host = record.owner.rpartition(":")[0]
-                unknown = f": on {host}, as far as is known here"
-                outcome = "running" + ("" if record.ask_owner() else unknown)
-                rows.append((record.name, record.status, folder, outcome))
-            elif not record.resumed:
-                known.append(path)
-        records = {path: read_record(path) for path in known}
-        known.sort(key=lambda path: records[path].sent)  # these may be there already
-        for path, outcome, _ in self._send_each(known):
-            record = records[path]
-            if outcome == "already there" and record.sent:
-                continue
-            folder = os.path.relpath(run_dir(path), self.folder)
-            rows.append((record.name, record.status, folder, outcome))
+        rows = send_all(self._sender, self.folder)
         return pd.DataFrame(rows, columns=["name", "status", "folder", "outcome"])
 
     def describe(self) -> str | None:
@@ -255,24 +227,12 @@ class MlflowTracker(Tracker):
             parent=os.path.relpath(self._sweep, output_dir) if self._sweep else None,
         )
         record.claim()
-        path = self._take_up(record, output_dir) or create_record(record, output_dir)
+        path = go_on(record, output_dir, self._sweep) or create_record(record, output_dir)
         error = self._try(self._sender.open_run, path)
         if error is not None and self._sweep is None and not self._sender.is_outage(error):
             path.unlink()  # nothing has run yet: this is to be set right, not to be sent later
             raise self._refuse(error) from None
         return path
-
-    def _take_up(self, record: RunRecord, output_dir: Path) -> Path | None:
-        """Go on in the run that a job of this sweep has begun, and a queue has begun again."""
-        if self._sweep is None:
-            return None
-        for path, before in read_records(output_dir):
-            if find_parent(path, before) == self._sweep and before.status != "FINISHED":
-                with edit_record(path) as begun:
-                    begun.claim()
-                    begun.tags = record.tags
-                return path
-        return None
 
     def _try(self, send: Callable[[Path], object], path: Path) -> Exception | None:
         """Call `send` on a record; what comes of it is told and returned, and never raised."""
@@ -295,7 +255,7 @@ class MlflowTracker(Tracker):
         if not told:
             console.print(
                 f"tracking: {hide_password(self.uri)} does not take runs now "
-                f"({self._explain(error)}); work goes on, runs are kept in their folders"
+                f"({describe_error(error, self.uri)}); work goes on, runs are kept in their folders"
             )
 
     def _keep_quiet(self, sweep: Path) -> bool:
@@ -305,57 +265,10 @@ class MlflowTracker(Tracker):
             record.quiet_until = time.time() + PAUSE
         return before
 
-    def _explain(self, error: Exception) -> str:
-        return explain(hide_passwords(str(error), self.uri))
-
     def _refuse(self, error: Exception) -> ValueError:
-        return ValueError(f"{hide_password(self.uri)} refuses runs: {self._explain(error)}")
-
-    def _tell_waiting(self, paths: list[Path]) -> None:
-        n_waiting = sum(not read_record(path).sent for path in paths)
-        if n_waiting:
-            command = shlex.join(["newsimg", "task=sync", f"folder={self.folder}"])
-            runs = "1 run waits" if n_waiting == 1 else f"{n_waiting} runs wait"
-            console.print(f"{runs} to be sent  {command}")
-
-    def _close_dead(self, sweep: Path, patience: float) -> int:
-        """Mark the jobs that have ended without a word as killed; return the number that run.
-
-        Args:
-            sweep: The sweep's record.
-            patience: Seconds to wait for those on this machine that may be about to end.
-        """
-        deadline = time.monotonic() + patience
-        running = [path for path, job in find_jobs(sweep) if job.status == "RUNNING"]
-        while True:
-            jobs = {path: close_dead(path) for path in running}
-            running = [path for path, job in jobs.items() if job.status == "RUNNING"]
-            # What is in a queue runs on as long as it likes.
-            if all(jobs[path].slurm_job for path in running) or time.monotonic() > deadline:
-                return len(running)
-            time.sleep(0.1)
-
-    def _send_each(self, paths: list[Path]) -> Iterator[tuple[Path, str, Exception | None]]:
-        """Send runs one after the other; yield what came of each, as `send_waiting` tells it."""
-        silence: Exception | None = None
-        for path in paths:
-            outcome, error = self._send_late(path, silence)
-            yield path, outcome, error
-            if error is not None and silence is None and self._sender.is_outage(error):
-                silence = None if self._sender.answers() else error  # it may be of this run alone
-
-    def _send_late(self, path: Path, silence: Exception | None) -> tuple[str, Exception | None]:
-        try:
-            if silence is not None:
-                raise silence
-            return ("sent" if self._sender.send(path) else "already there"), None
-        except Exception as error:
-            was_sent = read_record(path).sent
-            if was_sent and self._sender.is_missing(error):
-                return "not there: deleted, or sent to another tracking store", None
-            kind = "no answer" if self._sender.is_outage(error) else "refused"
-            wanted = "not compared" if was_sent else "waiting"
-            return f"{wanted}: {kind} ({self._explain(error)})", error
+        return ValueError(
+            f"{hide_password(self.uri)} refuses runs: {describe_error(error, self.uri)}"
+        )
 
     def _try_search(self, config_hash: str) -> RunRecord | None:
         try:

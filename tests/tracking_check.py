@@ -38,7 +38,9 @@ def check_tracking(folder: Path, uri: str | None = None) -> list[dict[str, Any]]
         if record["parent"]:
             parent = runs[ids[(path.parent.parent / record["parent"]).resolve()]].info.run_id
         assert run.data.tags.get("mlflow.parentRunId") == parent, path
-    return sorted(records.values(), key=lambda record: (bool(record["parent"]), record["start_time"]))
+    return sorted(
+        records.values(), key=lambda record: (bool(record["parent"]), record["start_time"])
+    )
 
 
 def _list_files(client: MlflowClient, run_id: str, folder: str | None = None) -> list[str]:

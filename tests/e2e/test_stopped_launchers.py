@@ -123,7 +123,7 @@ def test_jobs_that_run_on_after_their_sweep_send_themselves(start):
     os.kill(jobs[0], signal.SIGKILL)
     said = sweep.end()
     assert sweep.process.returncode == 1, said
-    assert "2 jobs run on, and are sent when they end" in said
+    assert "2 jobs run on, and are sent when ended" in said
     Path("go").touch()
     wait_until(lambda: all(map(is_gone, jobs)))
     parent, *records = check_tracking(Path("runs"))
