@@ -161,6 +161,8 @@ def faulty_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("_MLFLOW_SERVER_FILE_STORE", f"sqlite:///{tmp_path / 'server.db'}")
     monkeypatch.setenv("_MLFLOW_SERVER_ARTIFACT_ROOT", str(tmp_path / "served"))
     monkeypatch.setattr(handlers, "_tracking_store", None)
+    # Making the tables may take longer than a request is waited for.
+    MlflowClient(os.environ["_MLFLOW_SERVER_FILE_STORE"]).search_experiments()
     state = SimpleNamespace(fails_on=b"nothing")
 
     def answer(environ, start_response):
