@@ -260,8 +260,8 @@ class SweepCallback(Callback):
             objective = next(iter(list_objectives(config.objective)), None)
             metrics = summarize_sweep(jobs, objective, output_dir)
             note = describe_jobs(jobs, objective)
+        OPEN_SWEEP = None  # Ctrl-C from here on changes nothing about it
         self.tracker.close_sweep("FINISHED", metrics, output_dir, note)
-        OPEN_SWEEP = None
         print_outcome(output_dir, self.tracker.describe())
 
 

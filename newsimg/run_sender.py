@@ -98,11 +98,15 @@ class RunSender:
             return False
         return True
 
-    def delete(self, path: Path) -> None:
-        """Delete the run of a record in the store."""
+    def delete(self, path: Path) -> bool:
+        """Delete the run of a record in the store; return whether it is certain to have none."""
         record = read_record(path)
-        if record.run_id is not None:
-            self._client.delete_run(record.run_id)
+        try:
+            if record.run_id is not None:
+                self._client.delete_run(record.run_id)
+        except Exception:
+            return False
+        return record.run_id is not None or not record.attempted
 
     def search(self, condition: str) -> list[Any]:
         """Return the runs of all experiments that meet a condition, oldest first."""

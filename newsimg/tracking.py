@@ -148,7 +148,7 @@ class MlflowTracker(Tracker):
         Jobs that run on, as those of a queue do, send themselves when they end.
         """
         sweep = Path(os.environ.pop(SWEEP_VARIABLE))
-        with hold_interrupts() as held, edit_record(sweep) as record:
+        with hold_interrupts(), edit_record(sweep) as record:  # which is about to end anyhow
             self._warned = self._warned or record.quiet_until > 0
             record.end(status, now(), "")
             _add_metrics(record, metrics)
@@ -164,17 +164,15 @@ class MlflowTracker(Tracker):
             if error is not None:
                 self._warn(error, None)
         tell_waiting(self.folder, waiting, n_running)
-        if held:
-            raise KeyboardInterrupt
 
     def drop_sweep(self) -> None:
         """See `Tracker.drop_sweep`."""
         sweep = Path(os.environ[SWEEP_VARIABLE])
-        if find_jobs(sweep) or self._try(self._sender.delete, sweep) is not None:
+        if find_jobs(sweep) or not self._sender.delete(sweep):
             self.close_sweep("FAILED", {}, None, "")
-            return
-        del os.environ[SWEEP_VARIABLE]
-        sweep.unlink()
+        else:
+            del os.environ[SWEEP_VARIABLE]
+            sweep.unlink()
 
     def send_waiting(self) -> "pd.DataFrame":
         """See `Tracker.send_waiting`."""
