@@ -225,7 +225,7 @@ def run_job(cfg: DictConfig) -> float | tuple[float, ...] | None:
 class SweepCallback(Callback):
     """Opens a sweep's run before its first job, and summarises the jobs after the last."""
 
-    process = 0  # that the jobs come from
+    process = -1  # that the jobs come from
 
     def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Let a job end as its launcher's process does, or when a scheduler wants it to."""
