@@ -12,7 +12,7 @@ def check_tracking(folder: Path, uri: str | None = None) -> list[dict[str, Any]]
     """Assert that the tracking store has every record below a folder once, and all of it.
 
     Returns:
-        The records, sweeps first, jobs by their start.
+        The records, sweeps first, by name.
     """
     folder = folder.resolve()
     paths = sorted(folder.rglob(".tracking/*.json"))

@@ -43,10 +43,10 @@ class Sweep:
         )
 
     def wait_for(self, n_jobs: int) -> list[int]:
-        """Wait until so many jobs are at work; return their processes, the oldest job's first."""
+        """Wait until so many jobs are at work; return their processes, by weight."""
         wait_until(lambda: len(list(Path("at").glob("*"))) >= n_jobs, self.process)
         running = [record for record in read_records() if record["parent"]]
-        running.sort(key=lambda record: record["start_time"])
+        running.sort(key=lambda record: record["name"])
         return [int(record["owner"].rpartition(":")[2]) for record in running]
 
     def end(self) -> str:
