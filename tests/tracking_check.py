@@ -38,9 +38,7 @@ def check_tracking(folder: Path, uri: str | None = None) -> list[dict[str, Any]]
         if record["parent"]:
             parent = runs[ids[(path.parent.parent / record["parent"]).resolve()]].info.run_id
         assert run.data.tags.get("mlflow.parentRunId") == parent, path
-    return sorted(
-        records.values(), key=lambda record: (bool(record["parent"]), record["start_time"])
-    )
+    return sorted(records.values(), key=lambda r: (r["parent"] is not None, r["name"]))
 
 
 def _list_files(client: MlflowClient, run_id: str, folder: str | None = None) -> list[str]:
