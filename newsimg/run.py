@@ -31,7 +31,13 @@ from newsimg.launch.gpus import VISIBLE
 from newsimg.launch.job_hash import hash_config
 from newsimg.launch.objectives import choose_objectives, list_objectives, unpack
 from newsimg.launch.optuna_sweeper import OptunaSweeper
-from newsimg.launch.presets import check_plugins, fatal, register_plugin, rename_schemas
+from newsimg.launch.presets import (
+    check_plugins,
+    fatal,
+    register_plugin,
+    rename_schemas,
+    was_refused,
+)
 from newsimg.launch.ray_launcher import RayLauncher
 from newsimg.launch.resolvers import is_sweeping, register_resolvers
 from newsimg.pipeline import forget
@@ -39,6 +45,7 @@ from newsimg.reporting.quoting import quote_headline
 from newsimg.storage.files import PACKAGE_DIR
 from newsimg.tracking.base import Tracker
 from newsimg.tracking.params import flatten
+from newsimg.tracking.processes import leave_orphaned, stop_with
 
 if TYPE_CHECKING:
     from newsimg.storage.cache import Store  # brings pyarrow, too slow for --help
@@ -213,13 +220,28 @@ def get_builder(trusted: tuple[str, ...], store_dir: str | None) -> Builder:
     return Builder(list(trusted), Store(find_store(store_dir)))
 
 
+def run_job(cfg: DictConfig) -> float | tuple[float, ...] | None:
+    """Run one job, in any process that a launcher has it run in; see `run`."""
+    try:
+        return run(cfg)
+    finally:
+        leave_orphaned()
+
+
 class SweepCallback(Callback):
     """Opens a sweep's run before its first job, and summarises the jobs after the last."""
+
+    process = -1  # that the jobs come from
+
+    def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Let a job end as its launcher's process does, or when a scheduler wants it to."""
+        stop_with(self.process)
 
     @fatal()
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Make the store and the parent run, once, in the process that all jobs come from."""
         global OPEN_SWEEP
+        self.process = os.getpid()
         check_plugins(config.hydra)
         builder = get_builder(tuple(config.trusted_packages), config.store.dir)
         self.tracker: Tracker = builder.build(OmegaConf.to_container(config.tracking, resolve=True))
@@ -244,8 +266,8 @@ class SweepCallback(Callback):
             objective = next(iter(list_objectives(config.objective)), None)
             metrics = summarize_sweep(jobs, objective, output_dir)
             note = describe_jobs(jobs, objective)
+        OPEN_SWEEP = None  # Ctrl-C from here on changes nothing about it
         self.tracker.close_sweep("FINISHED", metrics, output_dir, note)
-        OPEN_SWEEP = None
         print_outcome(output_dir, self.tracker.describe())
 
 
@@ -266,7 +288,7 @@ def main() -> None:
     for plugin in (OptunaSweeper, RayLauncher):
         register_plugin(plugin)
     rename_schemas(CONF_DIR)
-    app = hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="config")(run)
+    app = hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="config")(run_job)
     status = "FAILED"
     try:
         app()
@@ -277,8 +299,11 @@ def main() -> None:
     finally:
         # Hydra ends a sweep by its callback only if no job failed.
         if OPEN_SWEEP is not None:
-            OPEN_SWEEP.close_sweep(status, {}, None, "")
-            OPEN_SWEEP = None
+            sweep, OPEN_SWEEP = OPEN_SWEEP, None
+            if was_refused(sys.exc_info()[1]):
+                sweep.drop_sweep()
+            else:
+                sweep.close_sweep(status, {}, None, "")
 
 
 def search() -> None:

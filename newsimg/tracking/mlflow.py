@@ -11,25 +11,29 @@ from typing import TYPE_CHECKING, Any
 from newsimg.reporting.console import console
 from newsimg.tracking.base import Tracker
 from newsimg.tracking.params import shorten
+from newsimg.tracking.processes import hold_interrupts
 from newsimg.tracking.record import (
     RunRecord,
     create_record,
     edit_record,
     find_jobs,
-    find_records,
+    go_on,
     list_files,
     now,
     read_record,
+    read_records,
     run_dir,
 )
-from newsimg.tracking.sender import RunSender, explain
-from newsimg.tracking.uri import check_address, check_no_password, hide_password, hide_passwords
+from newsimg.tracking.sender import RunSender
+from newsimg.tracking.sync import close_dead_jobs, describe_error, send_all, send_each, tell_waiting
+from newsimg.tracking.uri import check_address, check_no_password, hide_password
 
 if TYPE_CHECKING:
     import pandas as pd
 
 SWEEP_VARIABLE = "NEWSIMG_SWEEP_RECORD"  # tells the jobs of a sweep, in any process, of its run
 PAUSE = 60.0  # seconds in which a sweep's jobs ask no store that did not answer
+GRACE = 3.0  # seconds that the jobs of a sweep that was stopped may take to end with it
 
 
 class MlflowTracker(Tracker):
@@ -82,13 +86,13 @@ class MlflowTracker(Tracker):
             raise
         finally:
             self._record = None
-            with edit_record(path) as record:
-                record.status, record.end_time = status, now()
-                if error:
-                    record.late_tags["error"] = error[:5000]
+            with hold_interrupts() as held, edit_record(path) as record:
+                record.end(status, now(), error)
             self._try(self._sender.send, path)
-            if self._sweep is None:
-                self._tell_waiting([path])
+            if self._open_sweep is None:
+                tell_waiting(self.folder, [path])
+        if held:  # after the work was done, but before that was written down
+            raise KeyboardInterrupt
 
     def find_finished(self, config_hash: str, output_dir: Path) -> dict[str, float] | None:
         """See `Tracker.find_finished`."""
@@ -117,17 +121,21 @@ class MlflowTracker(Tracker):
         """See `Tracker.open_sweep`."""
         path = self._open(experiment, name, {}, {"sweep": "parent"}, output_dir)
         os.environ[SWEEP_VARIABLE] = str(path)
+        if self._warned:  # the jobs need not find it out again
+            self._keep_quiet(path)
 
     def load_jobs(self) -> "pd.DataFrame":
         """See `Tracker.load_jobs`. Runs are known from their folders, whatever the store has."""
         import pandas as pd
 
+        sweep = Path(os.environ[SWEEP_VARIABLE])
+        close_dead_jobs(sweep, patience=0)
         return pd.DataFrame(
             [
                 {"name": job.name, "status": job.status, "link": f"record:{job.record_id}"}
                 | {f"params.{key}": value for key, value in job.params.items()}
                 | job.metrics
-                for _, job in find_jobs(Path(os.environ[SWEEP_VARIABLE]))
+                for _, job in find_jobs(sweep)
                 if "report" not in job.tags  # it is of a split that nothing is chosen on
             ]
         )
@@ -135,41 +143,42 @@ class MlflowTracker(Tracker):
     def close_sweep(
         self, status: str, metrics: Mapping[str, float], output_dir: Path | None, note: str
     ) -> None:
-        """See `Tracker.close_sweep`. Sends what the store has missed of the jobs before."""
+        """See `Tracker.close_sweep`. Sends what the store has missed of the jobs before.
+
+        Jobs that run on, as those of a queue do, send themselves when they end.
+        """
         sweep = Path(os.environ.pop(SWEEP_VARIABLE))
-        with edit_record(sweep) as record:
+        with hold_interrupts(), edit_record(sweep) as record:  # which is about to end anyhow
             self._warned = self._warned or record.quiet_until > 0
-            record.status, record.end_time = status, now()
+            record.end(status, now(), "")
             _add_metrics(record, metrics)
             if output_dir is not None:
                 record.artifact_root = os.path.relpath(output_dir, run_dir(sweep))
                 record.artifacts = list_files(output_dir)
             if note:
                 record.late_tags["mlflow.note.content"] = note
-        waiting = [path for path, job in find_jobs(sweep) if not job.sent] + [sweep]
-        for path in waiting:
-            error = self._try(self._sender.send, path)
-            if error is not None and self._sender.is_outage(error):
-                break
-        self._tell_waiting(waiting)
+        n_running = close_dead_jobs(sweep, patience=0 if status == "FINISHED" else GRACE)
+        jobs = find_jobs(sweep)
+        waiting = [path for path, job in jobs if not job.sent and job.end_time] + [sweep]
+        for _, _, error in send_each(self._sender, waiting):
+            if error is not None:
+                self._warn(error, None)
+        tell_waiting(self.folder, waiting, n_running)
+
+    def drop_sweep(self) -> None:
+        """See `Tracker.drop_sweep`."""
+        sweep = Path(os.environ[SWEEP_VARIABLE])
+        if find_jobs(sweep) or not self._sender.delete(sweep):
+            self.close_sweep("FAILED", {}, None, "")
+        else:
+            del os.environ[SWEEP_VARIABLE]
+            sweep.unlink()
 
     def send_waiting(self) -> "pd.DataFrame":
         """See `Tracker.send_waiting`."""
         import pandas as pd
 
-        rows, outage = [], ""
-        for path in find_records(self.folder):
-            record = read_record(path)
-            if record.sent:
-                continue
-            if record.is_alive:
-                outcome = "running"
-            else:
-                outcome = outage or self._send_late(path)
-                if outcome.startswith("waiting: no answer"):
-                    outage = outcome
-            folder = os.path.relpath(run_dir(path), self.folder)
-            rows.append((record.name, record.status, folder, outcome))
+        rows = send_all(self._sender, self.folder)
         return pd.DataFrame(rows, columns=["name", "status", "folder", "outcome"])
 
     def describe(self) -> str | None:
@@ -190,8 +199,15 @@ class MlflowTracker(Tracker):
         return Path(sweep) if sweep else None
 
     @property
+    def _open_sweep(self) -> RunRecord | None:
+        """The record of the sweep that this is a job of, until it is closed."""
+        record = read_record(self._sweep) if self._sweep else None
+        return record if record and record.end_time is None else None
+
+    @property
     def _is_quiet(self) -> bool:
-        return self._sweep is not None and read_record(self._sweep).quiet_until > time.time()
+        sweep = self._open_sweep  # after it nobody else sends what this one does not
+        return sweep is not None and sweep.quiet_until > time.time()
 
     def _open(
         self,
@@ -208,7 +224,8 @@ class MlflowTracker(Tracker):
             tags=dict(tags),
             parent=os.path.relpath(self._sweep, output_dir) if self._sweep else None,
         )
-        path = create_record(record, output_dir)
+        record.claim()
+        path = go_on(record, output_dir, self._sweep) or create_record(record, output_dir)
         error = self._try(self._sender.open_run, path)
         if error is not None and self._sweep is None and not self._sender.is_outage(error):
             path.unlink()  # nothing has run yet: this is to be set right, not to be sent later
@@ -231,39 +248,25 @@ class MlflowTracker(Tracker):
         """Say once in a sweep, or else once, that runs are kept on disk for now."""
         told = self._warned
         if sweep is not None:
-            with edit_record(sweep) as record:
-                told = told or record.quiet_until > 0
-                record.quiet_until = time.time() + PAUSE
+            told = self._keep_quiet(sweep) or told
         self._warned = True
         if not told:
             console.print(
                 f"tracking: {hide_password(self.uri)} does not take runs now "
-                f"({self._explain(error)}); work goes on, runs are kept in their folders"
+                f"({describe_error(error, self.uri)}); work goes on, runs are kept in their folders"
             )
 
-    def _explain(self, error: Exception) -> str:
-        return explain(hide_passwords(str(error), self.uri))
+    def _keep_quiet(self, sweep: Path) -> bool:
+        """Let a sweep's jobs leave the store alone for a while; return whether they did before."""
+        with edit_record(sweep) as record:
+            before = record.quiet_until > 0
+            record.quiet_until = time.time() + PAUSE
+        return before
 
     def _refuse(self, error: Exception) -> ValueError:
-        return ValueError(f"{hide_password(self.uri)} refuses runs: {self._explain(error)}")
-
-    def _tell_waiting(self, paths: list[Path]) -> None:
-        n_waiting = sum(not read_record(path).sent for path in paths)
-        if n_waiting:
-            command = shlex.join(["newsimg", "task=sync", f"folder={self.folder}"])
-            runs = "1 run waits" if n_waiting == 1 else f"{n_waiting} runs wait"
-            console.print(f"{runs} to be sent  {command}")
-
-    def _send_late(self, path: Path) -> str:
-        try:
-            with edit_record(path) as record:
-                if record.status == "RUNNING":  # its process is gone
-                    record.status, record.end_time = "KILLED", int(path.stat().st_mtime * 1000)
-                    record.late_tags["error"] = "the process ended without a word"
-            return "sent" if self._sender.send(path) else "already there"
-        except Exception as error:
-            kind = "no answer" if self._sender.is_outage(error) else "refused"
-            return f"waiting: {kind} ({self._explain(error)})"
+        return ValueError(
+            f"{hide_password(self.uri)} refuses runs: {describe_error(error, self.uri)}"
+        )
 
     def _try_search(self, config_hash: str) -> RunRecord | None:
         try:
@@ -277,10 +280,9 @@ class MlflowTracker(Tracker):
     def _search_disk(self, config_hash: str) -> RunRecord | None:
         """Find what the store did not tell of, as it does not answer or has not all of it."""
         if self._known is None:  # runs from before; those of this process are not looked for
-            records = {path: read_record(path) for path in find_records(self.folder)}
             self._known = {
                 record.tags["config_hash"]: path
-                for path, record in records.items()
+                for path, record in read_records(self.folder)
                 if record.status == "FINISHED"
                 and "config_hash" in record.tags
                 and not record.resumed

@@ -2,8 +2,8 @@
 
 import dataclasses
 import json
+import logging
 import os
-import socket
 import time
 import uuid
 from collections.abc import Iterator
@@ -14,6 +14,9 @@ from pathlib import Path
 import filelock
 
 from newsimg.storage.files import write_atomically
+from newsimg.tracking.processes import find_start, is_alive, name_process, name_slurm_job
+
+log = logging.getLogger(__name__)
 
 RECORDS = ".tracking"  # the folder of records in a run's folder
 
@@ -21,11 +24,6 @@ RECORDS = ".tracking"  # the folder of records in a run's folder
 def now() -> int:
     """Return the time as MLflow counts it, in milliseconds."""
     return int(time.time() * 1000)
-
-
-def name_process() -> str:
-    """Return what identifies this process among those of several machines."""
-    return f"{socket.gethostname()}:{os.getpid()}"
 
 
 @dataclass(kw_only=True)
@@ -43,6 +41,9 @@ class RunRecord:
     """The record of the sweep that the run is a job of."""
     record_id: str = field(default_factory=lambda: uuid.uuid4().hex)
     owner: str = field(default_factory=name_process)
+    owner_start: str = ""
+    """With `slurm_job`: see `processes.is_alive`."""
+    slurm_job: str = ""
     status: str = "RUNNING"
     start_time: int = field(default_factory=now)
     end_time: int | None = None
@@ -69,18 +70,25 @@ class RunRecord:
     @property
     def is_alive(self) -> bool:
         """Whether its process may still be at it; of another machine's nobody here can tell."""
-        host, _, process = self.owner.rpartition(":")
-        if self.status != "RUNNING":
-            return False
-        if host != socket.gethostname():
-            return True
-        try:
-            os.kill(int(process), 0)
-        except ProcessLookupError:
-            return False
-        except PermissionError:  # it is another user's
-            return True
-        return True
+        return self.status == "RUNNING" and self.ask_owner() is not False
+
+    def ask_owner(self) -> bool | None:
+        """Tell whether its process is there; None if nobody here can tell."""
+        return is_alive(self.owner, self.owner_start, self.slurm_job)
+
+    def claim(self) -> None:
+        """Make it a run of this process, which begins it, or goes on with it."""
+        self.owner, self.owner_start = name_process(), find_start(os.getpid()) or ""
+        self.slurm_job = name_slurm_job()
+        self.status, self.end_time, self.sent, self.described = "RUNNING", None, False, False
+        self.late_tags = {}
+
+    def end(self, status: str, end_time: int, error: str) -> None:
+        """Give it a final status; the last one counts, which its own process gives it."""
+        self.status, self.end_time, self.sent = status, end_time, False
+        self.late_tags.pop("error", None)
+        if error:
+            self.late_tags["error"] = error[:5000]
 
 
 def create_record(record: RunRecord, output_dir: Path) -> Path:
@@ -126,9 +134,44 @@ def find_records(folder: Path) -> list[Path]:
     return sorted(paths, key=lambda path: (-len(path.parts), str(path)))
 
 
+def read_records(folder: Path) -> list[tuple[Path, RunRecord]]:
+    """Read the records below a folder, jobs before sweeps; a damaged one is told of, and left."""
+    found = []
+    for path in find_records(folder):
+        try:
+            found.append((path, read_record(path)))
+        except ValueError as error:
+            log.warning("%s", error)
+    return found
+
+
+def close_dead(path: Path) -> RunRecord:
+    """Read a record, and mark it as killed if its process has ended without a word."""
+    with edit_record(path) as record:
+        if record.status == "RUNNING" and not record.is_alive:
+            last_sign = int(path.stat().st_mtime * 1000)
+            record.end("KILLED", last_sign, "the process ended without a word")
+    return record
+
+
+def go_on(record: RunRecord, output_dir: Path, sweep: Path | None) -> Path | None:
+    """Go on in the run that a job of a sweep has begun, and that a queue has begun again.
+
+    Returns:
+        The path of its record, which is now one of this process; None if there is none.
+    """
+    for path, begun in read_records(output_dir) if sweep else []:
+        if find_parent(path, begun) == sweep and begun.status != "FINISHED":
+            with edit_record(path) as again:
+                again.claim()
+                again.tags = record.tags
+            return path
+    return None
+
+
 def find_jobs(sweep: Path) -> list[tuple[Path, RunRecord]]:
     """Return the records of a sweep's jobs, oldest first."""
-    found = [(path, read_record(path)) for path in find_records(run_dir(sweep)) if path != sweep]
+    found = [(path, record) for path, record in read_records(run_dir(sweep)) if path != sweep]
     jobs = [(path, job) for path, job in found if job.parent and find_parent(path, job) == sweep]
     return sorted(jobs, key=lambda found: (found[1].start_time, str(found[0])))
 
