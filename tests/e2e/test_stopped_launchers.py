@@ -33,14 +33,14 @@ class Sweep:
 
     def __init__(self, options: list[str], env: dict[str, str] | None = None) -> None:
         path = os.pathsep.join((str(ROOT), str(ROOT / "tests")))
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "newsimg.run", "-m", *options, *WAITING, "folder=runs"],
-            env=os.environ | {"PYTHONPATH": path} | (env or {}),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
+        with Path("said").open("w") as said:  # not a pipe, which jobs that run on would hold open
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "newsimg.run", "-m", *options, *WAITING, "folder=runs"],
+                env=os.environ | {"PYTHONPATH": path} | (env or {}),
+                stdout=said,
+                stderr=said,
+                start_new_session=True,
+            )
 
     def wait_for(self, n_jobs: int) -> list[int]:
         """Wait until so many jobs are at work; return their processes, by weight."""
@@ -51,13 +51,14 @@ class Sweep:
 
     def end(self) -> str:
         """Wait until the sweep's process ends; return what it said."""
-        return self.process.communicate(timeout=PATIENCE)[0]
+        self.process.wait(timeout=PATIENCE)
+        return Path("said").read_text()
 
 
 def wait_until(is_so, process=None) -> None:
     deadline = time.monotonic() + PATIENCE
     while not is_so():
-        assert process is None or process.poll() is None, process.communicate()[0]
+        assert process is None or process.poll() is None, Path("said").read_text()
         assert time.monotonic() < deadline
         time.sleep(0.05)
 
@@ -87,7 +88,7 @@ def start(tiny_options):
             os.killpg(sweep.process.pid, signal.SIGKILL)
         except ProcessLookupError:
             continue
-        sweep.process.communicate()
+        sweep.process.wait()
 
 
 @pytest.mark.parametrize("launcher", LAUNCHERS)
