@@ -29,7 +29,13 @@ from newsimg.launch.job_folders import open_job_folder, open_sweep_folder
 from newsimg.launch.job_hash import hash_config
 from newsimg.launch.objectives import choose_objectives, list_objectives, unpack
 from newsimg.launch.optuna_sweeper import OptunaSweeper
-from newsimg.launch.presets import check_plugins, fatal, register_plugin, rename_schemas
+from newsimg.launch.presets import (
+    check_plugins,
+    fatal,
+    register_plugin,
+    rename_schemas,
+    was_refused,
+)
 from newsimg.launch.ray_launcher import RayLauncher
 from newsimg.launch.resolvers import (
     find_choice,
@@ -44,6 +50,7 @@ from newsimg.reporting.quoting import quote_headline
 from newsimg.storage.files import CONF_DIR
 from newsimg.tracking.base import Job, Tracker
 from newsimg.tracking.params import list_params, name_run
+from newsimg.tracking.processes import leave_orphaned, stop_with
 
 if TYPE_CHECKING:
     from newsimg.reporting.sweep import OpenSweep
@@ -128,8 +135,22 @@ def run(cfg: DictConfig) -> float | tuple[float, ...] | None:
     return unpack(objectives)
 
 
+def run_job(cfg: DictConfig) -> float | tuple[float, ...] | None:
+    """Run one job, in any process that a launcher has it run in; see `run`."""
+    try:
+        return run(cfg)
+    finally:
+        leave_orphaned()
+
+
 class SweepCallback(Callback):
     """Opens a sweep's run before its first job, and closes it after the last."""
+
+    process = -1  # that the jobs come from
+
+    def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Let a job end as its launcher's process does, or when a scheduler wants it to."""
+        stop_with(self.process)
 
     @fatal()
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
@@ -137,6 +158,7 @@ class SweepCallback(Callback):
         global OPEN_SWEEP
         from newsimg.reporting.sweep import OpenSweep
 
+        self.process = os.getpid()
         check_plugins(config.hydra)
         builder = get_builder(tuple(config.trusted_packages), config.store.dir)
         self.tracker: Tracker = builder.build(OmegaConf.to_container(config.tracking, resolve=True))
@@ -180,6 +202,14 @@ def close_sweep(status: str) -> None:
         sweep.close(status)
 
 
+def drop_sweep() -> None:
+    """Let the sweep that is open leave no run: it was refused before its first job."""
+    global OPEN_SWEEP
+    sweep, OPEN_SWEEP = OPEN_SWEEP, None
+    if sweep is not None:
+        sweep.tracker.drop_sweep()
+
+
 def main() -> None:
     """Run the command line."""
     logging.captureWarnings(True)
@@ -193,7 +223,7 @@ def main() -> None:
     for plugin in (OptunaSweeper, RayLauncher):
         register_plugin(plugin)
     rename_schemas(CONF_DIR)
-    app = hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="config")(run)
+    app = hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="config")(run_job)
     status = "FAILED"
     try:
         app()
@@ -202,7 +232,10 @@ def main() -> None:
         print("stopped", file=sys.stderr)
         sys.exit(130)
     finally:
-        close_sweep(status)  # Hydra ends a sweep by its callback only if no job failed
+        if was_refused(sys.exc_info()[1]):
+            drop_sweep()
+        else:
+            close_sweep(status)  # Hydra ends a sweep by its callback only if no job failed
 
 
 def search() -> None:

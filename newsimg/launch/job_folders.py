@@ -10,7 +10,7 @@ from typing import Any
 from omegaconf import DictConfig, read_write
 
 from newsimg.reporting.quoting import quote_text
-from newsimg.tracking.record import RECORDS
+from newsimg.tracking.record import RECORDS, SWEEP_VARIABLE, find_begun
 
 
 def open_job_folder(hydra_config: Any, folder: str) -> Path:
@@ -29,8 +29,12 @@ def open_job_folder(hydra_config: Any, folder: str) -> Path:
                 "writes goes to its own folder",
                 start,
             )
+    output_dir = Path(hydra_config.runtime.output_dir)
+    sweep = os.environ.get(SWEEP_VARIABLE)
+    if sweep and find_begun(output_dir, Path(sweep), str(hydra_config.job.get("num"))):
+        return output_dir  # a queue begins the job again
     return claim_folder(
-        Path(hydra_config.runtime.output_dir),
+        output_dir,
         ignored=(hydra_config.output_subdir, f"{hydra_config.job.name}.log"),
         outside=(start, Path(folder).expanduser().absolute()),
     )

@@ -68,7 +68,8 @@ class Search:
             self._lock.acquire()
         except filelock.Timeout:
             raise ValueError(
-                f"hydra.sweeper.study={self.name} in {self.path} is in use by another process"
+                f"hydra.sweeper.study={self.name} in {self.path} is in use by another process: "
+                "wait for its end, or give this one another name"
             ) from None
         self._study = optuna.create_study(
             study_name=self.name,

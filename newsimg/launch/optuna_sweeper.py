@@ -9,7 +9,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn, JobStatus
-from hydra.errors import HydraException
+from hydra.errors import CompactHydraException
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
@@ -93,8 +93,9 @@ class OptunaSweeper(Sweeper):
         """See Hydra's `Sweeper.sweep`.
 
         Raises:
-            HydraException: If there is nothing to search or nothing to search for, the study is one
-                of something else, or the search would see the split that it is reported on.
+            CompactHydraException: If there is nothing to search or nothing to search for, the study
+                is one of something else or in use, or the search would see the split that it is
+                reported on.
         """
         objectives = list_objectives(self._config.objective)
         try:
@@ -105,7 +106,7 @@ class OptunaSweeper(Sweeper):
             split = self._config.data.get("split")
             search.open({"objective": objectives, "split": split, "overrides": common})
         except ValueError as error:
-            raise HydraException(str(error)) from None  # Hydra prints it without a traceback
+            raise CompactHydraException(str(error)) from None  # printed without a traceback
         output_dir = Path(self._config.hydra.sweep.dir) / "summary"
         output_dir.mkdir(parents=True, exist_ok=True)
         OmegaConf.save(self._config, output_dir.parent / "multirun.yaml")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
+from hydra.errors import HydraException
 from hydra.plugins.plugin import Plugin
 from omegaconf import DictConfig
 
@@ -55,3 +56,8 @@ def fatal() -> Iterator[None]:
         yield
     except Exception as error:
         raise SystemExit(f"{type(error).__name__}: {error}") from error
+
+
+def was_refused(error: BaseException | None) -> bool:
+    """Tell whether a sweeper or a config has refused a sweep; Hydra says so and then exits."""
+    return any(isinstance(e, HydraException) for e in (error, getattr(error, "__context__", None)))

@@ -4,7 +4,7 @@ import io
 import logging
 import sys
 from collections.abc import Sequence
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from omegaconf import DictConfig, open_dict
 
 from newsimg.engine.ray_cluster import OnRay, Surroundings, look_around
 from newsimg.engine.ray_watch import find_parts, watch_cluster
+from newsimg.tracking.processes import mark_ended, name_process
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +31,8 @@ class RayLauncher(OnRay, Launcher):
 
     group = "hydra/launcher"
     _pool: Any = None
+    _workers: Sequence[Any] = ()
+    _names: Sequence[Any] = ()
 
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
@@ -52,11 +55,15 @@ class RayLauncher(OnRay, Launcher):
         # Kept until the program ends: a sweeper may launch again, and models are loaded by then.
         self._pool = self._pool or self._start_workers()
         returned = []
-        done = self._pool.map(lambda worker, j: worker.run.remote(*j), jobs)
-        for job, printed, warned in watch_cluster(self.group, done, find_parts()):
-            sys.stdout.write(printed)
-            sys.stderr.write(warned)
-            returned.append(job)
+        try:
+            done = self._pool.map(lambda worker, j: worker.run.remote(*j), jobs)
+            for job, printed, warned in watch_cluster(self.group, done, find_parts()):
+                sys.stdout.write(printed)
+                sys.stderr.write(warned)
+                returned.append(job)
+        except BaseException:  # Ctrl-C, or a worker that died: the others end as well
+            self._stop_workers()
+            raise
         return returned
 
     def _start_workers(self) -> Any:
@@ -67,7 +74,21 @@ class RayLauncher(OnRay, Launcher):
             num_cpus=self.cluster.cpus_per_worker, num_gpus=self.cluster.gpus_per_worker
         )
         shared = ray.put((*self._job, self.config, Singleton.get_state(), look_around()))
-        return ActorPool([worker.remote(shared) for _ in range(self.cluster.n_workers)])
+        self._workers = [worker.remote(shared) for _ in range(self.cluster.n_workers)]
+        self._names = [worker.name.remote() for worker in self._workers]
+        return ActorPool(self._workers)
+
+    def _stop_workers(self) -> None:
+        import ray
+
+        self._pool = None
+        # Those that have not begun have no name, and no job.
+        begun, _ = ray.wait(self._names, num_returns=len(self._names), timeout=0)
+        for worker in self._workers:
+            ray.kill(worker)
+        for name in begun:
+            with suppress(ray.exceptions.RayError):  # it died before it could tell
+                mark_ended(ray.get(name))
 
 
 class JobWorker:
@@ -80,6 +101,10 @@ class JobWorker:
         surroundings.enter()
         setup_globals()
         Singleton.set_state(state)
+
+    def name(self) -> str:
+        """Return the name of this process."""
+        return name_process()
 
     def run(self, number: int, overrides: list[str]) -> tuple[JobReturn, str, str]:
         """Run a job; return also what it wrote to the console."""

@@ -1,4 +1,4 @@
-"""Send the runs that a tracking server has missed."""
+"""Compare all runs with the tracking store, and send what it has missed."""
 
 from collections import Counter
 from pathlib import Path
@@ -10,6 +10,9 @@ from newsimg.tracking.base import Tracker
 
 class SyncTask(Task):
     """Sends what is kept of runs in their folders and not yet, or not all, in the store.
+
+    It goes by what the store has, so that it also mends runs that were taken for sent, and ends
+    those whose process has ended without a word.
 
     Args:
         tracker: Whose runs.
@@ -27,19 +30,29 @@ class SyncTask(Task):
             The number of runs that were sent, were there already, and are still running.
 
         Raises:
-            SystemExit: If runs could not be sent, so that scripts notice.
+            SystemExit: If runs could not be sent or compared, so that scripts notice.
             ValueError: If there is no store.
         """
         table = self.tracker.send_waiting()
-        if len(table):
-            print_table(table, "runs that were not sent")
-        outcomes = Counter(outcome.partition(":")[0] for outcome in table["outcome"])
-        n_sent, n_there, n_running, n_waiting = (
-            outcomes[outcome] for outcome in ("sent", "already there", "running", "waiting")
-        )
-        if n_waiting:
-            raise SystemExit(f"{n_waiting} of {len(table)} runs still wait to be sent")
+        outcomes = [outcome.partition(":")[0] for outcome in table["outcome"]]
+        is_listed = [outcome != "not compared" for outcome in outcomes]
+        listed, unknown = table[is_listed], table[[not known for known in is_listed]]
+        if len(listed):
+            print_table(listed, "runs that were not sent, or not all of them")
+        counts = Counter(outcomes)
+        if len(unknown):
+            reason = unknown["outcome"].iloc[0].partition(": ")[2]
+            console.print(f"{len(unknown)} runs that were sent cannot be compared: {reason}")
+        if counts["waiting"]:
+            raise SystemExit(f"{counts['waiting']} of {len(listed)} runs still wait to be sent")
+        if len(unknown):
+            raise SystemExit("whether all runs are there is not known")
         console.print(
-            f"{n_sent} runs sent, {n_there} already there, {n_running} running; none waits"
+            f"{counts['sent']} runs sent, {counts['already there']} already there, "
+            f"{counts['running']} running; none waits"
         )
-        return {"n_sent": n_sent, "n_already_there": n_there, "n_running": n_running}
+        return {
+            "n_sent": counts["sent"],
+            "n_already_there": counts["already there"],
+            "n_running": counts["running"],
+        }

@@ -99,12 +99,17 @@ class Tracker(ABC):
         """Close the sweep's run as FINISHED, FAILED or KILLED, with metrics, files and a text."""
 
     @abstractmethod
+    def drop_sweep(self) -> None:
+        """Forget the open sweep, which was refused before it began a job."""
+
+    @abstractmethod
     def send_waiting(self) -> "pd.DataFrame":
-        """Send the runs that the store has missed.
+        """Compare all runs with what the store has of them, and send what it has missed.
 
         Returns:
-            Columns `name`, `status`, `folder` and `outcome`: "sent", "already there", "running", or
-            "waiting: " and why.
+            Columns `name`, `status`, `folder` and `outcome`, without the runs that were sent before
+            and are there: "sent", "already there", "running", "not there" (it was sent before),
+            "not compared" or "waiting"; after a colon, why.
 
         Raises:
             ValueError: If there is no store.

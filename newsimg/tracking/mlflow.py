@@ -12,26 +12,31 @@ from newsimg.reporting.console import console
 from newsimg.tracking.base import Job, Tracker
 from newsimg.tracking.open_runs import close_killed, note_closed, note_open
 from newsimg.tracking.params import shorten
+from newsimg.tracking.processes import hold_interrupts
 from newsimg.tracking.record import (
+    SWEEP_VARIABLE,
     RunRecord,
+    close_dead,
     create_record,
     edit_record,
     find_jobs,
     find_parent,
     find_records,
+    go_on,
     list_files,
     read_record,
     run_dir,
 )
 from newsimg.tracking.resume import adopt_finished, index_finished, locate_files
-from newsimg.tracking.sender import RunSender, explain
-from newsimg.tracking.uri import choose_uri, hide_password, hide_passwords
+from newsimg.tracking.sender import RunSender
+from newsimg.tracking.sync import close_dead_jobs, describe_error, send_all, send_each, tell_waiting
+from newsimg.tracking.uri import choose_uri, hide_password
 
 if TYPE_CHECKING:
     import pandas as pd
 
-SWEEP_VARIABLE = "NEWSIMG_SWEEP_RECORD"  # tells the jobs of a sweep, in any process, of its run
 PAUSE = 60.0  # seconds in which a sweep's jobs ask no store that did not answer
+GRACE = 3.0  # seconds that the jobs of a sweep that was stopped may take to end with it
 
 
 class MlflowTracker(Tracker):
@@ -80,12 +85,15 @@ class MlflowTracker(Tracker):
             raise
         finally:
             self._record = None
-            with edit_record(path) as record:
-                record.end(status, error)
-            note_closed(self.folder, path)
+            with hold_interrupts() as held:
+                with edit_record(path) as record:
+                    record.end(status, error=error)
+                note_closed(self.folder, path)
             self._try(self._sender.send, path)
-            if self._sweep is None:
-                self._tell_waiting([path])
+            if self._open_sweep is None:
+                tell_waiting(self.folder, [path])
+        if held:  # after the work was done, but before that was written down
+            raise KeyboardInterrupt
 
     def find_finished(self, job: Job) -> dict[str, float] | None:
         """See `Tracker.find_finished`."""
@@ -120,18 +128,22 @@ class MlflowTracker(Tracker):
         """See `Tracker.open_sweep`."""
         path = self._open(Job(experiment, name, {}, {"sweep": "parent"}, output_dir))
         os.environ[SWEEP_VARIABLE] = str(path)
+        if self._warned:  # the jobs need not find it out again
+            self._keep_quiet(path)
 
     def load_jobs(self) -> "pd.DataFrame":
         """See `Tracker.load_jobs`. Runs are known from their folders, whatever the store has."""
         import pandas as pd
 
+        sweep = Path(os.environ[SWEEP_VARIABLE])
+        close_dead_jobs(sweep, patience=0)
         return pd.DataFrame(
             [
                 {"name": job.name, "status": job.status, "link": f"record:{job.record_id}"}
                 | {"error": " ".join(job.late_tags.get("error", "").split())}
                 | {f"params.{key}": value for key, value in job.params.items()}
                 | job.metrics
-                for _, job in find_jobs(Path(os.environ[SWEEP_VARIABLE]))
+                for _, job in find_jobs(sweep)
                 if "report" not in job.tags  # it is of a split that nothing is chosen on
             ]
         )
@@ -139,9 +151,12 @@ class MlflowTracker(Tracker):
     def close_sweep(
         self, status: str, metrics: Mapping[str, float], output_dir: Path | None, note: str
     ) -> None:
-        """See `Tracker.close_sweep`. Sends what the store has missed of the jobs before."""
+        """See `Tracker.close_sweep`. Sends what the store has missed of the jobs before.
+
+        Jobs that run on, as those of a queue do, send themselves when they end.
+        """
         sweep = Path(os.environ.pop(SWEEP_VARIABLE))
-        with edit_record(sweep) as record:
+        with hold_interrupts(), edit_record(sweep) as record:  # which is about to end anyhow
             self._warned = self._warned or record.quiet_until > 0
             record.end(status)
             record.add_metrics(metrics)
@@ -150,31 +165,31 @@ class MlflowTracker(Tracker):
                 record.artifacts = list_files(output_dir)
             if note:
                 record.late_tags["mlflow.note.content"] = note
-        waiting = [path for path, job in find_jobs(sweep) if not job.sent] + [sweep]
-        for path in waiting:
-            error = self._try(self._sender.send, path)
-            if error is not None and self._sender.is_outage(error):
-                break
-        self._tell_waiting(waiting)
+        n_running = close_dead_jobs(sweep, patience=0 if status == "FINISHED" else GRACE)
+        jobs = find_jobs(sweep)
+        waiting = [path for path, job in jobs if not job.sent and job.end_time] + [sweep]
+        for _, _, error in send_each(self._sender, waiting):
+            if error is not None:
+                self._warn(error, None)
+        note_closed(self.folder, sweep)
+        tell_waiting(self.folder, waiting, n_running)
+
+    def drop_sweep(self) -> None:
+        """See `Tracker.drop_sweep`."""
+        sweep = Path(os.environ[SWEEP_VARIABLE])
+        if find_jobs(sweep) or not self._sender.delete(sweep):
+            self.close_sweep("FAILED", {}, None, "")
+        else:
+            del os.environ[SWEEP_VARIABLE]
+            note_closed(self.folder, sweep)
+            sweep.unlink()
 
     def send_waiting(self) -> "pd.DataFrame":
         """See `Tracker.send_waiting`."""
         import pandas as pd
 
-        rows, outage = [], ""
         self._prepare()
-        for path in find_records(self.folder):
-            record = read_record(path)
-            if record.sent:
-                continue
-            if record.is_alive:
-                outcome = "running"
-            else:
-                outcome = outage or self._send_late(path)
-                if outcome.startswith("waiting: no answer"):
-                    outage = outcome
-            folder = os.path.relpath(run_dir(path), self.folder)
-            rows.append((record.name, record.status, folder, outcome))
+        rows = send_all(self._sender, self.folder)
         return pd.DataFrame(rows, columns=["name", "status", "folder", "outcome"])
 
     def describe(self) -> str | None:
@@ -195,8 +210,15 @@ class MlflowTracker(Tracker):
         return Path(sweep) if sweep else None
 
     @property
+    def _open_sweep(self) -> RunRecord | None:
+        """The record of the sweep that this is a job of, until it is closed."""
+        record = read_record(self._sweep) if self._sweep else None
+        return record if record and record.end_time is None else None
+
+    @property
     def _is_quiet(self) -> bool:
-        return self._sweep is not None and read_record(self._sweep).quiet_until > time.time()
+        sweep = self._open_sweep  # after it nobody else sends what this one does not
+        return sweep is not None and sweep.quiet_until > time.time()
 
     def _describe(self, job: Job) -> RunRecord:
         return RunRecord(
@@ -215,20 +237,26 @@ class MlflowTracker(Tracker):
                 raise self._refuse(error) from None
 
     def _open(self, job: Job) -> Path:
-        path = create_record(self._describe(job), job.output_dir)
+        record = self._describe(job)
+        record.claim()
+        path = go_on(record, job.output_dir, self._sweep) or create_record(record, job.output_dir)
         note_open(self.folder, path)
         try:
             error = self._try(self._sender.open_run, path)
         except KeyboardInterrupt:  # the store may have it; the next run gives it the end
             with edit_record(path) as record:
-                record.end("KILLED", "interrupted")
+                record.end("KILLED", error="interrupted")
             raise
         if error is not None and self._sweep is None and not self._sender.is_outage(error):
             path.unlink()  # nothing has run yet: this is to be set right, not to be sent later
             raise self._refuse(error) from None
         if error is None and self._sweep is None:
-            self._tell_waiting(close_killed(self.folder, self._send_late))
+            tell_waiting(self.folder, close_killed(self.folder, self._send_dead))
         return path
+
+    def _send_dead(self, path: Path) -> None:
+        close_dead(path)
+        self._try(self._sender.send, path)
 
     def _try(self, send: Callable[[Path], object], path: Path) -> Exception | None:
         """Call `send` on a record; what comes of it is told and returned, and never raised."""
@@ -246,40 +274,25 @@ class MlflowTracker(Tracker):
         """Say once in a sweep, or else once, that runs are kept on disk for now."""
         told = self._warned
         if sweep is not None:
-            with edit_record(sweep) as record:
-                told = told or record.quiet_until > 0
-                record.quiet_until = time.time() + PAUSE
+            told = self._keep_quiet(sweep) or told
         self._warned = True
         if not told:
             console.print(
                 f"tracking: {hide_password(self.uri)} does not take runs now "
-                f"({self._explain(error)}); work goes on, runs are kept in their folders"
+                f"({describe_error(error, self.uri)}); work goes on, runs are kept in their folders"
             )
 
-    def _explain(self, error: Exception) -> str:
-        text = hide_passwords(str(error), self.uri)
-        return text if isinstance(error, ValueError) else explain(text)  # ours say what to type
+    def _keep_quiet(self, sweep: Path) -> bool:
+        """Let a sweep's jobs leave the store alone for a while; return whether they did before."""
+        with edit_record(sweep) as record:
+            before = record.quiet_until > 0
+            record.quiet_until = time.time() + PAUSE
+        return before
 
     def _refuse(self, error: Exception) -> ValueError:
-        return ValueError(f"{hide_password(self.uri)} refuses runs: {self._explain(error)}")
-
-    def _tell_waiting(self, paths: list[Path]) -> None:
-        n_waiting = sum(not read_record(path).sent for path in paths)
-        if n_waiting:
-            command = shlex.join(["newsimg", "task=sync", f"folder={self.folder}"])
-            runs = "1 run waits" if n_waiting == 1 else f"{n_waiting} runs wait"
-            console.print(f"{runs} to be sent  {command}")
-
-    def _send_late(self, path: Path) -> str:
-        try:
-            with edit_record(path) as record:
-                if record.status == "RUNNING":  # its process is gone
-                    record.status, record.end_time = "KILLED", int(path.stat().st_mtime * 1000)
-                    record.late_tags["error"] = "the process ended without a word"
-            return "sent" if self._sender.send(path) else "already there"
-        except Exception as error:
-            kind = "no answer" if self._sender.is_outage(error) else "refused"
-            return f"waiting: {kind} ({self._explain(error)})"
+        return ValueError(
+            f"{hide_password(self.uri)} refuses runs: {describe_error(error, self.uri)}"
+        )
 
     def _search_disk(self, config_hash: str) -> RunRecord | None:
         """Find a run among those below the folder of runs, and have it sent if it is not yet."""

@@ -53,6 +53,9 @@ class NullTracker(Tracker):
     ) -> None:
         """See `Tracker.close_sweep`."""
 
+    def drop_sweep(self) -> None:
+        """See `Tracker.drop_sweep`."""
+
     def send_waiting(self) -> "pd.DataFrame":
         """See `Tracker.send_waiting`."""
         raise ValueError("tracking must name a store to send runs to, got tracking=none")

@@ -2,8 +2,8 @@
 
 import dataclasses
 import json
+import logging
 import os
-import socket
 import time
 import uuid
 from collections.abc import Iterator, Mapping
@@ -15,18 +15,17 @@ import filelock
 
 from newsimg.storage.files import write_atomically
 from newsimg.tracking.base import JOB_TAG, pick_tags
+from newsimg.tracking.processes import find_start, is_alive, name_process, name_slurm_job
+
+log = logging.getLogger(__name__)
 
 RECORDS = ".tracking"  # the folder of records in a run's folder
+SWEEP_VARIABLE = "NEWSIMG_SWEEP_RECORD"  # tells the jobs of a sweep, in any process, of its run
 
 
 def now() -> int:
     """Return the time as MLflow counts it, in milliseconds."""
     return int(time.time() * 1000)
-
-
-def name_process() -> str:
-    """Return what identifies this process among those of several machines."""
-    return f"{socket.gethostname()}:{os.getpid()}"
 
 
 @dataclass(kw_only=True)
@@ -44,6 +43,9 @@ class RunRecord:
     """The record of the sweep that the run is a job of."""
     record_id: str = field(default_factory=lambda: uuid.uuid4().hex)
     owner: str = field(default_factory=name_process)
+    owner_start: str = ""
+    """With `slurm_job`: see `processes.is_alive`."""
+    slurm_job: str = ""
     status: str = "RUNNING"
     start_time: int = field(default_factory=now)
     end_time: int | None = None
@@ -73,27 +75,28 @@ class RunRecord:
         self.late_tags |= pick_tags(metrics)
         self.metrics_time = now()
 
-    def end(self, status: str, error: str = "") -> None:
-        """Note how and, now, when the run ended."""
-        self.status, self.end_time = status, now()
-        if error:
-            self.late_tags["error"] = error[:5000]
-
     @property
     def is_alive(self) -> bool:
         """Whether its process may still be at it; of another machine's nobody here can tell."""
-        host, _, process = self.owner.rpartition(":")
-        if self.status != "RUNNING":
-            return False
-        if host != socket.gethostname():
-            return True
-        try:
-            os.kill(int(process), 0)
-        except ProcessLookupError:
-            return False
-        except PermissionError:  # it is another user's
-            return True
-        return True
+        return self.status == "RUNNING" and self.ask_owner() is not False
+
+    def ask_owner(self) -> bool | None:
+        """Tell whether its process is there; None if nobody here can tell."""
+        return is_alive(self.owner, self.owner_start, self.slurm_job)
+
+    def claim(self) -> None:
+        """Make it a run of this process, which begins it, or goes on with it."""
+        self.owner, self.owner_start = name_process(), find_start(os.getpid()) or ""
+        self.slurm_job = name_slurm_job()
+        self.status, self.end_time, self.sent, self.described = "RUNNING", None, False, False
+        self.late_tags = {}
+
+    def end(self, status: str, end_time: int | None = None, error: str = "") -> None:
+        """Give it a final status, now or at a time; the last one counts, its own process's."""
+        self.status, self.end_time, self.sent = status, end_time or now(), False
+        self.late_tags.pop("error", None)
+        if error:
+            self.late_tags["error"] = error[:5000]
 
 
 def create_record(record: RunRecord, output_dir: Path) -> Path:
@@ -139,9 +142,60 @@ def find_records(folder: Path) -> list[Path]:
     return sorted(paths, key=lambda path: (-len(path.parts), str(path)))
 
 
+def read_records(folder: Path) -> list[tuple[Path, RunRecord]]:
+    """Read the records below a folder, jobs before sweeps; a damaged one is told of, and left."""
+    found = []
+    for path in find_records(folder):
+        try:
+            found.append((path, read_record(path)))
+        except ValueError as error:
+            log.warning("%s", error)
+    return found
+
+
+def close_dead(path: Path) -> RunRecord:
+    """Read a record, and mark it as killed if its process has ended without a word."""
+    with edit_record(path) as record:
+        if record.status == "RUNNING" and not record.is_alive:
+            last_sign = int(path.stat().st_mtime * 1000)
+            record.end("KILLED", last_sign, "the process ended without a word")
+    return record
+
+
+def find_begun(output_dir: Path, sweep: Path | None, number: str | None) -> Path | None:
+    """Return the record of a job of a sweep that was begun in a folder and has not finished.
+
+    A queue that begins a job again does so in the job's own folder.
+
+    Args:
+        output_dir: The job's folder.
+        sweep: The record of the sweep.
+        number: The job's number in it.
+    """
+    for path, begun in read_records(output_dir) if sweep else []:
+        same = find_parent(path, begun) == sweep and begun.tags.get(JOB_TAG) == number
+        if same and begun.status != "FINISHED":
+            return path
+    return None
+
+
+def go_on(record: RunRecord, output_dir: Path, sweep: Path | None) -> Path | None:
+    """Go on in the run that a job of a sweep has begun, and that a queue has begun again.
+
+    Returns:
+        The path of its record, which is now one of this process; None if there is none.
+    """
+    path = find_begun(output_dir, sweep, record.tags.get(JOB_TAG))
+    if path is not None:
+        with edit_record(path) as again:
+            again.claim()
+            again.tags = record.tags
+    return path
+
+
 def find_jobs(sweep: Path) -> list[tuple[Path, RunRecord]]:
     """Return the records of a sweep's jobs in their order, whenever each of them ran."""
-    found = [(path, read_record(path)) for path in find_records(run_dir(sweep)) if path != sweep]
+    found = [(path, record) for path, record in read_records(run_dir(sweep)) if path != sweep]
     jobs = [(path, job) for path, job in found if job.parent and find_parent(path, job) == sweep]
     return sorted(
         jobs, key=lambda job: (int(job[1].tags.get(JOB_TAG, 0)), job[1].start_time, str(job[0]))

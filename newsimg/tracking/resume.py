@@ -4,7 +4,7 @@ import os
 import shutil
 from pathlib import Path
 
-from newsimg.tracking.record import RunRecord, find_records, read_record, run_dir
+from newsimg.tracking.record import RunRecord, read_records, run_dir
 
 RESUMED_TAG = "newsimg.resumed_from"  # the run, or its record, that a job was taken over from
 
@@ -16,8 +16,7 @@ def index_finished(folder: Path) -> dict[str, Path]:
     no other, since it has all of the files.
     """
     known: dict[str, tuple[bool, int, Path]] = {}
-    for path in find_records(folder):
-        record = read_record(path)
+    for path, record in read_records(folder):
         if record.status == "FINISHED" and "config_hash" in record.tags:
             config_hash = record.tags["config_hash"]
             rank = (record.resumed, record.start_time, path)

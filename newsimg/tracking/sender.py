@@ -4,7 +4,7 @@ import logging
 import os
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlparse
@@ -12,17 +12,22 @@ from urllib.parse import urlparse
 import filelock
 
 from newsimg.tracking.database import prepare_database
+from newsimg.tracking.difference import has_end, has_stale_error, has_values, list_artifacts
 from newsimg.tracking.record import (
     RunRecord,
     edit_record,
     find_jobs,
     find_parent,
+    read_record,
     run_dir,
 )
 from newsimg.tracking.uri import hide_password
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+log = logging.getLogger(__name__)
 
 RECORD_TAG = "newsimg.record"  # finds a run again whose making was not answered
 EXPERIMENT_KIND = "custom_model_development"  # the UI then opens on runs, not on chat traces
@@ -77,31 +82,58 @@ class RunSender:
         self._prepared_in = os.getpid()
 
     def open_run(self, path: Path) -> None:
-        """Make the run of a record, with its params."""
+        """Make the run of a record, with its params, or open it again."""
         with edit_record(path) as record:
-            self._ensure_run(path, record)
+            known = record.run_id is not None
+            run_id = self._ensure_run(path, record)
+            if known:
+                self._client.update_run(run_id, status=record.status)
 
     def send(self, path: Path) -> bool:
-        """Give the store all that it lacks of a record.
+        """Give the store all that it lacks of a record, by what it has and not by what was sent.
+
+        A run that has not ended is made, and nothing more.
 
         Returns:
             Whether it lacked any.
         """
         with edit_record(path) as record:
-            if record.sent:
-                return False
             run_id = self._ensure_run(path, record)
-            # The end is the last thing sent: a run that has it has all the rest.
-            info = self._client.get_run(run_id).info
-            if info.lifecycle_stage == "deleted":
-                command = ["runs", "restore", "--run-id", run_id]
-                self._refuse_deleted(f"run {record.name!r}", command)
-            if info.end_time is None:
-                self._complete(path, record)
-                record.sent = True
-                return True
+            if record.end_time is None:
+                return False
+            run = self._client.get_run(run_id)
+            if run.info.lifecycle_stage == "deleted":
+                if not record.sent:
+                    command = ["runs", "restore", "--run-id", run_id]
+                    self._refuse_deleted(f"run {record.name!r}", command)
+                return False  # by somebody who has seen all of it, and does not want it
+            missing = set(record.artifacts)
+            if has_end(run, record):  # it is the last thing sent: no file is there in part
+                missing -= list_artifacts(self._client, run_id)
+                if not missing and has_values(run, record):
+                    record.sent = True
+                    return False
+            self._complete(path, record, run, sorted(missing))
             record.sent = True
+            return True
+
+    def answers(self) -> bool:
+        """Tell whether the store can be asked at all, as some errors are of one run alone."""
+        try:
+            self._client.search_experiments(max_results=1)
+        except Exception:
             return False
+        return True
+
+    def delete(self, path: Path) -> bool:
+        """Delete the run of a record in the store; return whether it is certain to have none."""
+        record = read_record(path)
+        try:
+            if record.run_id is not None:
+                self._client.delete_run(record.run_id)
+        except Exception:
+            return False
+        return record.run_id is not None or not record.attempted
 
     def search(self, condition: str) -> list[Any]:
         """Return the runs of all experiments that meet a condition, oldest first."""
@@ -184,6 +216,10 @@ class RunSender:
             return status in OUTAGES or status >= 500
         return isinstance(error, requests.RequestException | OperationalError)
 
+    def is_missing(self, error: BaseException) -> bool:
+        """Tell whether an error says that the store does not have the run."""
+        return getattr(error, "error_code", "") == "RESOURCE_DOES_NOT_EXIST"
+
     def _ensure_run(self, path: Path, record: RunRecord) -> str:
         if record.run_id is None:
             record.run_id = self._create_run(path, record)
@@ -219,22 +255,35 @@ class RunSender:
         for start in range(0, len(values), BATCH):
             client.log_batch(run_id, params=values[start : start + BATCH])
 
-    def _complete(self, path: Path, record: RunRecord) -> None:
+    def _complete(
+        self, path: Path, record: RunRecord, run: "Run", artifacts: Sequence[str]
+    ) -> None:
         """Send what may be sent again without a trace, and the run's end after all else."""
         from mlflow.entities import Metric
 
         client, run_id = self._client, str(record.run_id)
+        if not set(record.params) <= set(run.data.params):
+            self._log_params(run_id, record.params)
         # With their own time they are the same values, which the store keeps once.
         metrics = [
             Metric(key, value, record.metrics_time, 0) for key, value in record.metrics.items()
         ]
         client.log_batch(run_id, metrics=metrics)
         root = run_dir(path) / record.artifact_root
-        for name in record.artifacts:
+        for name in artifacts:
+            if not (root / name).exists():
+                log.warning("%s is gone, and is sent no more", root / name)
+                record.artifacts = [known for known in record.artifacts if known != name]
+                continue
             folder = Path(name).parent.as_posix()
             client.log_artifact(run_id, str(root / name), None if folder == "." else folder)
-        for key, text in record.late_tags.items():
-            client.set_tag(run_id, key, link_runs(text, path))
+        there = run.data.tags
+        for key, text in (record.tags | record.late_tags).items():
+            # What has its end may have been edited since.
+            if key not in there or (there[key] != text and not has_end(run, record)):
+                client.set_tag(run_id, key, link_runs(text, path))
+        if has_stale_error(run, record):
+            client.delete_tag(run_id, "error")
         client.set_terminated(run_id, record.status, record.end_time)
 
     def _get_or_create_experiment(self, name: str) -> str:
@@ -289,11 +338,15 @@ def link_runs(text: str, sweep: Path) -> str:
     return re.sub(r"record:([0-9a-f]{32})", lambda match: links.get(match[1], ""), text)
 
 
-def explain(text: str) -> str:
-    """Put the text of an error in one line; what a server wrote may be pages."""
-    text = " ".join(text.split())
+def explain(error: BaseException | str) -> str:
+    """Put an error in one line, with its reason; what a server wrote may be pages."""
+    text = " ".join(re.sub(r"<[^<>]*>", " ", str(error)).split())
     if "Connection refused" in text:
         return "connection refused"
     if "timed out" in text.lower():
         return "no answer in time"
-    return text if len(text) <= 200 else f"{text[:200]} ..."
+    # What was asked is no reason: a library's own reason stands behind or before it.
+    text = text.partition("[SQL:")[0].partition("(Background on this error")[0].strip()
+    if cause := re.search(r"""Caused by \w+\((["'])(.*)\1""", text):
+        text = cause[2]
+    return text if len(text) <= 300 else f"{text[:140]} ... {text[-150:]}"

@@ -1,9 +1,13 @@
 """Searches: Hydra's grammar as distributions, and a study that goes on where it was stopped."""
 
+import re
+
+import filelock
 import pytest
 
 pytest.importorskip("optuna")
 
+from mlflow import MlflowClient
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from newsimg.launch.optuna_study import Search
@@ -113,3 +117,24 @@ def test_a_search_that_cannot_be_is_refused(change, message):
     settings |= {"directions": ["maximize"], "report_split": None, "params": None}
     with pytest.raises(ValueError, match=message):
         OptunaSweeper(**settings | change)
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (["hydra/sweeper=optuna"], "hydra.sweeper.study=search in .* is in use by another process"),
+        (["hydra/sweeper=optuna", "data.split=test"], "report_split must be another split"),
+        (["reranker=identity,typo"], "Could not find 'reranker/typo'"),
+    ],
+)
+def test_a_sweep_that_is_refused_leaves_no_run(options, reason, newsimg_here, tmp_path):
+    folder = tmp_path / "runs"
+    folder.mkdir()
+    with filelock.FileLock(folder / "optuna.db.search.lock"):
+        refused = newsimg_here("-m", "weight.value=0,0.1", "folder=runs", *options)
+    assert refused.code == 1, refused.output
+    assert re.search(reason, refused.stderr), refused.output
+    assert "optuna" not in options[0] or "Traceback" not in refused.output
+    assert not list(folder.rglob(".tracking/*.json"))
+    client = MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
+    assert not client.search_runs([e.experiment_id for e in client.search_experiments()])

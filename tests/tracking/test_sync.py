@@ -1,16 +1,21 @@
 """What becomes of runs whose store fails, refuses or is locked: real servers and files."""
 
+import io
 import json
+import os
+import shutil
 import sqlite3
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from mlflow import MlflowClient
+from tracking_check import check_tracking
 
 from newsimg.tracking.base import Job
-from newsimg.tracking.mlflow import MlflowTracker
+from newsimg.tracking.mlflow import SWEEP_VARIABLE, MlflowTracker
 from newsimg.tracking.record import edit_record, find_records, read_record
 
 SECRET = "swordfish-4711"
@@ -147,6 +152,163 @@ def test_a_run_whose_process_died_is_sent_as_killed(tmp_path: Path) -> None:
     path.write_text(json.dumps(left | {"owner": f"{host}:4194305"}))  # above any process id
     assert list(tracker.send_waiting()["outcome"]) == ["sent"]
     assert sorted(run.info.status for run in runs_of(tmp_path)) == ["FINISHED", "KILLED"]
+
+
+@pytest.fixture
+def faulty_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """MLflow's own server in this process, which answers what holds `fails_on` with 500."""
+    from mlflow.server import app, handlers
+    from werkzeug.serving import make_server
+
+    monkeypatch.setenv("_MLFLOW_SERVER_FILE_STORE", f"sqlite:///{tmp_path / 'server.db'}")
+    monkeypatch.setenv("_MLFLOW_SERVER_ARTIFACT_ROOT", str(tmp_path / "served"))
+    monkeypatch.setattr(handlers, "_tracking_store", None)
+    # Making the tables may take longer than a request is waited for.
+    MlflowClient(os.environ["_MLFLOW_SERVER_FILE_STORE"]).search_experiments()
+    state = SimpleNamespace(fails_on=b"nothing")
+
+    def answer(environ, start_response):
+        body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+        if state.fails_on in body:
+            start_response("500 Internal Server Error", [("Content-Length", "0")])
+            return [b""]
+        return app.wsgi_app(environ | {"wsgi.input": io.BytesIO(body)}, start_response)
+
+    server = make_server("127.0.0.1", 0, answer, threaded=True)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    state.uri = f"http://127.0.0.1:{server.server_port}"
+    yield state
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MlflowTracker:
+    """A tracker with an open sweep; to jobs it is known as to other processes."""
+    monkeypatch.setenv(SWEEP_VARIABLE, "")  # put back in the end
+    tracker = MlflowTracker(uri=None, folder=str(tmp_path))
+    tracker.open_sweep("news", "sweep", tmp_path / "sweep")
+    return tracker
+
+
+def test_a_job_that_runs_when_its_sweep_is_closed_sends_itself_when_it_ends(
+    sweep: MlflowTracker, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job = MlflowTracker(uri=None, folder=str(tmp_path))
+    (output_dir := tmp_path / "sweep" / "0").mkdir()
+    with job.track("news", "job", {"a": 1}, {}, output_dir):
+        path = Path(os.environ[SWEEP_VARIABLE])
+        sweep.close_sweep("FINISHED", {}, None, "")
+        assert "1 job runs on, and is sent when ended" in capsys.readouterr().out
+        assert sorted(run.info.status for run in runs_of(tmp_path)) == ["FINISHED", "RUNNING"]
+        assert list(sweep.send_waiting()["outcome"]) == ["running"]
+        os.environ[SWEEP_VARIABLE] = str(path)  # as a process of its own has it
+        (output_dir / "found.txt").write_text("seven")
+        job.log_metrics({"hits": 0.7})
+        job.log_artifacts(output_dir)
+    _, record = check_tracking(tmp_path)
+    assert (record["status"], record["metrics"]) == ("FINISHED", {"hits": 0.7})
+
+
+def test_a_job_that_a_queue_begins_again_goes_on_in_its_run(
+    sweep: MlflowTracker, tmp_path: Path
+) -> None:
+    output_dir = tmp_path / "sweep" / "0"
+    track(tmp_path, output_dir)
+    (path,) = (output_dir / ".tracking").glob("*.json")
+    with edit_record(path) as record:  # as if it had been stopped
+        record.end("KILLED", 1000, "interrupted")
+        record.metrics = {}
+    assert sorted(sweep.send_waiting()["outcome"]) == ["running", "sent"]
+    (run,) = (run for run in runs_of(tmp_path) if run.info.run_name == "a run")
+    assert (run.info.status, run.data.tags["error"]) == ("KILLED", "interrupted")
+    track(tmp_path, output_dir)
+    assert list(sweep.load_jobs()["status"]) == ["FINISHED"]
+    sweep.close_sweep("FINISHED", {}, None, "")
+    _, job = check_tracking(tmp_path)
+    assert (job["status"], job["metrics"]) == ("FINISHED", {"hits": 0.7})
+
+
+def test_a_run_that_was_taken_for_sent_is_mended_by_what_the_store_has(tmp_path: Path) -> None:
+    for name in ("mended", "whole", "edited", "unwanted"):
+        track(tmp_path, tmp_path / name)
+    ids = {path.parts[-3]: read_record(path).run_id for path in find_records(tmp_path)}
+    client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    client.set_tag(ids["edited"], "mlflow.note.content", "what I think of it")
+    client.delete_run(ids["unwanted"])
+    with sqlite3.connect(tmp_path / "mlflow.db") as database:  # as closing a sweep too early did
+        database.execute("update runs set status='RUNNING' where run_uuid=?", (ids["mended"],))
+        for table in ("metrics", "latest_metrics"):
+            database.execute(f"delete from {table} where run_uuid=?", (ids["mended"],))
+    shutil.rmtree(client.get_run(ids["mended"]).info.artifact_uri.removeprefix("file://"))
+    tracker = MlflowTracker(uri=None, folder=str(tmp_path))
+    table = tracker.send_waiting()
+    assert list(zip(table["folder"], table["outcome"], strict=True)) == [("mended", "sent")]
+    assert len(tracker.send_waiting()) == 0
+    assert client.get_run(ids["unwanted"]).info.lifecycle_stage == "deleted"
+    note = client.get_run(ids["edited"]).data.tags["mlflow.note.content"]
+    assert note == "what I think of it"
+    shutil.rmtree(tmp_path / "unwanted")
+    assert len(check_tracking(tmp_path)) == 3
+
+
+@pytest.mark.parametrize("lacking", ["metrics", "params", "tags", "files"])
+def test_whatever_the_store_lacks_of_a_run_is_sent(lacking: str, tmp_path: Path) -> None:
+    track(tmp_path, tmp_path / "single")
+    (run,) = runs_of(tmp_path)
+    with sqlite3.connect(tmp_path / "mlflow.db") as database:
+        if lacking == "metrics":
+            database.execute("update latest_metrics set value = 0.6")
+            database.execute("update metrics set value = 0.6")
+        elif lacking != "files":
+            database.execute(f"delete from {lacking} where key in ('a', 'config_hash')")
+    if lacking == "files":
+        (Path(run.info.artifact_uri.removeprefix("file://")) / "found.txt").unlink()
+    with pytest.raises((AssertionError, FileNotFoundError)):
+        check_tracking(tmp_path)
+    tracker = MlflowTracker(uri=None, folder=str(tmp_path))
+    assert list(tracker.send_waiting()["outcome"]) == ["sent"]
+    check_tracking(tmp_path)
+
+
+def test_a_faulty_record_or_run_keeps_no_other_run_from_being_sent(
+    tmp_path: Path, faulty_server: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:  # no run is sent at first
+        patch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+        for name in ("0", "1", "2", "3"):
+            track(tmp_path, tmp_path / name)
+    paths = {path.parts[-3]: path for path in find_records(tmp_path)}
+    paths["1"].write_text("{")
+    faulty_server.fails_on = read_record(paths["0"]).record_id.encode()
+    tracker = MlflowTracker(uri=faulty_server.uri, folder=str(tmp_path))
+    outcomes = dict(tracker.send_waiting()[["folder", "outcome"]].itertuples(index=False))
+    assert "is no record of a run" in outcomes["1"]
+    assert outcomes["0"] == "waiting: no answer (too many 500 error responses)"
+    assert (outcomes["2"], outcomes["3"]) == ("sent", "sent")
+
+
+def test_the_reason_of_an_outage_is_told_however_long_its_text_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://tracking-box.invalid:5000")
+    track(tmp_path, tmp_path / "single")
+    assert "Failed to resolve 'tracking-box.invalid'" in capsys.readouterr().out
+
+
+def test_a_sweep_whose_store_does_not_answer_says_so_once_whatever_process_finds_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(SWEEP_VARIABLE, "")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    sweep = MlflowTracker(uri=None, folder=str(tmp_path))
+    sweep.open_sweep("news", "sweep", tmp_path / "sweep")
+    for number in ("0", "1"):
+        track(tmp_path, tmp_path / "sweep" / number)  # with a tracker of its own
+    sweep.close_sweep("FINISHED", {}, None, "")
+    said = capsys.readouterr().out
+    assert said.count("does not take runs now (connection refused)") == 1, said
+    assert "3 runs wait to be sent" in said
 
 
 @pytest.mark.parametrize("uri", ["http://", "http://host:port", "https:///runs"])

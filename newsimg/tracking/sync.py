@@ -1,0 +1,109 @@
+"""Many runs at once: which have ended without a word, and what the store lacks of the others."""
+
+import os
+import shlex
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from newsimg.reporting.console import console
+from newsimg.tracking.record import close_dead, find_jobs, find_records, read_record, run_dir
+from newsimg.tracking.sender import RunSender, explain
+from newsimg.tracking.uri import hide_passwords
+
+
+def close_dead_jobs(sweep: Path, patience: float) -> int:
+    """Mark the jobs that have ended without a word as killed.
+
+    Args:
+        sweep: The sweep's record.
+        patience: Seconds to wait for those on this machine that may be about to end.
+
+    Returns:
+        The number of jobs that run.
+    """
+    deadline = time.monotonic() + patience
+    running = [path for path, job in find_jobs(sweep) if job.status == "RUNNING"]
+    while True:
+        jobs = {path: close_dead(path) for path in running}
+        running = [path for path, job in jobs.items() if job.status == "RUNNING"]
+        # What is in a queue runs on as long as it likes.
+        if all(jobs[path].slurm_job for path in running) or time.monotonic() > deadline:
+            return len(running)
+        time.sleep(0.1)
+
+
+def send_each(
+    sender: RunSender, paths: Sequence[Path]
+) -> Iterator[tuple[Path, str, Exception | None]]:
+    """Send runs one after the other, also after one that fails.
+
+    Yields:
+        path: The run's record.
+        outcome: What came of it, as in `Tracker.send_waiting`.
+        error: Why it was not sent.
+    """
+    silence: Exception | None = None
+    for path in paths:
+        outcome, error = _send(sender, path, silence)
+        yield path, outcome, error
+        if error is not None and silence is None and sender.is_outage(error):
+            silence = None if sender.answers() else error  # it may be of this run alone
+
+
+def send_all(sender: RunSender, folder: Path) -> list[tuple[str, str, str, str]]:
+    """Send what the store lacks of the runs below a folder; see `Tracker.send_waiting`."""
+    rows, ended = [], {}
+    for path in find_records(folder):
+        where = os.path.relpath(run_dir(path), folder)
+        try:
+            record = close_dead(path)
+        except (OSError, ValueError) as error:
+            rows.append((path.name, "", where, f"waiting: {error}"))
+            continue
+        if record.end_time is None:
+            host = record.owner.rpartition(":")[0]
+            unknown = f": on {host}, as far as is known here"
+            outcome = "running" + ("" if record.ask_owner() else unknown)
+            rows.append((record.name, record.status, where, outcome))
+        elif not record.resumed:
+            ended[path] = record
+    # Those that were sent may be there already.
+    for path, outcome, _ in send_each(sender, sorted(ended, key=lambda path: ended[path].sent)):
+        record = ended[path]
+        if outcome != "already there" or not record.sent:
+            where = os.path.relpath(run_dir(path), folder)
+            rows.append((record.name, record.status, where, outcome))
+    return rows
+
+
+def tell_waiting(folder: Path, paths: Sequence[Path], n_running: int = 0) -> None:
+    """Say how many of the runs are not sent, and what sends them, and how many run on."""
+    n_waiting = sum(not read_record(path).sent for path in paths)
+    if n_waiting:
+        command = shlex.join(["newsimg", "task=sync", f"folder={folder}"])
+        runs = "1 run waits" if n_waiting == 1 else f"{n_waiting} runs wait"
+        console.print(f"{runs} to be sent  {command}")
+    if n_running:
+        jobs = "1 job runs on, and is" if n_running == 1 else f"{n_running} jobs run on, and are"
+        console.print(f"{jobs} sent when ended")
+
+
+def describe_error(error: Exception, uri: str) -> str:
+    """Put an error of a store in one line without its password."""
+    text = hide_passwords(str(error), uri)
+    return text if isinstance(error, ValueError) else explain(text)  # ours say what to type
+
+
+def _send(sender: RunSender, path: Path, silence: Exception | None) -> tuple[str, Exception | None]:
+    try:
+        if silence is not None:
+            raise silence
+        return ("sent" if sender.send(path) else "already there"), None
+    except Exception as error:
+        was_sent = read_record(path).sent
+        if was_sent and sender.is_missing(error):
+            return "not there: deleted, or sent to another tracking store", None
+        kind = "no answer" if sender.is_outage(error) else "refused"
+        wanted = "not compared" if was_sent else "waiting"
+        return f"{wanted}: {kind} ({describe_error(error, sender.uri)})", error
