@@ -349,4 +349,4 @@ def explain(error: BaseException | str) -> str:
     text = text.partition("[SQL:")[0].partition("(Background on this error")[0].strip()
     if cause := re.search(r"""Caused by \w+\((["'])(.*)\1""", text):
         text = cause[2]
-    return text if len(text) <= 300 else f"{text[:140]} ... {text[-150:]}"
+    return text if len(text) <= 600 else f"{text[:300]} ... {text[-290:]}"
