@@ -54,6 +54,16 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 
 @pytest.fixture(autouse=True)
+def _own_environment() -> Iterator[None]:
+    """What a test, or a library that it imports, sets in the environment goes when the test does."""
+    before = dict(os.environ)
+    yield
+    for name in os.environ.keys() - before.keys():
+        del os.environ[name]
+    os.environ.update(before)
+
+
+@pytest.fixture(autouse=True)
 def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever a test writes to its working folder goes when the test does."""
     monkeypatch.chdir(tmp_path)
