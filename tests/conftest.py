@@ -55,7 +55,7 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 @pytest.fixture(autouse=True)
 def _own_environment() -> Iterator[None]:
-    """What a test, or a library that it imports, sets in the environment goes when the test does."""
+    """What a test, or what it imports, sets in the environment goes when the test does."""
     before = dict(os.environ)
     yield
     for name in os.environ.keys() - before.keys():

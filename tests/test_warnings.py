@@ -10,7 +10,9 @@ def warn(category, module):
 
 
 @pytest.mark.parametrize("category", [DeprecationWarning, PendingDeprecationWarning, FutureWarning])
-@pytest.mark.parametrize("module", ["newsimg.storage.checkpoints", "newsimg.engine.ray", "newsimg"])
+@pytest.mark.parametrize(
+    "module", ["newsimg.storage.models.checkpoints", "newsimg.engine.ray", "newsimg"]
+)
 def test_what_newsimgs_own_lines_are_warned_of_fails(category, module):
     with pytest.raises(category, match="goes away"):
         warn(category, module)

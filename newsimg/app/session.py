@@ -9,7 +9,7 @@ from functools import lru_cache
 from newsimg.datatypes import Candidates, Collection, FloatArray, Query
 from newsimg.interfaces import Components, Reranker, Weight
 from newsimg.pipeline import fuse, retrieve_readable, score_candidates
-from newsimg.reporting.inference import gather
+from newsimg.reporting.results import gather
 
 N_KEPT = 256  # headlines and rerankers whose scores are remembered
 

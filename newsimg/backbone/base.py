@@ -12,8 +12,8 @@ import numpy as np
 
 from newsimg.datatypes import FloatArray, Image, check_template
 from newsimg.interfaces import Backbone
-from newsimg.storage.checkpoints import Checkpoint, check_positive
-from newsimg.storage.model_fit import ModelError
+from newsimg.storage.models.checkpoints import Checkpoint, check_positive
+from newsimg.storage.models.fit import ModelError
 from newsimg.storage.pictures.images import DECODER_THREADS, DECODING, REDUCING_GAP, open_image
 
 if TYPE_CHECKING:

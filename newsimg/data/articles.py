@@ -1,7 +1,7 @@
 """The NewsImages benchmark's files: its articles, their pictures, its splits."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,6 +10,7 @@ import pandas as pd
 from newsimg.data.article_pictures import PictureFolder
 from newsimg.data.editions import check_separator, read_articles, read_listed_ids
 from newsimg.datatypes import Collection, Image, Query
+from newsimg.storage.files import read_lines
 
 log = logging.getLogger(__name__)
 
@@ -231,3 +232,22 @@ def to_query(row: Mapping[str, str]) -> Query:
 
 def _split_tags(tags: str) -> tuple[str, ...]:
     return tuple(tag.strip() for tag in tags.split(";") if tag.strip())
+
+
+def read_headlines(path: Path) -> Sequence[Query]:
+    """Read a CSV of articles as `data=queries` does, or else a text file, one headline in a line.
+
+    Raises:
+        FileNotFoundError: If the file is not there.
+        ValueError: If it cannot be read or holds no headline.
+    """
+    if path.suffix.lower() == ".csv":
+        queries = [to_query(row) for row in read_articles(path).to_dict("records")]
+    elif path.is_file():
+        texts = (line.strip() for _, line in read_lines(path))
+        queries = [Query(str(i), text) for i, text in enumerate(filter(None, texts))]
+    else:
+        raise FileNotFoundError(f"no file of headlines {path}")
+    if not queries:
+        raise ValueError(f"{path} holds no headlines")
+    return queries

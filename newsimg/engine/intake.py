@@ -6,7 +6,7 @@ from typing import Any
 
 from newsimg.datatypes import FloatArray, Image, Rejected
 from newsimg.interfaces import Backbone
-from newsimg.storage.model_fit import ModelError
+from newsimg.storage.models.fit import ModelError
 from newsimg.storage.pictures.images import (
     PILLOW_MAX_PIXELS,
     LoadedImage,

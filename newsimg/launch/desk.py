@@ -17,9 +17,9 @@ from newsimg.launch.builder import Builder, get_builder
 from newsimg.launch.compose import compose_config
 from newsimg.pipeline import rerank, retrieve
 from newsimg.reporting.console import muted
-from newsimg.reporting.inference import gather
 from newsimg.reporting.notebook import Comparison, Evaluation, SearchResult
 from newsimg.reporting.quoting import quote_text
+from newsimg.reporting.results import gather
 from newsimg.storage.files import cache_dir
 
 METRICS = ("hits_at_1", "mrr_at_10")

@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from newsimg.interfaces import LanguageModel
-from newsimg.storage.checkpoints import Checkpoint, check_positive, greedy_settings
+from newsimg.storage.models.checkpoints import Checkpoint, check_positive, greedy_settings
 
 if TYPE_CHECKING:
     import torch

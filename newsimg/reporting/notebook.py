@@ -7,7 +7,7 @@ from html import escape
 import pandas as pd
 
 from newsimg.datatypes import Candidates, Collection, Image
-from newsimg.reporting.inference import list_rows
+from newsimg.reporting.results import list_rows
 from newsimg.reporting.thumbnails import SCALES, encode_thumbnails
 
 N_SHOWN = 5  # pictures of a headline in a notebook

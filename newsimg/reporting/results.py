@@ -1,10 +1,20 @@
-"""What `task=infer` found, read back from its Parquet file."""
+"""What `task=infer` finds: the candidates of each query, written row by row and read back."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
-from newsimg.datatypes import Image
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from newsimg.datatypes import Candidates, Collection, Image
+from newsimg.evaluation.comparison import find_rows
+from newsimg.storage.files import write_atomically
 
 FILE_NAME = "results.parquet"
 COLUMNS = ("article_id", "rank", "image_id", "path", "member")
@@ -72,3 +82,119 @@ def read_results(source: Path) -> Results:
     return {
         article_id: [found[rank] for rank in sorted(found)] for article_id, found in ranked.items()
     }
+
+
+BATCH = 1000  # queries whose rows are written at once
+
+
+@lru_cache(maxsize=1)  # the jobs of a sweep that differ only later on go on with the same objects
+def gather(collection: Collection, candidates: Candidates) -> tuple[Collection, Candidates]:
+    """Narrow a pool to the pictures that matter here, so that those of an index are made once.
+
+    Returns:
+        The collection and its candidates over the candidates' own pictures and the editors', in
+        image-id order. It has judgements if an editor's picture is in the pool.
+    """
+    qrels = collection.qrels or {}
+    wanted = {image_id for relevant in qrels.values() for image_id in relevant}
+    editors = find_rows(candidates.images, wanted)
+    own = np.array(sorted(editors.values()), np.int64)
+    kept = np.union1d(candidates.rows, own)
+    images = tuple(candidates.images[row] for row in kept)
+    rows = np.searchsorted(kept, candidates.rows)
+    narrowed = replace(collection, images=images, qrels=qrels if editors else None)
+    return narrowed, replace(candidates, images=images, rows=rows)
+
+
+def write_results(
+    output_dir: Path, collection: Collection, reranked: Candidates, truncated: Sequence[bool]
+) -> None:
+    """Write `results.parquet` and `results.jsonl`: a row for each candidate of each query.
+
+    Both appear whole or not at all. A score that is not finite is null.
+
+    Args:
+        output_dir: Where.
+        collection: The queries.
+        reranked: Their candidates after reranking.
+        truncated: Whether the backbone reads only the beginning of each.
+    """
+    known = [
+        name
+        for name in CREDITS
+        if any((image.metadata or {}).get(name) for image in reranked.images)
+    ]
+    schema = make_schema(reranked, known)
+    with ExitStack() as stack:
+        parquet, lines = (
+            stack.enter_context(write_atomically(output_dir / f"results.{suffix}"))
+            for suffix in ("parquet", "jsonl")
+        )
+        writer = stack.enter_context(pq.ParquetWriter(parquet, schema))
+        file = stack.enter_context(lines.open("w", encoding="utf-8"))
+        for start in range(0, len(collection.queries), BATCH):
+            part = range(start, min(start + BATCH, len(collection.queries)))
+            rows = [
+                {"query_truncated": truncated[i], **row}
+                for i in part
+                for row in list_rows(i, collection, reranked, known)
+            ]
+            table = pa.Table.from_pylist(rows, schema)
+            writer.write_table(table)
+            for row in table.to_pylist():
+                file.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def make_schema(reranked: Candidates, known: Sequence[str]) -> pa.Schema:
+    """Return the columns of the results.
+
+    Args:
+        reranked: Tells what the reranker's scores are made of.
+        known: What is known of the pictures' origin.
+    """
+    criteria = [name for name in reranked.parts if name.startswith("criterion/")]
+    return pa.schema(
+        [
+            ("article_id", pa.string()),
+            ("rank", pa.int64()),
+            ("title", pa.string()),
+            ("query_truncated", pa.bool_()),
+            *((name, pa.string()) for name in ("image_id", "uri", "path", "member")),
+            ("digest", pa.string()),
+            ("truncated", pa.bool_()),
+            ("retrieval", pa.float32()),
+            ("rerank", pa.float32()),
+            ("fused", pa.float64()),
+            *((name, pa.float32()) for name in criteria),
+            *((name, pa.string()) for name in known),
+        ]
+    )
+
+
+def list_rows(
+    position: int, collection: Collection, reranked: Candidates, known: Sequence[str]
+) -> Iterator[dict[str, Any]]:
+    """Yield the candidates of a query, best first."""
+    query = collection.queries[position]
+    scores = {name: part[position] for name, part in reranked.parts.items()}
+    scores["fused"] = reranked.scores[position]
+    for i, row in enumerate(reranked.rows[position].tolist()):
+        image = reranked.images[row]
+        metadata: Mapping[str, str] = image.metadata or {}
+        yield {
+            "article_id": query.query_id,
+            "rank": i + 1,
+            "title": query.title,
+            "image_id": image.image_id,
+            "uri": image.uri,
+            "path": str(image.path),
+            "member": image.member,
+            "digest": image.digest,
+            "truncated": image.truncated,
+            **{name: _finite(part[i]) for name, part in scores.items()},
+            **{name: metadata.get(name) for name in known},
+        }
+
+
+def _finite(score: Any) -> float | None:
+    return float(score) if np.isfinite(score) else None

@@ -4,13 +4,12 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
 
-from newsimg.data.editions import read_articles
 from newsimg.datatypes import Query
 from newsimg.storage.files import name_full_disk
 
@@ -121,13 +120,16 @@ def describe_difference(record: dict[str, Any], origin: dict[str, Any]) -> str |
     return None
 
 
-def import_captions(lists_path: Path, csv_path: Path) -> list[dict[str, Any]]:
+def import_captions(
+    lists_path: Path, articles: Sequence[Mapping[str, str]], csv_path: Path
+) -> list[dict[str, Any]]:
     """Turn captions keyed by position into records keyed by article.
 
     Args:
         lists_path: A JSON list with a list of captions for each row of the CSV; empty strings,
             which pad it, are dropped.
-        csv_path: The articles that the lists were made from.
+        articles: The articles that the lists were made from: `article_id` and `article_title`.
+        csv_path: The file that they were read from.
 
     Raises:
         ValueError: If the lists are not such lists, or not as many as the articles.
@@ -138,7 +140,6 @@ def import_captions(lists_path: Path, csv_path: Path) -> list[dict[str, Any]]:
         isinstance(row, list) and all(isinstance(c, str) for c in row) for row in lists
     ):
         raise ValueError(f"{lists_path} must hold a list of lists of captions")
-    articles = read_articles(csv_path)
     if len(lists) != len(articles):
         raise ValueError(
             f"{lists_path} has captions for {len(lists)} rows, but {csv_path} has {len(articles)}"
@@ -153,7 +154,7 @@ def import_captions(lists_path: Path, csv_path: Path) -> list[dict[str, Any]]:
             "prompt_hash": "",
             "settings": {"lists": lists_path.name},
         }
-        for row, captions in zip(articles.to_dict("records"), lists, strict=True)
+        for row, captions in zip(articles, lists, strict=True)
     ]
 
 

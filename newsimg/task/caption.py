@@ -4,6 +4,7 @@ import logging
 from collections.abc import Mapping
 from pathlib import Path
 
+from newsimg.data.editions import read_articles
 from newsimg.interfaces import Components, LanguageModel, Task
 from newsimg.reporting.console import console
 from newsimg.reranker.caption_file import CaptionFile, import_captions
@@ -66,7 +67,9 @@ class CaptionTask(Task):
             some, but fewer than asked for) and `captions_per_article`.
         """
         if self.source:
-            records = import_captions(*self.source)
+            lists_path, csv_path = self.source
+            articles = read_articles(csv_path).to_dict("records")
+            records = import_captions(lists_path, articles, csv_path)
         else:
             records = self.captioner.caption(components.dataset.load().queries)
         path = output_dir / "captions.jsonl"

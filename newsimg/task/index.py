@@ -7,7 +7,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from newsimg.datatypes import FloatArray, Listed
+from newsimg.data.articles import read_headlines
+from newsimg.datatypes import FloatArray, Listed, Query
 from newsimg.engine.base import Engine
 from newsimg.engine.intake import IntakeRules
 from newsimg.index.base import GrowingIndex
@@ -26,8 +27,14 @@ from newsimg.index.building.build import (
     train_index,
 )
 from newsimg.index.building.change import ON_CHANGED, Newcomers, find_named
-from newsimg.index.building.report import explain_rejected, report_index
-from newsimg.index.building.scratch import IMAGES, REJECTED, Scratch, count_rejected, write_tables
+from newsimg.index.building.scratch import (
+    IMAGES,
+    REJECTED,
+    Scratch,
+    count_rejected,
+    explain_rejected,
+    write_tables,
+)
 from newsimg.index.folder import (
     MANIFEST,
     SavedIndex,
@@ -38,9 +45,10 @@ from newsimg.index.folder import (
 )
 from newsimg.interfaces import Components, Task
 from newsimg.reporting.console import console
+from newsimg.reporting.index import report_index
 from newsimg.storage.cached_models import find_hasher, find_image_hasher
-from newsimg.storage.checkpoints import check_positive
 from newsimg.storage.files import lock_folder
+from newsimg.storage.models.checkpoints import check_positive
 
 ACTIONS = ("build", "append", "remove")
 ON_BAD_IMAGE = ("skip", "raise")
@@ -162,11 +170,17 @@ class IndexTask(Task):
                 )
                 check_rows(saved, backbone)
                 index.read(self.folder / "vectors.faiss")
-            asked = embed_headlines(components.dataset, self.queries, backbone, self.n_queries)
+            asked = embed_headlines(*self._find_headlines(components), backbone, self.n_queries)
             job = _Job(components, index, staging, output_dir, asked)
             if saved is None:
                 return self._build(job)
             return (self._append if self.action == "append" else self._remove)(job, saved)
+
+    def _find_headlines(self, components: Components) -> tuple[Sequence[Query], str]:
+        """Return the headlines of `task.queries`, or else of the data, and where they are from."""
+        if self.queries is None:
+            return components.dataset.load_queries(), components.dataset.name
+        return read_headlines(self.queries), str(self.queries)
 
     def _build(self, job: "_Job") -> dict[str, float]:
         dataset = job.components.dataset

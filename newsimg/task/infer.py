@@ -23,8 +23,8 @@ from newsimg.pipeline import (
     retrieve_readable,
 )
 from newsimg.reporting.console import console, print_table
-from newsimg.reporting.inference import gather, write_results
 from newsimg.reporting.page import describe_run, write_report
+from newsimg.reporting.results import gather, write_results
 from newsimg.reporting.short_text import cut_text
 from newsimg.storage.files import write_atomically
 

@@ -12,7 +12,7 @@ from PIL import Image as PILImage
 
 from newsimg.datatypes import FloatArray, Image
 from newsimg.interfaces import KeepAnswers, VisionLanguageModel
-from newsimg.storage.checkpoints import Checkpoint, check_positive, greedy_settings
+from newsimg.storage.models.checkpoints import Checkpoint, check_positive, greedy_settings
 from newsimg.storage.pictures.images import DECODING, open_image
 from newsimg.vlm.prefix_cache import (
     Prefix,

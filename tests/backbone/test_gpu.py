@@ -9,7 +9,7 @@ from hydra.utils import instantiate
 
 from newsimg.data.sample import SampleDataset
 from newsimg.launch.compose import CONF_DIR
-from newsimg.storage.checkpoints import choose_device
+from newsimg.storage.models.checkpoints import choose_device
 
 torch = pytest.importorskip("torch")
 pytestmark = [

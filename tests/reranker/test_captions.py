@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from newsimg.data.editions import read_articles
 from newsimg.datatypes import Query
 from newsimg.interfaces import LanguageModel
 from newsimg.reranker.caption_file import import_captions, read_records
@@ -251,17 +252,17 @@ def test_lists_keyed_by_position_become_records_keyed_by_article(tmp_path):
     csv.write_text("article_id,article_title,image_id\nx9, Storm ,1\nx7,Calm,2\n")
     lists = tmp_path / "lists.json"
     lists.write_text(json.dumps([["a wave", "", " a  harbour "], ["", ""]]))
-    records = import_captions(lists, csv)
+    records = import_captions(lists, read_articles(csv).to_dict("records"), csv)
     assert [(r["article_id"], r["title"], r["captions"]) for r in records] == [
         ("x9", "Storm", ["a wave", "a harbour"]),
         ("x7", "Calm", []),
     ]
     lists.write_text(json.dumps([["a wave"]]))
     with pytest.raises(ValueError, match=r"captions for 1 rows, but .*articles.csv has 2"):
-        import_captions(lists, csv)
+        import_captions(lists, read_articles(csv).to_dict("records"), csv)
     lists.write_text(json.dumps({"0": ["a wave"]}))
     with pytest.raises(ValueError, match=r"must hold a list of lists of captions"):
-        import_captions(lists, csv)
+        import_captions(lists, read_articles(csv).to_dict("records"), csv)
 
 
 @pytest.mark.parametrize(

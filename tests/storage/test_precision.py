@@ -12,7 +12,7 @@ import newsimg
 from newsimg.backbone.transformers_backbone import TransformersBackbone
 from newsimg.datatypes import Image
 from newsimg.llm.transformers_llm import TransformersLLM
-from newsimg.storage.precision import inference
+from newsimg.storage.models.precision import inference
 from newsimg.vlm.qwen2_vl import Qwen2VLM
 
 SAMPLE = Path(newsimg.__file__).parent / "sample"

@@ -22,9 +22,8 @@ from newsimg.evaluation.comparison import find_rows
 from newsimg.index.faiss_index import FaissIndex
 from newsimg.interfaces import Backbone, Reranker
 from newsimg.pipeline import rerank, retrieve
-from newsimg.reporting.inference import gather, write_results
 from newsimg.reporting.quoting import quote_headline
-from newsimg.reporting.results import read_results
+from newsimg.reporting.results import gather, read_results, write_results
 from newsimg.storage.files import PACKAGE_DIR
 from newsimg.task.infer import InferTask
 from newsimg.weight.l1 import L1Weight

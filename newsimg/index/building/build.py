@@ -1,7 +1,7 @@
 """The steps that building, extending and shrinking a saved index have in common."""
 
 import logging
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -13,8 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from newsimg.data.headline_file import read_headlines
-from newsimg.datatypes import FloatArray, Image, IntArray, Listed, render_queries
+from newsimg.datatypes import FloatArray, Image, IntArray, Listed, Query, render_queries
 from newsimg.engine.base import Engine
 from newsimg.engine.intake import Accepted, IntakeRules, Rejected
 from newsimg.engine.listing import Listing, write_listing
@@ -22,7 +21,7 @@ from newsimg.index.base import GrowingIndex
 from newsimg.index.building.quality import IndexQuality, cut_blocks, measure_quality
 from newsimg.index.building.scratch import IMAGES, REJECTED, Scratch
 from newsimg.index.folder import SavedIndex, count_found
-from newsimg.interfaces import Backbone, Dataset
+from newsimg.interfaces import Backbone
 
 log = logging.getLogger(__name__)
 
@@ -122,24 +121,21 @@ def add_embeddings(index: GrowingIndex, embeddings: FloatArray, first_id: int) -
 
 
 def embed_headlines(
-    dataset: Dataset, path: Path | None, backbone: Backbone, n_queries: int
+    queries: Sequence[Query], source: str, backbone: Backbone, n_queries: int
 ) -> Asked | None:
-    """Return some headlines of a file, or else of the data, to measure an index with.
+    """Return some headlines to measure an index with; None if there are none.
 
-    Returns:
-        None if there are none.
-
-    Raises:
-        FileNotFoundError: If the file is not there.
-        ValueError: If it holds no headlines.
+    Args:
+        queries: The headlines.
+        source: Where they are from, in words.
+        backbone: Embeds them.
+        n_queries: How many of them.
     """
-    queries = dataset.load_queries() if path is None else read_headlines(path)
     if not queries:
         return None
     random = np.random.default_rng(len(queries))
     drawn = np.sort(random.choice(len(queries), min(n_queries, len(queries)), replace=False))
     texts = render_queries([queries[i] for i in drawn], backbone.query_template)
-    source = dataset.name if path is None else str(path)
     return Asked("headlines", f"headlines of {source}", backbone.embed_texts(texts))
 
 

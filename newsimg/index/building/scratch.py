@@ -21,6 +21,8 @@ from newsimg.storage.pictures.passed_over import BEGINNING, Tally
 
 log = logging.getLogger(__name__)
 
+N_NAMED = 3  # rejected pictures that an error names
+
 SIZES = [("width", pa.int32()), ("height", pa.int32())]
 PICTURE = [*PLACE, ("digest", pa.string()), *SIZES, ("truncated", pa.bool_()), *KNOWN]
 PICTURE.append(("stamp", pa.string()))  # size and time of change of the file
@@ -165,3 +167,25 @@ def _to_row(result: Accepted | Rejected) -> dict[str, Any]:
     row |= {"digest": image.digest, "width": result.width, "height": result.height}
     row |= {"truncated": image.truncated}
     return row | {name: (image.metadata or {}).get(name) for name in METADATA}
+
+
+def explain_rejected(scratch: Scratch, output_dir: Path) -> str:
+    """Write `rejected.parquet` for a job that fails; return the first reasons, and where it is.
+
+    Args:
+        scratch: What the job has done so far.
+        output_dir: The run's folder: an index that is there keeps its own file.
+    """
+    examples: list[str] = []
+
+    def read() -> Iterator[pa.Table]:
+        for table in scratch.read_rejected():
+            for row in table.slice(0, N_NAMED - len(examples)).to_pylist():
+                examples.append(f"\n  {row['uri']}: {row['reason']}")
+            yield table
+
+    path = output_dir / "rejected.parquet"
+    if not write_tables(read(), REJECTED, path):
+        path.unlink()
+        return ""
+    return "".join(examples) + f"\nwhat was rejected, and why: {path}"

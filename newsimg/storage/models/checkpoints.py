@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from newsimg.storage.files import hash_file
-from newsimg.storage.model_fit import (
+from newsimg.storage.models.fit import (
     ModelError,
     check_architecture,
     check_image_processor,
     check_tokenizer,
 )
-from newsimg.storage.precision import inference
+from newsimg.storage.models.precision import inference
 
 DTYPES = ("float32", "tf32", "bfloat16", "float16")
 

@@ -1,18 +1,13 @@
-"""What `task=index` says of the index that it has made, and of pictures that it cannot use."""
+"""What `task=index` says of the index that it has made."""
 
 import shlex
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import pyarrow as pa
 
-from newsimg.index.building.scratch import REJECTED, Scratch, write_tables
 from newsimg.reporting.console import console, print_table
 from newsimg.storage.pictures.passed_over import describe_counts
-
-N_NAMED = 3  # rejected pictures that an error names
 
 
 def report_index(folder: Path, manifest: dict[str, Any]) -> dict[str, float]:
@@ -51,25 +46,3 @@ def report_index(folder: Path, manifest: dict[str, Any]) -> dict[str, float]:
     where = shlex.quote(f"index.folders=[{folder}]")
     console.print(f'search it      newsimg task=infer index=saved {where} query="HEADLINE"')
     return metrics
-
-
-def explain_rejected(scratch: Scratch, output_dir: Path) -> str:
-    """Write `rejected.parquet` for a job that fails; return the first reasons, and where it is.
-
-    Args:
-        scratch: What the job has done so far.
-        output_dir: The run's folder: an index that is there keeps its own file.
-    """
-    examples: list[str] = []
-
-    def read() -> Iterator[pa.Table]:
-        for table in scratch.read_rejected():
-            for row in table.slice(0, N_NAMED - len(examples)).to_pylist():
-                examples.append(f"\n  {row['uri']}: {row['reason']}")
-            yield table
-
-    path = output_dir / "rejected.parquet"
-    if not write_tables(read(), REJECTED, path):
-        path.unlink()
-        return ""
-    return "".join(examples) + f"\nwhat was rejected, and why: {path}"
