@@ -28,7 +28,8 @@ from newsimg.interfaces import (
     VisionLanguageModel,
     Weight,
 )
-from newsimg.run import CONF_DIR, GROUPS
+from newsimg.launch.job import GROUPS
+from newsimg.storage.files import CONF_DIR
 from newsimg.submission.rendering import render_picture
 from newsimg.tracking.base import Tracker
 

@@ -15,7 +15,7 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
-from newsimg.launch.objectives import list_objectives
+from newsimg.launch.job import list_objectives
 from newsimg.launch.optuna_study import Search
 from newsimg.reporting.study import list_companions, list_intervals
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image as PILImage
 
-from newsimg import contact_sheet
+from newsimg.reporting import contact_sheet
 from newsimg.reporting.plots import plot_curves
 from newsimg.reporting.short_text import cut_text
 from newsimg.reranker.captions import clean_caption, parse_captions

@@ -1,0 +1,159 @@
+"""One job: what it is called and tagged with, whether it ran before, and what it leaves."""
+
+import os
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from newsimg.interfaces import Components, Task
+from newsimg.launch.builder import Builder, check_shortcuts, get_builder
+from newsimg.launch.gpus import VISIBLE
+from newsimg.launch.job_folders import open_job_folder
+from newsimg.launch.job_hash import hash_config
+from newsimg.launch.resolvers import find_choice, is_sweeping, keep_own_weight, number_job
+from newsimg.pipeline import forget
+from newsimg.tracking.base import Job, Tracker
+from newsimg.tracking.params import list_params, name_run
+
+NO_TRACKING = {"_target_": "newsimg.tracking.none.NullTracker"}
+NEEDED = "store/needed"  # measured where it is sought
+PARTS = "data backbone index llm vlm prompt criteria engine reranker weight task tracking"
+GROUPS = tuple(PARTS.split())
+
+
+@dataclass(frozen=True)
+class OpenJob:
+    """A job of one process, from its config to its metrics.
+
+    Attributes:
+        config: All values, resolved.
+        builder: Instantiates components.
+        tracker: Remembers the run.
+        job: What the tracker is told of it.
+        sought: The metrics that a sweep looks for; a single run looks for none.
+        sweeping: Whether it is a job of a sweep.
+    """
+
+    config: Mapping[str, Any]
+    builder: Builder
+    tracker: Tracker
+    job: Job
+    sought: list[str]
+    sweeping: bool
+
+    def find_finished(self) -> dict[str, float] | None:
+        """With `resume=true`, return the metrics of an equal job that finished before."""
+        return self.tracker.find_finished(self.job) if self.config["resume"] else None
+
+    def track(self) -> AbstractContextManager[None]:
+        """Open its run, and close it on leaving."""
+        return self.tracker.track(*self.job)
+
+    def work(self, task: Task, components: Components) -> dict[str, float]:
+        """Run the task and log what comes of it; return the metrics."""
+        from newsimg.reporting.console import muted
+
+        output_dir, store = self.job.output_dir, self.builder.store
+        text = yaml.safe_dump(self.config, sort_keys=False, allow_unicode=True)
+        (output_dir / "config.yaml").write_text(text, encoding="utf-8")
+        self.builder.release_unused()
+        store.reset_counts()
+        if NEEDED in self.sought:
+            forget()  # what the jobs before it hold in memory would not be asked for
+        try:
+            with muted(self.sweeping):
+                metrics = task.run(components, output_dir) | store.counts
+        finally:
+            self.tracker.log_artifacts(output_dir)  # also of a run that fails: it may say why
+        if NEEDED in self.sought:
+            metrics[NEEDED] = store.n_needed
+        store.settle()
+        counts = {n: f"{v:.0f}" for n, v in metrics.items() if n.startswith("data/")}
+        self.tracker.log_metrics(metrics, counts)
+        choose_objectives(metrics, self.sought)  # one that is not there fails the job
+        return metrics
+
+    def report(
+        self, metrics: dict[str, float], finished_before: bool
+    ) -> float | tuple[float, ...] | None:
+        """Print one line, or where a single run wrote; return what a sweeper looks at."""
+        from newsimg.reporting.console import print_job, print_outcome
+
+        objectives = choose_objectives(metrics, self.sought)
+        if finished_before:
+            print_job("finished before", objectives)
+        elif self.sweeping:
+            print_job(str(self.job.output_dir), objectives)
+        else:
+            print_outcome(self.job.output_dir, self.tracker.describe())
+        return unpack(objectives)
+
+
+def open_job(cfg: DictConfig) -> OpenJob:
+    """Resolve a job's config, and find its folder, tracker, name, params and tags.
+
+    Raises:
+        ValueError: If a value of the config is not what it should be.
+    """
+    keep_own_weight(cfg)
+    config: dict[str, Any] = OmegaConf.to_container(  # type: ignore[assignment]
+        cfg, resolve=True, throw_on_missing=True
+    )
+    builder = get_builder(tuple(config["trusted_packages"]), config["store"]["dir"])
+    sweeping = is_sweeping()
+    sought = list_objectives(config["objective"]) if sweeping else []
+    output_dir = open_job_folder(HydraConfig.get(), config["folder"])
+    choices = {group: find_choice(group) for group in GROUPS}
+    check_shortcuts(config, choices["task"])
+    if not isinstance(config["weight"]["value"], int | float):
+        raise ValueError(f"weight.value must be in [0, 1], got {config['weight']['value']!r}")
+    kind = builder.find_class(config["task"]["_target_"])
+    tracked = getattr(kind, "tracked", True)
+    tracker: Tracker = builder.build(config["tracking"] if tracked else NO_TRACKING)
+    params = list_params(config, choices)
+    job = Job(
+        config["data"]["name"],
+        name_run(config, choices),
+        params,
+        _describe(config, params),
+        Path(output_dir),
+    )
+    return OpenJob(config, builder, tracker, job, sought, sweeping)
+
+
+def _describe(config: dict[str, Any], params: Mapping[str, Any]) -> dict[str, str]:
+    """Return the tags of a job."""
+    tags = {group: str(params[group]) for group in ("backbone", "reranker", "weight")}
+    tags |= config["tags"] | {"config_hash": hash_config(config)} | number_job()
+    if VISIBLE in HydraConfig.get().job.env_set:
+        tags["gpu"] = os.environ[VISIBLE]
+    return tags
+
+
+def list_objectives(objective: str | list[str] | None) -> list[str]:
+    """Return the names of the metrics that sweepers look at."""
+    return [objective] if isinstance(objective, str) else list(objective or [])
+
+
+def choose_objectives(metrics: dict[str, float], sought: list[str]) -> dict[str, float]:
+    """Return the metrics that sweepers look at.
+
+    Raises:
+        ValueError: If the task gave no such metric.
+    """
+    for name in sought:
+        if name not in metrics:
+            raise ValueError(f"objective must be one of {', '.join(metrics)}, got {name}")
+    return {name: metrics[name] for name in sought}
+
+
+def unpack(objectives: dict[str, float]) -> float | tuple[float, ...] | None:
+    """Return the values as sweepers expect them: nothing, a number or several."""
+    values = tuple(objectives.values())
+    return values if len(values) > 1 else values[0] if values else None

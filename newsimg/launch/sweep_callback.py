@@ -1,0 +1,82 @@
+"""Hydra's callback for sweeps: the run that the jobs of a sweep are children of."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, OmegaConf
+
+from newsimg.launch.builder import get_builder
+from newsimg.launch.job import GROUPS, list_objectives
+from newsimg.launch.job_folders import open_sweep_folder
+from newsimg.launch.presets import check_plugins, fatal
+from newsimg.launch.resolvers import find_choice, is_sweeping, number_job, resolve_what_can_be
+from newsimg.tracking.base import Job, Tracker
+from newsimg.tracking.params import list_params, name_run
+from newsimg.tracking.processes import stop_with
+
+if TYPE_CHECKING:
+    from newsimg.reporting.sweep import OpenSweep
+
+_open: "list[OpenSweep]" = []  # at most one; Hydra makes the callback, so the program finds it here
+
+
+class SweepCallback(Callback):
+    """Opens a sweep's run before its first job, and closes it after the last."""
+
+    process = -1  # that the jobs come from
+
+    def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Let a job end as its launcher's process does, or when a scheduler wants it to."""
+        stop_with(self.process)
+
+    @fatal()
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Make the tracking store and the parent run, once, in the launching process."""
+        from newsimg.reporting.sweep import OpenSweep
+
+        self.process = os.getpid()
+        check_plugins(config.hydra)
+        builder = get_builder(tuple(config.trusted_packages), config.store.dir)
+        self.tracker: Tracker = builder.build(OmegaConf.to_container(config.tracking, resolve=True))
+        overrides = [text for text in config.hydra.overrides.task if "," in text or "(" in text]
+        name = " ".join(overrides or config.hydra.overrides.task) or "sweep"
+        sweep_dir = open_sweep_folder(config)
+        self.tracker.open_sweep(config.data.name, name[:250], sweep_dir)
+        objective = next(iter(list_objectives(config.objective)), None)
+        _open.append(OpenSweep(self.tracker, objective, sweep_dir))
+
+    def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
+        """Count a job of a sweep that failed before its run was opened, in the job's process."""
+        if job_return.status is not JobStatus.FAILED or not is_sweeping():
+            return
+        assert job_return.cfg is not None
+        values = resolve_what_can_be(job_return.cfg)
+        choices = {group: find_choice(group) for group in GROUPS}
+        job = Job(
+            str(values["data"].get("name")),
+            name_run(values, choices),
+            list_params(values, choices),
+            number_job(),
+            Path(config.hydra.runtime.output_dir),
+        )
+        self.tracker.add_failed(job, job_return._return_value)
+
+    @fatal()
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        """Close the sweep whose jobs have all finished."""
+        close_sweep("FINISHED")
+
+
+def close_sweep(status: str) -> None:
+    """Write the summary of the open sweep, if there is one, and close its run."""
+    while _open:
+        _open.pop().close(status)
+
+
+def drop_sweep() -> None:
+    """Let the open sweep, if there is one, leave no run: it was refused before its first job."""
+    while _open:
+        _open.pop().tracker.drop_sweep()
