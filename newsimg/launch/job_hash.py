@@ -85,9 +85,13 @@ def _walk(folder: str, skipped: set[str], above: frozenset[str]) -> Iterator[tup
     for entry in entries:
         if entry.name.startswith("."):
             continue
-        if entry.is_dir():
+        try:
+            is_folder, is_file = entry.is_dir(), entry.is_file()
+        except OSError:  # a link to itself: who reads the folder lists it
+            continue
+        if is_folder:
             yield from _walk(entry.path, skipped, above | {real})
-        elif entry.is_file():
+        elif is_file:
             yield from _describe(entry.path, skipped)
 
 

@@ -15,9 +15,9 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
+from newsimg.evaluation.metric_names import list_companions, list_intervals
 from newsimg.launch.job import list_objectives
 from newsimg.launch.optuna_study import Search
-from newsimg.reporting.study import list_companions, list_intervals
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution

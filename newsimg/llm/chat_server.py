@@ -187,10 +187,11 @@ class ChatServer:
             RetryCallState,
             retry_if_exception,
             stop_after_attempt,
-            wait_exponential_jitter,
+            wait_exponential,
+            wait_random,
         )
 
-        growing = wait_exponential_jitter(self.backoff, LONGEST_BACKOFF, jitter=self.backoff)
+        growing = wait_exponential(self.backoff, LONGEST_BACKOFF) + wait_random(0, self.backoff)
         warned: set[str] = set()
 
         def error_of(state: RetryCallState) -> PassingError:

@@ -6,28 +6,13 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from newsimg.evaluation.metric_names import STAGE, list_companions, list_intervals
 from newsimg.evaluation.stats import Gain, correct_holm, describe_gain
 from newsimg.reporting.console import console, print_table
 from newsimg.reporting.plots import name_measure
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
-
-STAGE = "reranked/"
-
-
-def list_companions(objectives: Sequence[str]) -> list[str]:
-    """Return the metrics that a gain is measured from: retrieval's, if reranking's is sought."""
-    measure = objectives[0].removeprefix(STAGE)
-    return [f"retrieval/{measure}"] if objectives[0].startswith(STAGE) else []
-
-
-def list_intervals(objectives: Sequence[str]) -> list[str]:
-    """Return the metrics that say how sure a gain is."""
-    if not list_companions(objectives):
-        return []
-    delta = f"delta/{objectives[0].removeprefix(STAGE)}"
-    return [delta, f"{delta}_low", f"{delta}_high", f"{delta}_p"]
 
 
 def report_best(

@@ -163,9 +163,15 @@ def print_results(
         console.print(f"... and {n_queries - N_PRINTED} more headlines")
     console.print(f"first image changed for {metrics['n_changed']:.0f}")
     if "n_judged" in metrics:
+        n_known = len(collection.qrels or {})
         console.print(
             f"Hits@1 {metrics['retrieval/hits_at_1']:.4f} before and "
             f"{metrics['reranked/hits_at_1']:.4f} after reranking"
+            + (
+                f"; {n_known} of {n_queries} headlines name a picture"
+                if n_known < n_queries
+                else ""
+            )
         )
         if told := describe_coverage(metrics):
             console.print(told)

@@ -360,7 +360,7 @@ def test_a_test_set_is_searched_and_partial_ground_truth_measured(
     ]
     found = newsimg_here(*options, "task=infer")
     assert found.code == 0, found.stderr
-    assert "the editors' pictures of 1 of 6 headlines are in the index" in found.stdout
+    assert "after reranking; 1 of 6 headlines name a picture" in found.stdout
     assert "count 0" not in found.stdout
     measured = newsimg_here(*options, "task.n_sheet_queries=0")
     assert measured.code == 0, measured.stderr

@@ -32,7 +32,7 @@ class Sweep:
     """A sweep in a process group of its own, as a terminal makes one."""
 
     def __init__(self, options: list[str], env: dict[str, str] | None = None) -> None:
-        path = os.pathsep.join((str(ROOT), str(ROOT / "tests")))
+        path = os.pathsep.join((str(ROOT), str(ROOT / "tests" / "support")))
         with Path("said").open("w") as said:  # not a pipe, which jobs that run on would hold open
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "newsimg.run", "-m", *options, *WAITING, "folder=runs"],

@@ -191,8 +191,9 @@ def test_an_automatic_nprobe_without_automatic_lists_is_refused() -> None:
 
 
 def test_auto_is_exact_for_few_images_and_takes_the_first_that_fits_for_more(
-    images: FloatArray, capsys: pytest.CaptureFixture[str]
+    images: FloatArray, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level("INFO")
     index = make_index("auto")
     index.build(images)
     assert index.numbers["factory"] == "Flat"
@@ -204,7 +205,7 @@ def test_auto_is_exact_for_few_images_and_takes_the_first_that_fits_for_more(
         assert index.factory.startswith(factory)
         assert index.bytes_per_vector * len(many) <= memory_kib * 1024
     assert re.search("10000 images of dim 32 take ivf_flat .* allowed", index.numbers["reason"])
-    assert index.numbers["reason"] in capsys.readouterr().out.replace("\n", "")
+    assert index.numbers["reason"] in caplog.text
 
 
 @pytest.mark.parametrize(
