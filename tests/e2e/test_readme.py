@@ -1,4 +1,4 @@
-"""Every command of the README is run, as a reader would."""
+"""Every command of the documentation is run, as a reader would."""
 
 import os
 import re
@@ -10,11 +10,19 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = {
+    path: path.read_text(encoding="utf-8")
+    for path in (
+        ROOT / "README.md",
+        ROOT / "conf" / "README.md",
+        *ROOT.glob("newsimg/**/README.md"),
+    )
+}
+TEXT = "\n".join(PAGES.values())
 
 
 def code_blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+    return re.findall(rf"^```{language}\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
 
 
 def newsimg_commands() -> list[str]:
@@ -54,11 +62,11 @@ def test_the_readme_names_every_option_of_every_group():
         if group.name in ("hydra", "experiment"):
             continue
         for path in group.glob("*.yaml"):
-            assert f"`{path.stem}`" in README, f"{group.name}={path.stem}"
+            assert f"`{path.stem}`" in TEXT, f"{group.name}={path.stem}"
 
 
 def test_a_reranker_of_ones_own_works_as_the_readme_says(tmp_path):
-    (python,) = code_blocks("python")
+    (python,) = (block for block in code_blocks("python") if "class ShortIdsFirst" in block)
     (yaml,) = code_blocks("yaml")
     (tmp_path / "my_rerankers.py").write_text(python)
     folder = tmp_path / "my_conf" / "reranker"
@@ -83,7 +91,7 @@ def test_pictures_of_ones_own_are_indexed_and_searched_as_the_readme_says(
         for path in chosen:
             (tmp_path / name / path.name).symlink_to(path)
     (tmp_path / "pictures" / "a.jpg").symlink_to(pictures[0])
-    (section,) = re.findall(r"^## Your own pictures$(.*?)^## ", README, re.M | re.S)
+    (section,) = re.findall(r"^## Your own pictures$(.*?)(?:^## |\Z)", TEXT, re.M | re.S)
     (block,) = re.findall(r"^```console\n(.*?)^```", section, re.M | re.S)
     commands = block.splitlines()
     assert len(commands) == 4
@@ -102,7 +110,7 @@ def test_headlines_become_a_submission_as_the_readme_says(
     (tmp_path / "pictures").mkdir()
     for path in sorted((sample_newsroom / "newsimages").iterdir())[:20]:
         (tmp_path / "pictures" / path.name).symlink_to(path)
-    (section,) = re.findall(r"^## From headline to submission$(.*?)^## ", README, re.M | re.S)
+    (section,) = re.findall(r"^## From headline to submission$(.*?)(?:^## |\Z)", TEXT, re.M | re.S)
     (block,) = re.findall(r"^```console\n(.*?)^```", section, re.M | re.S)
     for command in block.splitlines():
         arguments = shlex.split(command)[1:]
@@ -115,6 +123,28 @@ def test_headlines_become_a_submission_as_the_readme_says(
         assert names >= {"report.html", "summary.json", *results}
 
 
-def test_links_of_the_readme_lead_somewhere():
-    for target in re.findall(r"\]\(([^)#]+)\)", README):
-        assert target.startswith("https://") or (ROOT / target).exists(), target
+def test_the_python_call_of_the_readme_works(sample_cache, tmp_path):
+    (block,) = (block for block in code_blocks("python") if "newsimg.load" in block)
+    result = subprocess.run(
+        [sys.executable, "-c", block + "print(desk)"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == "newsimg.load('reranker=aesthetics', 'weight.value=0.15')\n"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_of_a_page_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)\s#]+)[^)]*\)", PAGES[page]):
+        assert target.startswith("https://") or (page.parent / target).exists(), target
+
+
+def test_each_package_of_more_than_three_modules_has_a_page_that_the_readme_leads_to():
+    packages = {path.parent for path in ROOT.glob("newsimg/*/*.py")}
+    for package in packages:
+        modules = [path for path in package.glob("*.py") if path.name != "__init__.py"]
+        assert len(modules) <= 3 or package / "README.md" in PAGES, package

@@ -487,7 +487,9 @@ print(int(store.counts["store/scores_computed"]), round(float(sum(map(sum, map(s
 def start_job(server, folder, first, last, pictures):
     places = [str(picture.path) for picture in pictures]
     command = [sys.executable, "-c", JOB, server.url, str(folder), str(first), str(last), *places]
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1] / "support")}
+    here = Path(__file__).parent
+    search = os.pathsep.join(map(str, (here, here.parent / "support")))
+    environment = os.environ | {"PYTHONPATH": search}
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
 
 
