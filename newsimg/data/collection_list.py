@@ -26,11 +26,16 @@ class ListDataset(PictureCollection):
 
         Raises:
             FileNotFoundError: If the list is not there.
-            ValueError: If a line is not UTF-8 or has a NUL character; names it.
+            ValueError: If a line is not UTF-8 or has a NUL character, which is named, or no line is
+                there.
         """
         if not self.path.is_file():
             raise FileNotFoundError(f"no list of pictures {self.path}")
         folder = self.path.absolute().parent
+        empty = True
         for _, place in read_lines(self.path):
             if place:
+                empty = False
                 yield Image(make_image_id(place), folder / place)
+        if empty:
+            raise ValueError(f"no pictures in {self.path}: write the path of one in each line")

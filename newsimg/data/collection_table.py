@@ -39,11 +39,12 @@ class TableDataset(PictureCollection):
         Raises:
             FileNotFoundError: If the table is not there.
             ValueError: If a column is missing or of a type that cannot be, a picture or id is
-                empty, or a URL is not on disk.
+                empty, a URL is not on disk, or there are no rows.
         """
         required = [self.id_column] if self.id_column else []
         places = stream_places(self.path, self.path_column)
         rows = stream_table(self.path, required, METADATA)
+        row = -1
         for row, (cells, values) in enumerate(zip(places, rows, strict=True)):
             if self.id_column and not values[self.id_column]:
                 raise ValueError(f"{self.path}: empty {self.id_column} (row {row + 1})")
@@ -57,6 +58,8 @@ class TableDataset(PictureCollection):
                 if len(cells) > 1 and (self.id_column or not place):
                     image_id += f"/{position}"
                 yield Image(image_id, picture, member, metadata=metadata)
+        if row < 0:
+            raise ValueError(f"no pictures in {self.path}: it has no rows")
 
     def _locate(self, place: str | None, member: str | None) -> Path:
         if member is not None:

@@ -18,6 +18,7 @@ from newsimg.launch.job_folders import open_job_folder
 from newsimg.launch.job_hash import hash_config
 from newsimg.launch.resolvers import find_choice, is_sweeping, keep_own_weight, number_job
 from newsimg.pipeline import forget
+from newsimg.storage.files import name_full_disk, write_atomically
 from newsimg.tracking.base import Job, Tracker
 from newsimg.tracking.params import list_params, name_run
 
@@ -61,13 +62,14 @@ class OpenJob:
 
         output_dir, store = self.job.output_dir, self.builder.store
         text = yaml.safe_dump(self.config, sort_keys=False, allow_unicode=True)
-        (output_dir / "config.yaml").write_text(text, encoding="utf-8")
+        with write_atomically(output_dir / "config.yaml") as temporary:
+            temporary.write_text(text, encoding="utf-8")
         self.builder.release_unused()
         store.reset_counts()
         if NEEDED in self.sought:
             forget()  # what the jobs before it hold in memory would not be asked for
         try:
-            with muted(self.sweeping):
+            with muted(self.sweeping), name_full_disk(output_dir):
                 metrics = task.run(components, output_dir) | store.counts
         finally:
             self.tracker.log_artifacts(output_dir)  # also of a run that fails: it may say why

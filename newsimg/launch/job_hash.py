@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator, Sequence
 from functools import cache
 from importlib.util import find_spec
+from itertools import islice
 from pathlib import Path
 from types import CodeType
 from typing import Any
@@ -17,6 +18,7 @@ from newsimg.storage.files import PACKAGE_DIR
 PLACES = ("folder", "store", "tracking", "resume")  # where a run is kept, not what it finds
 OUTPUTS = (*PLACES, "task", "submission")  # what may name files that runs write
 FOLDER_KEY = re.compile(r"(folder|dir|path|model)s?$")  # what a folder is given as
+MAX_FILES = 100_000  # of a folder, which takes a second; hours would not do for a tag
 MANIFEST = "manifest.json"  # written last, with the hashes of the files beside it
 
 
@@ -24,10 +26,10 @@ def hash_config(config: dict[str, Any]) -> str:
     """Return what a job's outcome depends on: the code, the config but for places, and its inputs.
 
     A file that the config names is known by its size and its time of change, so that no table,
-    model or picture has to be read; so is every file below a folder that it names, but for the
-    folders of runs and of the store. Of a saved index it is the manifest, which holds the hashes of
-    the others. A file whose bytes change under the same size and time goes unnoticed, and one whose
-    time alone changes counts as changed.
+    model or picture has to be read; so is every file below a folder that it names (the first
+    100,000 of them), but for the folders of runs and of the store. Of a saved index it is the
+    manifest, which holds the hashes of the others. A file whose bytes change under the same size
+    and time goes unnoticed, and one whose time alone changes counts as changed.
     """
     kept = {key: value for key, value in config.items() if key not in PLACES}
     sources = {key: value for key, value in config.items() if key not in OUTPUTS}
@@ -36,7 +38,7 @@ def hash_config(config: dict[str, Any]) -> str:
     code = hash_code(tuple(config.get("trusted_packages") or (PACKAGE_DIR.name,)))
     digest = hashlib.sha256(f"{code}{json.dumps(kept, sort_keys=True, default=str)}".encode())
     for path in sorted(set(_find_paths(sources))):
-        for entry in _describe(path, skipped):
+        for entry in islice(_describe(path, skipped), MAX_FILES):
             digest.update(json.dumps(entry).encode())
     return digest.hexdigest()
 

@@ -9,7 +9,7 @@ import yaml
 
 from newsimg.evaluation.stats import Gain, correct_holm, describe_gain
 from newsimg.reporting.console import console, print_outcome, print_table, show_weights
-from newsimg.reporting.plots import name_measure, plot_curves
+from newsimg.reporting.plots import label_line, name_measure, plot_curves
 from newsimg.tracking.base import Tracker
 
 MAX_REASON = 100  # characters of a failed job's reason in the table; `sweep.csv` has all of it
@@ -154,9 +154,11 @@ def find_best_plateau(jobs: pd.DataFrame) -> dict[str, float]:
 def read_curves(sweep_dir: Path, measure: str) -> dict[str, pd.DataFrame]:
     """Read the curves that the jobs wrote, labelled by what sets them apart but the weight."""
     overrides, curves = {}, {}
-    for path in sorted(sweep_dir.glob("*/curve.csv")):
+    for path in sorted(sweep_dir.rglob("curve.csv")):
         curve = pd.read_csv(path, usecols=lambda name: name in ("w_lo", "w_hi", measure))
-        texts = yaml.safe_load((path.parent / ".hydra" / "overrides.yaml").read_text())
+        # A job that found its folder in use has one in it.
+        hydra_dir = next(f for f in path.parents if (f / ".hydra").is_dir() or f == sweep_dir)
+        texts = yaml.safe_load((hydra_dir / ".hydra" / "overrides.yaml").read_text())
         if measure in curve:
             overrides[path] = [text for text in texts if not text.startswith("weight.value=")]
             curves[path] = curve
@@ -201,7 +203,7 @@ def plot_sweep(jobs: pd.DataFrame, params: list[str], objective: str, path: Path
         for key, group in groups:
             line = pd.Series(group[objective].to_numpy(), index=weights[group.index]).sort_index()
             label = ", ".join(map(str, key if isinstance(key, tuple) else (key,)))
-            axes.plot(line.index, line.to_numpy(), marker="o", label=label or objective)
+            axes.plot(line.index, line.to_numpy(), marker="o", label=label_line(label or objective))
         axes.set_xlabel("weight")
         axes.legend(fontsize="small")
     else:
