@@ -251,6 +251,10 @@ def test_an_option_that_needs_no_network_runs(
         arguments.append(f"reranker={USED_BY[group]}")
     if needs_network(compose_config(*arguments)):
         pytest.skip("a model of the hub, a head from the internet, a server or a bucket")
+    if {"llm_rewriting", "vlm_judge"} & {option, USED_BY.get(group)}:
+        articles = (sample_newsroom / "newsarticles.csv").read_text(encoding="utf-8").splitlines()
+        Path("subset.csv").write_text("\n".join(articles[:21]), encoding="utf-8")  # not minutes
+        arguments.append("data.subset=subset.csv")
     if group == "engine":
         arguments.append("task=index")
         if option == "ray":

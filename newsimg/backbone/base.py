@@ -118,6 +118,8 @@ class DualEncoder(Backbone):
         """See `Backbone.description`: all of the fingerprint, with the model by its name."""
         facts = json.loads(self.fingerprint)
         words = {"model": self.checkpoint.model, "decoding": self.decoding}
+        words["dtype"] = self.checkpoint.dtype  # which says of float32 whether it may be rounded
+        facts.pop("tf32", None)
         return facts | words | {"weights": facts["model"], "pixels": DECODING}
 
     def embed_texts(self, texts: Sequence[str]) -> FloatArray:

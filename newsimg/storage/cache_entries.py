@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 
 DESCRIPTION = "model.json"
 UNKNOWN = f"unknown, without a readable {DESCRIPTION}"
-NO_MODEL = "hashes"  # of files, which come from no model
+NO_MODEL = ("hashes", "truncated")  # of files, and of texts: no model computes them
 
 
 class UnreadableDescriptionError(ValueError):
@@ -41,7 +41,7 @@ def list_entries(root: Path) -> list[StoreEntry]:
         OSError: If a folder or a file may not be read.
     """
     folders = [path for path in sorted(root.glob("*/*")) if path.is_dir()]
-    entries = [_describe(folder) for folder in folders if folder.parent.name != NO_MODEL]
+    entries = [_describe(folder) for folder in folders if folder.parent.name not in NO_MODEL]
     return [entry for entry in entries if entry is not None]
 
 
