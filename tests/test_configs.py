@@ -29,7 +29,7 @@ from newsimg.interfaces import (
     Weight,
 )
 from newsimg.launch.job import GROUPS
-from newsimg.storage.files import CONF_DIR
+from newsimg.run import CONF_DIR
 from newsimg.submission.rendering import render_picture
 from newsimg.tracking.base import Tracker
 

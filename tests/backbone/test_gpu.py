@@ -8,7 +8,7 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
 from newsimg.data.sample import SampleDataset
-from newsimg.launch.compose import CONF_DIR
+from newsimg.run import CONF_DIR
 from newsimg.storage.models.checkpoints import choose_device
 
 torch = pytest.importorskip("torch")

@@ -30,8 +30,8 @@ from tqdm import tqdm
 from newsimg.datatypes import FloatArray
 from newsimg.index.base import GrowingIndex
 from newsimg.index.building.quality import cut_blocks, measure_quality, one_thread
-from newsimg.launch.compose import CONF_DIR
 from newsimg.reporting.console import console, print_table
+from newsimg.run import CONF_DIR
 
 SEED = 28
 TOP_K = 25

@@ -25,8 +25,8 @@ from newsimg.datatypes import FloatArray
 from newsimg.index.base import GrowingIndex
 from newsimg.index.merged_search import search_merged
 from newsimg.index.vectors import VectorIndex
-from newsimg.launch.compose import CONF_DIR
 from newsimg.reporting.console import console, print_table
+from newsimg.run import CONF_DIR
 
 BLOCK = 50_000
 MIB = 2**20

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from newsimg.launch.job import GROUPS
-from newsimg.storage.files import CONF_DIR
+from newsimg.run import CONF_DIR
 
 ROOT = Path(__file__).resolve().parents[2]
 # Each takes from a tenth of a second to two seconds to import.

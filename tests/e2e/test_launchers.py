@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 from hydra import compose, initialize_config_dir
 
-from newsimg.launch.compose import CONF_DIR
 from newsimg.launch.presets import rename_schemas
+from newsimg.run import CONF_DIR
 
 ROOT = Path(__file__).parents[2]
 SWEEP = ["reranker=identity,aesthetics", "weight.value=0,0.3,1", "task.n_sheet_queries=0"]

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from tiny_models import make_llama, make_qwen2_vl
 
-from newsimg.launch.compose import CONF_DIR
+from newsimg.run import CONF_DIR
 
 EXPERIMENTS = sorted(
     path.stem

@@ -13,8 +13,8 @@ from newsimg.datatypes import Collection, FloatArray, Image, Query
 from newsimg.index.faiss_index import FaissIndex
 from newsimg.index.vectors import find_part, walk_parts
 from newsimg.interfaces import Backbone
-from newsimg.launch.compose import CONF_DIR
 from newsimg.pipeline import retrieve
+from newsimg.run import CONF_DIR
 
 DIM, N_IMAGES, N_QUERIES = 64, 1500, 40
 # Those that make a FAISS index themselves; `auto` leaves that to one of them, `saved` to a task.

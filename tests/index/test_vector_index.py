@@ -20,7 +20,7 @@ from newsimg.index.faiss_index import FaissIndex
 from newsimg.index.merged_search import search_merged
 from newsimg.index.rotation import keep_principal
 from newsimg.index.vectors import VectorIndex
-from newsimg.launch.compose import CONF_DIR
+from newsimg.run import CONF_DIR
 
 DIM, N_IMAGES = 32, 2000
 RECALL = {"flat": 0.9999, "auto": 0.9999, "ivf_pq": 0.85}  # of 10, on the clusters below

@@ -14,7 +14,7 @@ import newsimg
 from newsimg.backbone.transformers_backbone import TransformersBackbone
 from newsimg.datatypes import Image
 from newsimg.llm.transformers_llm import TransformersLLM
-from newsimg.storage.files import CONF_DIR
+from newsimg.run import CONF_DIR
 from newsimg.storage.models.fit import ModelError, check_tokenizer, find_options
 from newsimg.vlm.qwen2_vl import Qwen2VLM
 from newsimg.vlm.smolvlm import SmolVLM

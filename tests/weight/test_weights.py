@@ -9,7 +9,7 @@ from hypothesis.extra.numpy import arrays
 from omegaconf import OmegaConf
 
 from newsimg.interfaces import Weight
-from newsimg.launch.compose import CONF_DIR
+from newsimg.run import CONF_DIR
 
 OPTIONS = sorted(path.stem for path in (CONF_DIR / "weight").glob("*.yaml"))
 SIXTIETHS = [1 / 61, 1 / 62, 1 / 63]
