@@ -451,7 +451,7 @@ def test_a_collection_without_headlines_is_not_evaluated(
 
 
 def test_a_job_that_is_killed_goes_on_and_ends_as_one_that_was_not(
-    newsimg_here: Callable[..., Any], tiny_clip: Path, tmp_path: Path
+    newsimg: Callable[..., Any], tiny_clip: Path, tmp_path: Path
 ) -> None:
     n_pictures = 1000
     fill(tmp_path / "pictures", n_pictures)
@@ -486,8 +486,8 @@ def test_a_job_that_is_killed_goes_on_and_ends_as_one_that_was_not(
     before = sum(entry.n_items for entry in Store(tmp_path / "store" / "killed").list_entries())
     assert 512 - 1 <= before < n_pictures
     assert not (tmp_path / "killed" / "manifest.json").exists()
-    for name in ("killed", "whole"):
-        outcome = newsimg_here(*options(name))
+    for name in ("killed", "whole"):  # in processes of their own, as the killed one was
+        outcome = newsimg(*options(name))
         assert outcome.code == 0, outcome.output
     for name in ("vectors.faiss", "images.parquet", "rejected.parquet"):
         ours, theirs = ((tmp_path / one / name).read_bytes() for one in ("killed", "whole"))
