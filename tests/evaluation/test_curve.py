@@ -122,7 +122,7 @@ def test_hardly_any_weight_of_the_property_test_was_left_to_rounding():
     print(COUNTS)
     assert COUNTS["curves"] >= 600
     assert COUNTS["weights"] > 20_000
-    # Each of them is shown to be rounding, above; 1.4 to 2.1 % were seen, as the examples are drawn.
+    # Each is shown to be rounding, above; 1.4 to 2.1 % were seen, as the examples are drawn.
     assert COUNTS["left to rounding"] < 0.03 * COUNTS["weights"]
 
 
