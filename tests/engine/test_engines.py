@@ -143,13 +143,13 @@ def test_an_index_is_the_same_when_one_of_two_workers_is_killed_in_the_middle(
 def test_a_chunk_is_given_up_after_too_many_starts_and_forgotten_when_done(tmp_path: Path) -> None:
     starts = Starts(tmp_path / "starts", max_deaths=2)
     for _ in range(3):  # the first, and one after each of two deaths
-        starts.begin(7)
-    starts.begin(8)
+        starts.begin("7")
+    starts.begin("8")
     with pytest.raises(RuntimeError, match="workers died 3 times over the same pictures"):
-        Starts(tmp_path / "starts", max_deaths=2).begin(7)  # counted for all processes
-    starts.end(7)
+        Starts(tmp_path / "starts", max_deaths=2).begin("7")  # counted for all processes
+    starts.end("7")
     for _ in range(3):
-        starts.begin(7)
+        starts.begin("7")
 
 
 def test_a_picture_that_kills_every_worker_ends_the_job(
