@@ -95,7 +95,7 @@ class Candidates:
         rows: (n_queries, top_k) int64, positions in `images`.
         scores: (n_queries, top_k), descending: what the present order is by.
         parts: The scores that went into `scores`, each (n_queries, top_k) and in the same order as
-            `rows`: "retrieval", and after reranking "rerank" and, for `Reranker.parts`,
+            `rows`: "retrieval", and after reranking "rerank" and, for `RerankScores.components`,
             "criterion/...".
     """
 
@@ -103,6 +103,28 @@ class Candidates:
     rows: IntArray
     scores: FloatArray | FusedArray
     parts: Mapping[str, FloatArray] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class RerankScores:
+    """What a reranker says of candidates.
+
+    Attributes:
+        values: (n_queries, top_k) float32, aligned with the candidates, never sorted.
+        components: What `values` are made of, by criterion or member: each (n_queries, top_k)
+            float32, aligned with them.
+        captions: The captions that the scores went by, query by query; empty if by none.
+        metrics: What was counted meanwhile, such as candidates that could not be judged.
+        members: Of an ensemble, whose values are the sum of its members' normalised scores, each
+            times its share: name -> share, of 1 in all, and these scores, (n_queries, top_k)
+            float64.
+    """
+
+    values: FloatArray
+    components: Mapping[str, FloatArray] = field(default_factory=dict)
+    captions: Sequence[Sequence[str]] = ()
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    members: Mapping[str, tuple[float, FusedArray]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from newsimg.datatypes import (
@@ -16,6 +15,7 @@ from newsimg.datatypes import (
     IntArray,
     Listed,
     Query,
+    RerankScores,
 )
 
 
@@ -228,16 +228,9 @@ class Index(ABC):
 class Reranker(ABC):
     """A second opinion on the candidates."""
 
-    metrics: Mapping[str, float] = MappingProxyType({})
-    """What the last `score` counted, such as candidates that could not be judged."""
-    parts: Mapping[str, FloatArray] = MappingProxyType({})
-    """What the last `score` was made of, by criterion: each (n_queries, top_k), aligned with it."""
-    captions: Sequence[Sequence[str]] = ()
-    """The captions that the last `score` went by, query by query; empty if by none."""
-
     @abstractmethod
-    def score(self, queries: Sequence[Query], candidates: Candidates) -> FloatArray:
-        """Score candidates: (n_queries, top_k) float32, aligned with `candidates`, never sorted."""
+    def score(self, queries: Sequence[Query], candidates: Candidates) -> RerankScores:
+        """Score candidates; `values` are aligned with `candidates`, never sorted."""
 
 
 class Weight(ABC):

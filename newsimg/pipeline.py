@@ -2,7 +2,6 @@
 
 import dataclasses
 import logging
-from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -14,6 +13,7 @@ from newsimg.datatypes import (
     FloatArray,
     FusedArray,
     IntArray,
+    RerankScores,
     render_queries,
 )
 from newsimg.interfaces import Backbone, Dataset, Index, Reranker, Weight
@@ -92,14 +92,22 @@ def load_and_retrieve(
 @lru_cache(maxsize=1)
 def score_candidates(
     collection: Collection, candidates: Candidates, reranker: Reranker
-) -> FloatArray:
+) -> RerankScores:
     """Ask the reranker; the jobs of a sweep that differ only in weight share the scores.
 
     Of pictures of the same bytes it sees the first alone, whose scores the others have.
+
+    Raises:
+        TypeError: If the reranker returns anything but `RerankScores`.
     """
     rows = find_first_copies(candidates.images, candidates.rows)
     scores = reranker.score(collection.queries, dataclasses.replace(candidates, rows=rows))
-    return share_scores(scores, rows)
+    if not isinstance(scores, RerankScores):
+        raise TypeError(
+            f"{type(reranker).__name__}.score must return newsimg.datatypes.RerankScores, got "
+            f"{type(scores).__name__}: return RerankScores(values) where there are scores alone"
+        )
+    return dataclasses.replace(scores, values=share_scores(scores.values, rows))
 
 
 def forget() -> None:
@@ -117,28 +125,24 @@ def rerank(
     Raises:
         ValueError: If the reranker's scores are not finite or not of the candidates' shape.
     """
-    scores = score_candidates(collection, candidates, reranker)
-    return fuse(candidates, scores, reranker.parts, weight)
+    return fuse(candidates, score_candidates(collection, candidates, reranker), weight)
 
 
-def fuse(
-    candidates: Candidates, scores: FloatArray, criteria: Mapping[str, FloatArray], weight: Weight
-) -> Candidates:
+def fuse(candidates: Candidates, scores: RerankScores, weight: Weight) -> Candidates:
     """Sort the candidates by the fused score; no model is asked.
 
     Args:
         candidates: As they were retrieved.
-        scores: (n_queries, top_k), the reranker's.
-        criteria: What these scores are made of; see `Reranker.parts`.
+        scores: The reranker's.
         weight: How much they count.
 
     Raises:
         ValueError: If the reranker's scores are not finite or not of the candidates' shape.
     """
     retrieval = candidates.parts["retrieval"]
-    fused = weight.combine(retrieval, scores)
-    named = {f"criterion/{name}": part for name, part in criteria.items()}
-    parts = {"retrieval": retrieval, "rerank": scores, **named}
+    fused = weight.combine(retrieval, scores.values)
+    named = {f"criterion/{name}": part for name, part in scores.components.items()}
+    parts = {"retrieval": retrieval, "rerank": scores.values, **named}
     return sort_candidates(Candidates(candidates.images, candidates.rows, fused, parts), fused)
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from newsimg.datatypes import Candidates, Collection, FloatArray, Image, Query
+from newsimg.datatypes import Candidates, Collection, FloatArray, Image, Query, RerankScores
 from newsimg.index.faiss_index import FaissIndex
 from newsimg.interfaces import Backbone, Reranker
 from newsimg.pipeline import rerank, retrieve, sort_candidates
@@ -41,14 +41,12 @@ class TableReranker(Reranker):
     def __init__(self, table: dict[tuple[str, str], float]) -> None:
         self.table = table
 
-    def score(self, queries: Sequence[Query], candidates: Candidates) -> FloatArray:
-        return np.array(
-            [
-                [self.table[query.query_id, candidates.images[row].image_id] for row in rows]
-                for query, rows in zip(queries, candidates.rows, strict=True)
-            ],
-            np.float32,
-        )
+    def score(self, queries: Sequence[Query], candidates: Candidates) -> RerankScores:
+        scores = [
+            [self.table[query.query_id, candidates.images[row].image_id] for row in rows]
+            for query, rows in zip(queries, candidates.rows, strict=True)
+        ]
+        return RerankScores(np.array(scores, np.float32))
 
 
 def angle(cosine: float) -> list[float]:
@@ -139,8 +137,20 @@ def test_identity_repeats_the_retrieval_scores() -> None:
     table = {"storm": [1, 0], "a": angle(0.2), "b": angle(0.5), "c": angle(0.9)}
     found = retrieve(collection, TableBackbone(table), FaissIndex(factory="Flat"), 3)
     np.testing.assert_array_equal(
-        IdentityReranker().score(collection.queries, found), found.parts["retrieval"]
+        IdentityReranker().score(collection.queries, found).values, found.parts["retrieval"]
     )
+
+
+def test_scores_that_are_no_rerank_scores_are_refused_with_what_to_return() -> None:
+    class Bare(IdentityReranker):
+        def score(self, queries: Sequence[Query], candidates: Candidates) -> RerankScores:
+            return super().score(queries, candidates).values  # type: ignore[return-value]
+
+    collection = make_collection("abc")
+    table = {"storm": [1, 0], "a": angle(0.2), "b": angle(0.5), "c": angle(0.9)}
+    found = retrieve(collection, TableBackbone(table), FaissIndex(factory="Flat"), 3)
+    with pytest.raises(TypeError, match=r"Bare\.score must return .*RerankScores, got ndarray"):
+        rerank(collection, found, Bare(), L1Weight(value=0.5))
 
 
 def test_more_candidates_than_pictures_are_all_of_them_with_a_warning_of_both_numbers(

@@ -199,7 +199,8 @@ def draw_after(scored: Scored, reranked: Candidates) -> str:
     ]
     moves = [draw_move(old[row] - rank) for rank, row in enumerate(rows)]
     gallery = draw_gallery("After: fused, of retrieval and reranker", reranked, lines, moves)
-    captions = "".join(f"<li>{html.escape(caption)}</li>" for caption in scored.captions)
+    told = next(iter(scored.scores.captions), ())
+    captions = "".join(f"<li>{html.escape(caption)}</li>" for caption in told)
     return gallery + (f"<h3>By these captions</h3><ul>{captions}</ul>" if captions else "")
 
 

@@ -2,11 +2,11 @@
 
 import copy
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from newsimg.datatypes import Candidates, Collection, FloatArray, Query
+from newsimg.datatypes import Candidates, Collection, Query, RerankScores
 from newsimg.interfaces import Components, Reranker, Weight
 from newsimg.pipeline import fuse, retrieve_readable, score_candidates
 from newsimg.reporting.results import gather
@@ -19,9 +19,7 @@ class Scored:
     """A headline's candidates as retrieved, and what a reranker said of them."""
 
     retrieved: Candidates
-    scores: FloatArray
-    criteria: Mapping[str, FloatArray]
-    captions: Sequence[str]
+    scores: RerankScores
 
 
 class HeadlineSearch:
@@ -82,7 +80,7 @@ class HeadlineSearch:
             raise ValueError(f"weight.value must be in [0, 1], got {value}")
         chosen = copy.copy(self.weights[weight])
         chosen.value = value
-        return fuse(scored.retrieved, scored.scores, scored.criteria, chosen)
+        return fuse(scored.retrieved, scored.scores, chosen)
 
     def _retrieve_anew(self, headline: str, top_k: int) -> tuple[Collection, Candidates]:
         index = self._components.index
@@ -95,8 +93,6 @@ class HeadlineSearch:
 
     def _score_anew(self, headline: str, name: str, top_k: int) -> Scored:
         collection, retrieved = self._retrieve(headline, top_k)
-        reranker = self.rerankers[name]
-        scores = score_candidates(collection, retrieved, reranker)
+        scores = score_candidates(collection, retrieved, self.rerankers[name])
         self.n_scored += 1
-        captions = reranker.captions[0] if reranker.captions else ()
-        return Scored(retrieved, scores, dict(reranker.parts), captions)
+        return Scored(retrieved, scores)

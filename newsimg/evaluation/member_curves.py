@@ -29,7 +29,7 @@ def draw_member(
 
     Args:
         retrieval: (n_queries, top_k) normalised retrieval scores, in retrieval order.
-        members: From `LinearEnsemble.normalize_members`, two or more.
+        members: See `RerankScores.members`; two or more.
         name: Of the member whose share goes from 0 to 1; the others keep their proportions.
         weight: The run's.
         positions: (n_queries,) column of the editor's picture, -1 if it is not there.

@@ -10,15 +10,23 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.csv
 
-from newsimg.datatypes import Candidates, Collection, FloatArray, FusedArray, IntArray, Qrels
+from newsimg.datatypes import (
+    Candidates,
+    Collection,
+    FloatArray,
+    FusedArray,
+    IntArray,
+    Qrels,
+    RerankScores,
+)
 from newsimg.evaluation.comparison import find_ranks
 from newsimg.evaluation.curve import Plateau, find_plateau, trace_curve, trace_pieces
 from newsimg.evaluation.member_curves import draw_member
 from newsimg.evaluation.metrics import CUTOFFS
 from newsimg.evaluation.stats import bound_means, compute_p_values, measure_effective_weight
-from newsimg.interfaces import Reranker, Weight
+from newsimg.interfaces import Weight
 from newsimg.reporting.plots import CurvePlot, plot_curves
-from newsimg.weight.base import LinearEnsemble, LinearWeight
+from newsimg.weight.base import LinearWeight
 
 log = logging.getLogger(__name__)
 FEW = 0.05  # below this share of changed first images, a weight is called ineffective
@@ -110,7 +118,7 @@ def _draw_curve(sides: _Sides) -> tuple[bytes, Plateau, CurvePlot]:
 def report_members(
     collection: Collection,
     retrieved: Candidates,
-    reranker: Reranker,
+    scores: RerankScores,
     weight: Weight,
     output_dir: Path,
 ) -> dict[str, float]:
@@ -123,10 +131,10 @@ def report_members(
         nothing for other rerankers.
     """
     qrels = collection.qrels
-    if not (isinstance(reranker, LinearEnsemble) and isinstance(weight, LinearWeight) and qrels):
+    members = scores.members
+    if len(members) < 2 or not isinstance(weight, LinearWeight) or not qrels:
         return {}
-    members = reranker.normalize_members(collection.queries, retrieved)
-    if len(members) < 2 or any(len(relevant) != 1 for relevant in qrels.values()):
+    if any(len(relevant) != 1 for relevant in qrels.values()):
         return {}
     retrieval = weight.normalize(retrieved.parts["retrieval"])
     positions = find_positions(collection, retrieved, qrels)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from newsimg.datatypes import Candidates, Collection, FloatArray
+from newsimg.datatypes import Candidates, Collection, FloatArray, RerankScores
 from newsimg.evaluation.comparison import compare_stages, find_rows
 from newsimg.interfaces import Components
 from newsimg.reporting.contact_sheet import choose_queries
@@ -33,8 +33,8 @@ class Details:
     Attributes:
         facts: What the page's head says of the run.
         measures: Name -> value before and after.
-        parts: See `Reranker.parts`; aligned with the retrieved candidates.
-        captions: See `Reranker.captions`.
+        parts: See `RerankScores.components`; aligned with the retrieved candidates.
+        captions: See `RerankScores.captions`.
     """
 
     facts: Sequence[str]
@@ -106,9 +106,11 @@ def write_report(
         temporary.write_text(template.replace(PLACE, to_json(data)), encoding="utf-8")
 
 
-def describe_run(source: str, components: Components, metrics: Mapping[str, float]) -> Details:
+def describe_run(
+    source: str, components: Components, scores: RerankScores, metrics: Mapping[str, float]
+) -> Details:
     """Return what a page says above the queries of `source`, and beside their pictures."""
-    top_k, reranker = int(metrics["top_k"]), components.reranker
+    top_k = int(metrics["top_k"])
     n_truncated = metrics.get("n_truncated", 0)
     names = {f"Hits@{k}": f"hits_at_{k}" for k in (1, 10) if k <= top_k}
     names |= {f"MRR@{k}": f"mrr_at_{k}" for k in (10,) if k <= top_k}
@@ -118,7 +120,7 @@ def describe_run(source: str, components: Components, metrics: Mapping[str, floa
             f"{metrics['n_queries']:,.0f} headlines",
             f"{metrics['n_images']:,.0f} pictures",
             f"{top_k} candidates",
-            f"{type(reranker).__name__}, weight {write_number(components.weight.value)}",
+            f"{type(components.reranker).__name__}, weight {write_number(components.weight.value)}",
             *([f"{n_truncated:,.0f} headlines cut by the backbone"] if n_truncated else []),
         ],
         measures={
@@ -126,8 +128,8 @@ def describe_run(source: str, components: Components, metrics: Mapping[str, floa
             for name, key in names.items()
             if f"retrieval/{key}" in metrics
         },
-        parts=reranker.parts,
-        captions=reranker.captions,
+        parts=scores.components,
+        captions=scores.captions,
     )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from newsimg.datatypes import Candidates, FloatArray, Query
+from newsimg.datatypes import Candidates, FloatArray, Query, RerankScores
 from newsimg.interfaces import Backbone, Reranker
 from newsimg.storage.files import fetch_file
 
@@ -31,7 +31,7 @@ class AestheticsReranker(Reranker):
         self.head = head
         self.sha256 = sha256
 
-    def score(self, queries: Sequence[Query], candidates: Candidates) -> FloatArray:
+    def score(self, queries: Sequence[Query], candidates: Candidates) -> RerankScores:
         """See `Reranker.score`. Every distinct picture is embedded and rated once.
 
         Raises:
@@ -45,7 +45,8 @@ class AestheticsReranker(Reranker):
                 f"{self.head} is a head for dim {weight.shape[0]}, "
                 f"but its backbone embeds in dim {embeddings.shape[1]}"
             )
-        return (embeddings @ weight + bias)[where].reshape(candidates.rows.shape)
+        ratings = embeddings @ weight + bias
+        return RerankScores(ratings[where].reshape(candidates.rows.shape))
 
 
 def load_head(path: Path) -> tuple[FloatArray, np.float32]:

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from newsimg.datatypes import Candidates, FloatArray, FusedArray, Query
+from newsimg.datatypes import Candidates, FusedArray, Query, RerankScores
 from newsimg.interfaces import Reranker
 from newsimg.storage.copies import share_scores
-from newsimg.weight.base import LinearEnsemble, LinearWeight
+from newsimg.weight.base import LinearWeight
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Member:
     normalization: LinearWeight
 
 
-class EnsembleReranker(LinearEnsemble):
+class EnsembleReranker(Reranker):
     """Scores by the mean of its members' normalised scores, weighted by their shares.
 
     A member alone has nothing to be brought to a scale with, and keeps its scores as they are.
@@ -49,34 +49,32 @@ class EnsembleReranker(LinearEnsemble):
                 f"got {', '.join(members) or 'none'}"
             )
 
-    def score(self, queries: Sequence[Query], candidates: Candidates) -> FloatArray:
-        """See `Reranker.score`."""
-        members = self.normalize_members(queries, candidates)
-        self.metrics = {
-            f"{name}/{metric}": value
+    def score(self, queries: Sequence[Query], candidates: Candidates) -> RerankScores:
+        """See `Reranker.score`. Each member is asked once; all that it returns is handed on."""
+        found = {
+            name: member.reranker.score(queries, candidates)
             for name, member in self.members.items()
-            for metric, value in member.reranker.metrics.items()
         }
-        self.parts = {name: scores.astype(np.float32) for name, (_, scores) in members.items()} | {
-            f"{name}/{part}": scores
-            for name, member in self.members.items()
-            for part, scores in member.reranker.parts.items()
-        }
-        spoken = (member.reranker.captions for member in self.members.values())
-        self.captions = next((captions for captions in spoken if captions), ())
+        members = self._normalize(found, candidates)
         fused = np.zeros(candidates.rows.shape)
         for share, scores in members.values():
             fused += share * scores
-        return fused.astype(np.float32)
+        components = {name: scores.astype(np.float32) for name, (_, scores) in members.items()}
+        return RerankScores(
+            fused.astype(np.float32),
+            components | _prefix({name: own.components for name, own in found.items()}),
+            next((own.captions for own in found.values() if own.captions), ()),
+            _prefix({name: own.metrics for name, own in found.items()}),
+            members,
+        )
 
-    def normalize_members(
-        self, queries: Sequence[Query], candidates: Candidates
+    def _normalize(
+        self, found: Mapping[str, RerankScores], candidates: Candidates
     ) -> dict[str, tuple[float, FusedArray]]:
-        """See `LinearEnsemble.normalize_members`."""
+        """Return each member's share, of 1 in all, and its scores on the common scale."""
         total = sum(member.weight for member in self.members.values())
         scored = {  # each member for itself: ranks would make steps of what differs in the last bit
-            name: share_scores(member.reranker.score(queries, candidates), candidates.rows)
-            for name, member in self.members.items()
+            name: share_scores(own.values, candidates.rows) for name, own in found.items()
         }
         if len(scored) == 1:
             return {name: (1.0, scores.astype(np.float64)) for name, scores in scored.items()}
@@ -84,6 +82,11 @@ class EnsembleReranker(LinearEnsemble):
             name: (member.weight / total, member.normalization.normalize(scored[name]))
             for name, member in self.members.items()
         }
+
+
+def _prefix(named: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Put each member's name before what it names itself."""
+    return {f"{name}/{key}": value for name, own in named.items() for key, value in own.items()}
 
 
 def check_member(name: str, member: Mapping[str, Any]) -> Member:

@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 
-from newsimg.datatypes import Candidates, FloatArray, Query
+from newsimg.datatypes import Candidates, Query, RerankScores
 from newsimg.interfaces import Reranker
 
 
 class IdentityReranker(Reranker):
     """Repeats the retrieval scores, so that any weight keeps the retrieval order."""
 
-    def score(self, queries: Sequence[Query], candidates: Candidates) -> FloatArray:
+    def score(self, queries: Sequence[Query], candidates: Candidates) -> RerankScores:
         """See `Reranker.score`."""
-        return candidates.parts["retrieval"]
+        return RerankScores(candidates.parts["retrieval"])

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from newsimg.datatypes import Candidates, FloatArray, Query
+from newsimg.datatypes import Candidates, FloatArray, Query, RerankScores
 from newsimg.interfaces import Backbone, LanguageModel, Reranker
 from newsimg.reranker.captions import Captioner
 from newsimg.storage.truncated import find_truncated
@@ -58,16 +58,15 @@ class LLMRewritingReranker(Reranker):
             captions_path=captions_path,
         )
 
-    def score(self, queries: Sequence[Query], candidates: Candidates) -> FloatArray:
+    def score(self, queries: Sequence[Query], candidates: Candidates) -> RerankScores:
         """See `Reranker.score`."""
         captions = [record["captions"] for record in self.captioner.caption(queries)]
-        self.captions = captions
-        counts = self.captioner.count(captions)
-        n_missing = counts["captions_missing"]
-        self.metrics = counts | {
+        metrics: dict[str, float] = {
+            **self.captioner.count(captions),
             "captions_per_query": sum(map(len, captions)) / len(captions),
             "captions_truncated": 0,
         }
+        n_missing = metrics["captions_missing"]
         scores = candidates.parts["retrieval"].copy()
         if n_missing:
             log.warning(
@@ -76,11 +75,11 @@ class LLMRewritingReranker(Reranker):
                 len(captions),
             )
         if n_missing == len(captions):
-            return scores
+            return RerankScores(scores, captions=captions, metrics=metrics)
         texts = list(dict.fromkeys(caption for own in captions for caption in own))
         position = {text: i for i, text in enumerate(texts)}
         truncated = find_truncated(self.backbone, texts, "captions")
-        self.metrics = {**self.metrics, "captions_truncated": sum(truncated)}
+        metrics["captions_truncated"] = sum(truncated)
         embedded = self.backbone.embed_texts(texts)
         rows, where = np.unique(candidates.rows, return_inverse=True)
         images = self.backbone.embed_images([candidates.images[row] for row in rows])
@@ -89,4 +88,4 @@ class LLMRewritingReranker(Reranker):
             if own:
                 cosines = embedded[[position[text] for text in own]] @ images[where[i]].T
                 scores[i] = POOLS[self.pool](cosines, axis=0)
-        return scores
+        return RerankScores(scores, captions=captions, metrics=metrics)

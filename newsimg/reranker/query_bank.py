@@ -11,6 +11,7 @@ from newsimg.datatypes import (
     FusedArray,
     IntArray,
     Query,
+    RerankScores,
     render_queries,
 )
 from newsimg.interfaces import Backbone, Dataset, Reranker
@@ -34,7 +35,7 @@ class BankReranker(Reranker):
         self.backbone = backbone
         self.bank = bank
 
-    def score(self, queries: Sequence[Query], candidates: Candidates) -> FloatArray:
+    def score(self, queries: Sequence[Query], candidates: Candidates) -> RerankScores:
         """See `Reranker.score`.
 
         Raises:
@@ -50,12 +51,11 @@ class BankReranker(Reranker):
         texts, own_texts = (
             render_queries(part, self.backbone.query_template) for part in (bank, queries)
         )
-        self.metrics = {
-            "bank_truncated": sum(find_truncated(self.backbone, texts, "headlines of the bank"))
-        }
+        n_truncated = sum(find_truncated(self.backbone, texts, "headlines of the bank"))
         titles, own = map(self.backbone.embed_texts, (texts, own_texts))
         cosines = np.einsum("qd,qkd->qk", own, images[rows])
-        return self.correct(cosines, rows, images, titles).astype(np.float32)
+        values = self.correct(cosines, rows, images, titles).astype(np.float32)
+        return RerankScores(values, metrics={"bank_truncated": n_truncated})
 
     @abstractmethod
     def correct(

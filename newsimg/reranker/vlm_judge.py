@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from newsimg.datatypes import Candidates, FloatArray, FusedArray, IntArray, Query
+from newsimg.datatypes import Candidates, FloatArray, FusedArray, IntArray, Query, RerankScores
 from newsimg.interfaces import Reranker, VisionLanguageModel
 
 log = logging.getLogger(__name__)
@@ -73,7 +73,7 @@ class VLMJudgeReranker(Reranker):
         self.vlm = vlm
         self.reading = reading
 
-    def score(self, queries: Sequence[Query], candidates: Candidates) -> FloatArray:
+    def score(self, queries: Sequence[Query], candidates: Candidates) -> RerankScores:
         """See `Reranker.score`.
 
         Raises:
@@ -87,14 +87,15 @@ class VLMJudgeReranker(Reranker):
         answers = np.concatenate(ask(images, [list(texts) for texts in asked.values()], SCALE))
         scores = np.zeros(candidates.rows.shape)
         total = sum(criterion.weight for criterion in self.criteria)
-        self.metrics = {"unread": 0.0}
-        parts: dict[str, FloatArray] = {}
+        metrics = {"unread": 0.0}
+        components: dict[str, FloatArray] = {}
         for criterion, positions in zip(self.criteria, where, strict=True):
-            ratings = self._rate(criterion, answers, positions)[positions]
+            rated, counts = self._rate(criterion, answers, positions)
+            ratings = rated[positions]
             scores += criterion.weight / total * ratings
-            parts[criterion.name] = ratings.astype(np.float32)
-        self.parts = parts
-        return scores.astype(np.float32)
+            components[criterion.name] = ratings.astype(np.float32)
+            metrics |= counts | {"unread": metrics["unread"] + counts["unread"]}
+        return RerankScores(scores.astype(np.float32), components, metrics=metrics)
 
     def _list_questions(
         self, queries: Sequence[Query], rows: IntArray
@@ -127,8 +128,10 @@ class VLMJudgeReranker(Reranker):
         ]
         return asked, where
 
-    def _rate(self, criterion: Criterion, answers: FloatArray, positions: IntArray) -> FusedArray:
-        """Read the ratings of one criterion: (n_questions,), those of others unused."""
+    def _rate(
+        self, criterion: Criterion, answers: FloatArray, positions: IntArray
+    ) -> tuple[FusedArray, dict[str, float]]:
+        """Read the ratings of one criterion: (n_questions,), those of others unused; and count."""
         own = np.unique(positions)
         mass = np.nan_to_num(answers[own].sum(axis=1, dtype=np.float64))
         readable = mass > 0
@@ -149,16 +152,12 @@ class VLMJudgeReranker(Reranker):
                 mean,
                 again,
             )
-        self.metrics = {
-            **self.metrics,
-            "unread": self.metrics["unread"] + n_unread,
-            f"{criterion.name}/mean": float(mean),
-        }
+        counts = {"unread": float(n_unread), f"{criterion.name}/mean": float(mean)}
         if self.reading == "expected":
-            self.metrics[f"{criterion.name}/mass"] = float(mass.mean())
+            counts[f"{criterion.name}/mass"] = float(mass.mean())
         ratings = np.zeros(len(answers))
         ratings[own] = np.where(readable, expected, mean)
-        return ratings
+        return ratings, counts
 
 
 def check_criterion(name: str, value: Mapping[str, Any]) -> Criterion:

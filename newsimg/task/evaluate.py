@@ -17,8 +17,8 @@ from newsimg.evaluation.metrics import (
 from newsimg.interfaces import Components, Task
 from newsimg.pipeline import (
     find_truncated_queries,
+    fuse,
     load_and_retrieve,
-    rerank,
     score_candidates,
 )
 from newsimg.reporting.console import console, print_evaluation
@@ -78,15 +78,15 @@ class EvaluateTask(Task):
         collection, retrieved = keep_judged(match_ground_truth(loaded, found), found)
         coverage = measure_coverage(collection, retrieved.images)
         qrels: Qrels = collection.qrels or {}
-        reranked = rerank(collection, retrieved, components.reranker, components.weight)
+        scores = score_candidates(collection, retrieved, components.reranker)
+        reranked = fuse(retrieved, scores, components.weight)
 
         top_k = retrieved.rows.shape[1]
         comparison = compare_stages(collection, retrieved, reranked, qrels)
         comparison["query_truncated"] = find_truncated_queries(collection, components.backbone)
         metrics = _summarize(comparison) | {"n_images": len(retrieved.images), "top_k": top_k}
         metrics |= _count_left_out(loaded, collection) | coverage
-        counted = components.reranker.metrics
-        metrics |= {f"reranker/{name}": value for name, value in counted.items()}
+        metrics |= {f"reranker/{name}": value for name, value in scores.metrics.items()}
         retrieval_run, retrieval_measures = measure_retrieval(collection, retrieved)
         reranked_run = to_run(collection.queries, reranked)
         write_run(retrieval_run, output_dir / "retrieval.run", tag="retrieval")
@@ -97,13 +97,11 @@ class EvaluateTask(Task):
         for stage, values in measures.items():
             metrics |= {f"{stage}/{name}": mean for name, mean in values.mean().items()}
 
-        scores = score_candidates(collection, retrieved, components.reranker)
-        check_reranker(retrieved, scores, components.weight, int(metrics["n_changed"]))
+        weight = components.weight
+        check_reranker(retrieved, scores.values, weight, int(metrics["n_changed"]))
         metrics |= report_statistics(measures, output_dir)
-        metrics |= report_curve(collection, retrieved, scores, components.weight, output_dir)
-        metrics |= report_members(
-            collection, retrieved, components.reranker, components.weight, output_dir
-        )
+        metrics |= report_curve(collection, retrieved, scores.values, weight, output_dir)
+        metrics |= report_members(collection, retrieved, scores, weight, output_dir)
 
         write_qrels(qrels, output_dir / "qrels.txt")
         pd.concat([comparison, *_prefixed(measures)], axis="columns").to_csv(
@@ -115,7 +113,7 @@ class EvaluateTask(Task):
             )
             sheet.save(output_dir / "contact_sheet.jpg", quality=90)
         if self.report:
-            details = describe_run(components.dataset.name, components, metrics)
+            details = describe_run(components.dataset.name, components, scores, metrics)
             write_report(output_dir / "report.html", collection, retrieved, reranked, details)
         print_evaluation(metrics, components.weight.value)
         if told := describe_coverage(coverage):

@@ -18,9 +18,10 @@ from newsimg.evaluation.metrics import measure_retrieval, measure_run, to_run, w
 from newsimg.interfaces import Components, Task
 from newsimg.pipeline import (
     find_truncated_queries,
+    fuse,
     load_and_retrieve,
-    rerank,
     retrieve_readable,
+    score_candidates,
 )
 from newsimg.reporting.console import console, print_table
 from newsimg.reporting.page import describe_run, write_report
@@ -70,7 +71,8 @@ class InferTask(Task):
         listed, found = self._retrieve(components)
         listed = match_ground_truth(listed, found)
         collection, retrieved = gather(listed, found)
-        reranked = rerank(collection, retrieved, components.reranker, components.weight)
+        scores = score_candidates(collection, retrieved, components.reranker)
+        reranked = fuse(retrieved, scores, components.weight)
         truncated = find_truncated_queries(listed, components.backbone)
         changed = retrieved.rows[:, 0] != reranked.rows[:, 0]
         metrics = {
@@ -81,14 +83,13 @@ class InferTask(Task):
             "n_truncated": sum(truncated),
         }
         metrics |= {f"data/n_{kind}": n for kind, n in listed.skipped.items()}
-        counted = components.reranker.metrics
-        metrics |= {f"reranker/{name}": value for name, value in counted.items()}
+        metrics |= {f"reranker/{name}": value for name, value in scores.metrics.items()}
         metrics |= measure_stages(collection, retrieved, reranked)
         write_results(output_dir, collection, reranked, truncated)
         with write_atomically(output_dir / "results.run") as temporary:
             write_run(to_run(collection.queries, reranked), temporary, tag="newsimg")
         if self.report:
-            details = describe_run(collection.name, components, metrics)
+            details = describe_run(collection.name, components, scores, metrics)
             write_report(output_dir / "report.html", collection, retrieved, reranked, details)
         with write_atomically(output_dir / "summary.json") as temporary:
             facts = {

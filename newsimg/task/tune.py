@@ -231,10 +231,10 @@ def draw_lines(
     """
     collection, retrieved = keep_judged(collection, retrieved)
     scores = score_candidates(collection, retrieved, reranker)
-    check_scores(retrieved.parts["retrieval"], scores)
+    check_scores(retrieved.parts["retrieval"], scores.values)
     return Lines(
         weight.normalize(retrieved.parts["retrieval"]),
-        weight.normalize(scores),
+        weight.normalize(scores.values),
         find_positions(collection, retrieved, collection.qrels or {}),
     )
 

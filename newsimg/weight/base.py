@@ -1,12 +1,11 @@
 """The arithmetic of fusing two score arrays, shared by the weight components."""
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from newsimg.datatypes import Candidates, FloatArray, FusedArray, Query
-from newsimg.interfaces import Reranker, Weight
+from newsimg.datatypes import FloatArray, FusedArray
+from newsimg.interfaces import Weight
 
 
 class LinearWeight(Weight):
@@ -52,16 +51,6 @@ class LinearWeight(Weight):
         """Fuse both sides; see `Weight.combine`."""
         check_scores(retrieval, rerank)
         return interpolate(self.normalize(retrieval), self.normalize(rerank), self.value)
-
-
-class LinearEnsemble(Reranker):
-    """A reranker whose score is the sum of its members' normalised scores, each times its share."""
-
-    @abstractmethod
-    def normalize_members(
-        self, queries: Sequence[Query], candidates: Candidates
-    ) -> Mapping[str, tuple[float, FusedArray]]:
-        """Return each member's share, of 1 in all, and its normalised (n_queries, top_k) scores."""
 
 
 def interpolate(retrieval: FusedArray, rerank: FusedArray, value: float | FusedArray) -> FusedArray:

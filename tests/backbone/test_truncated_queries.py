@@ -115,10 +115,10 @@ def test_captions_that_are_cut_are_counted(clip, newsroom, caplog):
     )
     rows = np.zeros((len(collection.queries), 1), np.int64)
     scores = np.ones(rows.shape, np.float32)
-    reranker.score(
+    found = reranker.score(
         collection.queries, Candidates(collection.images, rows, scores, {"retrieval": scores})
     )
-    assert reranker.metrics["captions_truncated"] == 1
+    assert found.metrics["captions_truncated"] == 1
     assert "1 of 2 captions are longer than the backbone reads" in caplog.text
 
 
@@ -138,7 +138,7 @@ def test_headlines_of_a_bank_that_are_cut_are_counted(clip, newsroom, caplog):
     images = newsroom.load().images[:1]
     reranker = NNNReranker(backbone=clip, bank=bank, alpha=0.5, k=2)
     queries = [Query("q", "Storm")]
-    reranker.score(queries, Candidates(images, rows, scores, {"retrieval": scores}))
+    found = reranker.score(queries, Candidates(images, rows, scores, {"retrieval": scores}))
     expected = sum(clip.find_truncated([query.title for query in bank.load().queries]))
-    assert 0 < reranker.metrics["bank_truncated"] == expected
+    assert 0 < found.metrics["bank_truncated"] == expected
     assert f"{expected} of 48 headlines of the bank are longer" in caplog.text

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from newsimg.datatypes import Candidates, Image
+from newsimg.datatypes import Candidates, Image, RerankScores
 from newsimg.evaluation.curve import look_up, trace_pieces
 from newsimg.evaluation.member_curves import draw_member
 from newsimg.interfaces import Reranker
@@ -28,7 +28,7 @@ class Fixed(Reranker):
         self.scores = (normal if scores is None else scores).astype(np.float32)
 
     def score(self, queries, candidates):
-        return self.scores
+        return RerankScores(self.scores)
 
 
 def ensemble(share, normalization):
@@ -67,7 +67,7 @@ def test_the_curve_over_a_share_is_what_the_ensemble_gives_at_each_share(weight,
     candidates = retrieved()
     retrieval = candidates.parts["retrieval"]
     positions = np.random.default_rng(8).integers(-1, TOP_K, N_QUERIES)
-    members = ensemble(0.3, inner).normalize_members((), candidates)
+    members = ensemble(0.3, inner).score((), candidates).members
     pieces = draw_member(weight.normalize(retrieval), members, "a", weight, positions)
     curve = trace_pieces(pieces, (1, 5, 10))
     ends = np.concatenate([curve["w_lo"], curve["w_hi"]])
@@ -76,7 +76,7 @@ def test_the_curve_over_a_share_is_what_the_ensemble_gives_at_each_share(weight,
     shares = [t for t in shares if abs(t - ends).min() > 1e-5]
     assert len(shares) > 50
     for share in shares:
-        fused = weight.combine(retrieval, ensemble(share, inner).score((), candidates))
+        fused = weight.combine(retrieval, ensemble(share, inner).score((), candidates).values)
         ordered = sort_candidates(candidates, np.asarray(fused))
         ranks = 1 + np.argmax(ordered.rows == positions[:, None], axis=1)
         row = look_up(curve, share)
@@ -88,7 +88,7 @@ def test_the_curve_over_a_share_is_what_the_ensemble_gives_at_each_share(weight,
 
 def test_there_is_no_curve_where_the_share_bends_all_scores():
     candidates, positions = retrieved(), np.zeros(N_QUERIES, int)
-    members = ensemble(0.3, MinMaxWeight(value=0)).normalize_members((), candidates)
+    members = ensemble(0.3, MinMaxWeight(value=0)).score((), candidates).members
     start = candidates.parts["retrieval"].astype(float)
     for weight in (ZScoreWeight(value=0.5), RankWeight(value=0.5)):
         assert draw_member(start, members, "a", weight, positions) is None

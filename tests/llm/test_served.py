@@ -333,7 +333,7 @@ def test_answers_without_a_rating_are_asked_for_again_by_the_next_run(tmp_path, 
 
         def score():
             vlm = StoredVLM(make_vlm(server.url), Store(tmp_path))
-            return VLMJudgeReranker(vlm=vlm, **judge).score(queries, candidates)
+            return VLMJudgeReranker(vlm=vlm, **judge).score(queries, candidates).values
 
         with pytest.raises(ValueError, match=r"holds a rating .*; the next run asks again"):
             score()

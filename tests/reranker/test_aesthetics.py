@@ -77,7 +77,7 @@ def test_laions_reference_embeddings_rise_from_the_worst_to_the_best(
     pinned = {"b_32": "c7b14cead230", "l_14": "2cd4e60f4f24"}[size]
     assert hashlib.sha256(path.read_bytes()).hexdigest().startswith(pinned)
     reranker = AestheticsReranker(backbone=TableBackbone(table), head=str(path))
-    (scores,) = reranker.score([], make_candidates([range(10)], 10))
+    (scores,) = reranker.score([], make_candidates([range(10)], 10)).values
     assert (np.diff(scores) > 0).all()
     np.testing.assert_allclose(scores[[0, -1]], [lowest, highest], atol=0.005)
 
@@ -85,9 +85,8 @@ def test_laions_reference_embeddings_rise_from_the_worst_to_the_best(
 def test_a_score_is_the_heads_line_over_the_embedding_of_its_candidate(head: Path) -> None:
     table = np.random.default_rng(0).normal(size=(6, 3)).astype(np.float32)
     rows = [[5, 0, 2], [2, 4, 5]]
-    scores = AestheticsReranker(backbone=TableBackbone(table), head=str(head)).score(
-        [], make_candidates(rows)
-    )
+    reranker = AestheticsReranker(backbone=TableBackbone(table), head=str(head))
+    scores = reranker.score([], make_candidates(rows)).values
     expected = [[table[row] @ WEIGHT[0] + 3.0 for row in line] for line in rows]
     assert scores.dtype == np.float32
     np.testing.assert_allclose(scores, expected, rtol=1e-6)
@@ -104,8 +103,8 @@ def test_every_distinct_picture_is_embedded_once(head: Path) -> None:
 def test_a_score_does_not_depend_on_the_other_candidates(head: Path) -> None:
     table = np.random.default_rng(1).normal(size=(6, 3)).astype(np.float32)
     reranker = AestheticsReranker(backbone=TableBackbone(table), head=str(head))
-    (together,) = reranker.score([], make_candidates([[1, 2, 3, 4]]))
-    alone = [reranker.score([], make_candidates([[row]]))[0, 0] for row in (1, 2, 3, 4)]
+    (together,) = reranker.score([], make_candidates([[1, 2, 3, 4]])).values
+    alone = [reranker.score([], make_candidates([[row]])).values[0, 0] for row in (1, 2, 3, 4)]
     np.testing.assert_allclose(together, alone, rtol=1e-6)
 
 
@@ -227,7 +226,7 @@ def server(head: Path) -> Iterator[tuple[str, list[str]]]:
 def download(url: str, sha256: str | None) -> FloatArray:
     backbone = TableBackbone(np.float32([[1, 1, 1]]))
     reranker = AestheticsReranker(backbone=backbone, head=url, sha256=sha256)
-    return reranker.score([], make_candidates([[0]], 1))
+    return reranker.score([], make_candidates([[0]], 1)).values
 
 
 def test_a_head_is_downloaded_once_into_the_cache(

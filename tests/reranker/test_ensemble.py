@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from newsimg.datatypes import Candidates, Image, Query
+from newsimg.datatypes import Candidates, Image, Query, RerankScores
 from newsimg.interfaces import Reranker
 from newsimg.reranker.ensemble import EnsembleReranker
 from newsimg.weight.l1 import L1Weight
@@ -27,10 +27,7 @@ class TableReranker(Reranker):
 
     def score(self, queries, candidates):
         self.n_calls += 1
-        self.metrics = self.counted
-        self.parts = {"half": self.scores / 2}
-        self.captions = self.said
-        return self.scores
+        return RerankScores(self.scores, {"half": self.scores / 2}, self.said, self.counted)
 
 
 @pytest.fixture
@@ -59,8 +56,8 @@ def test_an_ensemble_of_one_fuses_exactly_as_its_member_alone(candidates, weight
     ensemble = EnsembleReranker(members={"only": member(alone, 0.1, normalization(value=0.1))})
     retrieval = candidates.parts["retrieval"]
     np.testing.assert_array_equal(
-        weight(value=0.3).combine(retrieval, ensemble.score(QUERIES, candidates)),
-        weight(value=0.3).combine(retrieval, alone.score(QUERIES, candidates)),
+        weight(value=0.3).combine(retrieval, ensemble.score(QUERIES, candidates).values),
+        weight(value=0.3).combine(retrieval, alone.score(QUERIES, candidates).values),
     )
 
 
@@ -74,7 +71,7 @@ def test_scores_are_the_mean_of_the_normalised_members_by_share(candidates):
     standard = (FIRST - FIRST.mean(1, keepdims=True)) / FIRST.std(1, keepdims=True)
     low, high = SECOND.min(1, keepdims=True), SECOND.max(1, keepdims=True)
     expected = 0.75 * standard + 0.25 * (SECOND - low) / (high - low)
-    got = ensemble.score(QUERIES, candidates)
+    got = ensemble.score(QUERIES, candidates).values
     assert got.dtype == np.float32
     np.testing.assert_allclose(got, expected, atol=1e-5)
 
@@ -82,7 +79,7 @@ def test_scores_are_the_mean_of_the_normalised_members_by_share(candidates):
 def test_a_member_that_is_null_or_has_no_share_is_not_asked(candidates):
     asked, idle = TableReranker(FIRST), TableReranker(SECOND)
     ensemble = EnsembleReranker(members={"a": member(asked), "b": member(idle, 0), "c": None})
-    np.testing.assert_array_equal(ensemble.score(QUERIES, candidates), asked.scores)
+    np.testing.assert_array_equal(ensemble.score(QUERIES, candidates).values, asked.scores)
     assert idle.n_calls == 0
 
 
@@ -93,8 +90,7 @@ def test_what_members_count_is_reported_under_their_names(candidates):
             "b": member(TableReranker(SECOND)),
         }
     )
-    ensemble.score(QUERIES, candidates)
-    assert ensemble.metrics == {"a/captions_missing": 2.0}
+    assert ensemble.score(QUERIES, candidates).metrics == {"a/captions_missing": 2.0}
 
 
 def test_members_that_cannot_be_used_are_refused_by_name():
@@ -120,9 +116,10 @@ def test_members_their_criteria_and_their_captions_are_told(candidates):
         }
     )
     got = ensemble.score(QUERIES, candidates)
-    assert list(ensemble.parts) == ["a", "b", "a/half", "b/half"]
-    np.testing.assert_allclose(
-        0.75 * ensemble.parts["a"] + 0.25 * ensemble.parts["b"], got, rtol=1e-5
-    )
-    np.testing.assert_allclose(ensemble.parts["b/half"], SECOND / 2, rtol=1e-6)
-    assert ensemble.captions == captions
+    parts = got.components
+    assert list(parts) == ["a", "b", "a/half", "b/half"]
+    np.testing.assert_allclose(0.75 * parts["a"] + 0.25 * parts["b"], got.values, rtol=1e-5)
+    np.testing.assert_allclose(parts["b/half"], SECOND / 2, rtol=1e-6)
+    assert got.captions == captions
+    shares = {name: share for name, (share, _) in got.members.items()}
+    assert shares == pytest.approx({"a": 0.75, "b": 0.25})

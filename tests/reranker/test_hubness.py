@@ -48,7 +48,7 @@ def test_inverted_softmax_equals_the_dense_formula_of_the_paper(scene):
     backbone, bank, queries, candidates, similarities, banked = scene
     reranker = QBNormReranker(backbone=backbone, bank=bank, beta=20, dynamic=False)
     expected = dense_inverted_softmax(similarities, banked, 20)
-    got = np.exp(20 * reranker.score(queries, candidates).astype(float))
+    got = np.exp(20 * reranker.score(queries, candidates).values.astype(float))
     np.testing.assert_allclose(
         got, np.take_along_axis(expected, candidates.rows, axis=1), rtol=2e-4
     )
@@ -63,7 +63,7 @@ def test_dynamic_inverted_softmax_corrects_only_queries_whose_first_image_a_bank
     expected = np.where(corrected[:, None], dense, similarities)
     reranker = QBNormReranker(backbone=backbone, bank=bank, beta=20, dynamic=True)
     np.testing.assert_allclose(
-        reranker.score(queries, candidates),
+        reranker.score(queries, candidates).values,
         np.take_along_axis(expected, candidates.rows, axis=1),
         atol=1e-5,
     )
@@ -74,7 +74,7 @@ def test_nearest_neighbour_normalisation_subtracts_a_share_of_the_mean_of_the_k_
     reranker = NNNReranker(backbone=backbone, bank=bank, alpha=0.75, k=7)
     dense = similarities - 0.75 * np.sort(banked, axis=0)[-7:].mean(axis=0)
     np.testing.assert_allclose(
-        reranker.score(queries, candidates),
+        reranker.score(queries, candidates).values,
         np.take_along_axis(dense, candidates.rows, axis=1),
         atol=1e-6,
     )

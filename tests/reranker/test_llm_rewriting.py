@@ -141,10 +141,11 @@ def rewriting(folder, tmp_path, **changes):
 @pytest.mark.parametrize("pool", ["max", "mean"])
 def test_a_candidate_scores_by_its_cosines_with_the_captions(folder, tmp_path, candidates, pool):
     reranker = rewriting(folder, tmp_path, pool=pool)
-    scores = reranker.score(QUERIES, candidates)
+    found = reranker.score(QUERIES, candidates)
+    scores = found.values
     backbone = RandomBackbone()
     captions = (["waves over a pier", "a fallen tree"], ["cows", "a milk churn"])
-    assert [list(own) for own in reranker.captions[:2]] == list(captions)
+    assert [list(own) for own in found.captions[:2]] == list(captions)
     for own, rows, row_scores in zip(captions, candidates.rows, scores, strict=False):
         images = backbone.embed_images([candidates.images[row] for row in rows])
         cosines = backbone.embed_texts(own) @ images.T
@@ -156,9 +157,10 @@ def test_a_headline_without_captions_keeps_its_retrieval_scores_and_is_counted(
 ):
     # Drawn at almost no temperature, the second answer is as empty as the first.
     reranker = rewriting(folder, tmp_path, llm=make(folder, temperature=0.01))
-    scores = reranker.score(QUERIES, candidates)
+    found = reranker.score(QUERIES, candidates)
+    scores = found.values
     np.testing.assert_array_equal(scores[2], candidates.parts["retrieval"][2])
-    assert reranker.metrics == {
+    assert found.metrics == {
         "captions_missing": 1,
         "captions_fewer": 0,
         "captions_truncated": 0,
@@ -185,13 +187,14 @@ def test_the_first_captions_of_a_file_are_taken_and_too_few_are_counted(
     for n, n_fewer, n_captions in ((1, 0, 3), (2, 1, 5), (3, 2, 6), (5, 3, 6)):
         caplog.clear()
         reranker = rewriting(None, tmp_path, llm=None, num_captions=n)
-        scores[n] = reranker.score(QUERIES, candidates)
+        given = reranker.score(QUERIES, candidates)
+        scores[n] = given.values
         for own, rows, found in zip(texts, candidates.rows, scores[n], strict=True):
             images = backbone.embed_images([candidates.images[row] for row in rows])
             cosines = backbone.embed_texts(own[:n]) @ images.T
             np.testing.assert_allclose(found, cosines.max(axis=0), atol=1e-6)
-        assert reranker.metrics["captions_fewer"] == n_fewer
-        assert reranker.metrics["captions_per_query"] == n_captions / 3
+        assert given.metrics["captions_fewer"] == n_fewer
+        assert given.metrics["captions_per_query"] == n_captions / 3
         told = f"{n_fewer} of 3 headlines have fewer captions than the {n} asked for"
         assert (told in caplog.text) == (n_fewer > 0)
     assert not np.array_equal(scores[1], scores[3])
@@ -253,7 +256,7 @@ def test_the_task_imports_lists_that_the_reranker_then_takes(tmp_path, candidate
     )
     assert task.run(components, tmp_path)["captions_missing"] == 1
     reranker = rewriting(None, tmp_path, llm=None)
-    scores = reranker.score(QUERIES, candidates)
+    scores = reranker.score(QUERIES, candidates).values
     backbone = RandomBackbone()
     images = backbone.embed_images([candidates.images[row] for row in candidates.rows[0]])
     np.testing.assert_allclose(

@@ -257,15 +257,16 @@ def test_the_score_is_the_weighted_mean_of_the_expected_ratings(table, candidate
         ]
         for query, rows in zip(QUERIES, candidates.rows, strict=True)
     ]
-    got = reranker.score(QUERIES, candidates)
+    scores = reranker.score(QUERIES, candidates)
+    got = scores.values
     assert got.dtype == np.float32
     np.testing.assert_allclose(got, expected, atol=1e-5)
     masses = [table[str(i), "Q?"].sum() for i in range(3)]
-    assert reranker.metrics["quality/mass"] == pytest.approx(np.mean(masses))
-    assert reranker.metrics["unread"] == 0
+    assert scores.metrics["quality/mass"] == pytest.approx(np.mean(masses))
+    assert scores.metrics["unread"] == 0
     rated = [[rate(table[str(row), "Q?"]) for row in rows] for rows in candidates.rows]
-    np.testing.assert_allclose(reranker.parts["quality"], rated, atol=1e-5)
-    quality, other = reranker.parts.values()
+    np.testing.assert_allclose(scores.components["quality"], rated, atol=1e-5)
+    quality, other = scores.components.values()
     np.testing.assert_allclose(0.25 * quality + 0.75 * other, got, atol=1e-5)
 
 
@@ -285,14 +286,13 @@ def test_a_question_without_the_headline_is_asked_once_per_picture(table, candid
 
 def test_other_weights_of_the_criteria_ask_nothing_again(table, candidates, tmp_path):
     vlm = TableVLM(table)
-    first = judge(StoredVLM(vlm, Store(tmp_path))).score(QUERIES, candidates)
+    first = judge(StoredVLM(vlm, Store(tmp_path))).score(QUERIES, candidates).values
     n_asked = len(vlm.asked)
-    again = judge(StoredVLM(vlm, Store(tmp_path))).score(QUERIES, candidates)
+    again = judge(StoredVLM(vlm, Store(tmp_path))).score(QUERIES, candidates).values
     np.testing.assert_array_equal(first, again)
     changed = {**CRITERIA, "fit": {**CRITERIA["fit"], "weight": 0.5}}
-    assert not np.allclose(
-        first, judge(StoredVLM(vlm, Store(tmp_path)), changed).score(QUERIES, candidates)
-    )
+    other = judge(StoredVLM(vlm, Store(tmp_path)), changed).score(QUERIES, candidates).values
+    assert not np.allclose(first, other)
     assert len(vlm.asked) == n_asked == 7
 
 
@@ -316,8 +316,9 @@ def test_an_answer_that_names_no_rating_counts_as_the_criterions_mean_and_is_cou
     reranker = judge(TableVLM(one_hot), {"quality": CRITERIA["quality"]}, "generate")
     first, last = rate(one_hot["0", "Q?"]), rate(one_hot["2", "Q?"])
     mean = (first + last) / 2
-    np.testing.assert_allclose(reranker.score(QUERIES, candidates), [[first, mean], [last, mean]])
-    assert reranker.metrics == {"unread": 1, "quality/mean": mean}
+    scores = reranker.score(QUERIES, candidates)
+    np.testing.assert_allclose(scores.values, [[first, mean], [last, mean]])
+    assert scores.metrics == {"unread": 1, "quality/mean": mean}
     assert "1 of 3 answers to quality hold no rating" in caplog.text
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from newsimg.datatypes import Candidates, Collection, FloatArray, Image, Query
+from newsimg.datatypes import Candidates, Collection, FloatArray, Image, Query, RerankScores
 from newsimg.evaluation.comparison import compare_stages
 from newsimg.index.faiss_index import FaissIndex
 from newsimg.interfaces import Backbone, Dataset, Reranker
@@ -26,10 +26,11 @@ N_COPIES = 6
 class Unsteady(Reranker):
     """Scores a picture by its digest, but for the last digits, which are of its place."""
 
-    def score(self, queries: Sequence[Query], candidates: Candidates) -> FloatArray:
+    def score(self, queries: Sequence[Query], candidates: Candidates) -> RerankScores:
         place = np.random.default_rng(5).normal(size=candidates.rows.shape) * 1e-6
         known = {row: int(str(candidates.images[row].digest), 36) / 36 for row in range(12)}
-        return (np.vectorize(known.get)(candidates.rows) + place).astype(np.float32)
+        scores = np.vectorize(known.get)(candidates.rows) + place
+        return RerankScores(scores.astype(np.float32))
 
 
 class UnsteadyBackbone(Backbone):
@@ -84,10 +85,10 @@ def test_an_ensemble_ranks_copies_alike_within_each_member(collection):
     member = {"reranker": Unsteady(), "weight": 0.5, "normalization": RankWeight(value=0.5)}
     ensemble = EnsembleReranker(members={"one": member, "two": member})
     scores = score_candidates(collection, retrieved, ensemble)
-    for row, own in zip(scores, find_copies(retrieved), strict=True):
+    for row, own in zip(scores.values, find_copies(retrieved), strict=True):
         assert len(set(row[own])) == 1
     # Six copies share the mean of the ranks 1 to 6 among twelve.
-    assert ensemble.parts["one"].max() == pytest.approx(1 - 2.5 / 12)
+    assert scores.components["one"].max() == pytest.approx(1 - 2.5 / 12)
 
 
 class Bank(Dataset):
@@ -111,11 +112,11 @@ class Bank(Dataset):
 def test_a_correction_for_hubs_sees_copies_as_one_picture(collection, make):
     reranker = make(backbone=UnsteadyBackbone(), bank=Bank())
     retrieved = retrieve(collection, UnsteadyBackbone(), FaissIndex(factory="Flat"), 12)
-    scores = score_candidates(collection, retrieved, reranker)
+    scores = score_candidates(collection, retrieved, reranker).values
     images = (collection.images[0], *collection.images[N_COPIES:])
     single = Collection("single", collection.queries, images, None)
     alone = retrieve(single, UnsteadyBackbone(), FaissIndex(factory="Flat"), 7)
-    expected = score_candidates(single, alone, reranker)
+    expected = score_candidates(single, alone, reranker).values
     for i in range(len(collection.queries)):
         known = {images[row].digest: s for row, s in zip(alone.rows[i], expected[i], strict=True)}
         for row, score in zip(retrieved.rows[i], scores[i], strict=True):

@@ -5,7 +5,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from newsimg.datatypes import Candidates, FloatArray, Query
+from newsimg.datatypes import Candidates, Query, RerankScores
 from newsimg.reranker.identity import IdentityReranker
 
 OPTIONS = [
@@ -18,7 +18,7 @@ LONGEST = 300.0  # seconds; a test that fails leaves no job behind
 class WaitingReranker(IdentityReranker):
     """Touches `at/<process>`, and goes on when there is a file `go`."""
 
-    def score(self, queries: Sequence[Query], candidates: Candidates) -> FloatArray:
+    def score(self, queries: Sequence[Query], candidates: Candidates) -> RerankScores:
         """See `Reranker.score`."""
         Path("at").mkdir(exist_ok=True)
         Path("at", str(os.getpid())).touch()

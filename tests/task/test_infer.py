@@ -17,7 +17,7 @@ from safetensors.numpy import load_file
 
 from newsimg.backbone.transformers_backbone import TransformersBackbone
 from newsimg.data.queries import QueriesDataset
-from newsimg.datatypes import Candidates, Collection, FloatArray, Image, Query
+from newsimg.datatypes import Candidates, Collection, FloatArray, Image, Query, RerankScores
 from newsimg.evaluation.comparison import find_rows
 from newsimg.index.faiss_index import FaissIndex
 from newsimg.interfaces import Backbone, Reranker
@@ -276,10 +276,9 @@ def test_what_hydra_understands_is_passed_on_as_it_is(text: str) -> None:
 class TwoCriteria(Reranker):
     """Prefers late rows by one criterion and has no opinion by another."""
 
-    def score(self, queries: Sequence[Query], candidates: Candidates) -> FloatArray:
+    def score(self, queries: Sequence[Query], candidates: Candidates) -> RerankScores:
         late = candidates.rows.astype(np.float32)
-        self.parts = {"late": late, "unsure": np.full_like(late, np.nan)}
-        return late
+        return RerankScores(late, {"late": late, "unsure": np.full_like(late, np.nan)})
 
 
 @pytest.fixture

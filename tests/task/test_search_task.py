@@ -14,7 +14,7 @@ from PIL import Image as PILImage
 from newsimg.app.command import Typed
 from newsimg.app.server import Start, build_page, draw_figure
 from newsimg.app.session import HeadlineSearch
-from newsimg.datatypes import Candidates, Collection, FloatArray, Image, Query
+from newsimg.datatypes import Candidates, Collection, FloatArray, Image, Query, RerankScores
 from newsimg.index.faiss_index import FaissIndex
 from newsimg.interfaces import Backbone, Components, Dataset, Reranker, Weight
 from newsimg.pipeline import rerank, retrieve
@@ -59,10 +59,10 @@ class CountingReranker(Reranker):
     def __init__(self) -> None:
         self.n_asked = 0
 
-    def score(self, queries: Sequence[Query], candidates: Candidates) -> FloatArray:
+    def score(self, queries: Sequence[Query], candidates: Candidates) -> RerankScores:
         self.n_asked += 1
         last = [[ord(candidates.images[row].image_id[-1]) for row in r] for r in candidates.rows]
-        return np.array(last, np.float32)
+        return RerankScores(np.array(last, np.float32))
 
 
 class LetterDataset(Dataset):

@@ -1,6 +1,7 @@
 """Choosing on some queries and reporting on others, with parts whose best weight is known."""
 
 import dataclasses
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -8,11 +9,12 @@ import pandas as pd
 import pytest
 
 from newsimg.data.newsimages import NewsImagesDataset
-from newsimg.datatypes import Collection, Image, Query
-from newsimg.evaluation.curve import rank_at
+from newsimg.datatypes import Collection, Image, Query, RerankScores
+from newsimg.evaluation.curve import look_up, rank_at
 from newsimg.evaluation.tuning import Lines, choose_weight, cross_validate, split_folds
 from newsimg.index.faiss_index import FaissIndex
 from newsimg.interfaces import Backbone, Components, Dataset, Reranker, Weight
+from newsimg.reranker.ensemble import EnsembleReranker
 from newsimg.task.evaluate import EvaluateTask
 from newsimg.task.tune import TuneTask
 from newsimg.weight.l1 import L1Weight
@@ -72,7 +74,7 @@ class KnowingReranker(Reranker):
                 scores[i, j] += self.strength * (
                     candidates.images[row].image_id[1:] == query.query_id[1:]
                 )
-        return (0.3 + 0.05 * scores).astype(np.float32)
+        return RerankScores((0.3 + 0.05 * scores).astype(np.float32))
 
 
 def components(strength=1.5, split="val"):
@@ -284,13 +286,38 @@ def test_evaluate_writes_the_curve_its_plateau_and_the_intervals(tmp_path):
 def test_a_reranker_without_a_say_is_warned_of(scores, expected, tmp_path, caplog):
     class Telling(Reranker):
         def score(self, queries, candidates):
-            return scores(candidates.parts["retrieval"]).astype(np.float32)
+            found = scores(candidates.parts["retrieval"]).astype(np.float32)
+            return RerankScores(found)
 
     parts = components()
     parts = dataclasses.replace(parts, reranker=Telling(), weight=RawWeight(value=0.5))
     EvaluateTask(n_sheet_queries=0, report=False).run(parts, tmp_path)
     warnings = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
     assert [expected in text for text in warnings] == [True] if expected else not warnings
+
+
+def test_the_members_of_an_ensemble_are_asked_once_for_its_scores_curves_and_page(tmp_path):
+    n_asked = Counter()
+
+    class Counting(KnowingReranker):
+        def score(self, queries, candidates):
+            n_asked[self.strength] += 1
+            return super().score(queries, candidates)
+
+    members = {
+        name: {"reranker": Counting(strength), "weight": 0.5, "normalization": L1Weight(value=0)}
+        for name, strength in (("weak", 0.5), ("strong", 3))
+    }
+    parts = dataclasses.replace(components(), reranker=EnsembleReranker(members=members))
+    metrics = EvaluateTask(n_sheet_queries=0, report=True).run(parts, tmp_path)
+    assert n_asked == {0.5: 1, 3: 1}
+    for name in members:
+        curve = pd.read_csv(tmp_path / f"curve_{name}.csv")
+        assert metrics[f"curve/{name}/best_hits_at_1"] == pytest.approx(curve["hits_at_1"].max())
+    # At equal shares the members' curves are where the run is.
+    for name in members:
+        here = look_up(pd.read_csv(tmp_path / f"curve_{name}.csv"), 0.5)
+        assert here["hits_at_1"] == pytest.approx(metrics["reranked/hits_at_1"])
 
 
 def test_a_weight_that_changes_next_to_nothing_is_warned_of(tmp_path, caplog):
