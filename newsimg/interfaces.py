@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from newsimg.datatypes import (
     Candidates,
@@ -142,6 +142,8 @@ class LanguageModel(ABC):
 
 KeepAnswers = Callable[[int, Mapping[int, FloatArray]], None]
 """Takes a picture's position and, by position, (n_answers,) for some of its questions."""
+Reading = Literal["probabilities", "text"]
+"""How answers are read: see `VisionLanguageModel.ask`."""
 
 
 class VisionLanguageModel(ABC):
@@ -156,43 +158,32 @@ class VisionLanguageModel(ABC):
         """Identifies all that an answer depends on but picture and question, as JSON."""
 
     @abstractmethod
-    def answer_probabilities(
+    def ask(
         self,
         images: Sequence[Image],
         questions: Sequence[Sequence[str]],
         answers: Sequence[str],
+        reading: Reading,
         keep: KeepAnswers | None = None,
     ) -> list[FloatArray]:
-        """Read how likely each answer is as the next token, among all tokens.
+        """Ask about pictures, and read which of some answers the model gives.
 
         Args:
             images: Pictures, each of which is encoded once.
             questions: For each picture, what is asked about it.
-            answers: Words of one token each.
+            answers: Words; for "probabilities" of one token each.
+            reading: "probabilities": how likely each answer is as the next token, among all tokens.
+                "text": the model writes, and the answer is found in its text.
             keep: Called with every question's result as soon as there is one, in any order, so that
                 what follows cannot cost what is answered.
 
         Returns:
-            For each picture (n_questions, n_answers): probabilities, summing to at most 1; all
-            zeros where none could be read.
+            For each picture (n_questions, n_answers): probabilities, summing to at most 1, or 1 for
+            the answer that the text names; all zeros where none could be read.
 
         Raises:
-            ValueError: If an answer is not one token after the prompt, or a picture is unreadable.
-        """
-
-    @abstractmethod
-    def choose_answers(
-        self,
-        images: Sequence[Image],
-        questions: Sequence[Sequence[str]],
-        answers: Sequence[str],
-        keep: KeepAnswers | None = None,
-    ) -> list[FloatArray]:
-        """Let the model write, and find the answer in its text.
-
-        Returns:
-            As `answer_probabilities`, with 1 for the answer that the text names; all zeros where it
-            names none.
+            ValueError: If an answer must be one token after the prompt and is not, or a picture is
+                unreadable.
         """
 
 

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from newsimg.datatypes import Candidates, FloatArray, FusedArray, IntArray, Query, RerankScores
-from newsimg.interfaces import Reranker, VisionLanguageModel
+from newsimg.interfaces import Reading, Reranker, VisionLanguageModel
 
 log = logging.getLogger(__name__)
 
 SCALE = ("1", "2", "3", "4", "5")
-READINGS = ("expected", "generate")
+READINGS: dict[str, Reading] = {"expected": "probabilities", "generate": "text"}
 
 
 @dataclass(frozen=True)
@@ -79,12 +79,10 @@ class VLMJudgeReranker(Reranker):
         Raises:
             ValueError: If no rating of a criterion can be read.
         """
-        ask = self.vlm.answer_probabilities
-        if self.reading == "generate":
-            ask = self.vlm.choose_answers
         asked, where = self._list_questions(queries, candidates.rows)
         images = [candidates.images[row] for row in asked]
-        answers = np.concatenate(ask(images, [list(texts) for texts in asked.values()], SCALE))
+        questions = [list(texts) for texts in asked.values()]
+        answers = np.concatenate(self.vlm.ask(images, questions, SCALE, READINGS[self.reading]))
         scores = np.zeros(candidates.rows.shape)
         total = sum(criterion.weight for criterion in self.criteria)
         metrics = {"unread": 0.0}

@@ -10,11 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from newsimg.datatypes import FloatArray, Image
-from newsimg.interfaces import Backbone, KeepAnswers, VisionLanguageModel
+from newsimg.interfaces import Backbone, KeepAnswers, Reading, VisionLanguageModel
 from newsimg.storage.cache import KeepRows, Store, hash_image
 from newsimg.storage.files import hash_files
 
 MOST_MASS = 1.02  # of rounded probabilities
+KEPT_AS: dict[Reading, str] = {"probabilities": "expected", "text": "generate"}  # in keys
 
 
 class StoredBackbone(Backbone):
@@ -133,34 +134,15 @@ class StoredVLM(VisionLanguageModel):
         """See `VisionLanguageModel.fingerprint`."""
         return self._vlm.fingerprint
 
-    def answer_probabilities(
+    def ask(
         self,
         images: Sequence[Image],
         questions: Sequence[Sequence[str]],
         answers: Sequence[str],
+        reading: Reading,
         keep: KeepAnswers | None = None,
     ) -> list[FloatArray]:
-        """See `VisionLanguageModel.answer_probabilities`."""
-        return self._ask("expected", self._vlm.answer_probabilities, images, questions, answers)
-
-    def choose_answers(
-        self,
-        images: Sequence[Image],
-        questions: Sequence[Sequence[str]],
-        answers: Sequence[str],
-        keep: KeepAnswers | None = None,
-    ) -> list[FloatArray]:
-        """See `VisionLanguageModel.choose_answers`."""
-        return self._ask("generate", self._vlm.choose_answers, images, questions, answers)
-
-    def _ask(
-        self,
-        reading: str,
-        ask: Callable[..., list[FloatArray]],
-        images: Sequence[Image],
-        questions: Sequence[Sequence[str]],
-        answers: Sequence[str],
-    ) -> list[FloatArray]:
+        """See `VisionLanguageModel.ask`. `keep` is called once all is answered, and kept here."""
         pairs = [(i, text) for i, own in enumerate(questions) for text in own]
         hashes = self._store.hash_images(images)
 
@@ -170,22 +152,26 @@ class StoredVLM(VisionLanguageModel):
                 asked.setdefault(pairs[position][0], []).append(position)
             groups = list(asked.values())
 
-            def keep(picture: int, found: Mapping[int, FloatArray]) -> None:
+            def keep_found(picture: int, found: Mapping[int, FloatArray]) -> None:
                 keep_rows([groups[picture][j] for j in found], np.stack(list(found.values())))
 
             texts = [[pairs[position][1] for position in group] for group in groups]
-            ask([images[i] for i in asked], texts, answers, keep)
+            self._vlm.ask([images[i] for i in asked], texts, answers, reading, keep_found)
 
         rows = self._store.get_or_ask(
             "scores",
             self.fingerprint,
-            [json.dumps([reading, hashes[i], text, list(answers)]) for i, text in pairs],
+            [json.dumps([KEPT_AS[reading], hashes[i], text, list(answers)]) for i, text in pairs],
             ask_missing,
             "Judging pictures",
             is_number if self.repeatable else is_answer,
         )
         ends = np.cumsum([len(own) for own in questions])
-        return np.split(rows, ends[:-1])
+        found = np.split(rows, ends[:-1])
+        if keep:
+            for picture, own in enumerate(found):
+                keep(picture, dict(enumerate(own)))
+        return found
 
 
 def is_number(rows: FloatArray) -> NDArray[np.bool_]:

@@ -4,14 +4,14 @@ import json
 import logging
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image as PILImage
 
 from newsimg.datatypes import FloatArray, Image
-from newsimg.interfaces import KeepAnswers, VisionLanguageModel
+from newsimg.interfaces import KeepAnswers, Reading, VisionLanguageModel
 from newsimg.storage.models.checkpoints import Checkpoint, check_positive, greedy_settings
 from newsimg.storage.pictures.images import DECODING, open_image
 from newsimg.vlm.prefix_cache import (
@@ -105,41 +105,30 @@ class ChatVLM(VisionLanguageModel):
             }
         )
 
-    def answer_probabilities(
+    def ask(
         self,
         images: Sequence[Image],
         questions: Sequence[Sequence[str]],
         answers: Sequence[str],
+        reading: Reading,
         keep: KeepAnswers | None = None,
     ) -> list[FloatArray]:
-        """See `VisionLanguageModel.answer_probabilities`."""
-        read = self._read_shared if self.share_prefix else self._read_plain
-        tokens = self.prompts.find_answer_tokens(questions[0][0], answers)
+        """See `VisionLanguageModel.ask`. Texts take the likeliest token at each step."""
+        read: Callable[[Image, Sequence[str]], FloatArray]
+        if reading == "probabilities":
+            tokens = self.prompts.find_answer_tokens(questions[0][0], answers)
+            read = partial(
+                self._read_shared if self.share_prefix else self._read_plain, answers=tokens
+            )
+        else:
+            read = partial(self._choose, answers=answers)
         found = []
         with self.checkpoint.inference():
             for image, texts in zip(images, questions, strict=True):
-                found.append(read(image, texts, tokens))
+                found.append(read(image, texts))
                 if keep:
                     keep(len(found) - 1, dict(enumerate(found[-1])))
         return found
-
-    def choose_answers(
-        self,
-        images: Sequence[Image],
-        questions: Sequence[Sequence[str]],
-        answers: Sequence[str],
-        keep: KeepAnswers | None = None,
-    ) -> list[FloatArray]:
-        """See `VisionLanguageModel.choose_answers`. The likeliest token is taken at each step."""
-        chosen = []
-        with self.checkpoint.inference():
-            for image, texts in zip(images, questions, strict=True):
-                found = [find_answer(text, answers) for text in self._write(image, texts)]
-                rows = [[answer == one for answer in answers] for one in found]
-                chosen.append(np.array(rows, dtype=np.float32))
-                if keep:
-                    keep(len(chosen) - 1, dict(enumerate(chosen[-1])))
-        return chosen
 
     @property
     @abstractmethod
@@ -267,6 +256,10 @@ class ChatVLM(VisionLanguageModel):
             )
             found.append(logits.softmax(-1)[:, answers])
         return torch.cat(found).cpu().numpy()
+
+    def _choose(self, image: Image, texts: Sequence[str], answers: Sequence[str]) -> FloatArray:
+        found = [find_answer(text, answers) for text in self._write(image, texts)]
+        return np.array([[answer == one for answer in answers] for one in found], dtype=np.float32)
 
     def _write(self, image: Image, texts: Sequence[str]) -> list[str]:
         expansion, inputs = self.encode(open_image(image))

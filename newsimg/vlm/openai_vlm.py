@@ -4,7 +4,7 @@ import asyncio
 import base64
 import io
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image as PILImage
 
 from newsimg.datatypes import FloatArray, Image
-from newsimg.interfaces import KeepAnswers, VisionLanguageModel
+from newsimg.interfaces import KeepAnswers, Reading, VisionLanguageModel
 from newsimg.llm.chat_answers import read_text, read_token_probabilities
 from newsimg.llm.chat_server import ChatRequests, check_server
 from newsimg.storage.pictures.images import DECODING, open_image
@@ -92,51 +92,30 @@ class OpenAIVLM(VisionLanguageModel):
             }
         )
 
-    def answer_probabilities(
+    def ask(
         self,
         images: Sequence[Image],
         questions: Sequence[Sequence[str]],
         answers: Sequence[str],
+        reading: Reading,
         keep: KeepAnswers | None = None,
     ) -> list[FloatArray]:
-        """See `VisionLanguageModel.answer_probabilities`.
+        """See `VisionLanguageModel.ask`.
 
         Tokens count for an answer with and without spaces around it. An answer that is not among
         the tokens that the server tells has probability 0.
 
         Raises:
-            ServerError: If the server does not answer, or tells no probabilities of tokens; see
-                `ChatServer.ask_all`.
+            ServerError: If the server does not answer, or tells no probabilities of tokens where
+                they are wanted; see `ChatServer.ask_all`.
         """
-        # At temperature 1 they are the model's own, whether a server tells them before or after.
-        reading = {"max_tokens": 1, "temperature": 1.0, "top_p": 1.0}
-        reading |= {"logprobs": True, "top_logprobs": self.top_logprobs}
-        return self._ask(images, questions, answers, reading, read_tokens, keep)
-
-    def choose_answers(
-        self,
-        images: Sequence[Image],
-        questions: Sequence[Sequence[str]],
-        answers: Sequence[str],
-        keep: KeepAnswers | None = None,
-    ) -> list[FloatArray]:
-        """See `VisionLanguageModel.choose_answers`.
-
-        Raises:
-            ServerError: If the server does not answer.
-        """
-        writing = {"max_tokens": self.max_new_tokens, "temperature": 0.0}
-        return self._ask(images, questions, answers, writing, read_written, keep)
-
-    def _ask(
-        self,
-        images: Sequence[Image],
-        questions: Sequence[Sequence[str]],
-        answers: Sequence[str],
-        settings: Mapping[str, Any],
-        read: Callable[[dict[str, Any], Sequence[str]], FloatArray],
-        keep: KeepAnswers | None,
-    ) -> list[FloatArray]:
+        settings: dict[str, Any] = {"max_tokens": self.max_new_tokens, "temperature": 0.0}
+        read = read_written
+        if reading == "probabilities":
+            # At temperature 1 they are the model's own, whether told before or after drawing.
+            settings = {"max_tokens": 1, "temperature": 1.0, "top_p": 1.0}
+            settings |= {"logprobs": True, "top_logprobs": self.top_logprobs}
+            read = read_tokens
         pairs = [(i, j) for i, own in enumerate(questions) for j in range(len(own))]
         rows = [np.zeros((len(own), len(answers)), dtype=np.float32) for own in questions]
 

@@ -83,16 +83,16 @@ def compare(folder: Path, options: argparse.Namespace) -> None:
     distinct = list(dict.fromkeys(text for own in pairs for text in own))
 
     def judge_shared() -> list[FloatArray]:
-        return shared.answer_probabilities(images, [distinct] * len(images), ANSWERS)
+        return shared.ask(images, [distinct] * len(images), ANSWERS, "probabilities")
 
     def judge_by_forward() -> list[FloatArray]:
-        return plain.answer_probabilities(images, [distinct] * len(images), ANSWERS)
+        return plain.ask(images, [distinct] * len(images), ANSWERS, "probabilities")
 
     def judge_by_writing() -> None:
         for image in images:
             for own in pairs:
                 for text in own:
-                    plain.choose_answers([image], [[text]], ANSWERS)
+                    plain.ask([image], [[text]], ANSWERS, "text")
 
     ways: dict[str, Callable[[], object]] = {
         "expected, shared prefixes": judge_shared,

@@ -109,15 +109,15 @@ def test_scores_of_pictures_survive_every_fault_and_a_server_that_dies(tmp_path,
             "reset" if server.answered.total() >= 90 else mishap(text, n_before)
         )
         with pytest.raises(ServerError, match=r"ReadError|RemoteProtocolError|WriteError"):
-            StoredVLM(make_vlm(server.url), Store(tmp_path)).answer_probabilities(
-                pictures, asked, ANSWERS
+            StoredVLM(make_vlm(server.url), Store(tmp_path)).ask(
+                pictures, asked, ANSWERS, "probabilities"
             )
         first = server.answered
     assert first.total() >= 90
     with serve(fault=mishap) as server:
         store = Store(tmp_path)
-        found = StoredVLM(make_vlm(server.url), store).answer_probabilities(
-            pictures, asked, ANSWERS
+        found = StoredVLM(make_vlm(server.url), store).ask(
+            pictures, asked, ANSWERS, "probabilities"
         )
         assert not first.keys() & server.asked.keys()
         assert set((first + server.answered).values()) == {1}
@@ -151,7 +151,7 @@ def test_the_model_that_answers_must_be_the_one_asked_for(tmp_path, pictures):
             caption(make_llm(server.url, concurrency=1), tmp_path / "c.jsonl", QUERIES[:5])
         assert server.asked.total() == 1  # asked once, as it would not be another one next time
         vlm = make_vlm(server.url, answers_as="small-cheap-model")
-        assert len(vlm.choose_answers(pictures[:1], [QUESTIONS[:1]], ANSWERS)) == 1
+        assert len(vlm.ask(pictures[:1], [QUESTIONS[:1]], ANSWERS, "text")) == 1
     assert not (tmp_path / "c.jsonl").exists()
 
 
@@ -202,7 +202,7 @@ def test_pictures_are_sent_as_jpegs_scaled_down_but_never_up(tmp_path):
 
 def test_written_answers_are_read_as_those_of_a_local_model(pictures):
     with serve() as server:
-        found = make_vlm(server.url).choose_answers(pictures[:2], [QUESTIONS] * 2, ANSWERS)
+        found = make_vlm(server.url).ask(pictures[:2], [QUESTIONS] * 2, ANSWERS, "text")
     for rows, grey in zip(found, GREYS, strict=False):
         best = [int(np.argmax(ratings_of(grey, text))) for text in QUESTIONS]
         np.testing.assert_array_equal(rows, np.eye(5, dtype=np.float32)[best])
@@ -215,7 +215,7 @@ def test_a_server_without_probabilities_is_an_error_that_says_so(pictures):
             ServerError, match=r"no probabilities of tokens .*; reranker.reading=generate"
         ),
     ):
-        make_vlm(server.url).answer_probabilities(pictures[:1], [QUESTIONS[:1]], ANSWERS)
+        make_vlm(server.url).ask(pictures[:1], [QUESTIONS[:1]], ANSWERS, "probabilities")
 
 
 def with_content(content):
@@ -289,7 +289,7 @@ def test_a_question_whose_answers_are_odd_is_named_asked_again_and_not_kept(
     with serve(fault=lambda text, n_before: "odd" if text == odd else "none") as server:
         server.distort = ODD_LOGPROBS[kind]
         vlm = make_vlm(server.url, {"retries": 1, "backoff": 0})
-        first = StoredVLM(vlm, Store(tmp_path)).answer_probabilities(pictures[:2], *ask)
+        first = StoredVLM(vlm, Store(tmp_path)).ask(pictures[:2], *ask, "probabilities")
         assert [(row > 0).all() for row in np.concatenate(first)] == [True, False, True] * 2
         assert not first[0][1].any()
         assert re.search(
@@ -299,7 +299,7 @@ def test_a_question_whose_answers_are_odd_is_named_asked_again_and_not_kept(
         assert "answers that cannot be read, though asked for 2 times: 2" in caplog.text
         assert server.asked.total() == 4 + 2 * 2
         server.fault = lambda text, n_before: "none"
-        again = StoredVLM(vlm, Store(tmp_path)).answer_probabilities(pictures[:2], *ask)
+        again = StoredVLM(vlm, Store(tmp_path)).ask(pictures[:2], *ask, "probabilities")
         assert server.asked.total() == 8 + 2
         assert server.answered.total() == 6
     expected = np.array([[ratings_of(grey, text) for text in QUESTIONS[:3]] for grey in GREYS[:2]])
@@ -358,8 +358,8 @@ def test_answers_of_no_use_that_were_kept_before_are_asked_for_again(tmp_path, p
         Store(tmp_path).get_or_compute(
             "scores", vlm.fingerprint, names, lambda batch: useless[batch], ""
         )
-        (rows,) = StoredVLM(vlm, Store(tmp_path)).answer_probabilities(
-            pictures[:1], [QUESTIONS[:4]], ANSWERS
+        (rows,) = StoredVLM(vlm, Store(tmp_path)).ask(
+            pictures[:1], [QUESTIONS[:4]], ANSWERS, "probabilities"
         )
         assert {key.partition(" ")[2] for key in server.asked} == set(QUESTIONS[:3])
     np.testing.assert_array_equal(rows[3], useless[3])
@@ -372,7 +372,7 @@ def test_what_is_sent_is_what_the_settings_say(pictures):
         chat = [{"role": "user", "content": "for: x"}]
         llm.generate([chat], None)
         llm.generate([chat], 5)
-        make_vlm(server.url).answer_probabilities(pictures[:1], [QUESTIONS[:1]], ANSWERS)
+        make_vlm(server.url).ask(pictures[:1], [QUESTIONS[:1]], ANSWERS, "probabilities")
         greedy, drawn, looked = (body for body, _ in server.bodies)
     always = {"model": "tiny", "messages": chat, "max_tokens": 50}
     always |= {"chat_template_kwargs": {"thinking": False}}
@@ -479,7 +479,7 @@ store = Store(Path(folder))
 pictures = [Image(path, Path(path)) for path in paths]
 asked = [QUESTIONS[int(first) : int(last)]] * len(pictures)
 vlm = StoredVLM(make_vlm(url, {"timeout": 60}), store)
-found = vlm.answer_probabilities(pictures, asked, ANSWERS)
+found = vlm.ask(pictures, asked, ANSWERS, "probabilities")
 print(int(store.counts["store/scores_computed"]), round(float(sum(map(sum, map(sum, found)))), 3))
 """
 
@@ -534,7 +534,7 @@ def test_what_a_killed_process_was_asking_is_asked_by_the_one_that_waits_for_it(
         threading.Timer(1, kill).start()
         store = Store(tmp_path)
         vlm = StoredVLM(make_vlm(server.url), store)
-        found = vlm.answer_probabilities(pictures, [QUESTIONS[:10]] * len(pictures), ANSWERS)
+        found = vlm.ask(pictures, [QUESTIONS[:10]] * len(pictures), ANSWERS, "probabilities")
         assert n_done == 50 + 16  # nothing was asked by the one that waited
         assert set(server.asked.values()) == {1, 2}
         assert server.asked.total() == 100 + 16

@@ -1,3 +1,4 @@
+import hashlib
 import inspect
 import json
 
@@ -75,8 +76,8 @@ def expect(probabilities):
 
 def test_shared_prefixes_score_as_a_plain_forward_of_every_single_prompt(make, images):
     asked = [QUESTIONS] * 3
-    plain = make(share_prefix=False, batch_size=1).answer_probabilities(images, asked, ANSWERS)
-    shared = make().answer_probabilities(images, asked, ANSWERS)
+    plain = make(share_prefix=False, batch_size=1).ask(images, asked, ANSWERS, "probabilities")
+    shared = make().ask(images, asked, ANSWERS, "probabilities")
     for one, other in zip(shared, plain, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-6)
         np.testing.assert_allclose(expect(one), expect(other), atol=1e-3)
@@ -89,8 +90,8 @@ def test_shared_prefixes_score_as_a_plain_forward_of_every_single_prompt(make, i
 @pytest.mark.parametrize("share_prefix", [True, False])
 def test_scores_do_not_depend_on_the_batch_size(make, images, share_prefix):
     one, many = (
-        make(share_prefix=share_prefix, batch_size=n).answer_probabilities(
-            images, [QUESTIONS] * 3, ANSWERS
+        make(share_prefix=share_prefix, batch_size=n).ask(
+            images, [QUESTIONS] * 3, ANSWERS, "probabilities"
         )
         for n in (1, 16)
     )
@@ -130,7 +131,7 @@ def test_the_plain_forward_equals_transformers_called_by_hand(qwen, images):
             **pixels,
         ).logits[0, -1]
     expected = logits.softmax(-1)[tokenizer.convert_tokens_to_ids(list(ANSWERS))]
-    got = qwen.answer_probabilities(images[:1], [QUESTIONS], ANSWERS)[0][2]
+    got = qwen.ask(images[:1], [QUESTIONS], ANSWERS, "probabilities")[0][2]
     np.testing.assert_allclose(got, expected.numpy(), atol=1e-7)
 
 
@@ -142,7 +143,7 @@ def test_a_model_with_recurrent_layers_runs_whole_prompts_and_says_so_once(
     shared = Qwen2VLM(share_prefix=True, batch_size=8, **settings)
     plain = Qwen2VLM(share_prefix=False, batch_size=1, **settings)
     asked = [QUESTIONS] * 3
-    found, expected = (vlm.answer_probabilities(images, asked, ANSWERS) for vlm in (shared, plain))
+    found, expected = (vlm.ask(images, asked, ANSWERS, "probabilities") for vlm in (shared, plain))
     for one, other in zip(found, expected, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-6)
     assert np.ptp([expect(one) for one in found], axis=0).max() > 0.01
@@ -169,7 +170,7 @@ def test_a_cache_goes_by_the_name_that_the_model_has_for_it(qwen):
 
 def test_an_answer_of_several_tokens_is_refused_with_tokenizer_and_answer(qwen, images):
     with pytest.raises(ValueError, match=r"tokenizer of .*qwen must write the answer '10' after"):
-        qwen.answer_probabilities(images[:1], [QUESTIONS[:1]], ("1", "10"))
+        qwen.ask(images[:1], [QUESTIONS[:1]], ("1", "10"), "probabilities")
 
 
 def test_a_written_answer_is_the_first_number_if_that_is_on_the_scale():
@@ -203,7 +204,7 @@ class TableVLM(VisionLanguageModel):
         self.table = table
         self.asked = []
 
-    def answer_probabilities(self, images, questions, answers, keep=None):
+    def ask(self, images, questions, answers, reading, keep=None):
         assert tuple(answers) == ANSWERS
         pairs = [
             (i.image_id, text) for i, own in zip(images, questions, strict=True) for text in own
@@ -216,8 +217,6 @@ class TableVLM(VisionLanguageModel):
         for picture, rows in enumerate(found if keep else []):
             keep(picture, dict(enumerate(rows)))
         return found
-
-    choose_answers = answer_probabilities
 
 
 QUERIES = (Query("a", "Storm"), Query("b", "Calm"))
@@ -299,13 +298,30 @@ def test_other_weights_of_the_criteria_ask_nothing_again(table, candidates, tmp_
 def test_the_store_keeps_readings_pictures_and_questions_apart(table, candidates, tmp_path, images):
     vlm = TableVLM(table)
     stored = StoredVLM(vlm, Store(tmp_path))
-    direct = vlm.answer_probabilities(images[:2], [["Q?", "F? Calm"], ["Q?"]], ANSWERS)
-    kept = stored.answer_probabilities(images[:2], [["Q?", "F? Calm"], ["Q?"]], ANSWERS)
+    direct = vlm.ask(images[:2], [["Q?", "F? Calm"], ["Q?"]], ANSWERS, "probabilities")
+    kept = stored.ask(images[:2], [["Q?", "F? Calm"], ["Q?"]], ANSWERS, "probabilities")
     for one, other in zip(kept, direct, strict=True):
         np.testing.assert_array_equal(one, other)
     n_asked = len(vlm.asked)
-    stored.choose_answers(images[:1], [["Q?"]], ANSWERS)
+    stored.ask(images[:1], [["Q?"]], ANSWERS, "text")
     assert len(vlm.asked) == n_asked + 1
+
+
+@pytest.mark.parametrize(("reading", "name"), [("probabilities", "expected"), ("text", "generate")])
+def test_answers_in_a_cache_are_found_by_picture_question_and_reading_and_are_handed_on(
+    reading, name, tmp_path, images
+):
+    digest = hashlib.sha256(images[0].path.read_bytes()).hexdigest()
+    keys = [json.dumps([name, digest, text, list(ANSWERS)]) for text in ("Q?", "R?")]
+    rows = np.array([[0.1, 0.2, 0.3, 0.2, 0.1], [0, 0, 0, 0, 1]], np.float32)
+    Store(tmp_path).get_or_compute("scores", "table", keys, lambda batch: rows[batch], "")
+    vlm = TableVLM({})  # which has no answer of its own
+    told = {}
+    stored = StoredVLM(vlm, Store(tmp_path))
+    (found,) = stored.ask(images[:1], [["Q?", "R?"]], ANSWERS, reading, told.setdefault)
+    assert not vlm.asked
+    np.testing.assert_array_equal(found, rows)
+    np.testing.assert_array_equal([told[0][0], told[0][1]], rows)
 
 
 def test_an_answer_that_names_no_rating_counts_as_the_criterions_mean_and_is_counted(

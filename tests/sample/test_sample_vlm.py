@@ -66,7 +66,7 @@ def grades(vlm, paths, matches):
     questions = [
         [*QUESTIONS.values(), *(f"{FIT_QUESTION} {m.title}" for m in own)] for own in matches
     ]
-    found = np.array(vlm.answer_probabilities(images, questions, ANSWERS))
+    found = np.array(vlm.ask(images, questions, ANSWERS, "probabilities"))
     assert found.sum(axis=-1).min() > 0.9  # it answers with a digit
     return found @ np.arange(1, 6) / found.sum(axis=-1)
 

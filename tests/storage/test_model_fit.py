@@ -66,7 +66,7 @@ def test_a_chat_model_without_tokenizer_files_is_refused(name, lost, tmp_path, p
     vlm = make_vlm(Qwen2VLM, folder)
     ask = {
         "llm": lambda: llm.generate([[{"role": "user", "content": "Storm"}]], None),
-        "vlm": lambda: vlm.answer_probabilities([picture], [["Fit?"]], ["1", "2"]),
+        "vlm": lambda: vlm.ask([picture], [["Fit?"]], ["1", "2"], "probabilities"),
     }
     with pytest.raises(ModelError, match=rf"the tokenizer of {folder} "):
         ask[name]()
@@ -154,7 +154,7 @@ def test_an_image_processor_of_another_chat_model_is_refused(
     folder = Path(make(tmp_path / "vlm"))
     change_json(folder / "preprocessor_config.json", **changes)
     with pytest.raises(ModelError, match=message):
-        make_vlm(vlm_class, folder).answer_probabilities([picture], [["Fit?"]], ["1", "2"])
+        make_vlm(vlm_class, folder).ask([picture], [["Fit?"]], ["1", "2"], "probabilities")
 
 
 def test_the_processor_of_a_model_of_any_kind_is_held_against_it_too(tmp_path, picture):
@@ -164,7 +164,7 @@ def test_the_processor_of_a_model_of_any_kind_is_held_against_it_too(tmp_path, p
     settings["image_processor"]["max_image_size"] = {"longest_edge": 64}
     path.write_text(json.dumps(settings))
     with pytest.raises(ModelError, match=r"makes pictures of 64x64, the model takes 32x32"):
-        make_vlm(TransformersVLM, folder).answer_probabilities([picture], [["Fit?"]], ["1", "2"])
+        make_vlm(TransformersVLM, folder).ask([picture], [["Fit?"]], ["1", "2"], "probabilities")
 
 
 def test_a_model_without_image_processor_stops_an_index_instead_of_rejecting_its_pictures(
@@ -234,7 +234,7 @@ def test_a_chat_model_of_another_family_is_refused_too(tmp_path, picture):
     vlm = make_vlm(SmolVLM, folder, architectures=["SmolVLMForConditionalGeneration"])
     message = r"vlm.model must be SmolVLMFor\S+, but \S+qwen is Qwen2VLFor.*: vlm=qwen2_vl_7b, vlm="
     with pytest.raises(ModelError, match=message):
-        vlm.answer_probabilities([picture], [["Fit?"]], ["1", "2"])
+        vlm.ask([picture], [["Fit?"]], ["1", "2"], "probabilities")
 
 
 def test_every_local_backbone_and_judge_names_its_architectures():
