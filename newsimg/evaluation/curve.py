@@ -1,16 +1,17 @@
-"""Hits@k and MRR@k as functions of the weight: exact, everywhere, without a grid.
+"""Hits@k and MRR@k as functions of the weight: exact, for all weights, without a grid.
 
-A normalisation that does not look at the weight makes each candidate's fused score a straight line
-in it, from its retrieval side at 0 to its rerank side at 1. The editor's picture changes rank only
-where its line crosses a rival's, so the measures are step functions, and all their steps follow
-from at most `top_k - 1` breakpoints for each query. That holds for every `LinearWeight`, reciprocal
-rank fusion included: the ranks it is made of are those of the two sides, not of the fused list.
+A normalisation that does not depend on the weight makes each candidate's fused score linear in it,
+from the normalised retrieval score at weight 0 to the normalised rerank score at 1. The relevant
+image changes rank only at breakpoints, where its line crosses that of a rival, so the measures are
+step functions with at most `top_k - 1` breakpoints per query. That holds for every `LinearWeight`,
+reciprocal rank fusion included: it fuses the ranks of the two sides, not of the fused list.
 
-Rounding. The pipeline sorts float64 values that carry rounding errors. Around each breakpoint there
-is a zone, about 1e-13 wide for common scores, where these decide. Outside the zones the curve is
-proven to agree with the pipeline's sort; inside, one weight (where the lines meet, so a true tie)
-is ranked just as the pipeline ranks it and stands for the zone. Two candidates so nearly equal on
-both sides that rounding decides over more than `MAX_WIDTH` are placed as exact arithmetic would.
+Rounding. The pipeline sorts float64 values that carry rounding errors. Each breakpoint is an
+interval, about 1e-13 wide for common scores, in which these errors decide. Outside of it the curve
+is proven to agree with the pipeline's sort; inside, one weight (where the lines cross, so a true
+tie) is ranked as the pipeline ranks it and stands for the interval. Two candidates so nearly equal
+on both sides that rounding errors decide over more than `MAX_WIDTH` are ordered by exact
+arithmetic.
 """
 
 from collections.abc import Sequence
@@ -45,8 +46,8 @@ def trace_curve(
 
     Args:
         start: (n_queries, top_k) fused scores at weight 0, in retrieval order, which breaks ties.
-        end: The same at weight 1. Between them the pipeline interpolates.
-        gold_columns: (n_queries,) column of each query's editor's picture, -1 if it is not there.
+        end: (n_queries, top_k) fused scores at weight 1. Between them the pipeline interpolates.
+        gold_columns: (n_queries,) column of the relevant image, -1 if it is not a candidate.
         cutoffs: The k of Hits@k and MRR@k.
 
     Returns:
@@ -54,13 +55,13 @@ def trace_curve(
         Intervals include both ends, and no float64 falls between one and the next.
 
     Raises:
-        ValueError: If the shapes do not fit, a position is out of range, or a score not finite.
+        ValueError: If the shapes do not fit, a column is out of range, or a score not finite.
     """
     return trace_segments(whole_lines(start, end, gold_columns), cutoffs)
 
 
 def trace_segments(segments: Segments, cutoffs: Sequence[int]) -> pd.DataFrame:
-    """Compute the curve of scores that are straight lines piece by piece; see `trace_curve`."""
+    """Compute the curve of scores that are piecewise linear in the weight; see `trace_curve`."""
     _check_lines(segments.start, segments.end, segments.gold_columns)
     first = segments.low == 0
     n_queries, top_k = int(first.sum()), segments.start.shape[1]
@@ -69,11 +70,11 @@ def trace_segments(segments: Segments, cutoffs: Sequence[int]) -> pd.DataFrame:
     totals = gains[found.initial[first]].sum(axis=0, keepdims=True)
     low, high = np.array([0.0]), np.array([1.0])
     if len(found.weights):
-        changes, excursions = sum_changes(found, gains)
+        changes, at_weight = sum_changes(found, gains)
         between = totals + np.vstack([np.zeros_like(totals), np.cumsum(changes, axis=0)])
-        # The weights of the zones and the intervals between them take turns.
+        # The breakpoints and the intervals between them alternate.
         totals = np.empty((2 * len(found.weights) + 1, len(names)), dtype=np.int64)
-        totals[::2], totals[1::2] = between, between[:-1] + excursions
+        totals[::2], totals[1::2] = between, between[:-1] + at_weight
         low, high = np.empty(len(totals)), np.empty(len(totals))
         low[1::2] = high[1::2] = found.weights
         low[0], low[2::2] = 0.0, np.nextafter(found.weights, 2.0)
@@ -84,8 +85,7 @@ def trace_segments(segments: Segments, cutoffs: Sequence[int]) -> pd.DataFrame:
 def find_plateau(curve: pd.DataFrame, measure: str) -> Plateau:
     """Return the widest interval on which `measure` is largest; of equally wide ones the lowest.
 
-    Wide is safe: a weight in the middle of the widest plateau is right even if the true optimum
-    is a little off.
+    The midpoint of the widest plateau remains optimal if the true optimum is slightly shifted.
 
     Raises:
         ValueError: If the curve has no such measure.
@@ -101,15 +101,15 @@ def find_plateau(curve: pd.DataFrame, measure: str) -> Plateau:
 
 
 def look_up(curve: pd.DataFrame, weight: float) -> pd.Series:
-    """Return the row of the curve that `weight` falls into."""
+    """Return the row of the curve that contains `weight`."""
     return curve.iloc[int(np.searchsorted(curve["w_hi"].to_numpy(), weight))]
 
 
 def rank_at(start: FusedArray, end: FusedArray, gold_columns: IntArray, weight: float) -> IntArray:
-    """Rank each editor's picture at one weight, as the pipeline's stable sort would.
+    """Rank each relevant image at one weight, as the pipeline's stable sort would.
 
     Returns:
-        (n_queries,) 1-based ranks; 0 where the picture is not among the candidates.
+        (n_queries,) 1-based ranks; 0 where the relevant image is not among the candidates.
     """
     fused = interpolate(start, end, weight)
     own = np.take_along_axis(fused, np.maximum(gold_columns, 0)[:, None], axis=1)
@@ -150,7 +150,7 @@ def _count_gains(
 ) -> tuple[list[str], IntArray, IntArray]:
     """Return the measures' names, their integer value by rank (top_k + 1, ...), and its unit.
 
-    Sums of integers do not drift over a hundred thousand steps: equal states have equal values.
+    Sums of integers are exact over a hundred thousand steps, so equal states have equal values.
     """
     per_rank = score_ranks(np.arange(top_k + 1), cutoffs)
     unit = 2**62 // n_queries

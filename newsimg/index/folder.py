@@ -135,7 +135,8 @@ def open_saved_index(
         folder: Where it is.
         fingerprint: That of the backbone whose embeddings are to be searched with.
         mapped: See `VectorIndex.read`.
-        hasher: Returns the SHA-256 of each file; `OutputCache.hash_files` reads what it knows only once.
+        hasher: Returns the SHA-256 of each file; `OutputCache.hash_files` reads known
+            files only once.
         description: That backbone's, for the message that says it is another one.
 
     Raises:
