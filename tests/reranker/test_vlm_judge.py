@@ -13,8 +13,8 @@ from transformers.cache_utils import Cache, DynamicLayer, LinearAttentionAndFull
 from newsimg.datatypes import Candidates, Image, Query
 from newsimg.interfaces import VisionLanguageModel
 from newsimg.reranker.vlm_judge import VLMJudgeReranker
-from newsimg.storage.cache import Store
-from newsimg.storage.cached_models import StoredVLM
+from newsimg.storage.cache import OutputCache
+from newsimg.storage.cached_models import CachedVLM
 from newsimg.storage.pictures.images import DECODING, open_image
 from newsimg.vlm.prefix_cache import can_be_repeated, group_by_beginning, name_cache, read_cache
 from newsimg.vlm.prompts import find_answer
@@ -285,19 +285,19 @@ def test_a_question_without_the_headline_is_asked_once_per_picture(table, candid
 
 def test_other_weights_of_the_criteria_ask_nothing_again(table, candidates, tmp_path):
     vlm = TableVLM(table)
-    first = judge(StoredVLM(vlm, Store(tmp_path))).score(QUERIES, candidates).values
+    first = judge(CachedVLM(vlm, OutputCache(tmp_path))).score(QUERIES, candidates).values
     n_asked = len(vlm.asked)
-    again = judge(StoredVLM(vlm, Store(tmp_path))).score(QUERIES, candidates).values
+    again = judge(CachedVLM(vlm, OutputCache(tmp_path))).score(QUERIES, candidates).values
     np.testing.assert_array_equal(first, again)
     changed = {**CRITERIA, "fit": {**CRITERIA["fit"], "weight": 0.5}}
-    other = judge(StoredVLM(vlm, Store(tmp_path)), changed).score(QUERIES, candidates).values
+    other = judge(CachedVLM(vlm, OutputCache(tmp_path)), changed).score(QUERIES, candidates).values
     assert not np.allclose(first, other)
     assert len(vlm.asked) == n_asked == 7
 
 
-def test_the_store_keeps_readings_pictures_and_questions_apart(table, candidates, tmp_path, images):
+def test_the_cache_keeps_readings_pictures_and_questions_apart(table, candidates, tmp_path, images):
     vlm = TableVLM(table)
-    stored = StoredVLM(vlm, Store(tmp_path))
+    stored = CachedVLM(vlm, OutputCache(tmp_path))
     direct = vlm.ask(images[:2], [["Q?", "F? Calm"], ["Q?"]], ANSWERS, "probabilities")
     kept = stored.ask(images[:2], [["Q?", "F? Calm"], ["Q?"]], ANSWERS, "probabilities")
     for one, other in zip(kept, direct, strict=True):
@@ -314,11 +314,11 @@ def test_answers_in_a_cache_are_found_by_picture_question_and_reading_and_are_ha
     digest = hashlib.sha256(images[0].path.read_bytes()).hexdigest()
     keys = [json.dumps([name, digest, text, list(ANSWERS)]) for text in ("Q?", "R?")]
     rows = np.array([[0.1, 0.2, 0.3, 0.2, 0.1], [0, 0, 0, 0, 1]], np.float32)
-    Store(tmp_path).get_or_compute("scores", "table", keys, lambda batch: rows[batch], "")
+    OutputCache(tmp_path).get_or_compute("scores", "table", keys, lambda batch: rows[batch], "")
     vlm = TableVLM({})  # which has no answer of its own
     told = {}
-    stored = StoredVLM(vlm, Store(tmp_path))
-    (found,) = stored.ask(images[:1], [["Q?", "R?"]], ANSWERS, reading, told.setdefault)
+    cached = CachedVLM(vlm, OutputCache(tmp_path))
+    (found,) = cached.ask(images[:1], [["Q?", "R?"]], ANSWERS, reading, told.setdefault)
     assert not vlm.asked
     np.testing.assert_array_equal(found, rows)
     np.testing.assert_array_equal([told[0][0], told[0][1]], rows)
