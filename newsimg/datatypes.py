@@ -1,10 +1,11 @@
 """The values that flow through newsimg, none of which changes once it is made."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from string import Formatter
+from typing import Any, Literal, Protocol
 from urllib.parse import quote
 
 import numpy as np
@@ -21,6 +22,17 @@ Qrels = Mapping[str, Mapping[str, int]]
 """TREC judgements: query_id -> image_id -> relevance (1 for the editor's picture)."""
 
 
+Chat = Sequence[Mapping[str, str]]
+"""Messages with `role` (system, user, assistant) and `content`."""
+KeepText = Callable[[int, str], None]
+"""Takes a chat's position and its answer."""
+KeepAnswers = Callable[[int, Mapping[int, FloatArray]], None]
+"""Takes a picture's position and, by position, (n_answers,) for some of its questions."""
+Reading = Literal["probabilities", "text"]
+"""How answers are read: see `VisionLanguageModel.ask`."""
+
+TRUNCATED = ("reject", "accept")
+PILLOW_MAX_PIXELS = 178_956_970  # twice Pillow's MAX_IMAGE_PIXELS, where it refuses to open
 QUERY_FIELDS = ("title", "tags", "people", "organisations")
 """What a query template may name."""
 
@@ -145,6 +157,70 @@ class PassedOver:
 
 Listed = Image | Rejected | PassedOver
 """What a collection finds where it looks for pictures."""
+
+
+class Chunks(Protocol):
+    """Listed pictures in numbered chunks, from a file that other processes can read as well."""
+
+    path: Path
+
+    def size_of(self, number: int) -> int:
+        """Return the number of pictures of a chunk."""
+
+    def read_chunk(self, number: int) -> list[Image | Rejected]:
+        """Return the pictures of a chunk, and those that cannot be named."""
+
+
+@dataclass(frozen=True)
+class ValidationRules:
+    """What is taken.
+
+    Args:
+        on_truncated: "reject" or "accept" JPEGs whose tail is missing; other formats are refused.
+        max_pixels: Pictures that claim more are refused before they are decoded.
+        min_side: Pixels that width and height must have.
+
+    Raises:
+        ValueError: If a rule is not one of its choices.
+    """
+
+    on_truncated: str
+    max_pixels: int
+    min_side: int
+
+    def __post_init__(self) -> None:
+        if self.on_truncated not in TRUNCATED:
+            raise ValueError(
+                f"task.on_truncated must be one of {', '.join(TRUNCATED)}, "
+                f"got {self.on_truncated!r}"
+            )
+        if not 1 <= self.max_pixels <= PILLOW_MAX_PIXELS:
+            raise ValueError(
+                f"task.max_pixels must be in [1, {PILLOW_MAX_PIXELS}], got {self.max_pixels}"
+            )
+        if self.min_side < 1:
+            raise ValueError(f"task.min_side must be at least 1, got {self.min_side}")
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """A picture that can be used: `image` knows its digest; width and height are upright."""
+
+    image: Image
+    width: int
+    height: int
+    embedding: FloatArray
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a tracker is told of a run."""
+
+    experiment: str
+    name: str
+    params: Mapping[str, Any]
+    tags: Mapping[str, str]
+    output_dir: Path
 
 
 def check_template(template: str) -> str:

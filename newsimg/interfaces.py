@@ -1,67 +1,67 @@
 """The parts that a run is put together from. Start reading here."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from newsimg.datatypes import (
+    Accepted,
     Candidates,
+    Chat,
+    Chunks,
     Collection,
     FloatArray,
     FusedArray,
     Image,
     IntArray,
+    Job,
+    KeepAnswers,
+    KeepText,
     Listed,
     Query,
+    Reading,
+    Rejected,
     RerankScores,
+    ValidationRules,
 )
+
+if TYPE_CHECKING:  # slow to import
+    import pandas as pd
 
 
 class Dataset(ABC):
     """Where queries and images come from."""
 
-    name: str
-    """Names the collection; runs on the same data share an MLflow experiment."""
+    name: str  # of the collection; runs on the same data share an MLflow experiment
 
     @abstractmethod
     def load(self) -> Collection:
         """Read the queries, the pool of images and, where known, the editors' choices.
 
-        Raises:
-            ValueError: If the data is not what the config says; names file, row and value.
-            FileNotFoundError: If a file or a picture is not there.
+        An OSError or ValueError names what is not there or not as the config says.
         """
 
     def stream_images(self) -> Iterator[Listed]:
-        """Yield the images in a fixed order, each as soon as it is known; ids are unique.
-
-        A collection without articles lists its pictures here and never holds them all. It yields
-        what it cannot use or passes over, too, so that nothing is lost without a word.
-        """
+        """Yield the images in a fixed order, each once it is known, and what cannot be used."""
         return iter(self.load().images)
 
     def load_queries(self) -> Sequence[Query]:
-        """Return the queries alone; none, and nothing is listed, of a collection without any."""
+        """Return the queries alone; a collection without any lists nothing for it."""
         return self.load().queries
 
     @abstractmethod
     def with_split(self, split: str) -> "Dataset":
-        """Return the same data, with the articles of another split.
-
-        Raises:
-            ValueError: If there is no such split.
-        """
+        """Return the same data with another split's articles; ValueError if there is none."""
 
 
 class Backbone(ABC):
     """A dual encoder: headlines and pictures in one space, where cosines say what fits."""
 
-    query_template: str
-    """How a query becomes text, e.g. "{title}. {tags}"."""
-    batch_size: int
-    """Items per forward pass."""
+    query_template: str  # how a query becomes text, e.g. "{title}. {tags}"
+    batch_size: int  # items per forward pass
 
     @property
     @abstractmethod
@@ -79,30 +79,29 @@ class Backbone(ABC):
 
     @abstractmethod
     def embed_images(self, images: Sequence[Image]) -> FloatArray:
-        """Embed pictures: (n_images, dim) float32, rows of unit length.
-
-        Raises:
-            ValueError: If a picture cannot be read; names it.
-        """
+        """Embed pictures: (n_images, dim) unit rows; a ValueError names one that cannot be read."""
 
     def with_digests(self, images: Sequence[Image]) -> Sequence[Image]:
         """Return the pictures, with the digests of their bytes where the cache tells them."""
         return images
 
     def find_truncated(self, texts: Sequence[str]) -> list[bool]:
-        """Tell which texts are longer than the backbone reads, so that their ends count nothing."""
+        """Tell which texts are longer than the backbone reads: their ends count nothing."""
         return [False] * len(texts)
 
     def find_embeddings(self, images: Sequence[Image]) -> list[FloatArray | None]:
         """Return the embeddings that need not be computed, each (dim,); None for the others."""
         return [None] * len(images)
 
-    def preprocess(self, image: Image) -> Any:
-        """Do for one picture what comes before the model, in any thread; at the least nothing.
+    def take_counts(self) -> dict[str, float]:
+        """Return what a cache has counted since the last call; all of that is on disk then."""
+        return {}
 
-        Raises:
-            ValueError: If the picture cannot be read; names it.
-        """
+    def add_counts(self, counts: Mapping[str, float]) -> None:  # noqa: B027
+        """Count what another process has done for this one, as `take_counts` tells it there."""
+
+    def preprocess(self, image: Image) -> Any:
+        """Do for one picture what comes before the model, in any thread; at the least nothing."""
         return image
 
     def embed_preprocessed(self, images: Sequence[Image], inputs: Sequence[Any]) -> FloatArray:
@@ -110,52 +109,35 @@ class Backbone(ABC):
         return self.embed_images(images)
 
 
-class LanguageModel(ABC):
-    """A chat model that writes."""
+class ChatModel(ABC):
+    """What the models that answer have in common."""
 
-    repeatable: bool = True
-    """Whether it would answer the same again; if not, an answer of no use is not kept."""
+    repeatable: bool = True  # would answer the same again; if not, a useless answer is not kept
 
     @property
     @abstractmethod
     def fingerprint(self) -> str:
-        """Identifies all that an answer depends on but the chat: a JSON object, `model` in it."""
+        """Identifies all that an answer depends on but what is asked: JSON, with `model` in it."""
+
+
+class LanguageModel(ChatModel):
+    """A chat model that writes."""
 
     @abstractmethod
     def generate(
-        self,
-        chats: Sequence[Sequence[Mapping[str, str]]],
-        seed: int | None,
-        keep: Callable[[int, str], None] | None = None,
+        self, chats: Sequence[Chat], seed: int | None, keep: KeepText | None = None
     ) -> list[str]:
-        """Answer each chat: messages with `role` (system, user, assistant) and `content`.
-
-        An answer depends on its chat and the seed, not on the other chats.
+        """Answer each chat, whatever the others are.
 
         Args:
             chats: The conversations; the model writes the next turn of each.
             seed: None takes the likeliest token at each step, a number draws by it.
-            keep: Called with every answer and its position as soon as there is one, in any order,
-                so that what follows cannot cost what is answered.
+            keep: Called with each answer's position and text once it is there, in any order.
         """
 
 
-KeepAnswers = Callable[[int, Mapping[int, FloatArray]], None]
-"""Takes a picture's position and, by position, (n_answers,) for some of its questions."""
-Reading = Literal["probabilities", "text"]
-"""How answers are read: see `VisionLanguageModel.ask`."""
-
-
-class VisionLanguageModel(ABC):
+class VisionLanguageModel(ChatModel):
     """A chat model that looks at a picture and answers questions about it."""
-
-    repeatable: bool = True
-    """Whether it would answer the same again; if not, an answer of no use is not kept."""
-
-    @property
-    @abstractmethod
-    def fingerprint(self) -> str:
-        """Identifies all that an answer depends on but picture and question, as JSON."""
 
     @abstractmethod
     def ask(
@@ -171,19 +153,14 @@ class VisionLanguageModel(ABC):
         Args:
             images: Pictures, each of which is encoded once.
             questions: For each picture, what is asked about it.
-            answers: Words; for "probabilities" of one token each.
+            answers: Words; for "probabilities" of one token each, which is checked.
             reading: "probabilities": how likely each answer is as the next token, among all tokens.
                 "text": the model writes, and the answer is found in its text.
-            keep: Called with every question's result as soon as there is one, in any order, so that
-                what follows cannot cost what is answered.
+            keep: Called with each question's result once it is there, in any order.
 
         Returns:
             For each picture (n_questions, n_answers): probabilities, summing to at most 1, or 1 for
             the answer that the text names; all zeros where none could be read.
-
-        Raises:
-            ValueError: If an answer must be one token after the prompt and is not, or a picture is
-                unreadable.
         """
 
 
@@ -227,12 +204,26 @@ class Reranker(ABC):
 class Weight(ABC):
     """How much the second opinion counts."""
 
-    value: float
-    """The reranker's share, in [0, 1]."""
+    value: float  # the reranker's share, in [0, 1]
 
     @abstractmethod
     def combine(self, retrieval: FloatArray, rerank: FloatArray) -> FusedArray:
         """Fuse two (n_queries, top_k) score arrays into one of the same shape; larger is better."""
+
+
+class Engine(ABC):
+    """Reads, judges and embeds pictures: in this process, or in several."""
+
+    @abstractmethod
+    def embed(
+        self,
+        listing: Chunks,
+        numbers: range,
+        backbone: Backbone,
+        rules: ValidationRules,
+        n_threads: int,
+    ) -> Iterator[Accepted | Rejected]:
+        """Yield a result for each picture of the chunks `numbers`, in order, in constant memory."""
 
 
 @dataclass(frozen=True)
@@ -250,9 +241,58 @@ class Components:
 class Task(ABC):
     """What a run does with its components."""
 
-    tracked: bool = True
-    """Whether a run of it is worth remembering; not if it only looks after those that are."""
+    tracked: bool = True  # whether a run of it is worth remembering
 
     @abstractmethod
     def run(self, components: Components, output_dir: Path) -> dict[str, float]:
         """Do it; write what is worth keeping below `output_dir` and return the metrics."""
+
+
+class Tracker(ABC):
+    """Remembers runs, so that they can be compared."""
+
+    @abstractmethod
+    def track(self, job: Job) -> AbstractContextManager[None]:
+        """Open a run; on leaving, close it as finished, failed (exception) or killed (Ctrl-C)."""
+
+    @abstractmethod
+    def find_finished(self, job: Job) -> dict[str, float] | None:
+        """Return the metrics of a finished run of the same `config_hash`; a sweep gets a copy."""
+
+    @abstractmethod
+    def add_failed(self, job: Job, error: Exception) -> None:
+        """Give the open sweep a failed run for a job that failed before it called `track`."""
+
+    @abstractmethod
+    def log_metrics(self, metrics: Mapping[str, float], tags: dict[str, str] | None = None) -> None:
+        """Add metrics to the open run, and tags that are known only now."""
+
+    @abstractmethod
+    def log_artifacts(self, output_dir: Path) -> None:
+        """Add every file below `output_dir` to the open run, but for those of runs in it."""
+
+    @abstractmethod
+    def open_sweep(self, experiment: str, name: str, output_dir: Path) -> None:
+        """Open the run that the jobs of a sweep, in folders of `output_dir`, become children of."""
+
+    @abstractmethod
+    def load_jobs(self) -> "pd.DataFrame":
+        """Return the open sweep's jobs: `name`, `status`, `error`, `link`, `params.*`, metrics."""
+
+    @abstractmethod
+    def close_sweep(
+        self, status: str, metrics: Mapping[str, float], output_dir: Path | None, note: str
+    ) -> None:
+        """Close the sweep's run as FINISHED, FAILED or KILLED, with metrics, files and a text."""
+
+    @abstractmethod
+    def drop_sweep(self) -> None:
+        """Forget the open sweep, which was refused before it began a job."""
+
+    @abstractmethod
+    def send_waiting(self) -> "pd.DataFrame":
+        """Send what the tracking store lacks: `name`, `status`, `folder`, `outcome` of runs."""
+
+    @abstractmethod
+    def describe(self) -> str | None:
+        """Return the command that shows the runs, if there is one."""

@@ -17,21 +17,21 @@ from omegaconf import OmegaConf
 from submissions import write_results
 
 from newsimg.datatypes import Image
-from newsimg.engine.base import Engine
 from newsimg.interfaces import (
     Backbone,
     Dataset,
+    Engine,
     Index,
     LanguageModel,
     Reranker,
     Task,
+    Tracker,
     VisionLanguageModel,
     Weight,
 )
 from newsimg.launch.job import GROUPS
 from newsimg.run import CONF_DIR
 from newsimg.submission.rendering import render_picture
-from newsimg.tracking.base import Tracker
 
 INTERFACES = {
     "data": Dataset,

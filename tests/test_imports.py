@@ -18,7 +18,7 @@ MODULES = {
 BASE = {"interfaces", "datatypes"}
 STORAGE = BASE | {"storage"}
 REPORTING = STORAGE | {"evaluation", "pipeline", "weight.base", "reporting"}
-REPORTING |= {"tracking.base", "tracking.params"}
+REPORTING |= {"tracking.params"}
 GROUPS = {"backbone", "data", "engine", "index", "llm", "vlm", "reranker", "weight", "tracking"}
 # A package, or a module of one, and what of the others it may import.
 MAY_IMPORT = {
@@ -35,7 +35,7 @@ MAY_IMPORT = {
     "data": STORAGE | {"sample"},
     "sample": {"storage.csv_table"},
     "vlm": STORAGE | {"llm.chat_server", "llm.chat_answers"},
-    "index": STORAGE | {"engine.base", "engine.listing", "engine.validation"},
+    "index": STORAGE | {"engine.listing", "engine.validation"},
     "reranker": STORAGE | {"weight.base"},
     "reporting": REPORTING,
     "submission": REPORTING,

@@ -2,11 +2,9 @@
 
 from collections.abc import Iterator
 
-from newsimg.engine.base import Engine
-from newsimg.engine.listing import Listing
+from newsimg.datatypes import Accepted, Chunks, Rejected, ValidationRules
 from newsimg.engine.stream import stream_embeddings
-from newsimg.engine.validation import Accepted, Rejected, ValidationRules
-from newsimg.interfaces import Backbone
+from newsimg.interfaces import Backbone, Engine
 
 
 class LocalEngine(Engine):
@@ -14,7 +12,7 @@ class LocalEngine(Engine):
 
     def embed(
         self,
-        listing: Listing,
+        listing: Chunks,
         numbers: range,
         backbone: Backbone,
         rules: ValidationRules,

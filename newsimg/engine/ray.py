@@ -11,14 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from newsimg.engine.base import Engine
+from newsimg.datatypes import Accepted, Chunks, Rejected, ValidationRules
 from newsimg.engine.listing import Listing
 from newsimg.engine.ray_cluster import OnRay, Surroundings, look_around
 from newsimg.engine.ray_watch import find_parts, watch_cluster
 from newsimg.engine.stream import stream_embeddings
-from newsimg.engine.validation import Accepted, Rejected, ValidationRules
-from newsimg.interfaces import Backbone
-from newsimg.storage.cached_models import CachedBackbone
+from newsimg.interfaces import Backbone, Engine
 
 MAX_DEATHS = 20  # of workers over one part: more are no accident
 MAX_BLOCKS = 10_000  # that Ray keeps a record of, however many chunks there are
@@ -37,7 +35,7 @@ class RayEngine(OnRay, Engine):
 
     def embed(
         self,
-        listing: Listing,
+        listing: Chunks,
         numbers: range,
         backbone: Backbone,
         rules: ValidationRules,
@@ -71,8 +69,7 @@ class RayEngine(OnRay, Engine):
                 done: Done = pickle.loads(row["done"])
                 if done.error:
                     raise done.error
-                if isinstance(backbone, CachedBackbone):
-                    backbone.cache.add_counts(done.counts)
+                backbone.add_counts(done.counts)
                 yield from done.results
         except ray.exceptions.RayActorError as error:
             raise RuntimeError(
@@ -83,7 +80,7 @@ class RayEngine(OnRay, Engine):
             if joined:
                 ray.shutdown()
 
-    def _divide(self, listing: Listing, numbers: range, batch_size: int) -> list["Part"]:
+    def _divide(self, listing: Chunks, numbers: range, batch_size: int) -> list["Part"]:
         """Divide chunks, where they are few, so that all workers have about as much to do.
 
         Batches stay whole: they are the ones of an engine that divides nothing.
@@ -212,16 +209,11 @@ class ChunkEmbedder:
         """Embed the pictures of the one part of a batch."""
         number, start, stop = (batch[name][0] for name in ("number", "start", "stop"))
         place = f"{number}-{start}"
-        cached = self.backbone if isinstance(self.backbone, CachedBackbone) else None
-        if cached:
-            cached.cache.reset_counts()
         try:
             self.starts.begin(place)
             pictures = self.listing.read_chunk(int(number))[start:stop]
             results = list(stream_embeddings(pictures, self.backbone, self.rules, self.n_threads))
-            if cached:
-                cached.cache.compact()
-            done = Done(results, cached.cache.counts if cached else {}, None)
+            done = Done(results, self.backbone.take_counts(), None)
             self.starts.end(place)
         except Exception as error:  # raised again where the results are awaited
             error.add_note(f"in a worker:\n{traceback.format_exc()}")

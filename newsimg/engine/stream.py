@@ -6,13 +6,10 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TypeVar
 
-from newsimg.datatypes import FloatArray, Image
+from newsimg.datatypes import Accepted, FloatArray, Image, Rejected, ValidationRules
 from newsimg.engine.validation import (
-    Accepted,
     Loaded,
     Prepared,
-    Rejected,
-    ValidationRules,
     load_picture,
     prepare_picture,
     without_content,

@@ -4,11 +4,10 @@ import hashlib
 from dataclasses import dataclass, replace
 from typing import Any
 
-from newsimg.datatypes import FloatArray, Image, Rejected
+from newsimg.datatypes import Image, Rejected, ValidationRules
 from newsimg.interfaces import Backbone
 from newsimg.storage.models.fit import ModelError
 from newsimg.storage.pictures.images import (
-    PILLOW_MAX_PIXELS,
     LoadedImage,
     TruncatedPictureError,
     measure_picture,
@@ -16,49 +15,6 @@ from newsimg.storage.pictures.images import (
     read_header,
     read_image,
 )
-
-TRUNCATED = ("reject", "accept")
-
-
-@dataclass(frozen=True)
-class ValidationRules:
-    """What is taken.
-
-    Args:
-        on_truncated: "reject" or "accept" JPEGs whose tail is missing; other formats are refused.
-        max_pixels: Pictures that claim more are refused before they are decoded.
-        min_side: Pixels that width and height must have.
-
-    Raises:
-        ValueError: If a rule is not one of its choices.
-    """
-
-    on_truncated: str
-    max_pixels: int
-    min_side: int
-
-    def __post_init__(self) -> None:
-        if self.on_truncated not in TRUNCATED:
-            raise ValueError(
-                f"task.on_truncated must be one of {', '.join(TRUNCATED)}, "
-                f"got {self.on_truncated!r}"
-            )
-        if not 1 <= self.max_pixels <= PILLOW_MAX_PIXELS:
-            raise ValueError(
-                f"task.max_pixels must be in [1, {PILLOW_MAX_PIXELS}], got {self.max_pixels}"
-            )
-        if self.min_side < 1:
-            raise ValueError(f"task.min_side must be at least 1, got {self.min_side}")
-
-
-@dataclass(frozen=True)
-class Accepted:
-    """A picture that can be used: `image` knows its digest; width and height are upright."""
-
-    image: Image
-    width: int
-    height: int
-    embedding: FloatArray
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Indexes that `task=index` has written, searched as one."""
 
 from collections.abc import Iterator, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import overload
 
@@ -13,7 +13,7 @@ from newsimg.datatypes import FloatArray, Image, IntArray
 from newsimg.index.folder import SavedIndex, check_rows, open_saved_index
 from newsimg.index.merged_search import search_merged
 from newsimg.interfaces import Backbone, Index
-from newsimg.storage.cached_models import find_hasher
+from newsimg.storage.cached_models import hash_files
 
 
 class SavedIndexes(Index):
@@ -63,7 +63,7 @@ class SavedIndexes(Index):
                     folder,
                     self.backbone.fingerprint,
                     self.mapped,
-                    find_hasher(self.backbone),
+                    partial(hash_files, self.backbone),
                     self.backbone.description,
                 )
             )

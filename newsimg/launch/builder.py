@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 
 from hydra.utils import get_class
 
-from newsimg.engine.base import Engine
 from newsimg.interfaces import (
     Backbone,
     Dataset,
+    Engine,
     Index,
     LanguageModel,
     Reranker,
     Task,
+    Tracker,
     VisionLanguageModel,
     Weight,
 )
-from newsimg.tracking.base import Tracker
 
 if TYPE_CHECKING:
     from newsimg.storage.cache import OutputCache  # brings pyarrow, too slow for --help

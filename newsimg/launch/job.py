@@ -11,7 +11,8 @@ import yaml
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from newsimg.interfaces import Components, Task
+from newsimg.datatypes import Job
+from newsimg.interfaces import Components, Task, Tracker
 from newsimg.launch.builder import Builder, check_shortcuts, get_builder
 from newsimg.launch.gpus import VISIBLE
 from newsimg.launch.job_folders import open_job_folder
@@ -19,7 +20,6 @@ from newsimg.launch.job_hash import hash_config
 from newsimg.launch.resolvers import find_choice, is_sweeping, keep_own_weight, number_job
 from newsimg.pipeline import forget
 from newsimg.storage.files import name_full_disk, write_atomically
-from newsimg.tracking.base import Job, Tracker
 from newsimg.tracking.params import list_params, name_run
 
 NO_TRACKING = {"_target_": "newsimg.tracking.none.NullTracker"}
@@ -54,7 +54,7 @@ class OpenJob:
 
     def track(self) -> AbstractContextManager[None]:
         """Open its run, and close it on leaving."""
-        return self.tracker.track(*self.job)
+        return self.tracker.track(self.job)
 
     def work(self, task: Task, components: Components) -> dict[str, float]:
         """Run the task and log what comes of it; return the metrics."""

@@ -12,7 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from newsimg.launch.gpus import pin_gpu
 from newsimg.storage.files import PACKAGE_DIR
-from newsimg.tracking.base import JOB_TAG
+from newsimg.tracking.tags import JOB_TAG
 
 
 def register_resolvers() -> None:

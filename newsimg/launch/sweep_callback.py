@@ -8,12 +8,13 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
+from newsimg.datatypes import Job
+from newsimg.interfaces import Tracker
 from newsimg.launch.builder import get_builder
 from newsimg.launch.job import GROUPS, list_objectives
 from newsimg.launch.job_folders import open_sweep_folder
 from newsimg.launch.presets import check_plugins, fatal
 from newsimg.launch.resolvers import find_choice, is_sweeping, number_job, resolve_what_can_be
-from newsimg.tracking.base import Job, Tracker
 from newsimg.tracking.params import list_params, name_run
 from newsimg.tracking.processes import stop_with
 

@@ -1,9 +1,10 @@
 """Chat models behind a server of OpenAI's protocol."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from newsimg.datatypes import Chat, KeepText
 from newsimg.interfaces import LanguageModel
 from newsimg.llm.chat_answers import read_text
 from newsimg.llm.chat_server import ChatRequests, check_server
@@ -80,10 +81,7 @@ class OpenAILLM(LanguageModel):
         )
 
     def generate(
-        self,
-        chats: Sequence[Sequence[Mapping[str, str]]],
-        seed: int | None,
-        keep: Callable[[int, str], None] | None = None,
+        self, chats: Sequence[Chat], seed: int | None, keep: KeepText | None = None
     ) -> list[str]:
         """See `LanguageModel.generate`. An answer that cannot be read is an empty one.
 

@@ -2,10 +2,11 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from newsimg.datatypes import Chat, KeepText
 from newsimg.interfaces import LanguageModel
 from newsimg.storage.models.checkpoints import Checkpoint, check_positive, greedy_settings
 
@@ -74,10 +75,7 @@ class TransformersLLM(LanguageModel):
         )
 
     def generate(
-        self,
-        chats: Sequence[Sequence[Mapping[str, str]]],
-        seed: int | None,
-        keep: Callable[[int, str], None] | None = None,
+        self, chats: Sequence[Chat], seed: int | None, keep: KeepText | None = None
     ) -> list[str]:
         """See `LanguageModel.generate`.
 

@@ -8,9 +8,9 @@ import pandas as pd
 import yaml
 
 from newsimg.evaluation.stats import Gain, correct_holm, describe_gain
+from newsimg.interfaces import Tracker
 from newsimg.reporting.console import console, print_outcome, print_table, show_weights
 from newsimg.reporting.plots import label_line, name_measure, plot_curves
-from newsimg.tracking.base import Tracker
 
 MAX_REASON = 100  # characters of a failed job's reason in the table; `sweep.csv` has all of it
 

@@ -8,8 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from newsimg.datatypes import Candidates, FloatArray, FusedArray, IntArray, Query, RerankScores
-from newsimg.interfaces import Reading, Reranker, VisionLanguageModel
+from newsimg.datatypes import (
+    Candidates,
+    FloatArray,
+    FusedArray,
+    IntArray,
+    Query,
+    Reading,
+    RerankScores,
+)
+from newsimg.interfaces import Reranker, VisionLanguageModel
 
 log = logging.getLogger(__name__)
 

@@ -2,17 +2,17 @@
 
 import dataclasses
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from newsimg.datatypes import FloatArray, Image
-from newsimg.interfaces import Backbone, KeepAnswers, Reading, VisionLanguageModel
+from newsimg.datatypes import FloatArray, Image, KeepAnswers, Reading
+from newsimg.interfaces import Backbone, VisionLanguageModel
 from newsimg.storage.cache import KeepRows, OutputCache, hash_image
-from newsimg.storage.files import hash_files
+from newsimg.storage.files import hash_file
 
 MOST_MASS = 1.02  # of rounded probabilities
 KEPT_AS: dict[Reading, str] = {"probabilities": "expected", "text": "generate"}  # in keys
@@ -81,6 +81,17 @@ class CachedBackbone(Backbone):
         """See `Backbone.find_embeddings`."""
         return self.cache.find("embeddings", self.fingerprint, self._name(images))
 
+    def take_counts(self) -> dict[str, float]:
+        """See `Backbone.take_counts`."""
+        self.cache.compact()
+        counts = dict(self.cache.counts)
+        self.cache.reset_counts()
+        return counts
+
+    def add_counts(self, counts: Mapping[str, float]) -> None:
+        """See `Backbone.add_counts`."""
+        self.cache.add_counts(counts)
+
     def preprocess(self, image: Image) -> Any:
         """See `Backbone.preprocess`."""
         return self._backbone.preprocess(image)
@@ -105,16 +116,15 @@ class CachedBackbone(Backbone):
         ]
 
 
-def find_hasher(backbone: Backbone) -> Callable[[Sequence[Path]], list[str]]:
-    """Return what hashes files: the backbone's cache, if there is one, for it remembers them."""
-    return backbone.cache.hash_files if isinstance(backbone, CachedBackbone) else hash_files
+def hash_files(backbone: Backbone, paths: Sequence[Path]) -> list[str]:
+    """Return the SHA-256 of each file; the backbone's cache reads those that it knows once."""
+    known = backbone.with_digests([Image(str(path), path) for path in paths])
+    return [image.digest or hash_file(image.path) for image in known]
 
 
-def find_image_hasher(backbone: Backbone) -> Callable[[Sequence[Image]], list[str]]:
-    """Return what hashes pictures: the backbone's cache, if there is one."""
-    if isinstance(backbone, CachedBackbone):
-        return backbone.cache.hash_images
-    return lambda images: [hash_image(image) for image in images]
+def hash_images(backbone: Backbone, images: Sequence[Image]) -> list[str]:
+    """Return the SHA-256 of each picture's bytes; the backbone's cache reads as `hash_files`."""
+    return [image.digest or hash_image(image) for image in backbone.with_digests(images)]
 
 
 class CachedVLM(VisionLanguageModel):

@@ -3,14 +3,13 @@
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from newsimg.data.articles import read_headlines
-from newsimg.datatypes import FloatArray, Listed, Query
-from newsimg.engine.base import Engine
-from newsimg.engine.validation import ValidationRules
+from newsimg.datatypes import FloatArray, Listed, Query, ValidationRules
 from newsimg.index.base import GrowingIndex
 from newsimg.index.building.build import (
     Asked,
@@ -43,10 +42,10 @@ from newsimg.index.folder import (
     open_saved_index,
     read_manifest,
 )
-from newsimg.interfaces import Components, Task
+from newsimg.interfaces import Components, Engine, Task
 from newsimg.reporting.console import console
 from newsimg.reporting.index import report_index
-from newsimg.storage.cached_models import find_hasher, find_image_hasher
+from newsimg.storage.cached_models import hash_files, hash_images
 from newsimg.storage.files import lock_folder
 from newsimg.storage.models.checkpoints import check_positive
 
@@ -165,7 +164,7 @@ class IndexTask(Task):
                 saved = open_saved_index(
                     self.folder,
                     backbone.fingerprint,
-                    hasher=find_hasher(backbone),
+                    hasher=partial(hash_files, backbone),
                     description=backbone.description,
                 )
                 check_rows(saved, backbone)
@@ -211,7 +210,7 @@ class IndexTask(Task):
         images = Newcomers(
             job.components.dataset.stream_images(),
             saved,
-            find_image_hasher(job.components.backbone),
+            partial(hash_images, job.components.backbone),
             self.on_changed,
         )
         n_known = len(saved.images)

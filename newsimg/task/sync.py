@@ -3,9 +3,8 @@
 from collections import Counter
 from pathlib import Path
 
-from newsimg.interfaces import Components, Task
+from newsimg.interfaces import Components, Task, Tracker
 from newsimg.reporting.console import console, print_table
-from newsimg.tracking.base import Tracker
 
 
 class SyncTask(Task):

@@ -6,10 +6,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from newsimg.datatypes import Job
+from newsimg.interfaces import Tracker
 from newsimg.reporting.console import console
-from newsimg.tracking.base import Job, Tracker
 from newsimg.tracking.open_runs import close_killed, note_closed, note_open
 from newsimg.tracking.params import shorten
 from newsimg.tracking.processes import hold_interrupts
@@ -64,16 +65,13 @@ class MlflowTracker(Tracker):
         self._known: dict[str, Path] | None = None
 
     @contextmanager
-    def track(
-        self,
-        experiment: str,
-        name: str,
-        params: Mapping[str, Any],
-        tags: Mapping[str, str],
-        output_dir: Path,
-    ) -> Iterator[None]:
-        """See `Tracker.track`. A job of a sweep becomes a child of the sweep's run."""
-        path = self._record = self._open(Job(experiment, name, params, tags, output_dir))
+    def track(self, job: Job) -> Iterator[None]:
+        """See `Tracker.track`. A job of a sweep becomes a child of the sweep's run.
+
+        Raises:
+            ValueError: If the tracking store refuses it; one that does not answer stops no run.
+        """
+        path = self._record = self._open(job)
         status, error = "FINISHED", ""
         try:
             yield
@@ -96,7 +94,11 @@ class MlflowTracker(Tracker):
             raise KeyboardInterrupt
 
     def find_finished(self, job: Job) -> dict[str, float] | None:
-        """See `Tracker.find_finished`."""
+        """See `Tracker.find_finished`.
+
+        An open sweep gets a run of its own for the job, with the metrics, times and files of the
+        finished one; the files are copied to the job's folder.
+        """
         found = self._search_disk(job.tags["config_hash"]) or self._search_store(job)
         if found is None:
             return None
@@ -109,7 +111,7 @@ class MlflowTracker(Tracker):
         """See `Tracker.add_failed`."""
         own = find_records(job.output_dir)
         if not any(find_parent(path, read_record(path)) == self._sweep for path in own):
-            with suppress(type(error)), self.track(*job):
+            with suppress(type(error)), self.track(job):
                 raise error
 
     def log_metrics(self, metrics: Mapping[str, float], tags: dict[str, str] | None = None) -> None:
@@ -132,7 +134,13 @@ class MlflowTracker(Tracker):
             self._keep_quiet(path)
 
     def load_jobs(self) -> "pd.DataFrame":
-        """See `Tracker.load_jobs`. Runs are known from their folders, whatever the store has."""
+        """See `Tracker.load_jobs`. Runs are known from their folders, whatever the store has.
+
+        Returns:
+            Columns `name`, `status`, `error` (in one line; empty if there was none), `link` (for
+            the sweep's text, where it becomes the place that shows the run), `params.*` and the
+            metrics.
+        """
         import pandas as pd
 
         sweep = Path(os.environ[SWEEP_VARIABLE])
@@ -185,7 +193,13 @@ class MlflowTracker(Tracker):
             sweep.unlink()
 
     def send_waiting(self) -> "pd.DataFrame":
-        """See `Tracker.send_waiting`."""
+        """Compare all runs with what the store has of them, and send what it has missed.
+
+        Returns:
+            Columns `name`, `status`, `folder` and `outcome`, without the runs that were sent before
+            and are there: "sent", "already there", "running", "not there" (it was sent before),
+            "not compared" or "waiting"; after a colon, why.
+        """
         import pandas as pd
 
         self._prepare()

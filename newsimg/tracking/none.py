@@ -3,9 +3,10 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from newsimg.tracking.base import Job, Tracker
+from newsimg.datatypes import Job
+from newsimg.interfaces import Tracker
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,14 +23,7 @@ class NullTracker(Tracker):
         """See `Tracker.add_failed`."""
 
     @contextmanager
-    def track(
-        self,
-        experiment: str,
-        name: str,
-        params: Mapping[str, Any],
-        tags: Mapping[str, str],
-        output_dir: Path,
-    ) -> Iterator[None]:
+    def track(self, job: Job) -> Iterator[None]:
         """See `Tracker.track`."""
         yield
 

@@ -40,7 +40,7 @@ def send_each(
 
     Yields:
         path: The run's record.
-        outcome: What came of it, as in `Tracker.send_waiting`.
+        outcome: What came of it, as in `MlflowTracker.send_waiting`.
         error: Why it was not sent.
     """
     silence: Exception | None = None

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image as PILImage
 
-from newsimg.datatypes import FloatArray, Image
-from newsimg.interfaces import KeepAnswers, Reading, VisionLanguageModel
+from newsimg.datatypes import FloatArray, Image, KeepAnswers, Reading
+from newsimg.interfaces import VisionLanguageModel
 from newsimg.storage.models.checkpoints import Checkpoint, check_positive, greedy_settings
 from newsimg.storage.pictures.images import DECODING, open_image
 from newsimg.vlm.prefix_cache import (

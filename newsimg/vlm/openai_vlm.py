@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from PIL import Image as PILImage
 
-from newsimg.datatypes import FloatArray, Image
-from newsimg.interfaces import KeepAnswers, Reading, VisionLanguageModel
+from newsimg.datatypes import FloatArray, Image, KeepAnswers, Reading
+from newsimg.interfaces import VisionLanguageModel
 from newsimg.llm.chat_answers import read_text, read_token_probabilities
 from newsimg.llm.chat_server import ChatRequests, check_server
 from newsimg.storage.pictures.images import DECODING, open_image

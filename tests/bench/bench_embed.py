@@ -27,9 +27,8 @@ from PIL import Image as PILImage
 from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel
 
 from newsimg.backbone.transformers_backbone import TransformersBackbone
-from newsimg.datatypes import Image
+from newsimg.datatypes import Accepted, Image, ValidationRules
 from newsimg.engine.stream import stream_embeddings
-from newsimg.engine.validation import Accepted, ValidationRules
 from newsimg.reporting.console import print_table
 from newsimg.storage.cache import OutputCache
 from newsimg.storage.cached_models import CachedBackbone

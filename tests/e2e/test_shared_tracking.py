@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 from tracking_server import TrackingServer
 
+from newsimg.datatypes import Job
 from newsimg.tracking.mlflow import MlflowTracker
 from newsimg.tracking.record import find_records, read_record
 
@@ -114,7 +115,9 @@ def test_a_database_that_does_not_answer_is_asked_once_and_stops_no_run(
         "MLFLOW_TRACKING_URI", f"postgresql+psycopg2://ada:{SECRET}@127.0.0.1:9/mlflow"
     )
     start = time.monotonic()
-    with MlflowTracker(uri=None, folder=str(tmp_path)).track("news", "a run", {}, {}, tmp_path):
+    with MlflowTracker(uri=None, folder=str(tmp_path)).track(
+        Job("news", "a run", {}, {}, tmp_path)
+    ):
         pass
     assert time.monotonic() - start < 60
     said = capsys.readouterr().out

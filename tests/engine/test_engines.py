@@ -15,14 +15,12 @@ from PIL import Image as PILImage
 
 from newsimg.backbone.transformers_backbone import TransformersBackbone
 from newsimg.data.collection import FolderDataset
-from newsimg.datatypes import FloatArray, Image
-from newsimg.engine.base import Engine
+from newsimg.datatypes import Accepted, FloatArray, Image, ValidationRules
 from newsimg.engine.listing import write_listing
 from newsimg.engine.local import LocalEngine
 from newsimg.engine.ray import RayEngine, Starts
-from newsimg.engine.validation import Accepted, ValidationRules
 from newsimg.index.faiss_index import FaissIndex
-from newsimg.interfaces import Components
+from newsimg.interfaces import Components, Engine
 from newsimg.storage.cache import OutputCache
 from newsimg.storage.cached_models import CachedBackbone
 from newsimg.task.index import IndexTask

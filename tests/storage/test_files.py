@@ -13,9 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from newsimg.datatypes import Image
+from newsimg.datatypes import Accepted, Image
 from newsimg.engine.listing import write_listing
-from newsimg.engine.validation import Accepted
 from newsimg.index.building.checkpoint import BuildCheckpoint, write_tables
 from newsimg.reranker.caption_file import CaptionFile
 from newsimg.storage.files import fetch_file, hash_file, write_atomically

@@ -24,9 +24,8 @@ from indexing import IndexMaker, draw, fill, open_clip
 from PIL import Image as PILImage
 
 from newsimg.backbone.transformers_backbone import TransformersBackbone
-from newsimg.datatypes import FloatArray, Image
+from newsimg.datatypes import Accepted, FloatArray, Image, Rejected, ValidationRules
 from newsimg.engine.stream import stream_embeddings
-from newsimg.engine.validation import Accepted, Rejected, ValidationRules
 from newsimg.index.folder import open_saved_index
 from newsimg.index.saved import SavedIndexes
 from newsimg.storage.cache import OutputCache

@@ -166,7 +166,9 @@ def test_cross_validation_never_scores_a_query_at_a_weight_it_helped_to_choose()
     found = cross_validate({"only": lines}, "hits_at_1", cutoffs, n_folds=4, n_repeats=2, seed=7)
     expected = np.zeros(40)
     weights = np.linspace(0, 1, 20_001)
-    all_hits = np.stack([rank_at(lines.start, lines.end, lines.positions, w) == 1 for w in weights])
+    all_hits = np.stack(
+        [rank_at(lines.start, lines.end, lines.gold_columns, w) == 1 for w in weights]
+    )
     i = 0
     for folds in split_folds(40, 4, 2, seed=7):
         assert sorted(np.concatenate(folds)) == list(range(40))
@@ -175,7 +177,7 @@ def test_cross_validation_never_scores_a_query_at_a_weight_it_helped_to_choose()
             plateau = found.choices[i].plateau
             # A grid fine enough to see the plateau agrees about the best value without the fold.
             assert plateau.value >= all_hits[:, others].mean(axis=1).max() - 1e-12
-            ranks = rank_at(lines.start, lines.end, lines.positions, plateau.midpoint)
+            ranks = rank_at(lines.start, lines.end, lines.gold_columns, plateau.midpoint)
             assert (ranks[others] == 1).mean() == pytest.approx(plateau.value)
             expected[fold] += (ranks[fold] == 1) / 2
             i += 1

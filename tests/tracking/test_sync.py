@@ -14,7 +14,7 @@ import pytest
 from mlflow import MlflowClient
 from tracking_check import check_tracking
 
-from newsimg.tracking.base import Job
+from newsimg.datatypes import Job
 from newsimg.tracking.mlflow import SWEEP_VARIABLE, MlflowTracker
 from newsimg.tracking.record import edit_record, find_records, read_record
 
@@ -30,7 +30,7 @@ def track(folder: Path, output_dir: Path, tracker: MlflowTracker | None = None) 
     """Make a run with one metric and one file, with all that a tracker is told of one."""
     output_dir.mkdir(parents=True, exist_ok=True)
     tracker = tracker or MlflowTracker(uri=None, folder=str(folder))
-    with tracker.track("news", "a run", {"a": 1}, {"config_hash": "abc"}, output_dir):
+    with tracker.track(Job("news", "a run", {"a": 1}, {"config_hash": "abc"}, output_dir)):
         (output_dir / "found.txt").write_text("seven")
         tracker.log_metrics({"hits": 0.7})
         tracker.log_artifacts(output_dir)
@@ -112,7 +112,7 @@ def test_a_local_store_that_fails_at_a_runs_end_loses_no_metrics(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     tracker = MlflowTracker(uri=None, folder=str(tmp_path))
-    with tracker.track("news", "a run", {}, {}, tmp_path / "single"):
+    with tracker.track(Job("news", "a run", {}, {}, tmp_path / "single")):
         tracker.log_metrics({"hits": 0.7})
         with sqlite3.connect(tmp_path / "mlflow.db") as database:
             database.execute(
@@ -196,7 +196,7 @@ def test_a_job_that_runs_when_its_sweep_is_closed_sends_itself_when_it_ends(
 ) -> None:
     job = MlflowTracker(uri=None, folder=str(tmp_path))
     (output_dir := tmp_path / "sweep" / "0").mkdir()
-    with job.track("news", "job", {"a": 1}, {}, output_dir):
+    with job.track(Job("news", "job", {"a": 1}, {}, output_dir)):
         path = Path(os.environ[SWEEP_VARIABLE])
         sweep.close_sweep("FINISHED", {}, None, "")
         assert "1 job runs on, and is sent when ended" in capsys.readouterr().out

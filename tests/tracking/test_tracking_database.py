@@ -22,6 +22,7 @@ import sqlalchemy
 from mlflow import MlflowClient
 from mlflow.store.db import utils
 
+from newsimg.datatypes import Job
 from newsimg.tracking.database import prepare_database
 from newsimg.tracking.mlflow import MlflowTracker
 from newsimg.tracking.uri import sqlite_uri
@@ -39,7 +40,7 @@ def track(folder: Path, name: str = "a run") -> MlflowTracker:
     """Track a run with one metric and one file."""
     tracker = MlflowTracker(uri=None, folder=str(folder))
     output_dir = folder / "single" / name
-    with tracker.track("news", name, {"a": 1}, {}, output_dir):
+    with tracker.track(Job("news", name, {"a": 1}, {}, output_dir)):
         (output_dir / "found.txt").write_text(name)
         tracker.log_metrics({"hits": 0.7})
         tracker.log_artifacts(output_dir)
@@ -267,7 +268,7 @@ def test_a_run_that_was_deleted_before_it_ended_is_named_and_sent_when_it_is_res
 ) -> None:
     tracker = MlflowTracker(uri=None, folder=str(tmp_path))
     client = MlflowClient(tracker.uri)
-    with tracker.track("news", "mine", {}, {}, tmp_path / "single"):
+    with tracker.track(Job("news", "mine", {}, {}, tmp_path / "single")):
         ((run_id,),) = read(tmp_path, "select run_uuid from runs")
         client.delete_run(run_id)
     said = capsys.readouterr().out
@@ -280,11 +281,12 @@ def test_a_run_that_was_deleted_before_it_ended_is_named_and_sent_when_it_is_res
 KILLED = """
 import os, signal, sys
 from pathlib import Path
+from newsimg.datatypes import Job
 from newsimg.tracking.mlflow import MlflowTracker
 folder = Path(sys.argv[1])
 tracker = MlflowTracker(uri=None, folder=str(folder))
 tracker.open_sweep("news", "a sweep", folder / "sweep")
-with tracker.track("news", "a job", {}, {}, folder / "sweep" / "0"):
+with tracker.track(Job("news", "a job", {}, {}, folder / "sweep" / "0")):
     os.kill(os.getpid(), signal.SIGKILL)
 """
 
@@ -310,7 +312,7 @@ def test_runs_that_were_killed_are_closed_by_the_next_run_in_the_folder(
 
 def test_a_run_of_another_process_that_is_at_work_is_left_alone(tmp_path: Path) -> None:
     tracker = MlflowTracker(uri=None, folder=str(tmp_path))
-    with tracker.track("news", "at work", {}, {}, tmp_path / "single"):
+    with tracker.track(Job("news", "at work", {}, {}, tmp_path / "single")):
         track(tmp_path, "meanwhile")
         assert dict(read(tmp_path, "select name, status from runs")) == {
             "at work": "RUNNING",
@@ -323,9 +325,10 @@ WATCHED = """
 import sys
 import threading
 from pathlib import Path
+from newsimg.datatypes import Job
 from newsimg.tracking.mlflow import MlflowTracker
 tracker = MlflowTracker(uri=None, folder=sys.argv[1])
-with tracker.track("news", "a run", {}, {}, Path(sys.argv[1]) / "single"):
+with tracker.track(Job("news", "a run", {}, {}, Path(sys.argv[1]) / "single")):
     pass
 from mlflow.telemetry.client import get_telemetry_client
 print(get_telemetry_client())

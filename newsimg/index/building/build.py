@@ -13,15 +13,23 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from newsimg.datatypes import FloatArray, Image, IntArray, Listed, Query, render_queries
-from newsimg.engine.base import Engine
+from newsimg.datatypes import (
+    Accepted,
+    FloatArray,
+    Image,
+    IntArray,
+    Listed,
+    Query,
+    Rejected,
+    ValidationRules,
+    render_queries,
+)
 from newsimg.engine.listing import Listing, write_listing
-from newsimg.engine.validation import Accepted, Rejected, ValidationRules
 from newsimg.index.base import GrowingIndex
 from newsimg.index.building.checkpoint import IMAGES, REJECTED, BuildCheckpoint
 from newsimg.index.building.quality import IndexQuality, cut_blocks, measure_quality
 from newsimg.index.folder import SavedIndex, count_found
-from newsimg.interfaces import Backbone
+from newsimg.interfaces import Backbone, Engine
 
 log = logging.getLogger(__name__)
 

@@ -13,9 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from newsimg.datatypes import FloatArray
+from newsimg.datatypes import Accepted, FloatArray, Rejected
 from newsimg.engine.listing import KNOWN, METADATA, PLACE, Listing, escape
-from newsimg.engine.validation import Accepted, Rejected
 from newsimg.storage.files import name_full_disk, write_atomically
 from newsimg.storage.pictures.passed_over import BEGINNING, Tally
 

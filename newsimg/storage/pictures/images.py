@@ -13,7 +13,6 @@ from newsimg.storage.pictures.formats import open_picture
 
 DECODER_THREADS = 2  # Pillow releases the GIL while it decodes
 DECODING = 3  # raised when the same bytes come to give other pixels: embeddings depend on it
-PILLOW_MAX_PIXELS = 178_956_970  # twice Pillow's MAX_IMAGE_PIXELS, where it refuses to open
 JPEG_END = b"\xff\xd9"
 JPEG_TABLES = (b"\xff\xc4", b"\xff\xda")
 ORIENTATION = 0x0112
