@@ -1,11 +1,11 @@
-"""The values that flow through newsimg, none of which changes once it is made."""
+"""The values that flow through newsimg, none of which changes once it is made; what shares them."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from string import Formatter
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeVar, TypeVarTuple
 from urllib.parse import quote
 
 import numpy as np
@@ -109,12 +109,15 @@ class Candidates:
         parts: The scores that went into `scores`, each (n_queries, top_k) and in the same order as
             `rows`: "retrieval", and after reranking "rerank" and, for `RerankScores.components`,
             "criterion/...".
+        truncated: (n_queries,) whether the backbone has read only the beginning of a headline;
+            empty if that is not known.
     """
 
     images: Sequence[Image]
     rows: IntArray
     scores: FloatArray | FusedArray
     parts: Mapping[str, FloatArray] = field(default_factory=dict)
+    truncated: Sequence[bool] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -221,6 +224,38 @@ class Job:
     params: Mapping[str, Any]
     tags: Mapping[str, str]
     output_dir: Path
+
+
+T = TypeVar("T")
+Arguments = TypeVarTuple("Arguments")
+
+
+class SharedResults:
+    """What the jobs of a sweep share in memory: the latest result of each step, by its name.
+
+    A step whose arguments are the same objects again, or equal ones, is not done again, so that
+    jobs that differ only in later steps go on with the very same objects.
+    """
+
+    def __init__(self) -> None:
+        self._latest: dict[str, tuple[tuple[Any, ...], Any]] = {}
+
+    def get(self, name: str, compute: Callable[[*Arguments], T], *arguments: *Arguments) -> T:
+        """Return `compute(*arguments)`; the result takes the place of the last one of this name."""
+        if name in self._latest:
+            known, result = self._latest[name]
+            if len(known) == len(arguments) and all(map(_is_same, known, arguments)):
+                return result
+            del self._latest[name]  # memory need not hold both
+        result = compute(*arguments)
+        self._latest[name] = (arguments, result)
+        return result
+
+
+def _is_same(one: Any, other: Any) -> bool:
+    if isinstance(one, np.ndarray) and isinstance(other, np.ndarray):
+        return one is other or np.array_equal(one, other)
+    return bool(one is other or one == other)
 
 
 def check_template(template: str) -> str:

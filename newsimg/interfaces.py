@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,7 @@ from newsimg.datatypes import (
     Reading,
     Rejected,
     RerankScores,
+    SharedResults,
     ValidationRules,
 )
 
@@ -236,6 +237,7 @@ class Components:
     reranker: Reranker
     weight: Weight
     top_k: int
+    shared: SharedResults = field(default_factory=SharedResults)  # with the other jobs of a sweep
 
 
 class Task(ABC):

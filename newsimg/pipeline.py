@@ -2,7 +2,6 @@
 
 import dataclasses
 import logging
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,7 @@ from newsimg.datatypes import (
     RerankScores,
     render_queries,
 )
-from newsimg.interfaces import Backbone, Dataset, Index, Reranker, Weight
+from newsimg.interfaces import Backbone, Components, Dataset, Index, Reranker, Weight
 from newsimg.storage.copies import find_first_copies, share_scores
 from newsimg.storage.pictures.damaged import embed_readable
 from newsimg.storage.truncated import find_truncated
@@ -63,37 +62,33 @@ def retrieve_readable(
         n_images = len(images)
         log.warning("top_k=%d exceeds the pool of %d images; using %d", top_k, n_images, n_images)
         top_k = n_images
-    find_truncated_queries(collection, backbone)
     texts = render_queries(collection.queries, backbone.query_template)
+    truncated = tuple(find_truncated(backbone, texts, "headlines"))
     scores, rows = index.search(backbone.embed_texts(texts), top_k)
     # An index orders equal scores as it pleases; in row order first, a stable sort settles them.
     by_row = np.argsort(rows, axis=1)
     rows, scores = take(rows, by_row), take(scores, by_row)
     scores = share_scores(scores, find_first_copies(images, rows))
-    found = sort_candidates(Candidates(images, rows, scores, {"retrieval": scores}), scores)
-    return collection, found
+    found = Candidates(images, rows, scores, {"retrieval": scores}, truncated)
+    return collection, sort_candidates(found, scores)
 
 
-@lru_cache(maxsize=1)
-def find_truncated_queries(collection: Collection, backbone: Backbone) -> tuple[bool, ...]:
-    """Tell which headlines the backbone reads only the beginning of; warns once for all."""
-    texts = render_queries(collection.queries, backbone.query_template)
-    return tuple(find_truncated(backbone, texts, "headlines"))
-
-
-@lru_cache(maxsize=1)
-def load_and_retrieve(
-    dataset: Dataset, backbone: Backbone, index: Index, top_k: int
-) -> tuple[Collection, Candidates]:
+def load_and_retrieve(components: Components) -> tuple[Collection, Candidates]:
     """Load the data and retrieve; jobs of a sweep that differ only later on share the result."""
-    return retrieve_readable(dataset.load(), backbone, index, top_k)
+
+    def load(
+        dataset: Dataset, backbone: Backbone, index: Index, top_k: int
+    ) -> tuple[Collection, Candidates]:
+        return retrieve_readable(dataset.load(), backbone, index, top_k)
+
+    arguments = (components.dataset, components.backbone, components.index, components.top_k)
+    return components.shared.get("candidates", load, *arguments)
 
 
-@lru_cache(maxsize=1)
 def score_candidates(
     collection: Collection, candidates: Candidates, reranker: Reranker
 ) -> RerankScores:
-    """Ask the reranker; the jobs of a sweep that differ only in weight share the scores.
+    """Ask the reranker.
 
     Of pictures of the same bytes it sees the first alone, whose scores the others have.
 
@@ -108,13 +103,6 @@ def score_candidates(
             f"{type(scores).__name__}: return RerankScores(values) where there are scores alone"
         )
     return dataclasses.replace(scores, values=share_scores(scores.values, rows))
-
-
-def forget() -> None:
-    """Forget what the jobs of a sweep share."""
-    load_and_retrieve.cache_clear()
-    find_truncated_queries.cache_clear()
-    score_candidates.cache_clear()
 
 
 def rerank(
@@ -143,7 +131,7 @@ def fuse(candidates: Candidates, scores: RerankScores, weight: Weight) -> Candid
     fused = weight.combine(retrieval, scores.values)
     named = {f"criterion/{name}": part for name, part in scores.components.items()}
     parts = {"retrieval": retrieval, "rerank": scores.values, **named}
-    return sort_candidates(Candidates(candidates.images, candidates.rows, fused, parts), fused)
+    return sort_candidates(dataclasses.replace(candidates, scores=fused, parts=parts), fused)
 
 
 def sort_candidates(candidates: Candidates, scores: FloatArray | FusedArray) -> Candidates:
@@ -157,6 +145,7 @@ def sort_candidates(candidates: Candidates, scores: FloatArray | FusedArray) -> 
         rows=take(candidates.rows, order),
         scores=take(scores, order),
         parts={name: take(part, order) for name, part in candidates.parts.items()},
+        truncated=candidates.truncated,
     )
 
 

@@ -43,7 +43,8 @@ def run(cfg: DictConfig) -> float | tuple[float, ...] | None:
         reranker: Reranker = build(config["reranker"])
         weight: Weight = build(config["weight"])
         task: Task = build(config["task"])
-        components = Components(dataset, backbone, index, reranker, weight, config["top_k"])
+        shared, top_k = job.builder.shared, config["top_k"]
+        components = Components(dataset, backbone, index, reranker, weight, top_k, shared)
         metrics = job.work(task, components)
     return job.report(metrics, finished_before=False)
 

@@ -4,7 +4,6 @@ import logging
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from functools import lru_cache
 from operator import attrgetter
 
 import numpy as np
@@ -30,7 +29,6 @@ def find_rows(images: Sequence[Image], image_ids: Iterable[str]) -> dict[str, in
     return rows
 
 
-@lru_cache(maxsize=1)  # the jobs of a sweep that differ only later on go on with the same objects
 def keep_judged(collection: Collection, candidates: Candidates) -> tuple[Collection, Candidates]:
     """Leave out the queries whose editor's picture is not known: they cannot be measured.
 
@@ -55,6 +53,7 @@ def keep_judged(collection: Collection, candidates: Candidates) -> tuple[Collect
         rows=candidates.rows[kept],
         scores=candidates.scores[kept],
         parts={name: part[kept] for name, part in candidates.parts.items()},
+        truncated=[candidates.truncated[i] for i in kept] if candidates.truncated else (),
     )
     return replace(collection, queries=queries), judged
 

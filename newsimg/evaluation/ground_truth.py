@@ -3,7 +3,6 @@
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import lru_cache
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 from unicodedata import normalize
 
@@ -26,7 +25,6 @@ class ListsIds(Protocol):
         """Yield all ids in parts, in any order."""
 
 
-@lru_cache(maxsize=2)  # the jobs of a sweep share it; task=tune has two splits
 def match_ground_truth(collection: Collection, candidates: Candidates) -> Collection:
     """Write the ground truth in the ids of the pictures that are searched.
 

@@ -1,7 +1,6 @@
 """Measures of a ranking against the editors' choices, by ir_measures."""
 
 from collections.abc import Sequence
-from functools import lru_cache
 from pathlib import Path
 
 import ir_measures
@@ -38,7 +37,6 @@ def to_run(queries: Sequence[Query], candidates: Candidates) -> Run:
     }
 
 
-@lru_cache(maxsize=1)  # reranking leaves it as it is: the jobs of a sweep share it
 def measure_retrieval(collection: Collection, candidates: Candidates) -> tuple[Run, pd.DataFrame]:
     """Return the candidates as a run, and its measures; see `measure_run`."""
     run = to_run(collection.queries, candidates)

@@ -1,7 +1,6 @@
 """What a difference is worth: intervals, paired tests, and how they read in words."""
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 import pandas as pd
@@ -25,7 +24,7 @@ class Gain:
     p: float
 
 
-def bound_means(values: pd.DataFrame) -> pd.DataFrame:
+def bound_means(values: pd.DataFrame, resamples: FusedArray | None = None) -> pd.DataFrame:
     """Compute bootstrap intervals (95 %, percentile) of each column's mean over queries.
 
     The resamples are shared by all columns. Percentiles, since BCa is undefined where all queries
@@ -33,6 +32,8 @@ def bound_means(values: pd.DataFrame) -> pd.DataFrame:
 
     Args:
         values: A row per query, a column per measure.
+        resamples: From `draw_resamples`, where they are at hand: they depend on the number of
+            queries alone.
 
     Returns:
         A row per measure: `value`, `low`, `high`.
@@ -45,7 +46,8 @@ def bound_means(values: pd.DataFrame) -> pd.DataFrame:
     table = values.to_numpy(dtype=np.float64)
     low = high = table[0]
     if len(table) > 1:  # else there is nothing to resample
-        means = _draw_resamples(len(table)) @ table / len(table)
+        drawn = draw_resamples(len(table)) if resamples is None else resamples
+        means = drawn @ table / len(table)
         low, high = np.quantile(means, ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2), axis=0)
     return pd.DataFrame(
         {"value": table.mean(axis=0), "low": low, "high": high}, index=values.columns
@@ -126,8 +128,7 @@ def measure_effective_weight(start: FusedArray, end: FusedArray, weight: float) 
     return float(own / (own + other)) if own + other > 0 else 0.0
 
 
-@lru_cache(maxsize=1)  # the jobs of a sweep have the same queries
-def _draw_resamples(n_queries: int) -> FusedArray:
+def draw_resamples(n_queries: int) -> FusedArray:
     """Return how often each query is in each resample: (N_RESAMPLES, n_queries)."""
 
     def count(rows: np.ndarray, axis: int) -> FusedArray:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 
 from hydra.utils import get_class
 
+from newsimg.datatypes import SharedResults
 from newsimg.interfaces import (
     Backbone,
     Dataset,
@@ -105,11 +106,15 @@ class Builder:
     Args:
         trusted: Packages that a `_target_` may come from.
         cache: What models have computed before.
+
+    Attributes:
+        shared: What tasks have computed in this process, for the jobs of a sweep to share.
     """
 
     def __init__(self, trusted: list[str], cache: "OutputCache") -> None:
         self.trusted = trusted
         self.cache = cache
+        self.shared = SharedResults()
         self._built: dict[str, Any] = {}
         self._used: set[str] = set()
 

@@ -55,7 +55,8 @@ class Desk:
         # Models are shared by desks; an index is not, as it holds pictures, and may be appended to.
         own = Builder(self._builder.trusted, self._builder.cache)
         index = own.build(self.config["index"])
-        return Components(dataset, backbone, index, reranker, weight, self.config["top_k"])
+        top_k, shared = self.config["top_k"], self._builder.shared
+        return Components(dataset, backbone, index, reranker, weight, top_k, shared)
 
     def search(self, headlines: str | Sequence[str], top_k: int | None = None) -> SearchResult:
         """Find pictures for one headline, or for several at once.

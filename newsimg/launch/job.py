@@ -3,7 +3,7 @@
 import os
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +11,13 @@ import yaml
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from newsimg.datatypes import Job
+from newsimg.datatypes import Job, SharedResults
 from newsimg.interfaces import Components, Task, Tracker
 from newsimg.launch.builder import Builder, check_shortcuts, get_builder
 from newsimg.launch.gpus import VISIBLE
 from newsimg.launch.job_folders import open_job_folder
 from newsimg.launch.job_hash import hash_config
 from newsimg.launch.resolvers import find_choice, is_sweeping, keep_own_weight, number_job
-from newsimg.pipeline import forget
 from newsimg.storage.files import name_full_disk, write_atomically
 from newsimg.tracking.params import list_params, name_run
 
@@ -67,7 +66,8 @@ class OpenJob:
         self.builder.release_unused()
         cache.reset_counts()
         if NEEDED in self.sought:
-            forget()  # what the jobs before it hold in memory would not be asked for
+            # What the jobs before it have in memory would not be asked for.
+            components = replace(components, shared=SharedResults())
         try:
             with muted(self.sweeping), name_full_disk(output_dir):
                 metrics = task.run(components, output_dir) | cache.counts

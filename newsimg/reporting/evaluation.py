@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Mapping
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -18,12 +17,18 @@ from newsimg.datatypes import (
     IntArray,
     Qrels,
     RerankScores,
+    SharedResults,
 )
 from newsimg.evaluation.comparison import find_ranks
 from newsimg.evaluation.curve import Plateau, find_plateau, trace_curve, trace_segments
 from newsimg.evaluation.member_curves import draw_member
 from newsimg.evaluation.metrics import CUTOFFS
-from newsimg.evaluation.stats import bound_means, compute_p_values, measure_effective_weight
+from newsimg.evaluation.stats import (
+    bound_means,
+    compute_p_values,
+    draw_resamples,
+    measure_effective_weight,
+)
 from newsimg.interfaces import Weight
 from newsimg.reporting.plots import CurvePlot, plot_curves
 from newsimg.weight.base import LinearWeight
@@ -53,6 +58,7 @@ def report_curve(
     scores: FloatArray,
     weight: Weight,
     output_dir: Path,
+    shared: SharedResults,
 ) -> dict[str, float]:
     """Write `curve.csv` and `curve.png`: the measures over all weights, whatever the run's own.
 
@@ -62,6 +68,7 @@ def report_curve(
         scores: The reranker's scores, aligned with `retrieved`.
         weight: Its normalisation counts, and its value is marked. A curve needs a linear one.
         output_dir: Where the files go.
+        shared: Has the curve where the jobs of a sweep differ in the weight's value alone.
 
     Returns:
         `curve/best_weight` (the plateau's midpoint), `curve/plateau_low`, `curve/plateau_high` and
@@ -77,7 +84,7 @@ def report_curve(
         return {}
     gold_columns = find_gold_columns(collection, retrieved, qrels)
     start, end = weight.normalize(retrieved.parts["retrieval"]), weight.normalize(scores)
-    table, plateau, plot = _draw_curve(_Sides(start, end, gold_columns))
+    table, plateau, plot = shared.get("curve", _draw_curve, start, end, gold_columns)
     (output_dir / "curve.csv").write_bytes(table)
     plot.save(weight.value, output_dir / "curve.png")
     return {
@@ -89,25 +96,9 @@ def report_curve(
     }
 
 
-class _Sides:
-    """What a curve is drawn from; equal in the jobs of a sweep that differ in weight alone."""
-
-    def __init__(self, start: FusedArray, end: FusedArray, gold_columns: IntArray) -> None:
-        self.arrays = (start, end, gold_columns)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Sides) and all(
-            np.array_equal(own, others)
-            for own, others in zip(self.arrays, other.arrays, strict=True)
-        )
-
-    def __hash__(self) -> int:
-        return hash(tuple(array.shape for array in self.arrays))
-
-
-@lru_cache(maxsize=1)
-def _draw_curve(sides: _Sides) -> tuple[bytes, Plateau, CurvePlot]:
-    start, end, gold_columns = sides.arrays
+def _draw_curve(
+    start: FusedArray, end: FusedArray, gold_columns: IntArray
+) -> tuple[bytes, Plateau, CurvePlot]:
     cutoffs = [k for k in CUTOFFS if k <= start.shape[1]]
     curve = trace_curve(start, end, gold_columns, cutoffs)
     plateau = find_plateau(curve, "hits_at_1")
@@ -175,12 +166,15 @@ def to_csv(curve: pd.DataFrame) -> bytes:
     return bytes(sink.getvalue())
 
 
-def report_statistics(measures: Mapping[str, pd.DataFrame], output_dir: Path) -> dict[str, float]:
+def report_statistics(
+    measures: Mapping[str, pd.DataFrame], output_dir: Path, shared: SharedResults
+) -> dict[str, float]:
     """Write `statistics.csv`: each stage's means and their difference with 95 % intervals, and p.
 
     Args:
         measures: Per-query values of "retrieval" and "reranked".
         output_dir: Where the file goes.
+        shared: Has the resamples where the jobs of a sweep have as many queries.
 
     Returns:
         `delta/hits_at_1_low`, `delta/hits_at_1_high`, `delta/hits_at_1_p` and so on.
@@ -188,7 +182,8 @@ def report_statistics(measures: Mapping[str, pd.DataFrame], output_dir: Path) ->
     delta = measures["reranked"] - measures["retrieval"]
     stages = {"retrieval": measures["retrieval"], "reranked": measures["reranked"], "delta": delta}
     wide = [values.add_prefix(f"{stage}/") for stage, values in stages.items()]
-    table = bound_means(pd.concat(wide, axis="columns"))
+    resamples = shared.get("resamples", draw_resamples, len(delta)) if len(delta) > 1 else None
+    table = bound_means(pd.concat(wide, axis="columns"), resamples)
     table["p"] = compute_p_values(delta).add_prefix("delta/")
     table.to_csv(output_dir / "statistics.csv", index_label="measure")
     return {

@@ -4,7 +4,6 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +86,6 @@ def read_results(source: Path) -> Results:
 BATCH = 1000  # queries whose rows are written at once
 
 
-@lru_cache(maxsize=1)  # the jobs of a sweep that differ only later on go on with the same objects
 def gather(collection: Collection, candidates: Candidates) -> tuple[Collection, Candidates]:
     """Narrow a pool to the pictures that matter here, so that those of an index are made once.
 

@@ -15,12 +15,7 @@ from newsimg.evaluation.metrics import (
     write_run,
 )
 from newsimg.interfaces import Components, Task
-from newsimg.pipeline import (
-    find_truncated_queries,
-    fuse,
-    load_and_retrieve,
-    score_candidates,
-)
+from newsimg.pipeline import fuse, load_and_retrieve, score_candidates
 from newsimg.reporting.console import console, print_evaluation
 from newsimg.reporting.contact_sheet import draw_contact_sheet
 from newsimg.reporting.evaluation import (
@@ -72,22 +67,25 @@ class EvaluateTask(Task):
             ValueError: If the data does not say which pictures the editors chose, or none of them
                 is searched.
         """
-        loaded, found = load_and_retrieve(
-            components.dataset, components.backbone, components.index, components.top_k
-        )
-        collection, retrieved = keep_judged(match_ground_truth(loaded, found), found)
+        shared = components.shared
+        loaded, found = load_and_retrieve(components)
+        matched = shared.get("ground truth", match_ground_truth, loaded, found)
+        collection, retrieved = shared.get("judged", keep_judged, matched, found)
         coverage = measure_coverage(collection, retrieved.images)
         qrels: Qrels = collection.qrels or {}
-        scores = score_candidates(collection, retrieved, components.reranker)
-        reranked = fuse(retrieved, scores, components.weight)
+        reranker, weight = components.reranker, components.weight
+        scores = shared.get("scores", score_candidates, collection, retrieved, reranker)
+        reranked = fuse(retrieved, scores, weight)
 
         top_k = retrieved.rows.shape[1]
         comparison = compare_stages(collection, retrieved, reranked, qrels)
-        comparison["query_truncated"] = find_truncated_queries(collection, components.backbone)
+        comparison["query_truncated"] = retrieved.truncated
         metrics = _summarize(comparison) | {"n_images": len(retrieved.images), "top_k": top_k}
         metrics |= _count_left_out(loaded, collection) | coverage
         metrics |= {f"reranker/{name}": value for name, value in scores.metrics.items()}
-        retrieval_run, retrieval_measures = measure_retrieval(collection, retrieved)
+        retrieval_run, retrieval_measures = shared.get(
+            "retrieval measures", measure_retrieval, collection, retrieved
+        )
         reranked_run = to_run(collection.queries, reranked)
         write_run(retrieval_run, output_dir / "retrieval.run", tag="retrieval")
         write_run(reranked_run, output_dir / "reranked.run", tag="reranked")
@@ -97,10 +95,9 @@ class EvaluateTask(Task):
         for stage, values in measures.items():
             metrics |= {f"{stage}/{name}": mean for name, mean in values.mean().items()}
 
-        weight = components.weight
         check_reranker(retrieved, scores.values, weight, int(metrics["n_changed"]))
-        metrics |= report_statistics(measures, output_dir)
-        metrics |= report_curve(collection, retrieved, scores.values, weight, output_dir)
+        metrics |= report_statistics(measures, output_dir, shared)
+        metrics |= report_curve(collection, retrieved, scores.values, weight, output_dir, shared)
         metrics |= report_members(collection, retrieved, scores, weight, output_dir)
 
         write_qrels(qrels, output_dir / "qrels.txt")
@@ -115,7 +112,7 @@ class EvaluateTask(Task):
         if self.report:
             details = describe_run(components.dataset.name, components, scores, metrics)
             write_report(output_dir / "report.html", collection, retrieved, reranked, details)
-        print_evaluation(metrics, components.weight.value)
+        print_evaluation(metrics, weight.value)
         if told := describe_coverage(coverage):
             console.print(told)
         return metrics

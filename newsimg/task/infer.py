@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from newsimg.datatypes import Candidates, Collection, Query
+from newsimg.datatypes import Candidates, Collection, Query, SharedResults
 from newsimg.evaluation.ground_truth import (
     count_covered,
     describe_coverage,
@@ -17,7 +17,6 @@ from newsimg.evaluation.ground_truth import (
 from newsimg.evaluation.metrics import measure_retrieval, measure_run, to_run, write_run
 from newsimg.interfaces import Components, Task
 from newsimg.pipeline import (
-    find_truncated_queries,
     fuse,
     load_and_retrieve,
     retrieve_readable,
@@ -69,23 +68,23 @@ class InferTask(Task):
             ValueError: If there are no headlines or no pictures.
         """
         listed, found = self._retrieve(components)
-        listed = match_ground_truth(listed, found)
-        collection, retrieved = gather(listed, found)
-        scores = score_candidates(collection, retrieved, components.reranker)
+        shared, reranker = components.shared, components.reranker
+        listed = shared.get("ground truth", match_ground_truth, listed, found)
+        collection, retrieved = shared.get("gathered", gather, listed, found)
+        scores = shared.get("scores", score_candidates, collection, retrieved, reranker)
         reranked = fuse(retrieved, scores, components.weight)
-        truncated = find_truncated_queries(listed, components.backbone)
         changed = retrieved.rows[:, 0] != reranked.rows[:, 0]
         metrics = {
             "n_queries": len(collection.queries),
             "n_images": len(found.images),
             "top_k": retrieved.rows.shape[1],
             "n_changed": int(changed.sum()),
-            "n_truncated": sum(truncated),
+            "n_truncated": sum(found.truncated),
         }
         metrics |= {f"data/n_{kind}": n for kind, n in listed.skipped.items()}
         metrics |= {f"reranker/{name}": value for name, value in scores.metrics.items()}
-        metrics |= measure_stages(collection, retrieved, reranked)
-        write_results(output_dir, collection, reranked, truncated)
+        metrics |= measure_stages(collection, retrieved, reranked, shared)
+        write_results(output_dir, collection, reranked, found.truncated)
         with write_atomically(output_dir / "results.run") as temporary:
             write_run(to_run(collection.queries, reranked), temporary, tag="newsimg")
         if self.report:
@@ -112,7 +111,7 @@ class InferTask(Task):
         dataset, backbone = components.dataset, components.backbone
         index, top_k = components.index, components.top_k
         if self.query is None:
-            return load_and_retrieve(dataset, backbone, index, top_k)
+            return load_and_retrieve(components)
         collection = Collection("query", (self.query,), (), None)
         if index.images is None:
             collection = replace(dataset.load(), name="query", queries=(self.query,), qrels=None)
@@ -120,12 +119,12 @@ class InferTask(Task):
 
 
 def measure_stages(
-    collection: Collection, retrieved: Candidates, reranked: Candidates
+    collection: Collection, retrieved: Candidates, reranked: Candidates, shared: SharedResults
 ) -> dict[str, float]:
     """Return means of Hits@k and MRR@k over the judged queries; nothing if there are none."""
     if collection.qrels is None:
         return {}
-    _, before = measure_retrieval(collection, retrieved)
+    _, before = shared.get("retrieval measures", measure_retrieval, collection, retrieved)
     top_k = reranked.rows.shape[1]
     after = measure_run(to_run(collection.queries, reranked), collection.qrels, top_k)
     stages = {"retrieval": before, "reranked": after, "delta": after - before}

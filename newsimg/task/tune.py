@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from newsimg.datatypes import Candidates, Collection
+from newsimg.datatypes import Candidates, Collection, SharedResults
 from newsimg.evaluation.comparison import keep_judged
 from newsimg.evaluation.curve import score_ranks, trace_curve
 from newsimg.evaluation.ground_truth import describe_coverage, match_ground_truth, measure_coverage
@@ -90,24 +90,27 @@ class TuneTask(Task):
                 measure is unknown.
         """
         stages = (components.backbone, components.index, components.top_k)
+        shared = components.shared
         report = None
         if self.report_split is not None:
             report = components.dataset.with_split(self.report_split).load()
             check_disjoint(components.dataset.load(), report)  # before any model is asked
-        collection, retrieved = load_and_retrieve(components.dataset, *stages)
+        collection, retrieved = load_and_retrieve(components)
         reported = retrieved
         if report is not None:
             report, reported = retrieve_readable(report, *stages)
-        collection = match_ground_truth(collection, retrieved)
+        collection = shared.get("ground truth", match_ground_truth, collection, retrieved)
         coverage = measure_coverage(collection, retrieved.images)
         if report is not None:
-            report = match_ground_truth(report, reported)
+            report = shared.get("reported truth", match_ground_truth, report, reported)
             coverage = measure_coverage(report, reported.images)
         top_k = min(retrieved.rows.shape[1], reported.rows.shape[1])
         cutoffs = [k for k in CUTOFFS if k <= top_k]
 
         options = self._list_options(components)
-        lines = {name: draw_lines(collection, retrieved, *pair) for name, pair in options.items()}
+        lines = {
+            name: draw_lines(collection, retrieved, *pair, shared) for name, pair in options.items()
+        }
         choice = choose_weight(lines, self.measure, cutoffs)
         if report is None:
             folds = cross_validate(
@@ -122,7 +125,7 @@ class TuneTask(Task):
             gold_columns = lines[choice.option].gold_columns
         else:
             choices = [choice]
-            unseen = draw_lines(report, reported, *options[choice.option])
+            unseen = draw_lines(report, reported, *options[choice.option], shared)
             after, gold_columns = (
                 unseen.score(choice.plateau.midpoint, cutoffs),
                 unseen.gold_columns,
@@ -225,15 +228,19 @@ def check_disjoint(chosen: Collection, reported: Collection) -> None:
 
 
 def draw_lines(
-    collection: Collection, retrieved: Candidates, reranker: Reranker, weight: LinearWeight
+    collection: Collection,
+    retrieved: Candidates,
+    reranker: Reranker,
+    weight: LinearWeight,
+    shared: SharedResults,
 ) -> Lines:
     """Score the candidates and normalise both sides.
 
     Raises:
         ValueError: If the editors' pictures are not known, or a score is not finite.
     """
-    collection, retrieved = keep_judged(collection, retrieved)
-    scores = score_candidates(collection, retrieved, reranker)
+    collection, retrieved = shared.get("judged", keep_judged, collection, retrieved)
+    scores = shared.get("scores", score_candidates, collection, retrieved, reranker)
     check_scores(retrieved.parts["retrieval"], scores.values)
     return Lines(
         weight.normalize(retrieved.parts["retrieval"]),
