@@ -7,11 +7,10 @@ from newsimg.weight.base import LinearWeight
 
 
 class RankWeight(LinearWeight):
-    """Replaces a score by `1 - (rank - 1) / top_k`; equal scores share their mean rank.
+    """Fusion of ranks, as `1 - (rank - 1) / top_k`; equal scores get their mean rank.
 
     The Borda count of Aslam and Montague (2001), "Models for metasearch", scaled to (0, 1]. They
-    divide the points of candidates that a voter does not order evenly among them, which is the mean
-    rank.
+    divide the points of tied candidates evenly, which is the mean rank.
     """
 
     def normalize(self, scores: FloatArray) -> FusedArray:

@@ -118,7 +118,7 @@ def test_a_worker_that_is_killed_ends_the_sweep_and_the_other_jobs(launcher, sta
     parent, *records = check_tracking(Path("runs"))
     assert parent["status"] == "FAILED"
     assert {record["status"] for record in records} == {"KILLED"}
-    assert records[0]["late_tags"]["error"] == "the process ended without a word"
+    assert records[0]["late_tags"]["error"] == "the process ended without closing the run"
 
 
 def test_jobs_that_run_on_after_their_sweep_send_themselves(start):
