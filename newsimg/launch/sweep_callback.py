@@ -33,12 +33,17 @@ class SweepCallback(Callback):
         """Let a job end as its launcher's process does, or when a scheduler wants it to."""
         stop_with(self.process)
 
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Note the folder that Hydra is about to write to."""
+        report.current.folder = config.hydra.run.dir
+
     @fatal()
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Make the tracking store and the parent run, once, in the launching process."""
         from newsimg.reporting.sweep import OpenSweep
 
         self.process = os.getpid()
+        report.current.folder = config.hydra.sweep.dir
         check_plugins(config.hydra)
         builder = get_builder(tuple(config.trusted_packages), config.store.dir)
         self.tracker: Tracker = builder.build(OmegaConf.to_container(config.tracking, resolve=True))

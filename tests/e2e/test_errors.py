@@ -1,12 +1,19 @@
 """Mistakes of the user's are a sentence and status 2; defects keep their traceback and status 1."""
 
+import os
 import re
+import shlex
+import shutil
 import socket
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+ROOT = Path(__file__).parents[2]
 
 
 def assert_is_told(result: Any, message: str) -> None:
@@ -27,7 +34,7 @@ def assert_is_told(result: Any, message: str) -> None:
         ("weight=zscor", r"got 'zscor'; did you mean 'zscore'\?"),
         (
             "experiment=tune_wieght",
-            r"experiment cannot be 'tune_wieght'; did you mean 'tune_weight'",
+            "cannot be 'tune_wieght'; did you mean 'tune_weight'",
         ),
         ("weight.valeu=0.2", r"there is no weight.valeu; did you mean weight.value\?"),
         ("topk=5", r"there is no topk; did you mean top_k\?"),
@@ -109,9 +116,8 @@ def test_so_is_one_of_several_arguments_or_of_a_sweep(
 def test_all_wrong_values_are_told_at_once_before_anything_heavy_is_imported(
     newsimg: Callable[..., Any], tmp_path: Path
 ) -> None:
-    code = (
-        "import atexit, sys\natexit.register(lambda: print(*sys.modules, file=open('seen', 'w')))"
-    )
+    code = "import atexit, sys\n"
+    code += "atexit.register(lambda: print(*sys.modules, file=open('seen', 'w')))"
     (tmp_path / "sitecustomize.py").write_text(code)
     wrong = ["index=hnsw", "index.m=-3", "index.ef_search=0", "top_k=0", "weight.value=2"]
     wrong += ["data.split=vall", "data.pool=none", "task.n_sheet_queries=-1"]
@@ -194,3 +200,22 @@ def test_a_hub_out_of_reach_is_told_without_the_librarys_own_words(
     assert_is_told(result, rf"{name} is no folder here, and the hub \({hub}\) does not answer")
     assert "backbone.model=FOLDER takes a copy on disk" in result.stderr
     assert len(result.stderr.splitlines()) == 1
+
+
+def test_a_full_disk_is_told_with_what_was_to_be_written(tmp_path: Path) -> None:
+    mount = "mkdir disk && mount -t tmpfs -o size=16k tmpfs disk"
+    mounted = ["unshare", "--mount", "sh", "-c"]  # for this process alone
+    if shutil.which("unshare") is None or subprocess.run([*mounted, mount]).returncode:
+        pytest.skip("no disk can be mounted here")
+    fill = "mount -t tmpfs -o size=16k tmpfs disk; head -c 99999 /dev/zero > disk/filling"
+    run = f"{shlex.quote(sys.executable)} -m newsimg.run tracking=none folder=disk/runs"
+    done = subprocess.run(
+        [*mounted, f"{fill} 2> filled; {run}"],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    message = r"newsimg: error: disk/runs/single/\S+: No space left on device; folder=DIR writes"
+    assert re.match(message, done.stderr), done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert done.returncode == 2

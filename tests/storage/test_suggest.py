@@ -24,16 +24,16 @@ def test_a_suggestion_ends_a_message_and_is_nothing_where_no_name_is_close() -> 
 def test_a_choice_is_refused_with_what_there_is_and_what_is_close() -> None:
     check_choice("data.split", "val", SPLITS)
     expected = "data.split must be one of train, val, test, all, got 'vall'; did you mean 'val'?"
-    with pytest.raises(ValueError, match="data.split") as refused:
+    with pytest.raises(ValueError, match=r"data\.split") as refused:
         check_choice("data.split", "vall", SPLITS)
     assert str(refused.value) == expected
 
 
 def test_of_many_choices_the_close_one_alone_is_told() -> None:
     many = [f"option_{letter}" for letter in "abcdefghijklmnop"]
-    with pytest.raises(ValueError, match="^task cannot be 'option_aa'; did you mean 'option_a'"):
+    with pytest.raises(ValueError, match=r"^task cannot be 'option_aa'; did you mean 'option_a'"):
         check_choice("task", "option_aa", many)
-    with pytest.raises(ValueError, match="^task must be one of option_a, option_b, .*, got 'xyz'$"):
+    with pytest.raises(ValueError, match=r"^task must be one of option_a, .*, got 'xyz'$"):
         check_choice("task", "xyz", many)
 
 

@@ -1,4 +1,4 @@
-"""A server that answers for models as the Hugging Face hub does, for those that it does not give."""
+"""A server that refuses models as the Hugging Face hub does."""
 
 import threading
 from collections.abc import Iterator

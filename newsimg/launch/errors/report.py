@@ -11,6 +11,7 @@ from hydra.core.utils import JobReturn
 from newsimg import __version__
 from newsimg.launch.errors.origin import format_trace, is_mistake
 from newsimg.launch.errors.sentences import explain
+from newsimg.storage.files import FULL as FULL_DISK
 
 FULL = "HYDRA_FULL_ERROR"
 MISTAKE, DEFECT = 2, 1  # exit statuses
@@ -26,11 +27,13 @@ class ErrorReport:
     Attributes:
         full: Whether the user asked for tracebacks.
         told: Errors of jobs that have been printed already.
+        folder: What is being written, which Hydra does not say of a full disk.
     """
 
     def __init__(self) -> None:
         self.full = os.environ.get(FULL) == "1"
         self.told: list[Exception] = []
+        self.folder: str | None = None
 
     def tell(self, error: Exception, job: str = "") -> None:
         """Print an error once.
@@ -42,6 +45,8 @@ class ErrorReport:
         if any(error is one for one in self.told):
             return
         self.told.append(error)
+        if isinstance(error, OSError) and error.errno in FULL_DISK and error.filename is None:
+            error.filename = self.folder
         mistake = is_mistake(error)
         if self.full or not mistake:
             print(format_trace(error).rstrip(), file=sys.stderr)

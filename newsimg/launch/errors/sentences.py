@@ -1,8 +1,8 @@
 """Puts errors into sentences that say what to type, those of Hydra and OmegaConf first."""
 
+import os
 import re
 from collections.abc import Iterable
-from errno import EDQUOT, ENOSPC
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from hydra.errors import (
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from newsimg.storage.files import CONF_DIR
+from newsimg.storage.files import CONF_DIR, FULL
 from newsimg.storage.text.suggest import check_choice, find_close
 
 MAX_KEYS = 12  # that a sentence lists
@@ -116,7 +116,7 @@ def _explain_file(error: OSError) -> str:
     if error.strerror is None or not str(error).startswith("[Errno"):
         return str(error).strip()
     hint = ""
-    if error.errno in (ENOSPC, EDQUOT):
+    if error.errno in FULL and error.strerror == os.strerror(error.errno):
         hint = "; folder=DIR writes runs to another disk, NEWSIMG_CACHE=DIR moves the cache"
     if error.filename is None:
         return f"{error.strerror}{hint}"
