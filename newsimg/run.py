@@ -9,6 +9,8 @@ import hydra
 from omegaconf import DictConfig
 
 from newsimg.interfaces import Backbone, Components, Dataset, Index, Reranker, Task, Weight
+from newsimg.launch.errors.origin import mark_origin
+from newsimg.launch.errors.report import report_errors
 from newsimg.launch.job import open_job
 from newsimg.launch.optuna_sweeper import OptunaSweeper
 from newsimg.launch.presets import register_plugin, rename_schemas, was_refused
@@ -52,6 +54,9 @@ def run_job(cfg: DictConfig) -> float | tuple[float, ...] | None:
     """Run one job, in any process that a launcher has it run in; see `run`."""
     try:
         return run(cfg)
+    except Exception as error:
+        mark_origin(error, cfg.trusted_packages)
+        raise
     finally:
         leave_orphaned()
 
@@ -72,7 +77,8 @@ def main() -> None:
     app = hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="config")(run_job)
     status = "FAILED"
     try:
-        app()
+        with report_errors():
+            app()
     except KeyboardInterrupt:
         status = "KILLED"
         print("stopped", file=sys.stderr)

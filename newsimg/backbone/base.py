@@ -15,12 +15,14 @@ from newsimg.interfaces import Backbone
 from newsimg.storage.models.checkpoints import Checkpoint, check_positive
 from newsimg.storage.models.fit import ModelError
 from newsimg.storage.pictures.images import DECODER_THREADS, DECODING, REDUCING_GAP, open_image
+from newsimg.storage.text.suggest import check_choices
 
 if TYPE_CHECKING:
     import torch
 
 
 DECODINGS = ("exact", "reduced")
+TEXT_PADDINGS = ("longest", "max_length")
 
 
 class DualEncoder(Backbone):
@@ -73,12 +75,12 @@ class DualEncoder(Backbone):
             architectures=architectures,
             vocab_size=vocab_size,
         )
-        if text_padding not in ("longest", "max_length"):
-            raise ValueError(
-                f"backbone.text_padding must be longest or max_length, got {text_padding!r}"
-            )
-        if decoding not in DECODINGS:
-            raise ValueError(f"backbone.decoding must be exact or reduced, got {decoding!r}")
+        check_choices(
+            {
+                "backbone.text_padding": (text_padding, TEXT_PADDINGS),
+                "backbone.decoding": (decoding, DECODINGS),
+            }
+        )
         check_positive("backbone", batch_size=batch_size, text_length=text_length)
         self.batch_size = batch_size
         self.text_padding = text_padding

@@ -16,6 +16,7 @@ from newsimg.storage.pictures.images import (
     read_header,
     read_image,
 )
+from newsimg.storage.text.suggest import check_choice
 
 TRUNCATED = ("reject", "accept")
 
@@ -38,11 +39,7 @@ class ValidationRules:
     min_side: int
 
     def __post_init__(self) -> None:
-        if self.on_truncated not in TRUNCATED:
-            raise ValueError(
-                f"task.on_truncated must be one of {', '.join(TRUNCATED)}, "
-                f"got {self.on_truncated!r}"
-            )
+        check_choice("task.on_truncated", self.on_truncated, TRUNCATED)
         if not 1 <= self.max_pixels <= PILLOW_MAX_PIXELS:
             raise ValueError(
                 f"task.max_pixels must be in [1, {PILLOW_MAX_PIXELS}], got {self.max_pixels}"

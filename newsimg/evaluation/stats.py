@@ -5,7 +5,6 @@ from functools import lru_cache
 
 import numpy as np
 import pandas as pd
-from scipy.stats import binomtest, bootstrap, permutation_test
 
 from newsimg.datatypes import FusedArray
 
@@ -59,6 +58,8 @@ def compute_p_values(differences: pd.DataFrame) -> pd.Series:
     the queries helped among those helped or hurt. Others: a randomisation test that flips the signs
     of the queries' differences (Smucker, Allan and Carterette, 2007), exact where there are few.
     """
+    from scipy.stats import binomtest  # takes half a second, which checking a config has not
+
     changed = differences[(differences != 0).any(axis=1)]
     p_values = pd.Series(1.0, index=differences.columns)
     graded = []
@@ -137,6 +138,8 @@ def _draw_resamples(n_queries: int) -> FusedArray:
         counts = np.bincount(cells.ravel(), minlength=flat.size).reshape(flat.shape)
         return counts.T.reshape(n_queries, *rows.shape[:-1]).astype(np.float64)
 
+    from scipy.stats import bootstrap
+
     return bootstrap(
         (np.arange(n_queries),),
         count,
@@ -155,6 +158,8 @@ def _flip_signs(differences: FusedArray) -> FusedArray:
 
     if len(differences) == 1:  # +x or -x: nothing can be told from one query
         return np.ones(differences.shape[1])
+    from scipy.stats import permutation_test
+
     return permutation_test(
         (np.ones(len(differences)),),
         sum_up,

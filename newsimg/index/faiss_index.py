@@ -13,6 +13,7 @@ from newsimg.datatypes import FloatArray, IntArray
 from newsimg.index.base import GrowingIndex
 from newsimg.index.rotation import keep_principal
 from newsimg.index.vectors import VectorIndex, estimate_bytes, find_part, walk_parts
+from newsimg.storage.text.suggest import refuse_all
 
 log = logging.getLogger(__name__)
 
@@ -66,10 +67,12 @@ class FaissIndex(GrowingIndex):
             "k_factor": k_factor,
         }
         given = {k: v for k, v in (build_numbers | search_numbers).items() if v is not None}
-        for name, number in given.items():
-            is_auto = number == "auto" and name in ("kept_dim", "nlist", "nprobe")
-            if not is_auto and (not isinstance(number, int) or number < 1):
-                raise ValueError(f"index.{name} must be at least 1, got {number}")
+        refuse_all(
+            f"index.{name} must be at least 1, got {number}"
+            for name, number in given.items()
+            if not (number == "auto" and name in ("kept_dim", "nlist", "nprobe"))
+            and (not isinstance(number, int) or number < 1)
+        )
         if nprobe == "auto" and nlist is None:
             raise ValueError("index.nprobe=auto needs index.nlist, got none")
         placeholders = set(re.findall(r"{(\w+)}", factory))

@@ -6,9 +6,13 @@ from typing import Any
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
 from hydra.version import VersionBase
-from omegaconf import OmegaConf, open_dict
+from omegaconf import open_dict
+from omegaconf.errors import OmegaConfBaseException
 
+from newsimg.launch.errors.checks import resolve
+from newsimg.launch.errors.sentences import explain
 from newsimg.launch.resolvers import register_resolvers
 from newsimg.storage.files import CONF_DIR
 
@@ -22,8 +26,8 @@ def compose_config(overrides: Sequence[str]) -> dict[str, Any]:
         overrides: As on the command line, e.g. "reranker=nnn".
 
     Raises:
-        hydra.errors.HydraException: If an override names no group, option or value.
-        omegaconf.errors.OmegaConfBaseException: If a value cannot be resolved or is missing.
+        ValueError: If an override names no group, option or key, or a value cannot be resolved or
+            is missing.
     """
     register_resolvers()
     current, versions = HydraConfig.instance(), VersionBase.instance()
@@ -36,9 +40,9 @@ def compose_config(overrides: Sequence[str]) -> dict[str, Any]:
             current.set_config(cfg)  # some values follow from what was chosen
             with open_dict(cfg):
                 del cfg["hydra"]
-            return OmegaConf.to_container(  # type: ignore[return-value]
-                cfg, resolve=True, throw_on_missing=True
-            )
+            return resolve(cfg)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ValueError(explain(error)) from error
     finally:
         current.cfg, versions.version_base = outer
         GlobalHydra.instance().hydra = running

@@ -15,12 +15,14 @@ from newsimg.evaluation.stats import bound_means, compare_means, correct_holm
 from newsimg.interfaces import Components, Task
 from newsimg.launch.builder import Builder, get_builder
 from newsimg.launch.compose import compose_config
+from newsimg.launch.errors.checks import check_config
 from newsimg.pipeline import rerank, retrieve
 from newsimg.reporting.console import muted
 from newsimg.reporting.notebook import Comparison, Evaluation, SearchResult
 from newsimg.reporting.quoting import quote_text
 from newsimg.reporting.results import gather
 from newsimg.storage.files import user_cache_dir
+from newsimg.storage.text.suggest import check_choice
 
 METRICS = ("hits_at_1", "mrr_at_10")
 CORRECTIONS = ("holm", None)
@@ -44,6 +46,7 @@ class Desk:
         self.config = compose_config(self.overrides)
         trusted = tuple(self.config["trusted_packages"])
         self._builder = get_builder(trusted, self.config["cache"]["dir"])
+        check_config(self.config, self._builder)
 
     @cached_property
     def components(self) -> Components:
@@ -171,7 +174,7 @@ def load(*overrides: str) -> Desk:
         overrides: Such as "reranker=aesthetics" or "weight.value=0.15".
 
     Raises:
-        hydra.errors.HydraException: If an override names no group, option or value.
+        ValueError: If an override names no group, option or key, or values are wrong; tells all.
 
     Examples:
         >>> import newsimg
@@ -250,8 +253,7 @@ def _measure(desk: Desk, metrics: Sequence[str]) -> pd.DataFrame:
     queries = desk.evaluate().queries.filter(like="reranked/")
     values = queries.rename(columns=lambda name: str(name).partition("/")[2])
     for name in metrics:
-        if name not in values:
-            raise ValueError(f"metrics must be of {', '.join(values)}, got {name!r}")
+        check_choice("metrics", name, list(values))
     return values[list(metrics)]
 
 

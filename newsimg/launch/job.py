@@ -9,16 +9,18 @@ from typing import Any
 
 import yaml
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from newsimg.interfaces import Components, Task
-from newsimg.launch.builder import Builder, check_shortcuts, get_builder
+from newsimg.launch.builder import Builder, get_builder
+from newsimg.launch.errors.checks import check_config, resolve
 from newsimg.launch.gpus import VISIBLE
 from newsimg.launch.job_folders import open_job_folder
 from newsimg.launch.job_hash import hash_config
 from newsimg.launch.resolvers import find_choice, is_sweeping, keep_own_weight, number_job
 from newsimg.pipeline import forget
 from newsimg.storage.files import name_full_disk, write_atomically
+from newsimg.storage.text.suggest import check_choice
 from newsimg.tracking.base import Job, Tracker
 from newsimg.tracking.params import list_params, name_run
 
@@ -104,17 +106,13 @@ def open_job(cfg: DictConfig) -> OpenJob:
         ValueError: If a value of the config is not what it should be.
     """
     keep_own_weight(cfg)
-    config: dict[str, Any] = OmegaConf.to_container(  # type: ignore[assignment]
-        cfg, resolve=True, throw_on_missing=True
-    )
+    config = resolve(cfg)
     builder = get_builder(tuple(config["trusted_packages"]), config["cache"]["dir"])
     sweeping = is_sweeping()
     sought = list_objectives(config["objective"]) if sweeping else []
-    output_dir = open_job_folder(HydraConfig.get(), config["folder"])
     choices = {group: find_choice(group) for group in GROUPS}
-    check_shortcuts(config, choices["task"])
-    if not isinstance(config["weight"]["value"], int | float):
-        raise ValueError(f"weight.value must be in [0, 1], got {config['weight']['value']!r}")
+    check_config(config, builder, choices["task"])
+    output_dir = open_job_folder(HydraConfig.get(), config["folder"])
     kind = builder.find_class(config["task"]["_target_"])
     tracked = getattr(kind, "tracked", True)
     tracker: Tracker = builder.build(config["tracking"] if tracked else NO_TRACKING)
@@ -150,8 +148,7 @@ def choose_objectives(metrics: dict[str, float], sought: list[str]) -> dict[str,
         ValueError: If the task gave no such metric.
     """
     for name in sought:
-        if name not in metrics:
-            raise ValueError(f"objective must be one of {', '.join(metrics)}, got {name}")
+        check_choice("objective", name, metrics)
     return {name: metrics[name] for name in sought}
 
 

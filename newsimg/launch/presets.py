@@ -55,7 +55,7 @@ def fatal() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        raise SystemExit(f"{type(error).__name__}: {error}") from error
+        raise SystemExit(1) from error  # whose cause is printed at the end
 
 
 def was_refused(error: BaseException | None) -> bool:

@@ -4,6 +4,8 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from newsimg.storage.text.suggest import check_choices
+
 LAYOUTS = (2025, 2026)
 SIZES = ("SMALL", "LARGE")
 ALL = "ALL"  # the single set of articles of 2026, which is not part of any name
@@ -62,10 +64,7 @@ def find_subsets(
     Raises:
         ValueError: If an argument is not one of its choices.
     """
-    if layout not in LAYOUTS:
-        raise ValueError(f"task.layout must be one of {', '.join(map(str, LAYOUTS))}, got {layout}")
-    if size not in SIZES:
-        raise ValueError(f"task.size must be one of {', '.join(SIZES)}, got {size!r}")
+    check_choices({"task.layout": (layout, LAYOUTS), "task.size": (size, SIZES)})
     if not isinstance(subset, Mapping):
         subset = {size if layout == 2025 else ALL: subset}
     elif layout != 2025 or not subset or not set(subset) <= set(SIZES):

@@ -49,6 +49,7 @@ from newsimg.reporting.index import report_index
 from newsimg.storage.cached_models import find_hasher, find_image_hasher
 from newsimg.storage.files import lock_folder
 from newsimg.storage.models.checkpoints import check_positive
+from newsimg.storage.text.suggest import check_choices
 
 ACTIONS = ("build", "append", "remove")
 ON_BAD_IMAGE = ("skip", "raise")
@@ -102,19 +103,18 @@ class IndexTask(Task):
         queries: str | None = None,
         backbone: Sequence[str] = (),
     ) -> None:
-        if action not in ACTIONS:
-            raise ValueError(f"task.action must be one of {', '.join(ACTIONS)}, got {action!r}")
+        check_choices(
+            {
+                "task.action": (action, ACTIONS),
+                "task.on_changed": (on_changed, ON_CHANGED),
+                "task.on_bad_image": (on_bad_image, ON_BAD_IMAGE),
+            }
+        )
         if (action == "remove") != bool(image_ids):
             raise ValueError(
                 "task.image_ids must be given if and only if task.action=remove, got "
                 f"task.image_ids={image_ids} and task.action={action}"
             )
-        for name, value, choices in (
-            ("on_changed", on_changed, ON_CHANGED),
-            ("on_bad_image", on_bad_image, ON_BAD_IMAGE),
-        ):
-            if value not in choices:
-                raise ValueError(f"task.{name} must be one of {', '.join(choices)}, got {value!r}")
         if not 0 <= max_rejected <= 1:
             raise ValueError(f"task.max_rejected must be in [0, 1], got {max_rejected}")
         check_positive("task", n_threads=n_threads, n_queries=n_queries)

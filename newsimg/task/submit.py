@@ -13,6 +13,7 @@ from newsimg.interfaces import Components, Task
 from newsimg.reporting.console import console, print_table
 from newsimg.reporting.results import CREDITS, read_results
 from newsimg.storage.files import write_atomically
+from newsimg.storage.text.suggest import check_choices
 from newsimg.submission.build import (
     Entry,
     choose_articles,
@@ -77,12 +78,9 @@ class SubmitTask(Task):
         if clash := find_clash(runs):
             raise ValueError(f"approaches in task.runs must not differ only in case, got {clash}")
         self.subsets = find_subsets(layout, size, subset)
-        for name, value, choices in (
-            ("crop", crop, CROPS),
-            ("on_duplicate", on_duplicate, ON_DUPLICATE),
-        ):
-            if value not in choices:
-                raise ValueError(f"task.{name} must be one of {', '.join(choices)}, got {value!r}")
+        check_choices(
+            {"task.crop": (crop, CROPS), "task.on_duplicate": (on_duplicate, ON_DUPLICATE)}
+        )
         if near_duplicates is not None and not 0 <= near_duplicates <= 64:
             raise ValueError(f"task.near_duplicates must be in [0, 64], got {near_duplicates}")
         if workers is not None and workers < 1:

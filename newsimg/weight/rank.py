@@ -1,7 +1,5 @@
 """Rank normalisation (Borda count)."""
 
-from scipy.stats import rankdata
-
 from newsimg.datatypes import FloatArray, FusedArray
 from newsimg.weight.base import LinearWeight
 
@@ -15,5 +13,7 @@ class RankWeight(LinearWeight):
 
     def normalize(self, scores: FloatArray) -> FusedArray:
         """See `LinearWeight.normalize`."""
+        from scipy.stats import rankdata  # takes half a second
+
         ranks = rankdata(-scores, axis=1, method="average")
         return 1.0 - (ranks - 1.0) / scores.shape[1]

@@ -1,7 +1,5 @@
 """Reciprocal rank fusion."""
 
-from scipy.stats import rankdata
-
 from newsimg.datatypes import FloatArray, FusedArray
 from newsimg.weight.base import LinearWeight
 
@@ -22,4 +20,6 @@ class RRFWeight(LinearWeight):
 
     def normalize(self, scores: FloatArray) -> FusedArray:
         """See `LinearWeight.normalize`."""
+        from scipy.stats import rankdata  # takes half a second
+
         return 1.0 / (self.k + rankdata(-scores, axis=1, method="average"))
