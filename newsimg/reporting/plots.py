@@ -94,11 +94,11 @@ def choose_styles(keys: Mapping[str, Sequence[str]]) -> dict[str, dict[str, Any]
     Args:
         keys: Label -> values that the line is about, those of the reranker first.
     """
-    first = list(dict.fromkeys(key[:1] and key[0] for key in keys.values()))
+    first = list(dict.fromkeys(key[0] for key in keys.values()))
     rest = list(dict.fromkeys(tuple(key[1:]) for key in keys.values()))
     return {
         label: {
-            "color": f"C{first.index(key[:1] and key[0]) % 10}",
+            "color": f"C{first.index(key[0]) % 10}",
             "linestyle": LINES[rest.index(tuple(key[1:])) % len(LINES)],
         }
         for label, key in keys.items()

@@ -34,7 +34,7 @@ from newsimg.reporting.sweeps.runs import (
     count_tested,
     describe,
     find_runs,
-    list_differences,
+    name_rows,
     write_value,
 )
 from newsimg.tracking.base import Tracker
@@ -199,11 +199,6 @@ def choose_measure(objective: str | None, runs: Sequence[FinishedRun]) -> str:
     measure = (objective or "").removeprefix("reranked/")
     known = all(f"reranked/{measure}" in run.statistics.index for run in runs)
     return measure if known else "hits_at_1"
-
-
-def name_rows(runs: Sequence[FinishedRun]) -> list[str]:
-    """Return what rows of the best are about: all that differs but the weight."""
-    return [name for name in list_differences(runs) if name != "weight"] or ["reranker"]
 
 
 def call_run(run: FinishedRun, names: Sequence[str]) -> str:

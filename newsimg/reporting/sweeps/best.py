@@ -16,7 +16,7 @@ from newsimg.reporting.sweeps.runs import (
     correct_p_values,
     count_tested,
     label_runs,
-    list_differences,
+    name_rows,
     shorten_names,
 )
 
@@ -57,7 +57,7 @@ def find_best(runs: Sequence[FinishedRun], measure: str) -> list[BestRun]:
     Returns:
         The best first; of equals the one tried first, and of a combination's the lowest weight.
     """
-    names = [name for name in list_differences(runs) if name != "weight"]
+    names = name_rows(runs)
     p_holm = correct_p_values(runs, measure)
     groups: dict[str, list[BestRun]] = {}
     labels = label_runs(runs, [*names, "reranker", "weight", "normalization"])
@@ -88,7 +88,7 @@ def list_best(best: Sequence[BestRun], names: Sequence[str], measure: str) -> pd
         if one.plateau is not None:
             row |= {"curve_best": one.plateau.value, "curve_weight": one.plateau.midpoint}
             row |= {"curve_low": one.plateau.low, "curve_high": one.plateau.high}
-        rows.append(row | {"normalization": one.run.find_value("normalization")})
+        rows.append(row | {"normalization": one.labels["normalization"]})
     return pd.DataFrame(rows)
 
 

@@ -16,7 +16,7 @@ from newsimg.reporting.plots import (
     plot_curves,
 )
 from newsimg.reporting.sweeps.best import BestRun
-from newsimg.reporting.sweeps.runs import FinishedRun, describe, list_differences, write_value
+from newsimg.reporting.sweeps.runs import FinishedRun, describe, name_rows, write_value
 
 N_LINES = 12  # the best combinations; more cannot be told apart
 N_BANDS = 3  # of so many lines each has its interval, of more the best that changes anything
@@ -33,16 +33,15 @@ def draw_sweep(
         measure: What to draw.
         output_dir: Where the pictures go.
     """
-    names = [name for name in list_differences(runs) if name != "weight"]
-    names.sort(key=lambda name: name != "reranker")  # which has the colour
-    drawn = {describe(one.run, names) or "all runs": one.run for one in best[:N_LINES]}
+    names = sorted(name_rows(runs), key=lambda name: name != "reranker")  # which has the colour
+    drawn = {describe(one.run, names): one.run for one in best[:N_LINES]}
     keys = {
         label: [write_value(run.find_value(name)) for name in names] for label, run in drawn.items()
     }
     styles = choose_styles(keys)
     groups: dict[str, list[FinishedRun]] = {label: [] for label in drawn}
     for run in runs:
-        if (label := describe(run, names) or "all runs") in groups:
+        if (label := describe(run, names)) in groups:
             groups[label].append(run)
     if any(len({run.weight for run in group}) > 1 for group in groups.values()):
         _draw_tried(groups, measure, styles, output_dir / "sweep.png")

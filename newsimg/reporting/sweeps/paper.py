@@ -124,13 +124,14 @@ def _read_cell(run: FinishedRun, name: str) -> Cell:
 def _list_retrieval(
     runs: Sequence[FinishedRun], rows: Sequence[str], columns: Sequence[str], layout: Layout
 ) -> dict[Group, Cells]:
-    """Return a row of retrieval alone for each first stage, where rows tell rerankers apart."""
-    if "reranker" not in rows or any(run.find_value("reranker") == "identity" for run in runs):
+    """Return a row of retrieval alone for each first stage, where rows tell second stages apart."""
+    second = sorted(filter(SECOND_STAGE.match, rows), key=lambda name: name != "reranker")
+    if not second or any(run.find_value("reranker") == "identity" for run in runs):
         return {}
     shown: dict[Group, Cells] = {}
     for run in runs:
         key = tuple(
-            ALONE if name == "reranker" else "" if SECOND_STAGE.match(name) else text
+            ALONE if name == second[0] else "" if name in second else text
             for name in rows
             for text in [write_value(run.find_value(name))]
         )

@@ -150,6 +150,11 @@ def list_differences(runs: Sequence[FinishedRun]) -> list[str]:
     return [name for name in names if len({repr(run.find_value(name)) for run in runs}) > 1]
 
 
+def name_rows(runs: Sequence[FinishedRun]) -> list[str]:
+    """Return what rows of the best are about: all that differs but the weight."""
+    return [name for name in list_differences(runs) if name != "weight"] or ["reranker"]
+
+
 def list_swept(sweep_dir: Path) -> list[str]:
     """Return the names of what was overridden differently in the jobs of a sweep, failed or not."""
     paths = sorted(sweep_dir.rglob(".hydra/overrides.yaml"))
