@@ -106,10 +106,13 @@ def describe_gain(measure: str, gain: Gain, n_tried: int = 1) -> str:
         return f"{measure} does not change for any query"
     direction = "rises" if gain.value >= 0 else "falls"
     corrected = f", Holm-corrected for {n_tried} configs" if n_tried > 1 else ""
+    alone = " of this one alone;" if n_tried > 1 else ","  # the interval is not corrected
     evidence = (
         f"{measure} {direction} by {abs(gain.value):.4f} "
-        f"(95 % interval {gain.low:+.4f} to {gain.high:+.4f}, p = {gain.p:.2g}{corrected})"
+        f"(95 % interval {gain.low:+.4f} to {gain.high:+.4f}{alone} p = {gain.p:.2g}{corrected})"
     )
+    if gain.p >= 1 - CONFIDENCE and n_tried > 1 and not gain.low <= 0 <= gain.high:
+        return f"{evidence}: as the best of so many this cannot be told from zero"
     if gain.p >= 1 - CONFIDENCE:
         return f"{evidence}: this cannot be told from zero"
     return f"{evidence}: more than chance explains"

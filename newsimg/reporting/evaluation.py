@@ -13,6 +13,7 @@ import pyarrow.csv
 from newsimg.datatypes import Candidates, Collection, FloatArray, FusedArray, IntArray, Qrels
 from newsimg.evaluation.comparison import find_ranks
 from newsimg.evaluation.curve import Plateau, find_plateau, trace_curve, trace_segments
+from newsimg.evaluation.curve_bounds import bound_curve
 from newsimg.evaluation.member_curves import draw_member
 from newsimg.evaluation.metrics import CUTOFFS
 from newsimg.evaluation.stats import bound_means, compute_p_values, measure_effective_weight
@@ -48,6 +49,8 @@ def report_curve(
 ) -> dict[str, float]:
     """Write `curve.csv` and `curve.png`: the measures over all weights, whatever the run's own.
 
+    `curve_bounds.csv` says how sure Hits@1 is; see `bound_curve`.
+
     Args:
         collection: Queries with the editors' pictures.
         retrieved: The candidates in retrieval order.
@@ -69,8 +72,9 @@ def report_curve(
         return {}
     gold_columns = find_gold_columns(collection, retrieved, qrels)
     start, end = weight.normalize(retrieved.parts["retrieval"]), weight.normalize(scores)
-    table, plateau, plot = _draw_curve(_Sides(start, end, gold_columns))
+    table, bounds, plateau, plot = _draw_curve(_Sides(start, end, gold_columns))
     (output_dir / "curve.csv").write_bytes(table)
+    (output_dir / "curve_bounds.csv").write_bytes(bounds)
     plot.save(weight.value, output_dir / "curve.png")
     return {
         "curve/best_weight": plateau.midpoint,
@@ -98,13 +102,14 @@ class _Sides:
 
 
 @lru_cache(maxsize=1)
-def _draw_curve(sides: _Sides) -> tuple[bytes, Plateau, CurvePlot]:
+def _draw_curve(sides: _Sides) -> tuple[bytes, bytes, Plateau, CurvePlot]:
     start, end, gold_columns = sides.arrays
     cutoffs = [k for k in CUTOFFS if k <= start.shape[1]]
     curve = trace_curve(start, end, gold_columns, cutoffs)
     plateau = find_plateau(curve, "hits_at_1")
     measures = ["hits_at_1", *([f"mrr_at_{cutoffs[-1]}"] if len(cutoffs) > 1 else [])]
-    return to_csv(curve), plateau, CurvePlot(curve, plateau, measures)
+    bounds = bound_curve(start, end, gold_columns, "hits_at_1", plateau.midpoint)
+    return to_csv(curve), to_csv(bounds), plateau, CurvePlot(curve, bounds, measures)
 
 
 def report_members(
