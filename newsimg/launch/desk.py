@@ -3,6 +3,7 @@
 import hashlib
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,9 @@ from newsimg.evaluation.stats import bound_means, compare_means, correct_holm
 from newsimg.interfaces import Components, Task
 from newsimg.launch.builder import Builder, get_builder
 from newsimg.launch.compose import compose_config
+from newsimg.launch.job import describe_run
 from newsimg.pipeline import rerank, retrieve
-from newsimg.reporting.console import muted
+from newsimg.reporting.console import muted, warn_loudly
 from newsimg.reporting.notebook import Comparison, Evaluation, SearchResult
 from newsimg.reporting.quoting import quote_text
 from newsimg.reporting.results import gather
@@ -55,7 +57,13 @@ class Desk:
         # Models are shared by desks; an index is not, as it holds pictures, and may be appended to.
         own = Builder(self._builder.trusted, self._builder.store)
         index = own.build(self.config["index"])
-        return Components(dataset, backbone, index, reranker, weight, self.config["top_k"])
+        built = Components(dataset, backbone, index, reranker, weight, self.config["top_k"])
+        kind: Any = self._builder.find_class(self.config["task"]["_target_"])
+        names = dict.fromkeys(("reranker", "weight"), "")
+        info = describe_run(self.config, built, kind.parts, names, ((), self.overrides))
+        if info.warning:
+            warn_loudly(info.warning, "")
+        return replace(built, info=info)
 
     def search(self, headlines: str | Sequence[str], top_k: int | None = None) -> SearchResult:
         """Find pictures for one headline, or for several at once.

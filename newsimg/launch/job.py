@@ -1,9 +1,9 @@
 """One job: what it is called and tagged with, whether it ran before, and what it leaves."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +11,20 @@ import yaml
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from newsimg.interfaces import Components, Task
+from newsimg.interfaces import Components, RunInfo, Task
 from newsimg.launch.builder import Builder, check_shortcuts, get_builder
 from newsimg.launch.gpus import VISIBLE
 from newsimg.launch.job_folders import open_job_folder
 from newsimg.launch.job_hash import hash_config
-from newsimg.launch.resolvers import find_choice, is_sweeping, keep_own_weight, number_job
+from newsimg.launch.resolvers import (
+    find_choice,
+    find_typed,
+    is_sweeping,
+    keep_own_weight,
+    number_job,
+)
 from newsimg.pipeline import forget
+from newsimg.sample.toys import are_sample, describe_toys, is_sample_data
 from newsimg.storage.files import name_full_disk, write_atomically
 from newsimg.tracking.base import Job, Tracker
 from newsimg.tracking.params import list_params, name_run
@@ -68,6 +75,7 @@ class OpenJob:
         store.reset_counts()
         if NEEDED in self.sought:
             forget()  # what the jobs before it hold in memory would not be asked for
+        components = self.introduce(task, components)
         try:
             with muted(self.sweeping), name_full_disk(output_dir):
                 metrics = task.run(components, output_dir) | store.counts
@@ -76,10 +84,24 @@ class OpenJob:
         if NEEDED in self.sought:
             metrics[NEEDED] = store.n_needed
         store.settle()
-        counts = {n: f"{v:.0f}" for n, v in metrics.items() if n.startswith("data/")}
-        self.tracker.log_metrics(metrics, counts)
+        tags = {n: f"{v:.0f}" for n, v in metrics.items() if n.startswith("data/")}
+        if components.info.warning or metrics.get("n_toy_runs"):
+            tags["toy_model"] = "true"
+        self.tracker.log_metrics(metrics, tags)
         choose_objectives(metrics, self.sought)  # one that is not there fails the job
         return metrics
+
+    def introduce(self, task: Task, components: Components) -> Components:
+        """Let the components say what they were chosen by, and warn if they are toys."""
+        from newsimg.reporting.console import warn_loudly
+
+        choices = {group: find_choice(group) for group in GROUPS}
+        typed = find_typed("flags"), find_typed("overrides")
+        info = describe_run(self.config, components, task.parts, choices, typed)
+        if info.warning:
+            sweep_dir = HydraConfig.get().sweep.dir  # one warning is enough for all of its jobs
+            warn_loudly(info.warning, sweep_dir if self.sweeping else str(self.job.output_dir))
+        return replace(components, info=info)
 
     def report(
         self, metrics: dict[str, float], finished_before: bool
@@ -136,6 +158,38 @@ def _describe(config: dict[str, Any], params: Mapping[str, Any]) -> dict[str, st
     if VISIBLE in HydraConfig.get().job.env_set:
         tags["gpu"] = os.environ[VISIBLE]
     return tags
+
+
+def describe_run(
+    config: Mapping[str, Any],
+    components: Components,
+    parts: Sequence[str],
+    choices: Mapping[str, str],
+    typed: tuple[Sequence[str], Sequence[str]],
+) -> RunInfo:
+    """Return what a run says of itself.
+
+    Args:
+        config: All values, resolved.
+        components: What was built of it.
+        parts: What the task uses of it; see `Task.parts`.
+        choices: Group -> the option that was chosen.
+        typed: Flags and overrides.
+    """
+    data = config["data"]
+    is_sample = components.dataset.is_sample or is_sample_data(data)
+    images = components.index.images if "index" in parts else None
+    if images is not None:
+        is_sample = are_sample(images)
+    used = [part for part in (*parts, "task") if part != "index"]
+    return RunInfo(
+        " ".join(filter(None, (data["name"], data.get("split")))),
+        choices["reranker"],
+        choices["weight"],
+        *typed,
+        is_sample,
+        "" if is_sample else describe_toys(config, used, images is not None),
+    )
 
 
 def list_objectives(objective: str | list[str] | None) -> list[str]:

@@ -30,6 +30,8 @@ class CaptionTask(Task):
             captioner is not what it should be.
     """
 
+    parts = ()
+
     def __init__(
         self,
         *,

@@ -26,6 +26,8 @@ class CheckTask(Task):
         ValueError: If an argument is not what it should be; names it.
     """
 
+    parts = ()
+
     def __init__(
         self,
         *,

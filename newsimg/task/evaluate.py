@@ -21,7 +21,7 @@ from newsimg.pipeline import (
     rerank,
     score_candidates,
 )
-from newsimg.reporting.console import console, print_evaluation
+from newsimg.reporting.console import console, print_command, print_evaluation
 from newsimg.reporting.contact_sheet import draw_contact_sheet
 from newsimg.reporting.evaluation import (
     check_reranker,
@@ -30,6 +30,7 @@ from newsimg.reporting.evaluation import (
     report_statistics,
 )
 from newsimg.reporting.page import describe_run, write_report
+from newsimg.reporting.quoting import write_command
 
 
 class EvaluateTask(Task):
@@ -115,11 +116,14 @@ class EvaluateTask(Task):
             )
             sheet.save(output_dir / "contact_sheet.jpg", quality=90)
         if self.report:
-            details = describe_run(components.dataset.name, components, metrics)
+            source = components.info.data or components.dataset.name
+            details = describe_run(source, components, metrics)
             write_report(output_dir / "report.html", collection, retrieved, reranked, details)
-        print_evaluation(metrics, components.weight.value)
+        print_evaluation(metrics, components.weight.value, components.info)
         if told := describe_coverage(coverage):
             console.print(told)
+        values = ["weight.value=0,0.1,0.2,0.3"]
+        print_command("sweep weights", write_command("newsimg -m", components.info, values))
         return metrics
 
 

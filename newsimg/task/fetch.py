@@ -25,8 +25,9 @@ from newsimg.data.yfcc.yfcc import (
     write_metadata,
 )
 from newsimg.data.yfcc.zip_fetch import ZipShard
-from newsimg.interfaces import Components, Task
-from newsimg.reporting.console import console, print_table
+from newsimg.interfaces import Components, RunInfo, Task
+from newsimg.reporting.console import console, print_command, print_table, shorten_path
+from newsimg.reporting.quoting import quote_value, write_command
 from newsimg.storage.files import lock_folder
 
 CHUNK_BYTES = 1 << 23  # of the database, read at once
@@ -57,6 +58,8 @@ class FetchTask(Task):
     Raises:
         ValueError: If an argument is not what it should be; names it.
     """
+
+    parts = ()
 
     def __init__(
         self,
@@ -117,12 +120,12 @@ class FetchTask(Task):
         pool = ThreadPoolExecutor(bucket.n_threads)
         try:
             with lock_folder(self.folder):
-                return self._run(bucket, pool)
+                return self._run(bucket, pool, components.info)
         finally:
             bucket.stop()
             pool.shutdown(cancel_futures=True)
 
-    def _run(self, bucket: Bucket, pool: Executor) -> dict[str, float]:
+    def _run(self, bucket: Bucket, pool: Executor, info: RunInfo) -> dict[str, float]:
         shards = self._list_shards(bucket, pool)
         unfinished = [
             one for one in shards if not (one.is_whole() and self._metadata_of(one).is_file())
@@ -153,7 +156,7 @@ class FetchTask(Task):
                 write_metadata(self._metadata_of(shard), shard.objects, rows)
                 if not shard.is_whole():
                     shard.fetch(bucket, pool, bar.update)
-        return self._report(shards, n_bytes)
+        return self._report(shards, n_bytes, info)
 
     def _list_shards(self, bucket: Bucket, pool: Executor) -> list[ZipShard]:
         def list_one(name: str) -> ZipShard:
@@ -232,7 +235,7 @@ class FetchTask(Task):
                 )
         path.replace(self.database)
 
-    def _report(self, shards: list[ZipShard], n_fetched: int) -> dict[str, float]:
+    def _report(self, shards: list[ZipShard], n_fetched: int, info: RunInfo) -> dict[str, float]:
         """Print which licences the pictures have, and return the counts."""
         licences: Counter[str | None] = Counter()
         for shard in shards:
@@ -242,8 +245,9 @@ class FetchTask(Task):
             columns=["licence", "pictures"],
         )
         print_table(table, str(self.folder))
-        where = f"data=collection_zip data.folder={self.folder}"
-        console.print(f"make them searchable  newsimg task=index {where}")
+        where = quote_value(shorten_path(self.folder))
+        settings = ["task=index", "data=collection_zip", f"data.folder={where}"]
+        print_command("index them", write_command("newsimg", info, settings, ["task"]))
         return {
             "n_shards": len(shards),
             "n_images": licences.total(),

@@ -84,6 +84,8 @@ class IndexTask(Task):
         ValueError: If an argument is not what it should be.
     """
 
+    parts = ("backbone",)
+
     def __init__(
         self,
         *,
@@ -154,7 +156,7 @@ class IndexTask(Task):
                 shutil.rmtree(staging)
                 manifest = read_manifest(self.folder)
                 if self.action == manifest["action"] == "build":
-                    return report_index(self.folder, manifest)
+                    return report_index(self.folder, manifest, components.info)
             if self.action == "build" and (self.folder / MANIFEST).is_file():
                 raise ValueError(
                     f"{self.folder} holds an index already: task.action=append adds to it; for a "
@@ -299,7 +301,7 @@ class IndexTask(Task):
         }
         install(job.staging, self.folder, manifest)
         shutil.rmtree(job.staging)
-        return report_index(self.folder, manifest)
+        return report_index(self.folder, manifest, job.components.info)
 
 
 @dataclass(frozen=True)

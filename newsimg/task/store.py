@@ -27,6 +27,8 @@ class StoreTask(Task):
         ValueError: If `action` is unknown, or pruning selects by nothing.
     """
 
+    parts = ()
+
     def __init__(
         self,
         *,

@@ -426,7 +426,9 @@ def test_a_saved_index_of_the_newsroom_gives_the_measures_of_one_that_is_built(
     assert made.code == 0, made.output
     assert "60 of 60" in made.stdout
     folder = f"'index.folders=[{tmp_path / 'index'}]'"
-    assert f'newsimg task=infer index=saved {folder} query="HEADLINE"' in made.stdout
+    kept = shlex.join(others)
+    assert f"newsimg-search {kept} index=saved {folder}\n" in made.stdout
+    assert f'newsimg {kept} task=infer index=saved {folder} query="HEADLINE"\n' in made.stdout
     built = newsimg_here(*options)
     saved = newsimg_here(*options, "index=saved", f"index.folders=[{tmp_path / 'index'}]")
     assert saved.code == 0, saved.output
