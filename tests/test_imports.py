@@ -33,7 +33,7 @@ MAY_IMPORT = {
     "engine": STORAGE,
     "tracking": STORAGE | {"reporting.console"},
     "data": STORAGE | {"sample"},
-    "sample": {"storage.csv_table", "datatypes"},
+    "sample": {"storage.csv_table", "storage.progress", "datatypes"},
     "vlm": STORAGE | {"llm.chat_server", "llm.chat_answers"},
     "index": STORAGE | {"engine.base", "engine.listing", "engine.intake"},
     "reranker": STORAGE | {"weight.base"},

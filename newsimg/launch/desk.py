@@ -22,6 +22,7 @@ from newsimg.reporting.console import muted, warn_loudly
 from newsimg.reporting.notebook import Comparison, Evaluation, SearchResult
 from newsimg.reporting.quoting import quote_text
 from newsimg.reporting.results import gather
+from newsimg.reporting.status import show_status
 from newsimg.storage.files import cache_dir
 
 METRICS = ("hits_at_1", "mrr_at_10")
@@ -65,6 +66,7 @@ class Desk:
             warn_loudly(info.warning, "")
         return replace(built, info=info)
 
+    @show_status()
     def search(self, headlines: str | Sequence[str], top_k: int | None = None) -> SearchResult:
         """Find pictures for one headline, or for several at once.
 
@@ -98,6 +100,7 @@ class Desk:
         reranked = rerank(collection, retrieved, components.reranker, components.weight)
         return SearchResult(collection, reranked)
 
+    @show_status()
     def evaluate(self) -> Evaluation:
         """Measure retrieval and reranking against the editors' pictures, as `task=evaluate` does.
 
@@ -123,6 +126,7 @@ class Desk:
                 pd.read_csv(curve) if curve.is_file() else None,
             )
 
+    @show_status()
     def index(self, folder: str | Path, index_dir: str | Path | None = None) -> "Desk":
         """Make the pictures of a folder searchable; pictures that are new since are added.
 

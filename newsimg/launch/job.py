@@ -26,6 +26,7 @@ from newsimg.launch.resolvers import (
 from newsimg.pipeline import forget
 from newsimg.sample.toys import are_sample, describe_toys, is_sample_data
 from newsimg.storage.files import name_full_disk, write_atomically
+from newsimg.storage.progress import announce
 from newsimg.tracking.base import Job, Tracker
 from newsimg.tracking.params import list_params, name_run
 
@@ -61,6 +62,7 @@ class OpenJob:
 
     def track(self) -> AbstractContextManager[None]:
         """Open its run, and close it on leaving."""
+        announce("opening the run")
         return self.tracker.track(*self.job)
 
     def work(self, task: Task, components: Components) -> dict[str, float]:
@@ -80,6 +82,7 @@ class OpenJob:
             with muted(self.sweeping), name_full_disk(output_dir):
                 metrics = task.run(components, output_dir) | store.counts
         finally:
+            announce("keeping the run")
             self.tracker.log_artifacts(output_dir)  # also of a run that fails: it may say why
         if NEEDED in self.sought:
             metrics[NEEDED] = store.n_needed
@@ -107,13 +110,13 @@ class OpenJob:
         self, metrics: dict[str, float], finished_before: bool
     ) -> float | tuple[float, ...] | None:
         """Print one line, or where a single run wrote; return what a sweeper looks at."""
-        from newsimg.reporting.console import print_job, print_outcome
+        from newsimg.reporting.console import print_job, print_outcome, shorten_path
 
         objectives = choose_objectives(metrics, self.sought)
         if finished_before:
             print_job("finished before", objectives)
         elif self.sweeping:
-            print_job(str(self.job.output_dir), objectives)
+            print_job(shorten_path(self.job.output_dir), objectives)
         else:
             print_outcome(self.job.output_dir, self.tracker.describe())
         return unpack(objectives)

@@ -1,7 +1,6 @@
 """What a run says: one table, and where things are."""
 
 import logging
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
@@ -12,12 +11,13 @@ from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 from rich import box
-from rich.console import Capture, Console
+from rich.console import Capture
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
 from newsimg.interfaces import RunInfo
+from newsimg.reporting.status import hide_status, terminal
 from newsimg.tracking.params import write_number
 
 if TYPE_CHECKING:
@@ -26,10 +26,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 WIDTH = 79  # of a frame
+LONG_WORD = 16  # letters of a word that a table may break
 MEASURES = {"hits": "Hits", "mrr": "MRR"}
-
-# Without a terminal, as in a log file, lines need not be cut at 80 characters.
-terminal = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 140)
 
 
 class Output:
@@ -52,7 +50,8 @@ class Output:
 
     def input(self, prompt: str) -> str:
         """Ask for a line."""
-        return terminal.input(prompt)
+        with hide_status():
+            return terminal.input(prompt)
 
 
 console = Output()
@@ -63,6 +62,17 @@ def wrap_words(text: str) -> str:
     options: dict[str, bool] = {"break_long_words": False, "break_on_hyphens": False}
     lines = [fill(line, terminal.width, **options) for line in text.split("\n")]  # type: ignore
     return "\n".join(lines)
+
+
+def cut_text(text: str, n_letters: int) -> str:
+    """Return a text on one line, cut to at most `n_letters` with "…" for the rest.
+
+    What it costs grows with `n_letters`, not with the text.
+    """
+    line = " ".join(text[: n_letters + 1].split())
+    if len(text) <= n_letters + 1 and len(line) <= n_letters:
+        return line
+    return line[: n_letters - 1].rstrip() + "…"
 
 
 def describe_setting(info: RunInfo, weight: float) -> str:
@@ -146,13 +156,21 @@ def print_table(rows: "pd.DataFrame", title: str) -> None:
             return "" if isnan(value) else f"{value:.4f}"
         return str(value)
 
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
-    for name in rows:
-        # Where the line is too short, texts are folded and numbers stay whole.
-        is_number = rows[name].dtype.kind in "biuf"
-        table.add_column(str(name), no_wrap=is_number, overflow="fold")
-    for row in rows.itertuples(index=False):
-        table.add_row(*map(show, row))
+    shown = [[show(value) for value in row] for row in rows.itertuples(index=False)]
+    names = [str(name) for name in rows]
+    columns = [list(column) for column in zip(names, *shown, strict=True)]
+    widest = sum(max(map(len, column)) + 3 for column in columns)
+    if terminal.is_terminal and widest > terminal.width:  # lines of a head may end at "/"
+        names = [name.replace("/", "/\n") for name in names]
+    console.print(title)
+    table = Table(box=box.SIMPLE_HEAD)
+    for name, (_, *cells) in zip(names, columns, strict=True):
+        # Where the line is too short, texts are folded between words, and numbers stay whole.
+        words = [word for text in (name, *cells) for word in text.split()]
+        lengths = [length for word in words if (length := len(word)) <= LONG_WORD]
+        table.add_column(name, overflow="fold", min_width=max(lengths, default=None))
+    for row in shown:
+        table.add_row(*row)
     console.print(table)
 
 
@@ -169,7 +187,7 @@ def muted(mute: bool) -> Iterator[None]:
 def print_job(where: str, objectives: Mapping[str, float]) -> None:
     """Print one line on a job of a sweep."""
     result = "".join(f"{name} {value:.4f}  " for name, value in objectives.items())
-    console.print(f"\t   {result}{where}")
+    console.print(f"   {result}{where}")
 
 
 def print_outcome(output_dir: Path, show_runs: str | None) -> None:

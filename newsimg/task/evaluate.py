@@ -31,6 +31,7 @@ from newsimg.reporting.evaluation import (
 )
 from newsimg.reporting.page import describe_run, write_report
 from newsimg.reporting.quoting import write_command
+from newsimg.storage.progress import announce
 
 
 class EvaluateTask(Task):
@@ -81,6 +82,7 @@ class EvaluateTask(Task):
         qrels: Qrels = collection.qrels or {}
         reranked = rerank(collection, retrieved, components.reranker, components.weight)
 
+        announce("measuring")
         top_k = retrieved.rows.shape[1]
         comparison = compare_stages(collection, retrieved, reranked, qrels)
         comparison["query_truncated"] = find_truncated_queries(collection, components.backbone)
@@ -106,6 +108,7 @@ class EvaluateTask(Task):
             collection, retrieved, components.reranker, components.weight, output_dir
         )
 
+        announce("drawing the report")
         write_qrels(qrels, output_dir / "qrels.txt")
         pd.concat([comparison, *_prefixed(measures)], axis="columns").to_csv(
             output_dir / "queries.csv"

@@ -12,7 +12,6 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 
 import pandas as pd
-from tqdm import tqdm
 
 from newsimg.data.yfcc.s3 import Bucket, BucketError, RemoteObject, describe_bytes
 from newsimg.data.yfcc.yfcc import (
@@ -29,6 +28,7 @@ from newsimg.interfaces import Components, RunInfo, Task
 from newsimg.reporting.console import console, print_command, print_table, shorten_path
 from newsimg.reporting.quoting import quote_value, write_command
 from newsimg.storage.files import lock_folder
+from newsimg.storage.progress import Progress
 
 CHUNK_BYTES = 1 << 23  # of the database, read at once
 
@@ -146,16 +146,13 @@ class FetchTask(Task):
             if database is not None:
                 self._fetch_database(bucket, pool, database)
             split_database(self.database, self.metadata_dir, [one.path.stem for one in undescribed])
-        with tqdm(
-            total=sum(missing), desc="pictures", unit="B", unit_scale=True, disable=None
-        ) as bar:
+        with Progress("Fetching pictures", sum(missing), "B") as progress:
             for shard in unfinished:
-                bar.set_postfix_str(shard.path.name)
                 # The metadata first: a shard that is there is complete.
                 rows = read_rows(self._source_of(shard))
                 write_metadata(self._metadata_of(shard), shard.objects, rows)
                 if not shard.is_whole():
-                    shard.fetch(bucket, pool, bar.update)
+                    shard.fetch(bucket, pool, progress.update)
         return self._report(shards, n_bytes, info)
 
     def _list_shards(self, bucket: Bucket, pool: Executor) -> list[ZipShard]:
@@ -164,8 +161,7 @@ class FetchTask(Task):
             return ZipShard(self.folder / f"{name}.zip", objects)
 
         listed = pool.map(list_one, self.shards)
-        bar = tqdm(listed, "listing", len(self.shards), unit=" shards", disable=None, leave=False)
-        shards = list(bar)
+        shards = list(Progress("Listing shards", len(self.shards)).track(listed))
         if not any(shard.objects for shard in shards):
             last = self.shards[-1]
             raise BucketError(f"bucket {bucket.name} has no {PICTURES}/000/... to .../{last}/...")
@@ -213,17 +209,10 @@ class FetchTask(Task):
                 range(first, min(first + CHUNK_BYTES, database.size))
                 for first in range(start, database.size, CHUNK_BYTES)
             ]
-            with tqdm(
-                total=database.size,
-                initial=start,
-                desc="database",
-                unit="B",
-                unit_scale=True,
-                disable=None,
-            ) as bar:
+            with Progress("Fetching the database", database.size, "B", start) as progress:
                 for content in bucket.read_all(pool, ((database, part) for part in parts)):
                     file.write(content)
-                    bar.update(len(content))
+                    progress.update(len(content))
         if self.database_md5 is not None:
             with path.open("rb") as file:
                 found = hashlib.file_digest(file, "md5").hexdigest()

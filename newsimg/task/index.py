@@ -49,6 +49,7 @@ from newsimg.reporting.index import report_index
 from newsimg.storage.cached_models import find_hasher, find_image_hasher
 from newsimg.storage.files import lock_folder
 from newsimg.storage.models.checkpoints import check_positive
+from newsimg.storage.progress import announce
 
 ACTIONS = ("build", "append", "remove")
 ON_BAD_IMAGE = ("skip", "raise")
@@ -194,6 +195,7 @@ class IndexTask(Task):
             )
         embeddings = scratch.open_embeddings()
         console.print(f"indexing {len(embeddings)} pictures")
+        announce("making the index")
         train_index(job.index, embeddings)
         add_embeddings(job.index, embeddings, 0)
         write_tables(scratch.read_images(0), IMAGES, job.staging / "images.parquet")
@@ -284,6 +286,7 @@ class IndexTask(Task):
     ) -> dict[str, float]:
         """Measure what is in memory, write it all, and let it take the place of what was there."""
         backbone, index = job.components.backbone, job.index
+        announce("measuring the index")
         index.write(job.staging / "vectors.faiss")
         saved = SavedIndex(job.staging, {}, index)
         numbers = (self.n_queries, job.components.top_k)

@@ -23,6 +23,7 @@ from newsimg.pipeline import (
 )
 from newsimg.reporting.console import (
     console,
+    cut_text,
     describe_setting,
     print_command,
     print_table,
@@ -31,8 +32,8 @@ from newsimg.reporting.console import (
 from newsimg.reporting.page import describe_run, write_report
 from newsimg.reporting.quoting import quote_value, write_command
 from newsimg.reporting.results import gather, write_results
-from newsimg.reporting.short_text import cut_text
 from newsimg.storage.files import write_atomically
+from newsimg.storage.progress import announce
 
 N_LETTERS = 100  # of a headline on the console
 N_PRINTED = 5  # headlines on the console, or candidates of a single one
@@ -99,6 +100,7 @@ class InferTask(Task):
         with write_atomically(output_dir / "results.run") as temporary:
             write_run(to_run(collection.queries, reranked), temporary, tag="newsimg")
         if self.report:
+            announce("drawing the report")
             details = describe_run(collection.name, components, metrics)
             write_report(output_dir / "report.html", collection, retrieved, reranked, details)
         with write_atomically(output_dir / "summary.json") as temporary:

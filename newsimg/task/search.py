@@ -9,6 +9,7 @@ from newsimg.app.server import HOST, Start, build_page, import_gradio, open_page
 from newsimg.app.session import HeadlineSearch
 from newsimg.interfaces import Components, Reranker, Task, Weight
 from newsimg.reporting.console import console
+from newsimg.reporting.status import hide_status
 
 
 class SearchTask(Task):
@@ -106,7 +107,8 @@ class SearchTask(Task):
         console.print(f"page           {url}")
         console.print(f"               only this machine ({HOST}) can see it; Ctrl-C ends it")
         try:
-            threading.Event().wait()
+            with hide_status():
+                threading.Event().wait()
         except KeyboardInterrupt:
             console.print("closed")  # that is how it is meant to end
         finally:
