@@ -24,6 +24,8 @@ class Dataset(ABC):
 
     name: str
     """Names the collection; runs on the same data share an MLflow experiment."""
+    is_sample: bool = False
+    """Whether its pictures are the sample newsroom's, which the sample's models know alone."""
 
     @abstractmethod
     def load(self) -> Collection:
@@ -252,6 +254,29 @@ class Weight(ABC):
 
 
 @dataclass(frozen=True)
+class RunInfo:
+    """What a run says of itself, on the console and on its pages.
+
+    Attributes:
+        data: Name and split of the data.
+        reranker: The option of the group `reranker`.
+        normalization: The option of the group `weight`.
+        flags: What was typed before the overrides, such as --config-dir.
+        overrides: What was typed, for the commands that a task prints.
+        is_sample: Whether its pictures are the sample newsroom's.
+        warning: What its pages say first; empty for nothing.
+    """
+
+    data: str = ""
+    reranker: str = ""
+    normalization: str = ""
+    flags: Sequence[str] = ()
+    overrides: Sequence[str] = ()
+    is_sample: bool = False
+    warning: str = ""
+
+
+@dataclass(frozen=True)
 class Components:
     """What a config instantiates, ready for a task to use."""
 
@@ -261,6 +286,7 @@ class Components:
     reranker: Reranker
     weight: Weight
     top_k: int
+    info: RunInfo = RunInfo()
 
 
 class Task(ABC):
@@ -268,6 +294,8 @@ class Task(ABC):
 
     tracked: bool = True
     """Whether a run of it is worth remembering; not if it only looks after those that are."""
+    parts: Sequence[str] = ("backbone", "index", "reranker")
+    """The groups that it uses on pictures, beside its own values."""
 
     @abstractmethod
     def run(self, components: Components, output_dir: Path) -> dict[str, float]:

@@ -18,8 +18,9 @@ from newsimg.datatypes import (
 )
 from newsimg.interfaces import Backbone, Dataset, Index, Reranker, Weight
 from newsimg.storage.copies import find_first_copies, share_scores
+from newsimg.storage.models.truncated import find_truncated
 from newsimg.storage.pictures.damaged import embed_readable
-from newsimg.storage.truncated import find_truncated
+from newsimg.storage.progress import announce
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +65,7 @@ def retrieve_readable(
         log.warning("top_k=%d exceeds the pool of %d images; using %d", top_k, n_images, n_images)
         top_k = n_images
     find_truncated_queries(collection, backbone)
+    announce("searching")
     texts = render_queries(collection.queries, backbone.query_template)
     scores, rows = index.search(backbone.embed_texts(texts), top_k)
     # An index orders equal scores as it pleases; in row order first, a stable sort settles them.
@@ -86,6 +88,7 @@ def load_and_retrieve(
     dataset: Dataset, backbone: Backbone, index: Index, top_k: int
 ) -> tuple[Collection, Candidates]:
     """Load the data and retrieve; jobs of a sweep that differ only later on share the result."""
+    announce("reading the data")
     return retrieve_readable(dataset.load(), backbone, index, top_k)
 
 
@@ -97,6 +100,7 @@ def score_candidates(
 
     Of pictures of the same bytes it sees the first alone, whose scores the others have.
     """
+    announce("scoring the candidates")
     rows = find_first_copies(candidates.images, candidates.rows)
     scores = reranker.score(collection.queries, dataclasses.replace(candidates, rows=rows))
     return share_scores(scores, rows)

@@ -18,6 +18,7 @@ from newsimg.launch.ray_launcher import RayLauncher
 from newsimg.launch.resolvers import register_resolvers
 from newsimg.launch.sweep_callback import close_sweep, drop_sweep
 from newsimg.reporting.quoting import quote_headline
+from newsimg.reporting.status import show_status
 from newsimg.storage.files import CONF_DIR
 from newsimg.tracking.processes import leave_orphaned
 
@@ -77,7 +78,7 @@ def main() -> None:
     app = hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="config")(run_job)
     status = "FAILED"
     try:
-        with report_errors():
+        with report_errors(), show_status(sys.argv[1:]):
             app()
     except KeyboardInterrupt:
         status = "KILLED"

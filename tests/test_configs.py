@@ -2,6 +2,7 @@
 
 import inspect
 import re
+import shlex
 import tarfile
 import zipfile
 from collections.abc import Callable, Iterator
@@ -118,9 +119,9 @@ def needs_network(config: dict[str, Any]) -> bool:
 def read_command(path: Path) -> list[str]:
     """Return the arguments of the command in a yaml's first comment."""
     lines = [line for line in path.read_text().splitlines() if "@package" not in line]
-    match = re.match(r"# newsimg ((?:(?:-m|[\w.+~]+=\S+)\s*)+)", lines[0])
+    match = re.match(r"# newsimg ((?:(?:-m|[\w.+~]+=\S+|'[^']+':?)\s*)+)", lines[0])
     assert match, f"{path} does not begin with the command that uses it"
-    return [word.rstrip(":") for word in match[1].split()]
+    return [word.rstrip(":") for word in shlex.split(match[1])]
 
 
 def test_every_group_is_a_folder_of_configs_and_no_other() -> None:

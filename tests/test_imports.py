@@ -34,7 +34,7 @@ MAY_IMPORT = {
     "engine": STORAGE,
     "tracking": STORAGE | {"reporting.console"},
     "data": STORAGE | {"sample"},
-    "sample": {"storage.csv_table"},
+    "sample": {"storage.csv_table", "storage.progress", "datatypes"},
     "vlm": STORAGE | {"llm.chat_server", "llm.chat_answers"},
     "index": STORAGE | {"engine.base", "engine.listing", "engine.validation"},
     "reranker": STORAGE | {"weight.base"},
@@ -42,7 +42,9 @@ MAY_IMPORT = {
     "submission": REPORTING,
     "app": REPORTING,
     "task": REPORTING | GROUPS | {"submission", "app"},
-    "launch": STORAGE | {"tracking", "reporting", "pipeline", "evaluation", "engine"},
+    "launch": STORAGE
+    | {"tracking", "reporting", "pipeline", "evaluation", "engine"}
+    | {"sample.toys"},  # tells the sample's models from others
     "run": {"launch", "pipeline", "storage", "interfaces", "reporting", "tracking"},
 }
 LEAVES = {

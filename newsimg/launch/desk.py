@@ -3,6 +3,7 @@
 import hashlib
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,13 @@ from newsimg.interfaces import Components, Task
 from newsimg.launch.builder import Builder, get_builder
 from newsimg.launch.compose import compose_config
 from newsimg.launch.errors.checks import check_config
+from newsimg.launch.job import describe_run
 from newsimg.pipeline import rerank, retrieve
-from newsimg.reporting.console import muted
+from newsimg.reporting.console import muted, warn_loudly
 from newsimg.reporting.notebook import Comparison, Evaluation, SearchResult
 from newsimg.reporting.quoting import quote_text
 from newsimg.reporting.results import gather
+from newsimg.reporting.status import show_status
 from newsimg.storage.files import user_cache_dir
 from newsimg.storage.text.suggest import check_choice
 
@@ -58,8 +61,15 @@ class Desk:
         # Models are shared by desks; an index is not, as it holds pictures, and may be appended to.
         own = Builder(self._builder.trusted, self._builder.cache)
         index = own.build(self.config["index"])
-        return Components(dataset, backbone, index, reranker, weight, self.config["top_k"])
+        built = Components(dataset, backbone, index, reranker, weight, self.config["top_k"])
+        kind: Any = self._builder.find_class(self.config["task"]["_target_"])
+        names = dict.fromkeys(("reranker", "weight"), "")
+        info = describe_run(self.config, built, kind.parts, names, ((), self.overrides))
+        if info.warning:
+            warn_loudly(info.warning, "")
+        return replace(built, info=info)
 
+    @show_status()
     def search(self, headlines: str | Sequence[str], top_k: int | None = None) -> SearchResult:
         """Find pictures for one headline, or for several at once.
 
@@ -93,6 +103,7 @@ class Desk:
         reranked = rerank(collection, retrieved, components.reranker, components.weight)
         return SearchResult(collection, reranked)
 
+    @show_status()
     def evaluate(self) -> Evaluation:
         """Measure retrieval and reranking against the editors' pictures, as `task=evaluate` does.
 
@@ -118,6 +129,7 @@ class Desk:
                 pd.read_csv(curve) if curve.is_file() else None,
             )
 
+    @show_status()
     def index(self, folder: str | Path, index_dir: str | Path | None = None) -> "Desk":
         """Make the pictures of a folder searchable; pictures that are new since are added.
 

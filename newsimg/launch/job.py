@@ -1,9 +1,9 @@
 """One job: what it is called and tagged with, whether it ran before, and what it leaves."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +11,23 @@ import yaml
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from newsimg.interfaces import Components, Task
+from newsimg.interfaces import Components, RunInfo, Task
 from newsimg.launch.builder import Builder, get_builder
 from newsimg.launch.errors.checks import check_config, resolve
 from newsimg.launch.gpus import VISIBLE
 from newsimg.launch.job_folders import open_job_folder
 from newsimg.launch.job_hash import hash_config
-from newsimg.launch.resolvers import find_choice, is_sweeping, keep_own_weight, number_job
+from newsimg.launch.resolvers import (
+    find_choice,
+    find_typed,
+    is_sweeping,
+    keep_own_weight,
+    number_job,
+)
 from newsimg.pipeline import forget
+from newsimg.sample.toys import are_sample, describe_toys, is_sample_data
 from newsimg.storage.files import name_full_disk, write_atomically
+from newsimg.storage.progress import announce
 from newsimg.storage.text.suggest import check_choice
 from newsimg.tracking.base import Job, Tracker
 from newsimg.tracking.params import list_params, name_run
@@ -56,6 +64,7 @@ class OpenJob:
 
     def track(self) -> AbstractContextManager[None]:
         """Open its run, and close it on leaving."""
+        announce("opening the run")
         return self.tracker.track(*self.job)
 
     def work(self, task: Task, components: Components) -> dict[str, float]:
@@ -70,30 +79,46 @@ class OpenJob:
         cache.reset_counts()
         if NEEDED in self.sought:
             forget()  # what the jobs before it hold in memory would not be asked for
+        components = self.introduce(task, components)
         try:
             with muted(self.sweeping), name_full_disk(output_dir):
                 metrics = task.run(components, output_dir) | cache.counts
         finally:
+            announce("keeping the run")
             self.tracker.log_artifacts(output_dir)  # also of a run that fails: it may say why
         if NEEDED in self.sought:
             metrics[NEEDED] = cache.n_needed
         cache.compact()
-        counts = {n: f"{v:.0f}" for n, v in metrics.items() if n.startswith("data/")}
-        self.tracker.log_metrics(metrics, counts)
+        tags = {n: f"{v:.0f}" for n, v in metrics.items() if n.startswith("data/")}
+        if components.info.warning or metrics.get("n_toy_runs"):
+            tags["toy_model"] = "true"
+        self.tracker.log_metrics(metrics, tags)
         choose_objectives(metrics, self.sought)  # one that is not there fails the job
         return metrics
+
+    def introduce(self, task: Task, components: Components) -> Components:
+        """Let the components say what they were chosen by, and warn if they are toys."""
+        from newsimg.reporting.console import warn_loudly
+
+        choices = {group: find_choice(group) for group in GROUPS}
+        typed = find_typed("flags"), find_typed("overrides")
+        info = describe_run(self.config, components, task.parts, choices, typed)
+        if info.warning:
+            sweep_dir = HydraConfig.get().sweep.dir  # one warning is enough for all of its jobs
+            warn_loudly(info.warning, sweep_dir if self.sweeping else str(self.job.output_dir))
+        return replace(components, info=info)
 
     def report(
         self, metrics: dict[str, float], finished_before: bool
     ) -> float | tuple[float, ...] | None:
         """Print one line, or where a single run wrote; return what a sweeper looks at."""
-        from newsimg.reporting.console import print_job, print_outcome
+        from newsimg.reporting.console import print_job, print_outcome, shorten_path
 
         objectives = choose_objectives(metrics, self.sought)
         if finished_before:
             print_job("finished before", objectives)
         elif self.sweeping:
-            print_job(str(self.job.output_dir), objectives)
+            print_job(shorten_path(self.job.output_dir), objectives)
         else:
             print_outcome(self.job.output_dir, self.tracker.describe())
         return unpack(objectives)
@@ -134,6 +159,38 @@ def _describe(config: dict[str, Any], params: Mapping[str, Any]) -> dict[str, st
     if VISIBLE in HydraConfig.get().job.env_set:
         tags["gpu"] = os.environ[VISIBLE]
     return tags
+
+
+def describe_run(
+    config: Mapping[str, Any],
+    components: Components,
+    parts: Sequence[str],
+    choices: Mapping[str, str],
+    typed: tuple[Sequence[str], Sequence[str]],
+) -> RunInfo:
+    """Return what a run says of itself.
+
+    Args:
+        config: All values, resolved.
+        components: What was built of it.
+        parts: What the task uses of it; see `Task.parts`.
+        choices: Group -> the option that was chosen.
+        typed: Flags and overrides.
+    """
+    data = config["data"]
+    is_sample = components.dataset.is_sample or is_sample_data(data)
+    images = components.index.images if "index" in parts else None
+    if images is not None:
+        is_sample = are_sample(images)
+    used = [part for part in (*parts, "task") if part != "index"]
+    return RunInfo(
+        " ".join(filter(None, (data["name"], data.get("split")))),
+        choices["reranker"],
+        choices["weight"],
+        *typed,
+        is_sample,
+        "" if is_sample else describe_toys(config, used, images is not None),
+    )
 
 
 def list_objectives(objective: str | list[str] | None) -> list[str]:

@@ -9,7 +9,7 @@ from PIL import Image as PILImage
 from PIL import ImageDraw, ImageFont, ImageOps
 
 from newsimg.datatypes import Candidates, Collection, Image
-from newsimg.reporting.short_text import cut_text
+from newsimg.reporting.console import cut_text
 from newsimg.storage.pictures.images import open_image
 
 N_SHOWN = 5

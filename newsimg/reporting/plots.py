@@ -10,7 +10,7 @@ import pandas as pd
 from PIL import Image as PILImage
 
 from newsimg.datatypes import FusedArray
-from newsimg.reporting.short_text import cut_text
+from newsimg.reporting.console import cut_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -8,8 +8,8 @@ import numpy as np
 from newsimg.datatypes import Candidates, FloatArray, Query
 from newsimg.interfaces import Backbone, LanguageModel, Reranker
 from newsimg.reranker.captions import Captioner
+from newsimg.storage.models.truncated import find_truncated
 from newsimg.storage.text.suggest import check_choice
-from newsimg.storage.truncated import find_truncated
 
 log = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from newsimg.datatypes import (
 )
 from newsimg.interfaces import Backbone, Dataset, Reranker
 from newsimg.storage.copies import find_first_copies
-from newsimg.storage.truncated import find_truncated
+from newsimg.storage.models.truncated import find_truncated
 
 IMAGES_AT_ONCE = 1024  # so that 100,000 headlines against all pictures need not fit into memory
 

@@ -9,10 +9,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
 
-from tqdm import tqdm
-
 import newsimg
 from newsimg.sample.scenes import Scene
+from newsimg.storage.progress import Progress
 
 
 def write_scenes(path: Path, scenes: Mapping[str, Scene]) -> None:
@@ -46,11 +45,10 @@ def draw_all(
     n_workers = n_workers or _count_cores()
     workers = [_start_worker(folder, i, n_workers) for i in range(n_workers)]
     try:
-        with tqdm(total=n_pictures, desc="Drawing pictures", unit="img", disable=quiet) as bar:
+        with Progress("" if quiet else "Drawing the sample's pictures", n_pictures) as progress:
             while any(worker.poll() is None for worker in workers):
                 time.sleep(0.2)
-                bar.update(_count_pictures(folder) - bar.n)
-            bar.update(_count_pictures(folder) - bar.n)
+                progress.update(_count_pictures(folder) - progress.done)
         if any(worker.wait() != 0 for worker in workers):
             raise RuntimeError(f"drawing pictures to {folder} failed: see the error above")
     finally:

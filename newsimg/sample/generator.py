@@ -14,6 +14,7 @@ from platformdirs import user_cache_path
 from newsimg.sample.drawing_pool import draw_all, write_scenes
 from newsimg.sample.headlines import NEWSROOM_MENTION_SCALE, Story, write_story
 from newsimg.sample.scenes import Scene, is_column, newsroom_scene
+from newsimg.sample.toys import NEWSROOM
 
 GENERATOR_VERSION = (
     5  # increase it with any change of the output, so that old folders are not reused
@@ -64,7 +65,7 @@ def ensure_newsroom(
 def newsroom_name(n_articles: int, seed: int = DEFAULT_SEED) -> str:
     """Return the name of the folder, with a hash of all that determines its contents."""
     key = f"{GENERATOR_VERSION}-{seed}-{n_articles}"
-    return f"sample-newsroom-{n_articles}-{hashlib.sha256(key.encode()).hexdigest()[:8]}"
+    return f"{NEWSROOM}{n_articles}-{hashlib.sha256(key.encode()).hexdigest()[:8]}"
 
 
 def newsroom_story(seed: int, number: int, scene: Scene) -> Story:

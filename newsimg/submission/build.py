@@ -10,12 +10,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from newsimg.datatypes import Image
 from newsimg.reporting.results import Choice, Results
 from newsimg.storage.files import write_atomically
 from newsimg.storage.pictures.images import open_image, read_image
+from newsimg.storage.progress import Progress
 from newsimg.submission.layouts import PICTURE_SIZE, check_name, find_clash, name_picture
 from newsimg.submission.rendering import render_picture
 
@@ -119,7 +118,7 @@ def choose_distinct(
     hasher = partial(hash_picture, near_duplicates=near_duplicates)
     by_run: dict[tuple[str, str], list[Entry]] = {(s, a): [] for s in articles for a in runs}
     for size, wanted in articles.items():
-        for article_id in tqdm(wanted, desc="distinct", disable=None, leave=False):
+        for article_id in Progress("Choosing pictures", len(wanted)).track(wanted):
             shown: dict[str, PictureHash] = {}
             for approach, results in runs.items():
                 entry, shown[approach] = choose_next(
@@ -246,7 +245,7 @@ def render_all(entries: Sequence[Entry], crop: str, workers: int) -> Iterator[tu
     pool = ThreadPoolExecutor(workers)
     try:
         contents = pool.map(render, entries)
-        bar = tqdm(contents, desc="render", total=len(entries), disable=None, leave=False)
-        yield from zip(entries, bar, strict=True)
+        progress = Progress("Rendering pictures", len(entries))
+        yield from progress.track(zip(entries, contents, strict=True))
     finally:  # after an error the remaining pictures are not needed
         pool.shutdown(cancel_futures=True)

@@ -28,6 +28,8 @@ class CacheTask(Task):
         ValueError: If `action` is unknown, or pruning selects by nothing.
     """
 
+    parts = ()
+
     def __init__(
         self,
         *,

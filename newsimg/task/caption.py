@@ -31,6 +31,8 @@ class CaptionTask(Task):
             captioner is out of range.
     """
 
+    parts = ()
+
     def __init__(
         self,
         *,

@@ -26,6 +26,8 @@ class CheckTask(Task):
         ValueError: If an argument is out of range; names it.
     """
 
+    parts = ()
+
     def __init__(
         self,
         *,

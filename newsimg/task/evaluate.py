@@ -21,7 +21,7 @@ from newsimg.pipeline import (
     rerank,
     score_candidates,
 )
-from newsimg.reporting.console import console, print_evaluation
+from newsimg.reporting.console import console, print_command, print_evaluation
 from newsimg.reporting.contact_sheet import draw_contact_sheet
 from newsimg.reporting.evaluation import (
     check_reranker,
@@ -30,6 +30,8 @@ from newsimg.reporting.evaluation import (
     report_statistics,
 )
 from newsimg.reporting.page import describe_run, write_report
+from newsimg.reporting.quoting import write_command
+from newsimg.storage.progress import announce
 
 
 class EvaluateTask(Task):
@@ -80,6 +82,7 @@ class EvaluateTask(Task):
         qrels: Qrels = collection.qrels or {}
         reranked = rerank(collection, retrieved, components.reranker, components.weight)
 
+        announce("measuring")
         top_k = retrieved.rows.shape[1]
         comparison = compare_stages(collection, retrieved, reranked, qrels)
         comparison["query_truncated"] = find_truncated_queries(collection, components.backbone)
@@ -105,6 +108,7 @@ class EvaluateTask(Task):
             collection, retrieved, components.reranker, components.weight, output_dir
         )
 
+        announce("drawing the report")
         write_qrels(qrels, output_dir / "qrels.txt")
         pd.concat([comparison, *_prefixed(measures)], axis="columns").to_csv(
             output_dir / "queries.csv"
@@ -115,11 +119,14 @@ class EvaluateTask(Task):
             )
             sheet.save(output_dir / "contact_sheet.jpg", quality=90)
         if self.report:
-            details = describe_run(components.dataset.name, components, metrics)
+            source = components.info.data or components.dataset.name
+            details = describe_run(source, components, metrics)
             write_report(output_dir / "report.html", collection, retrieved, reranked, details)
-        print_evaluation(metrics, components.weight.value)
+        print_evaluation(metrics, components.weight.value, components.info)
         if told := describe_coverage(coverage):
             console.print(told)
+        values = ["weight.value=0,0.1,0.2,0.3"]
+        print_command("sweep weights", write_command("newsimg -m", components.info, values))
         return metrics
 
 

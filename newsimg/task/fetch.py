@@ -12,7 +12,6 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 
 import pandas as pd
-from tqdm import tqdm
 
 from newsimg.data.yfcc.s3 import Bucket, BucketError, RemoteObject, describe_bytes
 from newsimg.data.yfcc.yfcc import (
@@ -25,9 +24,11 @@ from newsimg.data.yfcc.yfcc import (
     write_metadata,
 )
 from newsimg.data.yfcc.zip_fetch import ZipShard
-from newsimg.interfaces import Components, Task
-from newsimg.reporting.console import console, print_table
+from newsimg.interfaces import Components, RunInfo, Task
+from newsimg.reporting.console import console, print_command, print_table, shorten_path
+from newsimg.reporting.quoting import quote_value, write_command
 from newsimg.storage.files import lock_folder
+from newsimg.storage.progress import Progress
 
 CHUNK_BYTES = 1 << 23  # size of a request for a part of the database
 
@@ -57,6 +58,8 @@ class FetchTask(Task):
     Raises:
         ValueError: If an argument is out of range; names it.
     """
+
+    parts = ()
 
     def __init__(
         self,
@@ -116,12 +119,12 @@ class FetchTask(Task):
         pool = ThreadPoolExecutor(bucket.n_threads)
         try:
             with lock_folder(self.folder):
-                return self._run(bucket, pool)
+                return self._run(bucket, pool, components.info)
         finally:
             bucket.stop()
             pool.shutdown(cancel_futures=True)
 
-    def _run(self, bucket: Bucket, pool: Executor) -> dict[str, float]:
+    def _run(self, bucket: Bucket, pool: Executor, info: RunInfo) -> dict[str, float]:
         shards = self._list_shards(bucket, pool)
         unfinished = [
             one for one in shards if not (one.is_whole() and self._metadata_of(one).is_file())
@@ -142,17 +145,14 @@ class FetchTask(Task):
             if database is not None:
                 self._fetch_database(bucket, pool, database)
             split_database(self.database, self.metadata_dir, [one.path.stem for one in undescribed])
-        with tqdm(
-            total=sum(missing), desc="pictures", unit="B", unit_scale=True, disable=None
-        ) as bar:
+        with Progress("Fetching pictures", sum(missing), "B") as progress:
             for shard in unfinished:
-                bar.set_postfix_str(shard.path.name)
                 # The metadata is written first, so that a shard that exists is complete.
                 rows = read_rows(self._source_of(shard))
                 write_metadata(self._metadata_of(shard), shard.objects, rows)
                 if not shard.is_whole():
-                    shard.fetch(bucket, pool, bar.update)
-        return self._report(shards, n_bytes)
+                    shard.fetch(bucket, pool, progress.update)
+        return self._report(shards, n_bytes, info)
 
     def _list_shards(self, bucket: Bucket, pool: Executor) -> list[ZipShard]:
         def list_one(name: str) -> ZipShard:
@@ -160,8 +160,7 @@ class FetchTask(Task):
             return ZipShard(self.folder / f"{name}.zip", objects)
 
         listed = pool.map(list_one, self.shards)
-        bar = tqdm(listed, "listing", len(self.shards), unit=" shards", disable=None, leave=False)
-        shards = list(bar)
+        shards = list(Progress("Listing shards", len(self.shards)).track(listed))
         if not any(shard.objects for shard in shards):
             last = self.shards[-1]
             raise BucketError(f"bucket {bucket.name} has no objects {PICTURES}/000/... to {last}")
@@ -209,17 +208,10 @@ class FetchTask(Task):
                 range(first, min(first + CHUNK_BYTES, database.size))
                 for first in range(start, database.size, CHUNK_BYTES)
             ]
-            with tqdm(
-                total=database.size,
-                initial=start,
-                desc="database",
-                unit="B",
-                unit_scale=True,
-                disable=None,
-            ) as bar:
+            with Progress("Fetching the database", database.size, "B", start) as progress:
                 for content in bucket.read_all(pool, ((database, part) for part in parts)):
                     file.write(content)
-                    bar.update(len(content))
+                    progress.update(len(content))
         if self.database_md5 is not None:
             with path.open("rb") as file:
                 found = hashlib.file_digest(file, "md5").hexdigest()
@@ -231,7 +223,7 @@ class FetchTask(Task):
                 )
         path.replace(self.database)
 
-    def _report(self, shards: list[ZipShard], n_fetched: int) -> dict[str, float]:
+    def _report(self, shards: list[ZipShard], n_fetched: int, info: RunInfo) -> dict[str, float]:
         """Print the number of pictures per licence, and return the metrics."""
         licences: Counter[str | None] = Counter()
         for shard in shards:
@@ -241,8 +233,9 @@ class FetchTask(Task):
             columns=["licence", "pictures"],
         )
         print_table(table, str(self.folder))
-        overrides = f"data=collection_zip data.folder={self.folder}"
-        console.print(f"build an index  newsimg task=index {overrides}")
+        where = quote_value(shorten_path(self.folder))
+        settings = ["task=index", "data=collection_zip", f"data.folder={where}"]
+        print_command("index them", write_command("newsimg", info, settings, ["task"]))
         return {
             "n_shards": len(shards),
             "n_images": licences.total(),

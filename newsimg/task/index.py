@@ -49,6 +49,7 @@ from newsimg.reporting.index import report_index
 from newsimg.storage.cached_models import find_hasher, find_image_hasher
 from newsimg.storage.files import lock_folder
 from newsimg.storage.models.checkpoints import check_positive
+from newsimg.storage.progress import announce
 from newsimg.storage.text.suggest import check_choices
 
 ACTIONS = ("build", "append", "remove")
@@ -84,6 +85,8 @@ class IndexTask(Task):
     Raises:
         ValueError: If an argument is out of range.
     """
+
+    parts = ("backbone",)
 
     def __init__(
         self,
@@ -157,7 +160,7 @@ class IndexTask(Task):
                 shutil.rmtree(staging)
                 manifest = read_manifest(self.folder)
                 if self.action == manifest["action"] == "build":
-                    return report_index(self.folder, manifest)
+                    return report_index(self.folder, manifest, components.info)
             if self.action == "build" and (self.folder / MANIFEST).is_file():
                 raise ValueError(
                     f"{self.folder} already holds an index: use task.action=append to add to it, "
@@ -196,6 +199,7 @@ class IndexTask(Task):
             )
         embeddings = checkpoint.open_embeddings()
         console.print(f"indexing {len(embeddings)} pictures")
+        announce("making the index")
         train_index(job.index, embeddings)
         add_embeddings(job.index, embeddings, 0)
         write_tables(checkpoint.read_images(0), IMAGES, job.staging / "images.parquet")
@@ -289,6 +293,7 @@ class IndexTask(Task):
     ) -> dict[str, float]:
         """Write the index, measure it and replace the previous files."""
         backbone, index = job.components.backbone, job.index
+        announce("measuring the index")
         index.write(job.staging / "vectors.faiss")
         saved = SavedIndex(job.staging, {}, index)
         numbers = (self.n_queries, job.components.top_k)
@@ -306,7 +311,7 @@ class IndexTask(Task):
         }
         install_files(job.staging, self.folder, manifest)
         shutil.rmtree(job.staging)
-        return report_index(self.folder, manifest)
+        return report_index(self.folder, manifest, job.components.info)
 
 
 @dataclass(frozen=True)

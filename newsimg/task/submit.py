@@ -1,7 +1,6 @@
 """Task that writes a benchmark submission from the results of `task=infer`."""
 
 import os
-import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,9 +8,10 @@ from pathlib import Path
 import pandas as pd
 
 from newsimg.data.articles import read_subsets
-from newsimg.interfaces import Components, Task
-from newsimg.reporting.console import console, print_table
-from newsimg.reporting.results import CREDITS, read_results
+from newsimg.interfaces import Components, RunInfo, Task
+from newsimg.reporting.console import console, print_command, print_table, shorten_path, warn_loudly
+from newsimg.reporting.quoting import quote_value, write_command
+from newsimg.reporting.results import CREDITS, read_results, read_warning
 from newsimg.storage.files import write_atomically
 from newsimg.storage.text.suggest import check_choices
 from newsimg.submission.build import (
@@ -52,6 +52,8 @@ class SubmitTask(Task):
     Raises:
         ValueError: If an argument is out of range; names it.
     """
+
+    parts = ()
 
     def __init__(
         self,
@@ -98,7 +100,8 @@ class SubmitTask(Task):
         """See `Task.run`.
 
         Returns:
-            `n_runs`, `n_articles` (of all sizes), `n_pictures`, `n_replaced` and `n_bytes`.
+            `n_runs`, `n_articles` (of all sizes), `n_pictures`, `n_replaced`, `n_bytes` and, if
+            some runs had toy models, `n_toy_runs`.
 
         Raises:
             FileNotFoundError: If results, a list of articles or a picture do not exist.
@@ -112,6 +115,9 @@ class SubmitTask(Task):
                 "task.overwrite=true to replace it"
             )
         runs = {approach: read_results(source) for approach, source in self.runs.items()}
+        toys = {name: text for name in runs if (text := read_warning(self.runs[name]))}
+        for approach, text in toys.items():
+            warn_loudly(f"run {approach}: {text}", str(output_dir))
         listed = read_subsets(self.subsets)
         articles = choose_articles(runs, listed)
         if self.layout == 2026 and len(runs) > 1:
@@ -142,13 +148,14 @@ class SubmitTask(Task):
         )
         write_replacements(entries, output_dir / "replacements.csv")
         n_credits = self._write_credits(entries, output_dir / "credits.csv")
-        self._print(entries, path, n_credits)
+        self._print(entries, path, n_credits, components.info)
         return {
             "n_runs": len(runs),
             "n_articles": sum(map(len, articles.values())),
             "n_pictures": len(entries),
             "n_replaced": sum(entry.shown_by is not None for entry in entries),
             "n_bytes": path.stat().st_size,
+            **({"n_toy_runs": len(toys)} if toys else {}),
         }
 
     def _write_credits(self, entries: Sequence[Entry], path: Path) -> int:
@@ -165,7 +172,7 @@ class SubmitTask(Task):
         write_csv(path, ["file", "article_id", "image_id", *columns], rows)
         return sum(any(row[3:]) for row in rows)
 
-    def _print(self, entries: Sequence[Entry], path: Path, n_credits: int) -> None:
+    def _print(self, entries: Sequence[Entry], path: Path, n_credits: int, info: RunInfo) -> None:
         pictures = Counter((e.approach, e.size) for e in entries)
         replaced = Counter((e.approach, e.size) for e in entries if e.shown_by)
         table = pd.DataFrame(
@@ -175,8 +182,10 @@ class SubmitTask(Task):
         print_table(table, f"group {self.group}, layout {self.layout}")
         if n_credits:
             console.print(f"{n_credits} of {len(entries)} pictures have credits in credits.csv")
-        console.print(f"submission     {path} ({path.stat().st_size / 1e6:.1f} MB)")
-        console.print(f"check it       newsimg task=check {shlex.quote(f'submission={path}')}")
+        where = shorten_path(path)
+        console.print(f"submission     {where} ({path.stat().st_size / 1e6:.1f} MB)")
+        settings = ["task=check", f"submission={quote_value(where)}"]
+        print_command("check it", write_command("newsimg", info, settings, ["task"]))
 
 
 def write_replacements(entries: Sequence[Entry], path: Path) -> None:

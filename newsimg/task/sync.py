@@ -19,6 +19,7 @@ class SyncTask(Task):
     """
 
     tracked = False
+    parts = ()
 
     def __init__(self, *, tracker: Tracker) -> None:
         self.tracker = tracker

@@ -6,6 +6,7 @@ import zipfile
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from PIL import ImageOps
 from submissions import draw, write_results
 
 from newsimg.datatypes import Image
+from newsimg.interfaces import RunInfo
 from newsimg.submission.check import check_submission
 from newsimg.submission.layouts import check_name
 from newsimg.submission.rendering import find_box, render_picture
@@ -46,7 +48,8 @@ def submit(runs: dict[str, Path] | None, **changes: Any) -> dict[str, float]:
         "overwrite": True,
     } | changes
     Path("out").mkdir(exist_ok=True)
-    return SubmitTask(**arguments).run(None, Path("out"))  # type: ignore[arg-type]
+    typed: Any = SimpleNamespace(info=RunInfo())
+    return SubmitTask(**arguments).run(typed, Path("out"))  # type: ignore[arg-type]
 
 
 def list_zip(path: str = "out/team.zip") -> list[str]:
@@ -410,7 +413,7 @@ def test_a_zip_written_on_the_command_line_passes_the_check_until_it_is_modified
         "submission=team.zip", "tracking=none",
     )  # fmt: skip
     assert made.code == 0, made.output
-    assert "newsimg task=check submission=team.zip" in made.stdout
+    assert "newsimg tracking=none task=check submission=team.zip" in made.stdout
     assert check_submission(Path("team.zip"), 2026, {"ALL": IDS}) == []
     checked = newsimg_here("task=check", "submission=team.zip", "tracking=none")
     assert checked.code == 0, checked.output

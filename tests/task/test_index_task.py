@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -428,7 +429,9 @@ def test_a_saved_index_of_the_sample_gives_the_metrics_of_an_index_built_in_the_
     assert made.code == 0, made.output
     assert "60 of 60" in made.stdout
     folder = f"'index.folders=[{tmp_path / 'index'}]'"
-    assert f'newsimg task=infer index=saved {folder} query="HEADLINE"' in made.stdout
+    kept = shlex.join(others)
+    assert f"newsimg-search {kept} index=saved {folder}\n" in made.stdout
+    assert f'newsimg {kept} task=infer index=saved {folder} query="HEADLINE"\n' in made.stdout
     built = newsimg_here(*options)
     saved = newsimg_here(*options, "index=saved", f"index.folders=[{tmp_path / 'index'}]")
     assert saved.code == 0, saved.output

@@ -11,7 +11,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from tqdm import tqdm
 
 from newsimg.datatypes import FloatArray, Image, IntArray, Listed, Query, render_queries
 from newsimg.engine.base import Engine
@@ -22,6 +21,7 @@ from newsimg.index.building.checkpoint import IMAGES, REJECTED, BuildCheckpoint
 from newsimg.index.building.quality import IndexQuality, measure_quality, split_blocks
 from newsimg.index.folder import SavedIndex, count_found
 from newsimg.interfaces import Backbone
+from newsimg.storage.progress import Progress
 
 log = logging.getLogger(__name__)
 
@@ -77,13 +77,8 @@ def embed_collection(
     numbers = range(done, listing.n_chunks)
     results = engine.embed(listing, numbers, backbone, rules, n_threads)
     _check_share(checkpoint, len(listing), max_rejected)
-    with tqdm(
-        total=len(listing),
-        initial=checkpoint.n_accepted + checkpoint.n_rejected,
-        desc="Embedding",
-        unit="picture",
-        disable=None,
-    ) as progress:
+    n_done = checkpoint.n_accepted + checkpoint.n_rejected
+    with Progress("Embedding pictures", len(listing), done=n_done) as progress:
         for number in numbers:
             n_chunk = min(size, len(listing) - number * size)
             chunk: list[Accepted | Rejected] = []

@@ -1,6 +1,7 @@
 """Tables of texts, on a console of 80 columns and in Markdown."""
 
 from collections.abc import Sequence
+from textwrap import fill
 
 import pandas as pd
 from rich import box
@@ -15,7 +16,8 @@ N_LETTERS = 24  # of the longest word of a value that was swept, in front of the
 
 def print_text(text: str) -> None:
     """Print a paragraph, broken between words."""
-    console.print(text, soft_wrap=False, width=WIDTH)
+    options: dict[str, bool] = {"break_long_words": False, "break_on_hyphens": False}
+    console.print(fill(text, WIDTH, **options))  # type: ignore
 
 
 def print_fitting(table: pd.DataFrame, n_keys: int, title: str, bold: int | None = None) -> None:
@@ -49,8 +51,7 @@ def print_fitting(table: pd.DataFrame, n_keys: int, title: str, bold: int | None
         shown.add_column(Text(str(name)), width=width, justify="right" if numbers else "left")
     for i, row in enumerate(table.itertuples(index=False)):
         shown.add_row(*map(Text, row), style="bold" if i == bold else "")
-    console.print(shown, width=WIDTH)
-    console.print()
+    console.print(shown, "")
 
 
 def to_markdown(rows: Sequence[Sequence[str]]) -> str:

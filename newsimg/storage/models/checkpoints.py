@@ -17,6 +17,7 @@ from newsimg.storage.models.fit import (
 )
 from newsimg.storage.models.hub import download_config
 from newsimg.storage.models.precision import inference
+from newsimg.storage.progress import announce
 from newsimg.storage.text.suggest import check_choice, refuse_all
 
 DTYPES = ("float32", "tf32", "bfloat16", "float16")
@@ -132,6 +133,12 @@ class Checkpoint:
         }
 
     @property
+    def _name(self) -> str:
+        """The model as the status line shows it: of a folder, the last parts alone."""
+        parts = Path(self.model).parts
+        return self.model if len(parts) < 3 else "/".join(parts[-2:])
+
+    @property
     def arithmetic(self) -> dict[str, Any]:
         """What the model's outputs depend on beside its files, for fingerprints."""
         if self.dtype in ("float32", "tf32"):
@@ -167,6 +174,7 @@ class Checkpoint:
             ModelError: If it is of another family than is asked for, or the checkpoint lacks
                 weights of the model, which would then be random.
         """
+        announce(f"loading {self._name}")
         import torch
         from transformers.utils import logging
 
@@ -189,6 +197,7 @@ class Checkpoint:
         Raises:
             ModelError: If it cannot be loaded, or is not the model's; see `check_tokenizer`.
         """
+        announce(f"loading the tokenizer of {self._name}")
         from transformers import AutoTokenizer
 
         tokenizer = self._load("tokenizer", lambda: AutoTokenizer.from_pretrained(**self.source))
@@ -201,6 +210,7 @@ class Checkpoint:
         Raises:
             ModelError: If it cannot be loaded, or is not the model's; see `check_image_processor`.
         """
+        announce(f"loading the image processor of {self._name}")
         from transformers import AutoImageProcessor
 
         processor = self._load(
