@@ -1,15 +1,22 @@
-"""Compose a config outside of Hydra's own entry point, and leave Hydra as it was."""
+"""Compose a config outside of Hydra's own entry point, and resolve one wherever it comes from."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.version import VersionBase
-from omegaconf import OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
 
-from newsimg.launch.resolvers import register_resolvers
+from newsimg.launch.resolvers import (
+    find_own_weights,
+    is_sweeping,
+    keep_own_weight,
+    list_flags,
+    list_overrides,
+    register_resolvers,
+)
 from newsimg.storage.files import CONF_DIR
 
 
@@ -36,9 +43,29 @@ def compose_config(overrides: Sequence[str]) -> dict[str, Any]:
             current.set_config(cfg)  # some values follow from what was chosen
             with open_dict(cfg):
                 del cfg["hydra"]
-            return OmegaConf.to_container(  # type: ignore[return-value]
-                cfg, resolve=True, throw_on_missing=True
-            )
+            return resolve_config(cfg)
     finally:
         current.cfg, versions.version_base = outer
         GlobalHydra.instance().hydra = running
+
+
+def resolve_config(cfg: DictConfig) -> dict[str, Any]:
+    """Return all values of a config, with those that its task leaves to the command line.
+
+    Raises:
+        omegaconf.errors.OmegaConfBaseException: If a value cannot be resolved or is missing.
+    """
+    keep_own_weight(cfg)
+    config: dict[str, Any] = OmegaConf.to_container(  # type: ignore[assignment]
+        cfg, resolve=True, throw_on_missing=True
+    )
+    known: dict[str, Callable[[], object]] = {
+        "report": lambda: not is_sweeping(),
+        "own_weights": lambda: find_own_weights("task.rerankers"),
+        "backbone_overrides": lambda: list_overrides("backbone"),
+        "flags": list_flags,
+    }
+    config["task"] |= {
+        name: find() for name, find in known.items() if config["task"].get(name, "") is None
+    }
+    return config

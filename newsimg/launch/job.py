@@ -9,20 +9,22 @@ from typing import Any
 
 import yaml
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from newsimg.interfaces import Components, Task
 from newsimg.launch.builder import Builder, check_shortcuts, get_builder
+from newsimg.launch.compose import resolve_config
 from newsimg.launch.gpus import VISIBLE
 from newsimg.launch.job_folders import open_job_folder
 from newsimg.launch.job_hash import hash_config
-from newsimg.launch.resolvers import find_choice, is_sweeping, keep_own_weight, number_job
+from newsimg.launch.resolvers import find_choice, is_sweeping, number_job
 from newsimg.pipeline import forget
 from newsimg.storage.files import name_full_disk, write_atomically
 from newsimg.tracking.base import Job, Tracker
 from newsimg.tracking.params import list_params, name_run
 
 NO_TRACKING = {"_target_": "newsimg.tracking.none.NullTracker"}
+OBJECTIVE = "reranked/hits_at_1"  # of sweeps over task=evaluate, if nothing else is configured
 NEEDED = "store/needed"  # measured where it is sought
 PARTS = "data backbone index llm vlm prompt criteria engine reranker weight task tracking"
 GROUPS = tuple(PARTS.split())
@@ -103,10 +105,7 @@ def open_job(cfg: DictConfig) -> OpenJob:
     Raises:
         ValueError: If a value of the config is not what it should be.
     """
-    keep_own_weight(cfg)
-    config: dict[str, Any] = OmegaConf.to_container(  # type: ignore[assignment]
-        cfg, resolve=True, throw_on_missing=True
-    )
+    config = resolve_config(cfg)
     builder = get_builder(tuple(config["trusted_packages"]), config["store"]["dir"])
     sweeping = is_sweeping()
     sought = list_objectives(config["objective"]) if sweeping else []
@@ -140,6 +139,8 @@ def _describe(config: dict[str, Any], params: Mapping[str, Any]) -> dict[str, st
 
 def list_objectives(objective: str | list[str] | None) -> list[str]:
     """Return the names of the metrics that sweepers look at."""
+    if objective == "auto":
+        return [OBJECTIVE] if find_choice("task") == "evaluate" else []
     return [objective] if isinstance(objective, str) else list(objective or [])
 
 

@@ -78,7 +78,7 @@ class IndexTask(Task):
             exact one.
         queries: A CSV of articles, or a text file with a headline in each line, to measure with;
             None: headlines of the data, or pictures where it has none.
-        backbone: What is typed for the run's backbone, which the index is to tell of itself.
+        backbone_overrides: What is typed for the run's backbone, which the index is to tell.
 
     Raises:
         ValueError: If an argument is not what it should be.
@@ -100,7 +100,7 @@ class IndexTask(Task):
         engine: Engine,
         n_queries: int,
         queries: str | None = None,
-        backbone: Sequence[str] = (),
+        backbone_overrides: Sequence[str] = (),
     ) -> None:
         if action not in ACTIONS:
             raise ValueError(f"task.action must be one of {', '.join(ACTIONS)}, got {action!r}")
@@ -129,7 +129,7 @@ class IndexTask(Task):
         self.engine = engine
         self.n_queries = n_queries
         self.queries = Path(queries).expanduser() if queries else None
-        self.typed = list(backbone)
+        self.typed = list(backbone_overrides)
 
     def run(self, components: Components, output_dir: Path) -> dict[str, float]:
         """See `Task.run`.
