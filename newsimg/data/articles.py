@@ -60,17 +60,12 @@ class ArticleSource:
         )
 
     def with_split(self, split: str) -> "ArticleSource":
-        """Return the same with another split.
+        """Return the same with another split, which takes the place of a subset.
 
         Raises:
-            ValueError: If the split does not exist, or `subset` takes the place of splits.
+            ValueError: If the split does not exist.
         """
-        other = replace(self, split=split)
-        if self.subset is not None:
-            raise ValueError(
-                f"data.subset must be null to take the split {split!r}, got {self.subset}"
-            )
-        return other
+        return replace(self, split=split, subset=None)
 
 
 def load_articles(name: str, csv_path: Path, image_dir: Path, source: ArticleSource) -> Collection:

@@ -13,15 +13,15 @@ from omegaconf import DictConfig
 
 from newsimg.interfaces import Components, RunInfo, Task
 from newsimg.launch.builder import Builder, get_builder
-from newsimg.launch.errors.checks import check_config, resolve
+from newsimg.launch.compose import resolve_config
+from newsimg.launch.errors.checks import check_config
 from newsimg.launch.gpus import VISIBLE
 from newsimg.launch.job_folders import open_job_folder
 from newsimg.launch.job_hash import hash_config
 from newsimg.launch.resolvers import (
     find_choice,
-    find_typed,
     is_sweeping,
-    keep_own_weight,
+    list_flags,
     number_job,
 )
 from newsimg.pipeline import forget
@@ -33,6 +33,7 @@ from newsimg.tracking.base import Job, Tracker
 from newsimg.tracking.params import list_params, name_run
 
 NO_TRACKING = {"_target_": "newsimg.tracking.none.NullTracker"}
+OBJECTIVE = "reranked/hits_at_1"  # of sweeps over task=evaluate, if nothing else is configured
 NEEDED = "cache/needed"  # measured where it is sought
 PARTS = "data backbone index llm vlm prompt criteria engine reranker weight task tracking"
 GROUPS = tuple(PARTS.split())
@@ -101,7 +102,7 @@ class OpenJob:
         from newsimg.reporting.console import warn_loudly
 
         choices = {group: find_choice(group) for group in GROUPS}
-        typed = find_typed("flags"), find_typed("overrides")
+        typed = list_flags(), list(HydraConfig.get().overrides.task)
         info = describe_run(self.config, components, task.parts, choices, typed)
         if info.warning:
             sweep_dir = HydraConfig.get().sweep.dir  # one warning is enough for all of its jobs
@@ -130,8 +131,7 @@ def open_job(cfg: DictConfig) -> OpenJob:
     Raises:
         ValueError: If a value of the config is not what it should be.
     """
-    keep_own_weight(cfg)
-    config = resolve(cfg)
+    config = resolve_config(cfg)
     builder = get_builder(tuple(config["trusted_packages"]), config["cache"]["dir"])
     sweeping = is_sweeping()
     sought = list_objectives(config["objective"]) if sweeping else []
@@ -195,6 +195,8 @@ def describe_run(
 
 def list_objectives(objective: str | list[str] | None) -> list[str]:
     """Return the names of the metrics that sweepers look at."""
+    if objective == "auto":
+        return [OBJECTIVE] if find_choice("task") == "evaluate" else []
     return [objective] if isinstance(objective, str) else list(objective or [])
 
 

@@ -27,12 +27,13 @@ class QueryBankReranker(Reranker):
 
     Args:
         backbone: Embeds headlines and pictures; the run's own, whose embeddings are at hand.
-        bank: Headlines that are not evaluated, such as the train split.
+        bank: Data with headlines that are not evaluated.
+        bank_split: Split of the bank whose headlines are taken; None for what it is set to.
     """
 
-    def __init__(self, *, backbone: Backbone, bank: Dataset) -> None:
+    def __init__(self, *, backbone: Backbone, bank: Dataset, bank_split: str | None = None) -> None:
         self.backbone = backbone
-        self.bank = bank
+        self.bank = bank if bank_split is None else bank.with_split(bank_split)
 
     def score(self, queries: Sequence[Query], candidates: Candidates) -> FloatArray:
         """See `Reranker.score`.

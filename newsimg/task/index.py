@@ -80,7 +80,7 @@ class IndexTask(Task):
         n_queries: Number of queries with which recall and search time are measured.
         queries: A CSV of articles or a text file with one headline per line to use as queries;
             None for the headlines of the data, or for pictures of the index if there are none.
-        backbone: Command-line overrides that select the run's backbone, saved in the manifest.
+        backbone_overrides: Overrides that select the run's backbone, saved in the manifest.
 
     Raises:
         ValueError: If an argument is out of range.
@@ -104,7 +104,7 @@ class IndexTask(Task):
         engine: Engine,
         n_queries: int,
         queries: str | None = None,
-        backbone: Sequence[str] = (),
+        backbone_overrides: Sequence[str] = (),
     ) -> None:
         check_choices(
             {
@@ -132,7 +132,7 @@ class IndexTask(Task):
         self.engine = engine
         self.n_queries = n_queries
         self.queries = Path(queries).expanduser() if queries else None
-        self.typed = list(backbone)
+        self.typed = list(backbone_overrides)
 
     def run(self, components: Components, output_dir: Path) -> dict[str, float]:
         """See `Task.run`.

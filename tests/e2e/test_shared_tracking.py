@@ -151,7 +151,7 @@ def test_a_server_killed_in_the_middle_of_a_sweep_has_every_run_once_after_a_syn
         "MLFLOW_TRACKING_URI": server.uri.replace("//", f"//ada:{SECRET}@"),
         "PYTHONPATH": str(ROOT),
     }
-    launcher = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "folder=shared"]
+    launcher = ["hydra/launcher=joblib_cpus", "hydra.launcher.n_jobs=2", "folder=shared"]
     sweep = subprocess.Popen(
         [sys.executable, "-m", "newsimg.run", *SWEEP, *options, *launcher],
         env=os.environ | address,
