@@ -24,15 +24,11 @@ Qrels = Mapping[str, Mapping[str, int]]
 
 Chat = Sequence[Mapping[str, str]]
 """Messages with `role` (system, user, assistant) and `content`."""
-KeepText = Callable[[int, str], None]
-"""Takes a chat's position and its answer."""
+KeepText = Callable[[int, str], None]  # takes a chat's position and its answer
 KeepAnswers = Callable[[int, Mapping[int, FloatArray]], None]
 """Takes a picture's position and, by position, (n_answers,) for some of its questions."""
-Reading = Literal["probabilities", "text"]
-"""How answers are read: see `VisionLanguageModel.ask`."""
+Reading = Literal["probabilities", "text"]  # see `VisionLanguageModel.ask`
 
-TRUNCATED = ("reject", "accept")
-PILLOW_MAX_PIXELS = 178_956_970  # twice Pillow's MAX_IMAGE_PIXELS, where it refuses to open
 QUERY_FIELDS = ("title", "tags", "people", "organisations")
 """What a query template may name."""
 
@@ -176,33 +172,17 @@ class Chunks(Protocol):
 
 @dataclass(frozen=True)
 class ValidationRules:
-    """What is taken.
+    """Which pictures are taken.
 
-    Args:
+    Attributes:
         on_truncated: "reject" or "accept" JPEGs whose tail is missing; other formats are refused.
         max_pixels: Pictures that claim more are refused before they are decoded.
         min_side: Pixels that width and height must have.
-
-    Raises:
-        ValueError: If a rule is not one of its choices.
     """
 
     on_truncated: str
     max_pixels: int
     min_side: int
-
-    def __post_init__(self) -> None:
-        if self.on_truncated not in TRUNCATED:
-            raise ValueError(
-                f"task.on_truncated must be one of {', '.join(TRUNCATED)}, "
-                f"got {self.on_truncated!r}"
-            )
-        if not 1 <= self.max_pixels <= PILLOW_MAX_PIXELS:
-            raise ValueError(
-                f"task.max_pixels must be in [1, {PILLOW_MAX_PIXELS}], got {self.max_pixels}"
-            )
-        if self.min_side < 1:
-            raise ValueError(f"task.min_side must be at least 1, got {self.min_side}")
 
 
 @dataclass(frozen=True)
@@ -215,6 +195,9 @@ class Accepted:
     embedding: FloatArray
 
 
+Embedded = Accepted | Rejected  # what an engine makes of a picture
+
+
 @dataclass(frozen=True)
 class Job:
     """What a tracker is told of a run."""
@@ -224,6 +207,29 @@ class Job:
     params: Mapping[str, Any]
     tags: Mapping[str, str]
     output_dir: Path
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """What a run says of itself, on the console and on its pages.
+
+    Attributes:
+        data: Name and split of the data.
+        reranker: The option of the group `reranker`.
+        normalization: The option of the group `weight`.
+        flags: What was typed before the overrides, such as --config-dir.
+        overrides: What was typed, for the commands that a task prints.
+        is_sample: Whether its pictures are the sample newsroom's.
+        warning: What its pages say first; empty for nothing.
+    """
+
+    data: str = ""
+    reranker: str = ""
+    normalization: str = ""
+    flags: Sequence[str] = ()
+    overrides: Sequence[str] = ()
+    is_sample: bool = False
+    warning: str = ""
 
 
 T = TypeVar("T")

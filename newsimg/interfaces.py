@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from newsimg.datatypes import (
-    Accepted,
     Candidates,
     Chat,
     Chunks,
     Collection,
+    Embedded,
     FloatArray,
     FusedArray,
     Image,
@@ -23,13 +23,13 @@ from newsimg.datatypes import (
     Listed,
     Query,
     Reading,
-    Rejected,
     RerankScores,
+    RunInfo,
     SharedResults,
     ValidationRules,
 )
 
-if TYPE_CHECKING:  # slow to import
+if TYPE_CHECKING:
     import pandas as pd
 
 
@@ -37,13 +37,11 @@ class Dataset(ABC):
     """Where queries and images come from."""
 
     name: str  # of the collection; runs on the same data share an MLflow experiment
+    is_sample: bool = False  # whether its pictures are those that the sample's models know alone
 
     @abstractmethod
     def load(self) -> Collection:
-        """Read the queries, the pool of images and, where known, the editors' choices.
-
-        An OSError or ValueError names what is not there or not as the config says.
-        """
+        """Read queries, pool and, if known, the editors' choices; errors name what is wrong."""
 
     def stream_images(self) -> Iterator[Listed]:
         """Yield the images in a fixed order, each once it is known, and what cannot be used."""
@@ -223,7 +221,7 @@ class Engine(ABC):
         backbone: Backbone,
         rules: ValidationRules,
         n_threads: int,
-    ) -> Iterator[Accepted | Rejected]:
+    ) -> Iterator[Embedded]:
         """Yield a result for each picture of the chunks `numbers`, in order, in constant memory."""
 
 
@@ -237,6 +235,7 @@ class Components:
     reranker: Reranker
     weight: Weight
     top_k: int
+    info: RunInfo = field(default_factory=RunInfo)
     shared: SharedResults = field(default_factory=SharedResults)  # with the other jobs of a sweep
 
 
@@ -244,6 +243,7 @@ class Task(ABC):
     """What a run does with its components."""
 
     tracked: bool = True  # whether a run of it is worth remembering
+    parts: Sequence[str] = ("backbone", "index", "reranker")  # groups that it uses on pictures
 
     @abstractmethod
     def run(self, components: Components, output_dir: Path) -> dict[str, float]:
@@ -251,31 +251,31 @@ class Task(ABC):
 
 
 class Tracker(ABC):
-    """Remembers runs, so that they can be compared."""
+    """Logs runs, so that they can be compared."""
 
     @abstractmethod
     def track(self, job: Job) -> AbstractContextManager[None]:
-        """Open a run; on leaving, close it as finished, failed (exception) or killed (Ctrl-C)."""
+        """Open a run; on exit, close it as FINISHED, FAILED (exception) or KILLED (Ctrl-C)."""
 
     @abstractmethod
     def find_finished(self, job: Job) -> dict[str, float] | None:
-        """Return the metrics of a finished run of the same `config_hash`; a sweep gets a copy."""
+        """Return the metrics of a finished run with the job's tag `config_hash`, or None."""
 
     @abstractmethod
     def add_failed(self, job: Job, error: Exception) -> None:
-        """Give the open sweep a failed run for a job that failed before it called `track`."""
+        """Add a failed run to the open sweep for a job that failed before it called `track`."""
 
     @abstractmethod
     def log_metrics(self, metrics: Mapping[str, float], tags: dict[str, str] | None = None) -> None:
-        """Add metrics to the open run, and tags that are known only now."""
+        """Add metrics and tags to the open run."""
 
     @abstractmethod
     def log_artifacts(self, output_dir: Path) -> None:
-        """Add every file below `output_dir` to the open run, but for those of runs in it."""
+        """Add all files in `output_dir` to the open run, except those of nested runs."""
 
     @abstractmethod
     def open_sweep(self, experiment: str, name: str, output_dir: Path) -> None:
-        """Open the run that the jobs of a sweep, in folders of `output_dir`, become children of."""
+        """Open the parent run of a sweep, whose jobs' folders will be in `output_dir`."""
 
     @abstractmethod
     def load_jobs(self) -> "pd.DataFrame":
@@ -285,15 +285,15 @@ class Tracker(ABC):
     def close_sweep(
         self, status: str, metrics: Mapping[str, float], output_dir: Path | None, note: str
     ) -> None:
-        """Close the sweep's run as FINISHED, FAILED or KILLED, with metrics, files and a text."""
+        """Close the parent run as FINISHED, FAILED or KILLED, with metrics, files and a note."""
 
     @abstractmethod
     def drop_sweep(self) -> None:
-        """Forget the open sweep, which was refused before it began a job."""
+        """Delete the open sweep, which was rejected before its first job."""
 
     @abstractmethod
     def send_waiting(self) -> "pd.DataFrame":
-        """Send what the tracking store lacks: `name`, `status`, `folder`, `outcome` of runs."""
+        """Send what the store lacks of recorded runs: `name`, `status`, `folder`, `outcome`."""
 
     @abstractmethod
     def describe(self) -> str | None:

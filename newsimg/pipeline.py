@@ -17,8 +17,9 @@ from newsimg.datatypes import (
 )
 from newsimg.interfaces import Backbone, Components, Dataset, Index, Reranker, Weight
 from newsimg.storage.copies import find_first_copies, share_scores
+from newsimg.storage.models.truncated import find_truncated
 from newsimg.storage.pictures.damaged import embed_readable
-from newsimg.storage.truncated import find_truncated
+from newsimg.storage.progress import announce
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +63,7 @@ def retrieve_readable(
         n_images = len(images)
         log.warning("top_k=%d exceeds the pool of %d images; using %d", top_k, n_images, n_images)
         top_k = n_images
+    announce("searching")
     texts = render_queries(collection.queries, backbone.query_template)
     truncated = tuple(find_truncated(backbone, texts, "headlines"))
     scores, rows = index.search(backbone.embed_texts(texts), top_k)
@@ -79,6 +81,7 @@ def load_and_retrieve(components: Components) -> tuple[Collection, Candidates]:
     def load(
         dataset: Dataset, backbone: Backbone, index: Index, top_k: int
     ) -> tuple[Collection, Candidates]:
+        announce("reading the data")
         return retrieve_readable(dataset.load(), backbone, index, top_k)
 
     arguments = (components.dataset, components.backbone, components.index, components.top_k)
@@ -95,6 +98,7 @@ def score_candidates(
     Raises:
         TypeError: If the reranker returns anything but `RerankScores`.
     """
+    announce("scoring the candidates")
     rows = find_first_copies(candidates.images, candidates.rows)
     scores = reranker.score(collection.queries, dataclasses.replace(candidates, rows=rows))
     if not isinstance(scores, RerankScores):

@@ -2,6 +2,7 @@
 
 import inspect
 import re
+import shlex
 import tarfile
 import zipfile
 from collections.abc import Callable, Iterator
@@ -13,7 +14,6 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.utils import get_class
-from omegaconf import OmegaConf
 from submissions import write_results
 
 from newsimg.datatypes import Image
@@ -29,6 +29,7 @@ from newsimg.interfaces import (
     VisionLanguageModel,
     Weight,
 )
+from newsimg.launch import compose as launch
 from newsimg.launch.job import GROUPS
 from newsimg.run import CONF_DIR
 from newsimg.submission.rendering import render_picture
@@ -78,11 +79,11 @@ def _resolver(monkeypatch: pytest.MonkeyPatch) -> None:
 def compose_config(*overrides: str, hydra: bool = False) -> dict[str, Any]:
     """Compose as the command line does, with every value resolved; with `hydra`, what is swept."""
     needed = [value for override in overrides for value in NEEDED.get(override, [])]
+    if not hydra:
+        return launch.compose_config([*needed, *overrides])
     with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-        config = compose("config", [*needed, *overrides], return_hydra_config=hydra)
-    if hydra:
-        return dict(config.hydra.sweeper.params or {})
-    return OmegaConf.to_container(config, resolve=True, throw_on_missing=True)  # type: ignore
+        config = compose("config", [*needed, *overrides], return_hydra_config=True)
+    return dict(config.hydra.sweeper.params or {})
 
 
 def find_targets(config: Any) -> Iterator[dict[str, Any]]:
@@ -118,9 +119,9 @@ def needs_network(config: dict[str, Any]) -> bool:
 def read_command(path: Path) -> list[str]:
     """Return the arguments of the command in a yaml's first comment."""
     lines = [line for line in path.read_text().splitlines() if "@package" not in line]
-    match = re.match(r"# newsimg ((?:(?:-m|[\w.+~]+=\S+)\s*)+)", lines[0])
+    match = re.match(r"# newsimg ((?:(?:-m|[\w.+~]+=\S+|'[^']+':?)\s*)+)", lines[0])
     assert match, f"{path} does not begin with the command that uses it"
-    return [word.rstrip(":") for word in match[1].split()]
+    return [word.rstrip(":") for word in shlex.split(match[1])]
 
 
 def test_every_group_is_a_folder_of_configs_and_no_other() -> None:

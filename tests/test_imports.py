@@ -19,6 +19,7 @@ BASE = {"interfaces", "datatypes"}
 STORAGE = BASE | {"storage"}
 REPORTING = STORAGE | {"evaluation", "pipeline", "weight.base", "reporting"}
 REPORTING |= {"tracking.params"}
+REPORTING |= {"tracking.record"}  # a run's record is in its folder, and tells its link
 GROUPS = {"backbone", "data", "engine", "index", "llm", "vlm", "reranker", "weight", "tracking"}
 # A package, or a module of one, and what of the others it may import.
 MAY_IMPORT = {
@@ -33,7 +34,7 @@ MAY_IMPORT = {
     "engine": STORAGE,
     "tracking": STORAGE | {"reporting.console"},
     "data": STORAGE | {"sample"},
-    "sample": {"storage.csv_table"},
+    "sample": {"storage.csv_table", "storage.progress", "datatypes"},
     "vlm": STORAGE | {"llm.chat_server", "llm.chat_answers"},
     "index": STORAGE | {"engine.listing", "engine.validation"},
     "reranker": STORAGE | {"weight.base"},
@@ -41,7 +42,9 @@ MAY_IMPORT = {
     "submission": REPORTING,
     "app": REPORTING,
     "task": REPORTING | GROUPS | {"submission", "app"},
-    "launch": STORAGE | {"tracking", "reporting", "pipeline", "evaluation", "engine"},
+    "launch": STORAGE
+    | {"tracking", "reporting", "pipeline", "evaluation", "engine"}
+    | {"sample.toys"},  # tells the sample's models from others
     "run": {"launch", "pipeline", "storage", "interfaces", "reporting", "tracking"},
 }
 LEAVES = {

@@ -1,16 +1,12 @@
 """The command that does for one headline what the search page shows."""
 
-import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from newsimg.reporting.quoting import quote_headline, quote_text
+from newsimg.reporting.quoting import OVERRIDE, is_about, quote_headline, quote_text
 from newsimg.tracking.params import write_number
 
-OVERRIDE = re.compile(
-    r"(?P<sign>[+~]*)(?P<name>[^@=]+)(?:@(?P<package>[^=]+))?(?P<value>=.*)?", re.S
-)
 SET_HERE = ("task", "query", "top_k", "weight.value")
 
 
@@ -47,7 +43,7 @@ class Typed:
             overrides = move_overrides(overrides, group, chosen, chosen == own)
             if not any(override.startswith(f"{group}=") for override in overrides):
                 overrides.append(f"{group}={chosen}")
-        overrides = [text for text in overrides if not _is_about(text, *SET_HERE)]
+        overrides = [text for text in overrides if not is_about(text, *SET_HERE)]
         query = f"query={headline.strip()}"
         if quote_headline(query) == query:  # newsimg would take it for quoted already, or for null
             query = f"query={quote_text(headline.strip())}"
@@ -80,13 +76,6 @@ def move_overrides(overrides: Sequence[str], group: str, chosen: str, is_own: bo
                 moved.append(f"{name}{value}")
             else:
                 moved.append(f"{sign}{name}@{path}{value}")
-        elif is_own or not _is_about(override, group):
+        elif is_own or not is_about(override, group):
             moved.append(override)
     return moved
-
-
-def _is_about(override: str, *paths: str) -> bool:
-    """Tell whether an override sets one of `paths` or what is below it."""
-    found = OVERRIDE.fullmatch(override)
-    target = (found["package"] or found["name"]) if found else ""
-    return any(target == path or target.startswith(f"{path}.") for path in paths)

@@ -32,6 +32,7 @@ class Start:
         reranker: The run's own.
         suited: Reranker -> the normalisation and the weight that are set when it is chosen.
         top_k: Candidates.
+        warning: What the page says first; empty for nothing.
     """
 
     headline: str
@@ -39,6 +40,7 @@ class Start:
     reranker: str
     suited: Mapping[str, tuple[str, float]]
     top_k: int
+    warning: str = ""
 
 
 def import_gradio() -> Any:
@@ -81,6 +83,8 @@ def build_page(search: HeadlineSearch, typed: Typed, start: Start) -> "gradio.Bl
     first_weight, first_value = start.suited[start.reranker]
     first = show(start.headline, start.reranker, first_weight, first_value, start.top_k)
     with gradio.Blocks(title="newsimg search", analytics_enabled=False) as page:
+        if start.warning:
+            gradio.HTML(f'<p role="alert">{html.escape(start.warning)}</p>', elem_id="warning")
         gradio.HTML(
             f"<h1>newsimg</h1><p>{len(search.images):,} pictures. Models run once for a headline "
             "and a reranker; normalisation and weight only sort.</p>",

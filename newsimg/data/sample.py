@@ -25,6 +25,8 @@ class SampleDataset(Dataset):
         ValueError: If `split` or `pool` is not one of its choices.
     """
 
+    is_sample = True
+
     def __init__(self, *, name: str, split: str, subset: str | None, seed: int, pool: str) -> None:
         self.source = ArticleSource(
             split=split,

@@ -15,6 +15,24 @@ from newsimg.storage.pictures.images import (
     read_header,
     read_image,
 )
+from newsimg.storage.text.suggest import check_choice
+
+TRUNCATED = ("reject", "accept")
+PILLOW_MAX_PIXELS = 178_956_970  # twice Pillow's MAX_IMAGE_PIXELS, where it refuses to open
+
+
+def check_rules(on_truncated: str, max_pixels: int, min_side: int) -> ValidationRules:
+    """Return the rules of a config; see `ValidationRules`.
+
+    Raises:
+        ValueError: If a rule is not one of its choices.
+    """
+    check_choice("task.on_truncated", on_truncated, TRUNCATED)
+    if not 1 <= max_pixels <= PILLOW_MAX_PIXELS:
+        raise ValueError(f"task.max_pixels must be in [1, {PILLOW_MAX_PIXELS}], got {max_pixels}")
+    if min_side < 1:
+        raise ValueError(f"task.min_side must be at least 1, got {min_side}")
+    return ValidationRules(on_truncated, max_pixels, min_side)
 
 
 @dataclass(frozen=True)

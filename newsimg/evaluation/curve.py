@@ -22,6 +22,7 @@ import pandas as pd
 
 from newsimg.datatypes import FusedArray, IntArray
 from newsimg.evaluation.breakpoints import Segments, find_breakpoints, sum_changes, whole_lines
+from newsimg.storage.text.suggest import check_choice
 from newsimg.weight.base import interpolate
 
 
@@ -90,8 +91,7 @@ def find_plateau(curve: pd.DataFrame, measure: str) -> Plateau:
     Raises:
         ValueError: If the curve has no such measure.
     """
-    if measure not in curve:
-        raise ValueError(f"measure must be one of {', '.join(curve.columns[2:])}, got {measure}")
+    check_choice("measure", measure, list(curve.columns[2:]))
     best = curve[measure].to_numpy() == curve[measure].max()
     first = np.flatnonzero(best & ~np.append(False, best[:-1]))
     last = np.flatnonzero(best & ~np.append(best[1:], False))

@@ -68,12 +68,19 @@ class Folds:
 
 def choose_weight(options: Mapping[str, Lines], measure: str, cutoffs: Sequence[int]) -> Choice:
     """Return the option with the largest value at any weight; of equals that of widest plateau."""
+    return rate_options(options, measure, cutoffs)[0]
+
+
+def rate_options(
+    options: Mapping[str, Lines], measure: str, cutoffs: Sequence[int]
+) -> list[Choice]:
+    """Return each option at its best weight, the best option first; see `choose_weight`."""
     choices = []
     for name, lines in options.items():
         curve = trace_curve(lines.start, lines.end, lines.gold_columns, cutoffs)
         plateau = find_plateau(curve, measure)
         choices.append(Choice(name, plateau, float(curve[measure].iloc[0])))
-    return max(choices, key=lambda c: (c.plateau.value, c.plateau.high - c.plateau.low))
+    return sorted(choices, key=lambda c: (-c.plateau.value, c.plateau.low - c.plateau.high))
 
 
 def split_folds(

@@ -3,6 +3,7 @@
 import hashlib
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,16 @@ from newsimg.evaluation.stats import bound_means, compare_means, correct_holm
 from newsimg.interfaces import Components, Task
 from newsimg.launch.builder import Builder, get_builder
 from newsimg.launch.compose import compose_config
+from newsimg.launch.errors.checks import check_config
+from newsimg.launch.job import describe_run
 from newsimg.pipeline import rerank, retrieve
-from newsimg.reporting.console import muted
+from newsimg.reporting.console import muted, warn_loudly
 from newsimg.reporting.notebook import Comparison, Evaluation, SearchResult
 from newsimg.reporting.quoting import quote_text
 from newsimg.reporting.results import gather
+from newsimg.reporting.status import show_status
 from newsimg.storage.files import user_cache_dir
+from newsimg.storage.text.suggest import check_choice
 
 METRICS = ("hits_at_1", "mrr_at_10")
 CORRECTIONS = ("holm", None)
@@ -44,6 +49,7 @@ class Desk:
         self.config = compose_config(self.overrides)
         trusted = tuple(self.config["trusted_packages"])
         self._builder = get_builder(trusted, self.config["cache"]["dir"])
+        check_config(self.config, self._builder)
 
     @cached_property
     def components(self) -> Components:
@@ -56,8 +62,15 @@ class Desk:
         own = Builder(self._builder.trusted, self._builder.cache)
         index = own.build(self.config["index"])
         top_k, shared = self.config["top_k"], self._builder.shared
-        return Components(dataset, backbone, index, reranker, weight, top_k, shared)
+        built = Components(dataset, backbone, index, reranker, weight, top_k, shared=shared)
+        kind: Any = self._builder.find_class(self.config["task"]["_target_"])
+        names = dict.fromkeys(("reranker", "weight"), "")
+        info = describe_run(self.config, built, kind.parts, names, ((), self.overrides))
+        if info.warning:
+            warn_loudly(info.warning, "")
+        return replace(built, info=info)
 
+    @show_status()
     def search(self, headlines: str | Sequence[str], top_k: int | None = None) -> SearchResult:
         """Find pictures for one headline, or for several at once.
 
@@ -91,6 +104,7 @@ class Desk:
         reranked = rerank(collection, retrieved, components.reranker, components.weight)
         return SearchResult(collection, reranked)
 
+    @show_status()
     def evaluate(self) -> Evaluation:
         """Measure retrieval and reranking against the editors' pictures, as `task=evaluate` does.
 
@@ -116,6 +130,7 @@ class Desk:
                 pd.read_csv(curve) if curve.is_file() else None,
             )
 
+    @show_status()
     def index(self, folder: str | Path, index_dir: str | Path | None = None) -> "Desk":
         """Make the pictures of a folder searchable; pictures that are new since are added.
 
@@ -172,7 +187,7 @@ def load(*overrides: str) -> Desk:
         overrides: Such as "reranker=aesthetics" or "weight.value=0.15".
 
     Raises:
-        hydra.errors.HydraException: If an override names no group, option or value.
+        ValueError: If an override names no group, option or key, or values are wrong; tells all.
 
     Examples:
         >>> import newsimg
@@ -251,8 +266,7 @@ def _measure(desk: Desk, metrics: Sequence[str]) -> pd.DataFrame:
     queries = desk.evaluate().queries.filter(like="reranked/")
     values = queries.rename(columns=lambda name: str(name).partition("/")[2])
     for name in metrics:
-        if name not in values:
-            raise ValueError(f"metrics must be of {', '.join(values)}, got {name!r}")
+        check_choice("metrics", name, list(values))
     return values[list(metrics)]
 
 

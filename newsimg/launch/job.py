@@ -1,7 +1,7 @@
 """One job: what it is called and tagged with, whether it ran before, and what it leaves."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,19 +9,30 @@ from typing import Any
 
 import yaml
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
-from newsimg.datatypes import Job, SharedResults
+from newsimg.datatypes import Job, RunInfo, SharedResults
 from newsimg.interfaces import Components, Task, Tracker
-from newsimg.launch.builder import Builder, check_shortcuts, get_builder
+from newsimg.launch.builder import Builder, get_builder
+from newsimg.launch.compose import resolve_config
+from newsimg.launch.errors.checks import check_config
 from newsimg.launch.gpus import VISIBLE
 from newsimg.launch.job_folders import open_job_folder
 from newsimg.launch.job_hash import hash_config
-from newsimg.launch.resolvers import find_choice, is_sweeping, keep_own_weight, number_job
+from newsimg.launch.resolvers import (
+    find_choice,
+    is_sweeping,
+    list_flags,
+    number_job,
+)
+from newsimg.sample.toys import are_sample, describe_toys, is_sample_data
 from newsimg.storage.files import name_full_disk, write_atomically
+from newsimg.storage.progress import announce
+from newsimg.storage.text.suggest import check_choice
 from newsimg.tracking.params import list_params, name_run
 
 NO_TRACKING = {"_target_": "newsimg.tracking.none.NullTracker"}
+OBJECTIVE = "reranked/hits_at_1"  # of sweeps over task=evaluate, if nothing else is configured
 NEEDED = "cache/needed"  # measured where it is sought
 PARTS = "data backbone index llm vlm prompt criteria engine reranker weight task tracking"
 GROUPS = tuple(PARTS.split())
@@ -53,6 +64,7 @@ class OpenJob:
 
     def track(self) -> AbstractContextManager[None]:
         """Open its run, and close it on leaving."""
+        announce("opening the run")
         return self.tracker.track(self.job)
 
     def work(self, task: Task, components: Components) -> dict[str, float]:
@@ -68,30 +80,46 @@ class OpenJob:
         if NEEDED in self.sought:
             # What the jobs before it have in memory would not be asked for.
             components = replace(components, shared=SharedResults())
+        components = self.introduce(task, components)
         try:
             with muted(self.sweeping), name_full_disk(output_dir):
                 metrics = task.run(components, output_dir) | cache.counts
         finally:
+            announce("keeping the run")
             self.tracker.log_artifacts(output_dir)  # also of a run that fails: it may say why
         if NEEDED in self.sought:
             metrics[NEEDED] = cache.n_needed
         cache.compact()
-        counts = {n: f"{v:.0f}" for n, v in metrics.items() if n.startswith("data/")}
-        self.tracker.log_metrics(metrics, counts)
+        tags = {n: f"{v:.0f}" for n, v in metrics.items() if n.startswith("data/")}
+        if components.info.warning or metrics.get("n_toy_runs"):
+            tags["toy_model"] = "true"
+        self.tracker.log_metrics(metrics, tags)
         choose_objectives(metrics, self.sought)  # one that is not there fails the job
         return metrics
+
+    def introduce(self, task: Task, components: Components) -> Components:
+        """Let the components say what they were chosen by, and warn if they are toys."""
+        from newsimg.reporting.console import warn_loudly
+
+        choices = {group: find_choice(group) for group in GROUPS}
+        typed = list_flags(), list(HydraConfig.get().overrides.task)
+        info = describe_run(self.config, components, task.parts, choices, typed)
+        if info.warning:
+            sweep_dir = HydraConfig.get().sweep.dir  # one warning is enough for all of its jobs
+            warn_loudly(info.warning, sweep_dir if self.sweeping else str(self.job.output_dir))
+        return replace(components, info=info)
 
     def report(
         self, metrics: dict[str, float], finished_before: bool
     ) -> float | tuple[float, ...] | None:
         """Print one line, or where a single run wrote; return what a sweeper looks at."""
-        from newsimg.reporting.console import print_job, print_outcome
+        from newsimg.reporting.console import print_job, print_outcome, shorten_path
 
         objectives = choose_objectives(metrics, self.sought)
         if finished_before:
             print_job("finished before", objectives)
         elif self.sweeping:
-            print_job(str(self.job.output_dir), objectives)
+            print_job(shorten_path(self.job.output_dir), objectives)
         else:
             print_outcome(self.job.output_dir, self.tracker.describe())
         return unpack(objectives)
@@ -103,18 +131,13 @@ def open_job(cfg: DictConfig) -> OpenJob:
     Raises:
         ValueError: If a value of the config is not what it should be.
     """
-    keep_own_weight(cfg)
-    config: dict[str, Any] = OmegaConf.to_container(  # type: ignore[assignment]
-        cfg, resolve=True, throw_on_missing=True
-    )
+    config = resolve_config(cfg)
     builder = get_builder(tuple(config["trusted_packages"]), config["cache"]["dir"])
     sweeping = is_sweeping()
     sought = list_objectives(config["objective"]) if sweeping else []
-    output_dir = open_job_folder(HydraConfig.get(), config["folder"])
     choices = {group: find_choice(group) for group in GROUPS}
-    check_shortcuts(config, choices["task"])
-    if not isinstance(config["weight"]["value"], int | float):
-        raise ValueError(f"weight.value must be in [0, 1], got {config['weight']['value']!r}")
+    check_config(config, builder, choices["task"])
+    output_dir = open_job_folder(HydraConfig.get(), config["folder"])
     kind = builder.find_class(config["task"]["_target_"])
     tracked = getattr(kind, "tracked", True)
     tracker: Tracker = builder.build(config["tracking"] if tracked else NO_TRACKING)
@@ -138,8 +161,42 @@ def _describe(config: dict[str, Any], params: Mapping[str, Any]) -> dict[str, st
     return tags
 
 
+def describe_run(
+    config: Mapping[str, Any],
+    components: Components,
+    parts: Sequence[str],
+    choices: Mapping[str, str],
+    typed: tuple[Sequence[str], Sequence[str]],
+) -> RunInfo:
+    """Return what a run says of itself.
+
+    Args:
+        config: All values, resolved.
+        components: What was built of it.
+        parts: What the task uses of it; see `Task.parts`.
+        choices: Group -> the option that was chosen.
+        typed: Flags and overrides.
+    """
+    data = config["data"]
+    is_sample = components.dataset.is_sample or is_sample_data(data)
+    images = components.index.images if "index" in parts else None
+    if images is not None:
+        is_sample = are_sample(images)
+    used = [part for part in (*parts, "task") if part != "index"]
+    return RunInfo(
+        " ".join(filter(None, (data["name"], data.get("split")))),
+        choices["reranker"],
+        choices["weight"],
+        *typed,
+        is_sample,
+        "" if is_sample else describe_toys(config, used, images is not None),
+    )
+
+
 def list_objectives(objective: str | list[str] | None) -> list[str]:
     """Return the names of the metrics that sweepers look at."""
+    if objective == "auto":
+        return [OBJECTIVE] if find_choice("task") == "evaluate" else []
     return [objective] if isinstance(objective, str) else list(objective or [])
 
 
@@ -150,8 +207,7 @@ def choose_objectives(metrics: dict[str, float], sought: list[str]) -> dict[str,
         ValueError: If the task gave no such metric.
     """
     for name in sought:
-        if name not in metrics:
-            raise ValueError(f"objective must be one of {', '.join(metrics)}, got {name}")
+        check_choice("objective", name, metrics)
     return {name: metrics[name] for name in sought}
 
 

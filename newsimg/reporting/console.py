@@ -1,33 +1,93 @@
 """What a run says: one table, and where things are."""
 
-import sys
-from collections.abc import Iterator, Mapping
+import logging
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
+from functools import cache
 from math import isnan
 from pathlib import Path
-from typing import TYPE_CHECKING
+from textwrap import fill
+from typing import TYPE_CHECKING, Any
 
 from rich import box
-from rich.console import Console
+from rich.console import Capture
+from rich.panel import Panel
 from rich.table import Table
+from rich.text import Text
 
+from newsimg.interfaces import RunInfo
+from newsimg.reporting.status import hide_status, terminal
 from newsimg.tracking.params import write_number
 
 if TYPE_CHECKING:
     import pandas as pd
 
+log = logging.getLogger(__name__)
+
+WIDTH = 79  # of a frame
+LONG_WORD = 16  # letters of a word that a table may break
 MEASURES = {"hits": "Hits", "mrr": "MRR"}
 
-# Without a terminal, as in a log file, lines need not be cut at 80 characters.
-console = Console(
-    highlight=False, markup=False, soft_wrap=True, width=None if sys.stdout.isatty() else 140
-)
+
+class Output:
+    """What a run prints: on a terminal, lines break between words; elsewhere, nowhere."""
+
+    def __init__(self) -> None:
+        self.quiet = False
+
+    def print(self, *objects: Any) -> None:
+        """Print texts or tables."""
+        if self.quiet:
+            return
+        for item in objects:
+            is_long = terminal.is_terminal and isinstance(item, str)
+            terminal.print(wrap_words(item) if is_long else item, soft_wrap=True)
+
+    def capture(self) -> Capture:
+        """Collect what is printed inside of a with statement instead of printing it."""
+        return terminal.capture()
+
+    def input(self, prompt: str) -> str:
+        """Ask for a line."""
+        with hide_status():
+            return terminal.input(prompt)
 
 
-def print_evaluation(metrics: Mapping[str, float], weight: float) -> None:
+console = Output()
+
+
+def wrap_words(text: str) -> str:
+    """Break lines between words; a word that is longer than a line, such as a path, stays whole."""
+    options: dict[str, bool] = {"break_long_words": False, "break_on_hyphens": False}
+    lines = [fill(line, terminal.width, **options) for line in text.split("\n")]  # type: ignore
+    return "\n".join(lines)
+
+
+def cut_text(text: str, n_letters: int) -> str:
+    """Return a text on one line, cut to at most `n_letters` with "…" for the rest.
+
+    What it costs grows with `n_letters`, not with the text.
+    """
+    line = " ".join(text[: n_letters + 1].split())
+    if len(text) <= n_letters + 1 and len(line) <= n_letters:
+        return line
+    return line[: n_letters - 1].rstrip() + "…"
+
+
+def describe_setting(info: RunInfo, weight: float) -> str:
+    """Return what sets results on the same data apart: reranker, normalisation and weight."""
+    reranker = f"reranker {info.reranker}" if info.reranker else ""
+    normalization = f"normalisation {info.normalization}" if info.normalization else ""
+    facts = (reranker, normalization, f"weight {write_number(weight)}")
+    return ", ".join(filter(None, facts))
+
+
+def print_evaluation(metrics: Mapping[str, float], weight: float, info: RunInfo) -> None:
     """Print measures by stages, and in words what reranking did to the first images."""
-    table = Table(title=f"weight {write_number(weight)}", title_justify="left", box=box.SIMPLE_HEAD)
+    setting = describe_setting(info, weight)
+    console.print(f"{info.data}: {setting}" if info.data else setting)
+    table = Table(box=box.SIMPLE_HEAD)
     table.add_column("")
     for column in ("retrieval", "reranked", "delta", "95 % interval", "p"):
         table.add_column(column, justify="right")
@@ -48,18 +108,19 @@ def print_evaluation(metrics: Mapping[str, float], weight: float) -> None:
     console.print(table)
     console.print(
         f"{metrics['n_queries']:.0f} queries, {metrics['n_images']:.0f} images, "
-        f"ceiling Hits@{metrics['top_k']:.0f} {metrics['ceiling']:.4f}; first image changed for "
-        f"{metrics['n_changed']:.0f}: "
+        f"ceiling Hits@{metrics['top_k']:.0f} {metrics['ceiling']:.4f}"
+    )
+    console.print(
+        f"first image changed for {metrics['n_changed']:.0f} queries: "
         f"{metrics['n_helped']:.0f} helped, {metrics['n_hurt']:.0f} hurt"
     )
     if "curve/best_weight" in metrics:
         low, high = show_weights(metrics["curve/plateau_low"], metrics["curve/plateau_high"])
+        console.print(f"effective weight {metrics['effective_weight']:.4f}")
         console.print(
-            f"effective weight {metrics['effective_weight']:.4f}; largest Hits@1 of any weight "
-            f"{metrics['curve/best_hits_at_1']:.4f}, from {low} to {high} (chosen on these "
-            "queries; newsimg task=tune reports on others)"
+            f"largest Hits@1 of any weight {metrics['curve/best_hits_at_1']:.4f}, from {low} to "
+            f"{high} (chosen on these queries; newsimg task=tune reports on others)"
         )
-    console.print("sweep weights  newsimg -m weight.value=0,0.1,0.2,0.3")
 
 
 def show_weights(low: float, high: float) -> tuple[str, str]:
@@ -95,11 +156,21 @@ def print_table(rows: "pd.DataFrame", title: str) -> None:
             return "" if isnan(value) else f"{value:.4f}"
         return str(value)
 
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
-    for name in rows:
-        table.add_column(str(name))
-    for row in rows.itertuples(index=False):
-        table.add_row(*map(show, row))
+    shown = [[show(value) for value in row] for row in rows.itertuples(index=False)]
+    names = [str(name) for name in rows]
+    columns = [list(column) for column in zip(names, *shown, strict=True)]
+    widest = sum(max(map(len, column)) + 3 for column in columns)
+    if terminal.is_terminal and widest > terminal.width:  # lines of a head may end at "/"
+        names = [name.replace("/", "/\n") for name in names]
+    console.print(title)
+    table = Table(box=box.SIMPLE_HEAD)
+    for name, (_, *cells) in zip(names, columns, strict=True):
+        # Where the line is too short, texts are folded between words, and numbers stay whole.
+        words = [word for text in (name, *cells) for word in text.split()]
+        lengths = [length for word in words if (length := len(word)) <= LONG_WORD]
+        table.add_column(name, overflow="fold", min_width=max(lengths, default=None))
+    for row in shown:
+        table.add_row(*row)
     console.print(table)
 
 
@@ -116,14 +187,58 @@ def muted(mute: bool) -> Iterator[None]:
 def print_job(where: str, objectives: Mapping[str, float]) -> None:
     """Print one line on a job of a sweep."""
     result = "".join(f"{name} {value:.4f}  " for name, value in objectives.items())
-    console.print(f"\t   {result}{where}")
+    console.print(f"   {result}{where}")
 
 
 def print_outcome(output_dir: Path, show_runs: str | None) -> None:
     """Print where a run wrote, and the commands worth typing next."""
-    console.print(f"written to     {output_dir}")
+    console.print(f"written to     {shorten_path(output_dir)}")
+    if (output_dir / "report.html").is_file():
+        console.print(f"report         {shorten_path(output_dir / 'report.html')}")
     if show_runs:
         console.print(f"compare runs   {show_runs}")
+
+
+@cache
+def warn_loudly(text: str, occasion: str) -> None:
+    """Warn in a way that is not overlooked: in a frame on a terminal, else in the log.
+
+    Args:
+        text: What is wrong, and what to type.
+        occasion: It is said once for each.
+    """
+    if not terminal.is_terminal:
+        log.warning(text)
+        return
+    log.info(text)
+    frame = Panel(
+        Text(text, "bold yellow"), border_style="bold yellow", width=min(WIDTH, terminal.width)
+    )
+    terminal.print(frame)
+
+
+def shorten_path(path: Path) -> str:
+    """Return a path as it may be typed: on a terminal, from the folder that it is used in."""
+    if terminal.is_terminal and path.is_relative_to(Path.cwd()):
+        return str(path.relative_to(Path.cwd())) or "."
+    return str(path)
+
+
+def print_command(label: str, words: Sequence[str]) -> None:
+    """Print a command that is worth typing next; on a terminal, its lines fit.
+
+    Args:
+        label: What the command does.
+        words: Its words, quoted for a shell.
+    """
+    lines = [f"{label:<14}"]
+    for word in words:
+        if terminal.is_terminal and len(lines[-1]) + len(word) + 3 > terminal.width:
+            lines[-1] += " \\"
+            lines.append(" " * 16 + word)
+        else:
+            lines[-1] += f" {word}"
+    console.print("\n".join(lines))
 
 
 def confirm(question: str) -> bool:

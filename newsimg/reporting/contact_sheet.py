@@ -4,13 +4,12 @@ from bisect import bisect_right
 from functools import cache, lru_cache
 from pathlib import Path
 
-import matplotlib
 import pandas as pd
 from PIL import Image as PILImage
 from PIL import ImageDraw, ImageFont, ImageOps
 
 from newsimg.datatypes import Candidates, Collection, Image
-from newsimg.reporting.short_text import cut_text
+from newsimg.reporting.console import cut_text
 from newsimg.storage.pictures.images import open_image
 
 N_SHOWN = 5
@@ -129,6 +128,8 @@ def _fit(text: str, width: int) -> str:
 
 @cache
 def _font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
+    import matplotlib
+
     # DejaVu comes with matplotlib and has more alphabets than Pillow's own font.
     name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
     return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / name, size)

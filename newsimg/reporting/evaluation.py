@@ -21,6 +21,7 @@ from newsimg.datatypes import (
 )
 from newsimg.evaluation.comparison import find_ranks
 from newsimg.evaluation.curve import Plateau, find_plateau, trace_curve, trace_segments
+from newsimg.evaluation.curve_bounds import bound_curve
 from newsimg.evaluation.member_curves import draw_member
 from newsimg.evaluation.metrics import CUTOFFS
 from newsimg.evaluation.stats import (
@@ -62,6 +63,8 @@ def report_curve(
 ) -> dict[str, float]:
     """Write `curve.csv` and `curve.png`: the measures over all weights, whatever the run's own.
 
+    `curve_bounds.csv` says how sure Hits@1 is; see `bound_curve`.
+
     Args:
         collection: Queries with the editors' pictures.
         retrieved: The candidates in retrieval order.
@@ -84,8 +87,9 @@ def report_curve(
         return {}
     gold_columns = find_gold_columns(collection, retrieved, qrels)
     start, end = weight.normalize(retrieved.parts["retrieval"]), weight.normalize(scores)
-    table, plateau, plot = shared.get("curve", _draw_curve, start, end, gold_columns)
+    table, bounds, plateau, plot = shared.get("curve", _draw_curve, start, end, gold_columns)
     (output_dir / "curve.csv").write_bytes(table)
+    (output_dir / "curve_bounds.csv").write_bytes(bounds)
     plot.save(weight.value, output_dir / "curve.png")
     return {
         "curve/best_weight": plateau.midpoint,
@@ -98,12 +102,13 @@ def report_curve(
 
 def _draw_curve(
     start: FusedArray, end: FusedArray, gold_columns: IntArray
-) -> tuple[bytes, Plateau, CurvePlot]:
+) -> tuple[bytes, bytes, Plateau, CurvePlot]:
     cutoffs = [k for k in CUTOFFS if k <= start.shape[1]]
     curve = trace_curve(start, end, gold_columns, cutoffs)
     plateau = find_plateau(curve, "hits_at_1")
     measures = ["hits_at_1", *([f"mrr_at_{cutoffs[-1]}"] if len(cutoffs) > 1 else [])]
-    return to_csv(curve), plateau, CurvePlot(curve, plateau, measures)
+    bounds = bound_curve(start, end, gold_columns, "hits_at_1", plateau.midpoint)
+    return to_csv(curve), to_csv(bounds), plateau, CurvePlot(curve, bounds, measures)
 
 
 def report_members(

@@ -1,16 +1,18 @@
 """What `task=index` says of the index that it has made."""
 
-import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from newsimg.reporting.console import console, print_table
+from newsimg.interfaces import RunInfo
+from newsimg.reporting.console import console, print_command, print_table, shorten_path
+from newsimg.reporting.quoting import quote_value, write_command
 from newsimg.storage.pictures.passed_over import describe_counts
 
 
-def report_index(folder: Path, manifest: dict[str, Any]) -> dict[str, float]:
+def report_index(folder: Path, manifest: dict[str, Any], info: RunInfo) -> dict[str, float]:
     """Print what an index is, and return it as metrics."""
     found = manifest["self_query"]
     measured = manifest["measured_with"]
@@ -43,6 +45,15 @@ def report_index(folder: Path, manifest: dict[str, Any]) -> dict[str, float]:
         console.print(describe_counts(passed_over))
     if manifest["n_rejected"] or passed_over:
         console.print(f"what was rejected, and why: {folder / 'rejected.parquet'}")
-    where = shlex.quote(f"index.folders=[{folder}]")
-    console.print(f'search it      newsimg task=infer index=saved {where} query="HEADLINE"')
+    # Headlines of the data, if it has any, are examples for the page, and measure hubs.
+    own = measured is not None and measured["queries"] == f"headlines of {manifest['collection']}"
+    print_searches(folder, info, ["task", "engine", *([] if own else ["data"])])
     return metrics
+
+
+def print_searches(folder: Path, info: RunInfo, without: Sequence[str]) -> None:
+    """Print the commands that search an index; see `write_command`."""
+    saved = ["index=saved", f"index.folders=[{quote_value(shorten_path(folder))}]"]
+    print_command("search it", write_command("newsimg-search", info, saved, without))
+    words = write_command("newsimg", info, ["task=infer", *saved], without)
+    print_command("one headline", [*words, 'query="HEADLINE"'])

@@ -12,10 +12,10 @@ import pandas as pd
 from newsimg.datatypes import Candidates, Collection, FloatArray, RerankScores
 from newsimg.evaluation.comparison import compare_stages, find_rows
 from newsimg.interfaces import Components
+from newsimg.reporting.console import describe_setting
 from newsimg.reporting.contact_sheet import choose_queries
 from newsimg.reporting.thumbnails import choose_scale, encode_thumbnails
 from newsimg.storage.files import write_atomically
-from newsimg.tracking.params import write_number
 
 log = logging.getLogger(__name__)
 
@@ -35,12 +35,14 @@ class Details:
         measures: Name -> value before and after.
         parts: See `RerankScores.components`; aligned with the retrieved candidates.
         captions: See `RerankScores.captions`.
+        warning: What the page says first; empty for nothing.
     """
 
     facts: Sequence[str]
     measures: Mapping[str, tuple[float, float]]
     parts: Mapping[str, FloatArray]
     captions: Sequence[Sequence[str]]
+    warning: str = ""
 
 
 def write_report(
@@ -95,6 +97,7 @@ def write_report(
     shown = [queries[position] for position in kept]
     data = {
         "facts": list(details.facts),
+        "warning": details.warning,
         "measures": {name: [before, after] for name, (before, after) in details.measures.items()},
         "judged": comparison is not None,
         "n_queries": len(queries),
@@ -120,7 +123,7 @@ def describe_run(
             f"{metrics['n_queries']:,.0f} headlines",
             f"{metrics['n_images']:,.0f} pictures",
             f"{top_k} candidates",
-            f"{type(components.reranker).__name__}, weight {write_number(components.weight.value)}",
+            describe_setting(components.info, components.weight.value),
             *([f"{n_truncated:,.0f} headlines cut by the backbone"] if n_truncated else []),
         ],
         measures={
@@ -130,6 +133,7 @@ def describe_run(
         },
         parts=scores.components,
         captions=scores.captions,
+        warning=components.info.warning,
     )
 
 

@@ -83,6 +83,18 @@ def read_results(source: Path) -> Results:
     }
 
 
+def read_warning(source: Path) -> str:
+    """Return what the pages of an infer run say first; empty for nothing, or an older run.
+
+    Args:
+        source: See `read_results`.
+    """
+    path = (source if source.is_dir() else source.parent) / "summary.json"
+    if not path.is_file():
+        return ""
+    return str(json.loads(path.read_text(encoding="utf-8")).get("warning", ""))
+
+
 BATCH = 1000  # queries whose rows are written at once
 
 

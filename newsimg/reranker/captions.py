@@ -10,18 +10,18 @@ from pathlib import Path
 from string import Formatter
 from typing import Any
 
-from tqdm import tqdm
-
 from newsimg.datatypes import Query
 from newsimg.interfaces import LanguageModel
 from newsimg.reranker.caption_file import CaptionFile
 from newsimg.storage.files import user_cache_dir
+from newsimg.storage.progress import Progress
 
 log = logging.getLogger(__name__)
 
 LIST_MARK = re.compile(
     r"^\s*(?:[-*•–]\s+|\(?\d{1,2}[.):]\s*|captions?\s*\d*\s*:\s*)", re.IGNORECASE
 )
+
 N_WRAPPINGS = 8
 QUOTES = "\"'“”‘’„‚«»`*"
 LONGEST_CAPTION = 1000  # letters; a model that repeats itself does not write a caption
@@ -203,9 +203,7 @@ class Captioner:
             ]
             for query in queries
         ]
-        with tqdm(
-            total=len(chats), desc="Captioning", leave=False, delay=1, disable=None
-        ) as progress:
+        with Progress("Writing captions", len(chats)) as progress:
 
             def keep_at(i: int, answer: str) -> None:
                 keep(queries[i], answer)

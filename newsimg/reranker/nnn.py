@@ -16,6 +16,7 @@ class NNNReranker(QueryBankReranker):
     Args:
         backbone: See `QueryBankReranker`.
         bank: See `QueryBankReranker`.
+        bank_split: See `QueryBankReranker`.
         alpha: Share of the mean that is subtracted.
         k: Bank headlines in the mean.
 
@@ -23,12 +24,20 @@ class NNNReranker(QueryBankReranker):
         ValueError: If `alpha` is negative, or `k` is below 1 or above the size of the bank.
     """
 
-    def __init__(self, *, backbone: Backbone, bank: Dataset, alpha: float, k: int) -> None:
+    def __init__(
+        self,
+        *,
+        backbone: Backbone,
+        bank: Dataset,
+        alpha: float,
+        k: int,
+        bank_split: str | None = None,
+    ) -> None:
         if alpha < 0:
             raise ValueError(f"reranker.alpha must be at least 0, got {alpha}")
         if k < 1:
             raise ValueError(f"reranker.k must be at least 1, got {k}")
-        super().__init__(backbone=backbone, bank=bank)
+        super().__init__(backbone=backbone, bank=bank, bank_split=bank_split)
         self.alpha = float(alpha)
         self.k = k
 

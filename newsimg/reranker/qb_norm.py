@@ -18,6 +18,7 @@ class QBNormReranker(QueryBankReranker):
     Args:
         backbone: See `QueryBankReranker`.
         bank: See `QueryBankReranker`.
+        bank_split: See `QueryBankReranker`.
         beta: Inverse temperature.
         dynamic: Whether only queries whose nearest candidate is the nearest picture of some bank
             headline are corrected (dynamic inverted softmax), not all (inverted softmax, Smith et
@@ -27,10 +28,18 @@ class QBNormReranker(QueryBankReranker):
         ValueError: If `beta` is not above 0.
     """
 
-    def __init__(self, *, backbone: Backbone, bank: Dataset, beta: float, dynamic: bool) -> None:
+    def __init__(
+        self,
+        *,
+        backbone: Backbone,
+        bank: Dataset,
+        beta: float,
+        dynamic: bool,
+        bank_split: str | None = None,
+    ) -> None:
         if not beta > 0:
             raise ValueError(f"reranker.beta must be above 0, got {beta}")
-        super().__init__(backbone=backbone, bank=bank)
+        super().__init__(backbone=backbone, bank=bank, bank_split=bank_split)
         self.beta = float(beta)
         self.dynamic = dynamic
 

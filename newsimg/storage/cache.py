@@ -11,13 +11,13 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from newsimg.datatypes import FloatArray, Image
 from newsimg.storage.cache_entries import DESCRIPTION, CacheEntry, list_entries
 from newsimg.storage.claims import share_work
 from newsimg.storage.files import hash_file, user_cache_dir
 from newsimg.storage.pictures.images import read_image
+from newsimg.storage.progress import Progress, announce
 from newsimg.storage.shards import ShardFolder, digest_key, from_bytes, to_bytes, write_to_cache
 
 log = logging.getLogger(__name__)
@@ -90,7 +90,7 @@ class OutputCache:
             model: Fingerprint of the model and all that its output depends on but the key.
             keys: What identifies the content of each item; equal keys are computed once.
             compute: Computes the items at the given positions: (n_positions, width) float32.
-            label: Names the work on the progress bar.
+            label: Names the work on the status line.
             batch_size: Items per call of `compute`.
 
         Raises:
@@ -178,10 +178,7 @@ class OutputCache:
         n_computed = 0
         if missing:
             self._describe(shards.folder, model)
-            quiet = None if label else True
-            with tqdm(
-                total=len(missing), desc=label, leave=False, delay=1, disable=quiet
-            ) as progress:
+            with Progress(label, len(missing)) as progress:
 
                 def keep(positions: list[int], rows: FloatArray) -> None:
                     named = [digests[i] for i in positions]
@@ -275,6 +272,8 @@ class OutputCache:
         ]
         known = _only_known(keys, shards.read(keys))
         hashes = {key: row.hex() for key, row in known.items()}
+        if len(hashes) < len(keys):
+            announce("reading files")
         stable = {}
         now = time.time_ns()
         for path, status, key in zip(paths, statuses, keys, strict=True):

@@ -8,6 +8,7 @@ from newsimg.interfaces import Components, Task
 from newsimg.reporting.console import confirm, console, print_table
 from newsimg.storage.cache import OutputCache, find_cache_dir
 from newsimg.storage.cache_entries import CacheEntry, verify_entry
+from newsimg.storage.text.suggest import check_choice
 
 ACTIONS = ("list", "verify", "prune")
 
@@ -27,6 +28,8 @@ class CacheTask(Task):
         ValueError: If `action` is unknown, or pruning selects by nothing.
     """
 
+    parts = ()
+
     def __init__(
         self,
         *,
@@ -36,8 +39,7 @@ class CacheTask(Task):
         older_than_days: float | None,
         ask: bool,
     ) -> None:
-        if action not in ACTIONS:
-            raise ValueError(f"task.action must be one of {', '.join(ACTIONS)}, got {action!r}")
+        check_choice("task.action", action, ACTIONS)
         if action == "prune" and model is None and older_than_days is None:
             raise ValueError("task.action=prune needs task.model or task.older_than_days")
         self.dir = dir

@@ -16,7 +16,7 @@ from newsimg.evaluation.metrics import (
 )
 from newsimg.interfaces import Components, Task
 from newsimg.pipeline import fuse, load_and_retrieve, score_candidates
-from newsimg.reporting.console import console, print_evaluation
+from newsimg.reporting.console import console, print_command, print_evaluation
 from newsimg.reporting.contact_sheet import draw_contact_sheet
 from newsimg.reporting.evaluation import (
     check_reranker,
@@ -25,6 +25,8 @@ from newsimg.reporting.evaluation import (
     report_statistics,
 )
 from newsimg.reporting.page import describe_run, write_report
+from newsimg.reporting.quoting import write_command
+from newsimg.storage.progress import announce
 
 
 class EvaluateTask(Task):
@@ -77,6 +79,7 @@ class EvaluateTask(Task):
         scores = shared.get("scores", score_candidates, collection, retrieved, reranker)
         reranked = fuse(retrieved, scores, weight)
 
+        announce("measuring")
         top_k = retrieved.rows.shape[1]
         comparison = compare_stages(collection, retrieved, reranked, qrels)
         comparison["query_truncated"] = retrieved.truncated
@@ -100,6 +103,7 @@ class EvaluateTask(Task):
         metrics |= report_curve(collection, retrieved, scores.values, weight, output_dir, shared)
         metrics |= report_members(collection, retrieved, scores, weight, output_dir)
 
+        announce("drawing the report")
         write_qrels(qrels, output_dir / "qrels.txt")
         pd.concat([comparison, *_prefixed(measures)], axis="columns").to_csv(
             output_dir / "queries.csv"
@@ -110,11 +114,14 @@ class EvaluateTask(Task):
             )
             sheet.save(output_dir / "contact_sheet.jpg", quality=90)
         if self.report:
-            details = describe_run(components.dataset.name, components, scores, metrics)
+            source = components.info.data or components.dataset.name
+            details = describe_run(source, components, scores, metrics)
             write_report(output_dir / "report.html", collection, retrieved, reranked, details)
-        print_evaluation(metrics, weight.value)
+        print_evaluation(metrics, weight.value, components.info)
         if told := describe_coverage(coverage):
             console.print(told)
+        values = ["weight.value=0,0.1,0.2,0.3"]
+        print_command("sweep weights", write_command("newsimg -m", components.info, values))
         return metrics
 
 

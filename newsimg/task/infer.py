@@ -1,7 +1,6 @@
 """Find pictures for headlines that need not have one yet."""
 
 import json
-import shlex
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -22,14 +21,27 @@ from newsimg.pipeline import (
     retrieve_readable,
     score_candidates,
 )
-from newsimg.reporting.console import console, print_table
+from newsimg.reporting.console import (
+    console,
+    cut_text,
+    describe_setting,
+    print_command,
+    print_table,
+    shorten_path,
+)
 from newsimg.reporting.page import describe_run, write_report
+from newsimg.reporting.quoting import quote_value, write_command
 from newsimg.reporting.results import gather, write_results
-from newsimg.reporting.short_text import cut_text
 from newsimg.storage.files import write_atomically
+from newsimg.storage.progress import announce
 
 N_LETTERS = 100  # of a headline on the console
 N_PRINTED = 5  # headlines on the console, or candidates of a single one
+# What is typed for finding pictures and not for submitting them.
+FINDING = (
+    *("data", "backbone", "index", "engine", "reranker", "weight", "top_k", "seed", "experiment"),
+    *("llm", "vlm", "prompt", "criteria"),
+)
 
 
 class InferTask(Task):
@@ -88,6 +100,7 @@ class InferTask(Task):
         with write_atomically(output_dir / "results.run") as temporary:
             write_run(to_run(collection.queries, reranked), temporary, tag="newsimg")
         if self.report:
+            announce("drawing the report")
             details = describe_run(collection.name, components, scores, metrics)
             write_report(output_dir / "report.html", collection, retrieved, reranked, details)
         with write_atomically(output_dir / "summary.json") as temporary:
@@ -96,14 +109,18 @@ class InferTask(Task):
                 "backbone": components.backbone.fingerprint,
                 "reranker": type(components.reranker).__name__,
                 "weight": components.weight.value,
+                "warning": components.info.warning,
             }
             temporary.write_text(json.dumps(facts | metrics, indent=2))
+        console.print(describe_setting(components.info, components.weight.value))
         print_results(collection, reranked, metrics)
         if listed.qrels is not None and collection.qrels is None:
             console.print("none of the editors' pictures is in the index: nothing is measured")
-        run = f"task.runs={{APPROACH:{output_dir}}}"
-        console.print(f"results        {output_dir / 'results.parquet'}")
-        console.print(f"submit them    newsimg task=submit task.group=GROUP {shlex.quote(run)}")
+        console.print(f"results        {shorten_path(output_dir / 'results.parquet')}")
+        run = f"task.runs={{APPROACH:{quote_value(shorten_path(output_dir))}}}"
+        settings = ["task=submit", "task.group=GROUP", run]
+        words = write_command("newsimg", components.info, settings, FINDING)
+        print_command("submit them", words)
         return metrics
 
     def _retrieve(self, components: Components) -> tuple[Collection, Candidates]:

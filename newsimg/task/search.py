@@ -9,6 +9,7 @@ from newsimg.app.server import HOST, Start, build_page, import_gradio, open_page
 from newsimg.app.session import HeadlineSearch
 from newsimg.interfaces import Components, Reranker, Task, Weight
 from newsimg.reporting.console import console
+from newsimg.reporting.status import hide_status
 
 
 class SearchTask(Task):
@@ -97,7 +98,8 @@ class SearchTask(Task):
         examples = self._find_examples(components)
         headline = self.query or next(iter(examples), "")
         top_k = min(components.top_k, len(search.images))
-        start = Start(headline, examples, own_reranker, suited, top_k)
+        warning = components.info.warning
+        start = Start(headline, examples, own_reranker, suited, top_k, warning)
         if headline:
             search.score(headline, own_reranker, top_k)
         page = build_page(search, self.typed, start)
@@ -105,7 +107,8 @@ class SearchTask(Task):
         console.print(f"page           {url}")
         console.print(f"               only this machine ({HOST}) can see it; Ctrl-C ends it")
         try:
-            threading.Event().wait()
+            with hide_status():
+                threading.Event().wait()
         except KeyboardInterrupt:
             console.print("closed")  # that is how it is meant to end
         finally:
@@ -113,8 +116,12 @@ class SearchTask(Task):
         return {"n_images": len(search.images), "n_scored": search.n_scored}
 
     def _find_examples(self, components: Components) -> list[str]:
-        """Return the first headlines of the data, if any are wanted."""
-        if not self.n_examples:
+        """Return the first headlines of the data, if any are wanted.
+
+        Those of the sample newsroom are invented for its own pictures.
+        """
+        is_foreign = components.dataset.is_sample and not components.info.is_sample
+        if not self.n_examples or is_foreign:
             return []
         queries = components.dataset.load().queries
         return list(dict.fromkeys(query.title for query in queries))[: self.n_examples]

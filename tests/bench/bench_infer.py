@@ -25,7 +25,7 @@ from newsimg.backbone.transformers_backbone import TransformersBackbone
 from newsimg.datatypes import FloatArray
 from newsimg.index.building.checkpoint import IMAGES, REJECTED, write_tables
 from newsimg.index.faiss_index import FaissIndex
-from newsimg.index.folder import install
+from newsimg.index.folder import install_files
 from newsimg.sample.generator import ensure_newsroom
 from newsimg.storage.cache import OutputCache
 from newsimg.storage.files import PACKAGE_DIR, user_cache_dir
@@ -60,7 +60,7 @@ def write_index(folder: Path, embeddings: FloatArray, pictures: list[Path], mode
     write_tables(iter([table]), IMAGES, staging / "images.parquet")
     write_tables(iter([]), REJECTED, staging / "rejected.parquet")
     manifest = {"fingerprint": model, "n_images": n_images}
-    install(
+    install_files(
         staging, folder / "index", manifest | {"self_query": {"n_checked": 100, "n_found": 100}}
     )
     names = [f"image:{digest}" for digest in digests]

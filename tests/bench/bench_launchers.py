@@ -17,8 +17,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 LAUNCHERS = {
     "basic": "hydra-core",
-    "joblib": "hydra-joblib-launcher",
-    "submitit_local": "hydra-submitit-launcher",
+    "joblib_cpus": "hydra-joblib-launcher",
+    "submitit_cpus": "hydra-submitit-launcher",
     "ray": "ray",
 }
 SWEEP = ["reranker=identity,aesthetics", "weight.value=0,0.3,1", "task.n_sheet_queries=0"]

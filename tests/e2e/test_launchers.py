@@ -11,7 +11,6 @@ import pandas as pd
 import pytest
 from hydra import compose, initialize_config_dir
 
-from newsimg.launch.presets import rename_schemas
 from newsimg.run import CONF_DIR
 
 ROOT = Path(__file__).parents[2]
@@ -76,7 +75,7 @@ def assert_same_science(jobs, expected):
 
 def test_joblibs_workers_give_bit_for_bit_what_one_process_gives(basic, tmp_path, sample_cache):
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
-    options = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
+    options = ("hydra/launcher=joblib_cpus", "hydra.launcher.n_jobs=2")
     jobs = sweep(tmp_path / "run", sample_cache, *options)
     assert_same_science(jobs, basic[0])
     # Who embeds has loaded a model: each worker does so at most once.
@@ -95,7 +94,7 @@ def test_submitits_jobs_give_bit_for_bit_what_one_process_gives(basic, tmp_path,
     pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
     expected, cache = basic
     # Six processes at once; they take embeddings from a cache, as the jobs of a cluster may.
-    options = ("hydra/launcher=submitit_local", f"cache.dir={cache}")
+    options = ("hydra/launcher=submitit_cpus", f"cache.dir={cache}")
     jobs = sweep(tmp_path / "run", sample_cache, *options)
     assert_same_science(jobs, expected)
     assert (jobs["cache/embeddings_computed"] == 0).all()
@@ -104,9 +103,8 @@ def test_submitits_jobs_give_bit_for_bit_what_one_process_gives(basic, tmp_path,
 def test_the_slurm_preset_names_queue_gpus_time_and_requeueing():
     """No queue is at hand: this composes what would be submitted."""
     pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
-    rename_schemas(CONF_DIR)
     with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-        config = compose("config", ["hydra/launcher=submitit_slurm"], return_hydra_config=True)
+        config = compose("config", ["hydra/launcher=slurm"], return_hydra_config=True)
     launcher = config.hydra.launcher
     assert launcher._target_.endswith("submitit_launcher.SlurmLauncher")
     assert launcher.partition is None

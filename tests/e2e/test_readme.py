@@ -1,4 +1,4 @@
-"""Every command of the documentation is run, as a reader would."""
+"""Every command of the documentation is run, as a reader would: by bash, and by zsh."""
 
 import os
 import re
@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from shells import SHELLS, expand, run
 
 ROOT = Path(__file__).parents[2]
 PAGES = {
@@ -25,6 +26,17 @@ def code_blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
 
 
+def all_commands() -> list[str]:
+    """Return the lines that a reader may copy, and the commands in the comments of configs."""
+    blocks = code_blocks("bash") + code_blocks("console")
+    commands = [line for block in blocks for line in block.splitlines()]
+    for path in (ROOT / "conf").rglob("*.yaml"):
+        for line in re.findall(r"^# (newsimg .+)$", path.read_text(encoding="utf-8"), re.M):
+            text = re.split(r":(?: |$)|  | \(", line)[0]  # what comes after is said of it
+            commands += [text.strip()] if "[group=option" not in text else []
+    return commands
+
+
 def newsimg_commands() -> list[str]:
     lines = [line for block in code_blocks("bash") for line in block.splitlines()]
     # What comes before "&&" installs the project, which whoever runs this has done.
@@ -32,27 +44,37 @@ def newsimg_commands() -> list[str]:
     return [command for command in commands if command.split()[0] in ("newsimg", "python")]
 
 
-def run_newsimg(command: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    arguments = shlex.split(command, comments=True)
-    if arguments[0] == "newsimg":
-        arguments[:1] = [sys.executable, "-m", "newsimg.run"]
-    return subprocess.run(
-        arguments,
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": f"{ROOT}:{folder}", **environment},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+def use_small_models(words: list[str], clip: Path, head: Path) -> list[str]:
+    """Put models of the same architecture in the place of those of the hub."""
+    if "backbone=clip_vit_b32" in words:
+        words = [*words, f"backbone.model={clip}"]
+    if "reranker=aesthetics_vit_b32" in words:
+        own = [f"reranker.head={head}", "reranker.sha256=null", f"reranker.backbone.model={clip}"]
+        words = [*words, *own]
+    return words
 
 
-@pytest.mark.parametrize("command", newsimg_commands())
-def test_a_command_of_the_readme_works(command, sample_newsroom, tmp_path):
+def test_both_shells_hand_over_what_is_written(tmp_path):
+    commands = all_commands()
+    assert len(commands) > 100
+    for command in commands:
+        assert "#" not in command, f"zsh takes it for a word: {command}"
+        calls = {shell: expand(shell, command, tmp_path) for shell in SHELLS}
+        assert calls["bash"] == calls["zsh"], command
+        if "&&" not in command and "$" not in command and not command.startswith("export"):
+            assert calls["bash"] == [shlex.split(command)]
+
+
+@pytest.mark.parametrize(
+    ("shell", "command"),
+    [(list(SHELLS)[i % 2], command) for i, command in enumerate(newsimg_commands())],
+)
+def test_a_command_of_the_readme_works(shell, command, sample_newsroom, tmp_path):
     if any(slow in command for slow in ("reranker=llm_rewriting", "reranker=vlm_judge")):
         articles = (sample_newsroom / "newsarticles.csv").read_text().splitlines()
         (tmp_path / "subset.csv").write_text("\n".join(articles[:21]))  # a minute for all 400
         command += " data.subset=subset.csv"
-    result = run_newsimg(command, tmp_path)
+    result = run(shell, command, tmp_path)
     assert result.returncode == 0, result.stderr
     assert "Traceback" not in result.stderr
 
@@ -78,12 +100,12 @@ def test_a_reranker_of_ones_own_works_as_the_readme_says(tmp_path):
         for line in block.splitlines()
         if "--config-dir" in line
     ]
-    result = run_newsimg(command, tmp_path)
+    result = run("zsh", command, tmp_path)
     assert result.returncode == 0, result.stderr
 
 
 def test_pictures_of_ones_own_are_indexed_and_searched_as_the_readme_says(
-    newsimg_here, sample_newsroom, sample_cache, tmp_path
+    newsimg_here, sample_newsroom, sample_cache, tiny_clip, tiny_head, tmp_path
 ):
     pictures = sorted((sample_newsroom / "newsimages").iterdir())[:30]
     for name, chosen in (("pictures", pictures[:20]), ("more_pictures", pictures[20:])):
@@ -94,16 +116,20 @@ def test_pictures_of_ones_own_are_indexed_and_searched_as_the_readme_says(
     (section,) = re.findall(r"^## Your own pictures$(.*?)(?:^## |\Z)", TEXT, re.M | re.S)
     (block,) = re.findall(r"^```console\n(.*?)^```", section, re.M | re.S)
     commands = block.splitlines()
-    assert len(commands) == 4
-    for command, n_images in zip(commands, (21, 31, 30, 30), strict=True):
-        arguments = shlex.split(command)[1:]
+    assert len(commands) == 5
+    for command, n_images in zip(commands, (21, 31, 30, None, 30), strict=True):
+        ((program, *words),) = expand("zsh", command, tmp_path)
+        if program == "newsimg-search":  # serves until Ctrl-C, see test_search_app.py
+            continue
+        arguments = use_small_models(words, tiny_clip, tiny_head)
         result = newsimg_here(*arguments, "tracking=none", f"cache.dir={tmp_path / 'cache'}")
         assert result.code == 0, result.output
+        assert "TOY MODEL" not in result.output
         assert re.search(rf"pictures +{n_images}\b|, {n_images} (images|pictures)", result.stdout)
 
 
 def test_headlines_become_a_submission_as_the_readme_says(
-    newsimg_here, sample_newsroom, sample_cache, tmp_path
+    newsimg_here, sample_newsroom, sample_cache, tiny_clip, tiny_head, tmp_path
 ):
     lines = (sample_newsroom / "newsarticles.csv").read_text(encoding="utf-8").splitlines()
     (tmp_path / "articles.csv").write_text("\n".join(lines[:6]), encoding="utf-8")
@@ -113,9 +139,11 @@ def test_headlines_become_a_submission_as_the_readme_says(
     (section,) = re.findall(r"^## From headline to submission$(.*?)(?:^## |\Z)", TEXT, re.M | re.S)
     (block,) = re.findall(r"^```console\n(.*?)^```", section, re.M | re.S)
     for command in block.splitlines():
-        arguments = shlex.split(command)[1:]
+        ((_, *words),) = expand("bash", command, tmp_path)
+        arguments = use_small_models(words, tiny_clip, tiny_head)
         result = newsimg_here(*arguments, "tracking=none", f"cache.dir={tmp_path / 'cache'}")
         assert result.code == 0, result.output
+        assert "TOY MODEL" not in result.output
     assert "no violations" in result.stdout
     for folder in ("clip", "plain"):
         names = {path.name for path in (tmp_path / folder).iterdir()}

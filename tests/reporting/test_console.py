@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from newsimg.interfaces import RunInfo
 from newsimg.reporting.console import console, print_evaluation, show_weight, show_weights
 from newsimg.reporting.sweep import find_best_plateau
 from newsimg.tracking.params import name_run, write_number
@@ -74,8 +75,9 @@ def test_a_run_and_a_sweep_print_ends_of_the_plateau_that_lie_on_it():
         "curve/plateau_high": NARROW[1],
     }
     with console.capture() as said:
-        print_evaluation(metrics, 0.0249175)
-    assert "weight 0.0249175" in said.get()
+        print_evaluation(metrics, 0.0249175, RunInfo("sample val", "nnn", "none"))
+    title = "sample val: reranker nnn, normalisation none, weight 0.0249175"
+    assert said.get().splitlines()[0] == title
     check(said.get())
     pandas = pytest.importorskip("pandas")
     named = {"params.reranker": "aesthetics", "params.normalization": "l1"}

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from PIL import Image as PILImage
 
 from newsimg.reporting import contact_sheet
+from newsimg.reporting.console import cut_text
 from newsimg.reporting.plots import plot_curves
-from newsimg.reporting.short_text import cut_text
 from newsimg.reranker.captions import clean_caption, parse_captions
 
 N_LETTERS = 25_000

@@ -168,7 +168,7 @@ def test_a_single_run_writes_a_page_and_the_jobs_of_a_sweep_only_if_asked_to(
     assert result.code == 0, result.output
     (path,) = Path("single").rglob("report.html")
     data = read_data(path)
-    assert data["facts"][0] == "newsimages"
+    assert data["facts"][0] == "newsimages all"
     assert data["facts"][1:4] == ["60 headlines", "60 pictures", "10 candidates"]
     assert set(data["measures"]) == {"Hits@1", "Hits@10", "MRR@10"}
     assert newsimg_here("-m", *tiny_aesthetics, "tracking=none", "folder=swept").code == 0

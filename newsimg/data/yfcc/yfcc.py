@@ -21,12 +21,12 @@ from contextlib import closing
 from pathlib import Path
 from urllib.parse import quote, unquote_plus
 
-from tqdm import tqdm
-
 from newsimg.data.yfcc.s3 import RemoteObject
 from newsimg.storage.files import write_atomically
+from newsimg.storage.progress import Progress
 
 N_SHARDS = 4096
+N_ROWS = 100_000_000  # of the database
 PICTURES = "data/images"
 DATABASE_KEY = "tools/etc/yfcc100m_dataset.sql"
 TABLE = "yfcc100m_dataset"
@@ -92,8 +92,7 @@ def _stream_rows(database: Path, shards: set[str]) -> Iterator[tuple[str, str]]:
             if lacking := {"downloadurl", *COLUMNS.values()} - set(names):
                 raise ValueError(f"{database} has no column {', '.join(sorted(lacking))}")
             url_at = names.index("downloadurl")
-            bar = tqdm(rows, "metadata", unit=" rows", unit_scale=True, disable=None, leave=False)
-            for row in bar:
+            for row in Progress("Reading the database", N_ROWS).track(rows):
                 key = hash_url(row[url_at])
                 if key[:3] in shards:
                     yield key[:3], json.dumps({**dict(zip(names, row, strict=True)), "key": key})

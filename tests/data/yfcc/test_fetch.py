@@ -414,7 +414,7 @@ def test_results_say_whom_to_credit_as_the_readme_says(
         result = newsimg_here(*arguments, *quick)
         assert result.code == 0, result.output
         if arguments is commands[0]:
-            assert "0 of 3 shards are whole" in result.stdout
+            assert "0 of 3 shards are complete" in result.stdout
         if arguments is commands[1]:
             assert re.search(r"Attribution License +8\b", result.stdout)
         if arguments is commands[2]:
