@@ -89,6 +89,8 @@ def test_nothing_imports_what_a_config_names(name: str) -> None:
     """A `_target_` is the only registry; Hydra's own plugins are handed to it by run.py."""
     leaves = {module for module in imports_of(name) if module in LEAVES}
     leaves -= {"launch.sweep_callback"} if name == "run" else set()
+    # The sample newsroom is data in the benchmark's layout, and so a data set of that class.
+    leaves -= {"data.newsimages"} if name == "data.sample" else set()
     assert not leaves
 
 

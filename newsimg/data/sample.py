@@ -1,17 +1,16 @@
 """The embedded sample newsroom: synthetic news, drawn on this machine at first use."""
 
-import copy
 from dataclasses import replace
-from pathlib import Path
 
-from newsimg.data.articles import ArticleSource, load_articles
+from newsimg.data.newsimages import NewsImagesDataset
 from newsimg.datatypes import Collection
-from newsimg.interfaces import Dataset
-from newsimg.sample.generator import ensure_newsroom
+from newsimg.sample.generator import DEFAULT_SEED, ensure_newsroom, newsroom_name
 from newsimg.storage.files import user_cache_dir
 
+N_ARTICLES = 4000
 
-class SampleDataset(Dataset):
+
+class SampleDataset(NewsImagesDataset):
     """4,000 invented articles with drawn pictures, in the benchmark's own layout.
 
     Args:
@@ -28,27 +27,18 @@ class SampleDataset(Dataset):
     is_sample = True
 
     def __init__(self, *, name: str, split: str, subset: str | None, seed: int, pool: str) -> None:
-        self.source = ArticleSource(
+        folder = user_cache_dir() / newsroom_name(N_ARTICLES, DEFAULT_SEED)
+        super().__init__(
+            name=name,
+            csv_path=str(folder / "newsarticles.csv"),
+            image_dir=str(folder / "newsimages"),
             split=split,
-            subset=Path(subset).expanduser() if subset else None,
+            subset=subset,
             seed=seed,
             pool=pool,
-            separator="comma",
-            columns={},
-            on_missing="raise",
-            on_damaged="raise",
         )
-        self.name = name
 
     def load(self) -> Collection:
-        """See `Dataset.load`."""
-        newsroom = ensure_newsroom(user_cache_dir())
-        csv_path, image_dir = newsroom / "newsarticles.csv", newsroom / "newsimages"
-        collection = load_articles(self.name, csv_path, image_dir, self.source)
-        return replace(collection, on_damaged=None)  # it is no setting of this data
-
-    def with_split(self, split: str) -> "SampleDataset":
-        """See `Dataset.with_split`."""
-        other = copy.copy(self)
-        other.source = self.source.with_split(split)
-        return other
+        """See `Dataset.load`. The pictures are drawn at the first call."""
+        ensure_newsroom(self.image_dir.parents[1], N_ARTICLES, DEFAULT_SEED)
+        return replace(super().load(), on_damaged=None)  # it is no setting of this data

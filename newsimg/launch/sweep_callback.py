@@ -1,6 +1,7 @@
 """Hydra's callback for sweeps: the run that the jobs of a sweep are children of."""
 
 import os
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,9 @@ from newsimg.tracking.processes import stop_with
 if TYPE_CHECKING:
     from newsimg.reporting.sweep import OpenSweep
 
-_open: "list[OpenSweep]" = []  # at most one; Hydra makes the callback, so the program finds it here
+# The sweep that this program is in. Hydra makes the callback and keeps it to itself, and calls its
+# `on_multirun_end` only if no job failed: the program that closes the sweep then finds it here.
+_current: "ContextVar[OpenSweep | None]" = ContextVar("current_sweep", default=None)
 
 
 class SweepCallback(Callback):
@@ -53,7 +56,7 @@ class SweepCallback(Callback):
         sweep_dir = open_sweep_folder(config)
         self.tracker.open_sweep(config.data.name, name[:250], sweep_dir)
         objective = next(iter(list_objectives(config.objective)), None)
-        _open.append(OpenSweep(self.tracker, objective, sweep_dir))
+        _current.set(OpenSweep(self.tracker, objective, sweep_dir))
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
         """Count a job of a sweep that failed before its run was opened, in the job's process."""
@@ -84,11 +87,17 @@ class SweepCallback(Callback):
 
 def close_sweep(status: str) -> None:
     """Write the summary of the open sweep, if there is one, and close its run."""
-    while _open:
-        _open.pop().close(status)
+    if sweep := _take_current():
+        sweep.close(status)
 
 
 def drop_sweep() -> None:
     """Let the open sweep, if there is one, leave no run: it was refused before its first job."""
-    while _open:
-        _open.pop().tracker.drop_sweep()
+    if sweep := _take_current():
+        sweep.tracker.drop_sweep()
+
+
+def _take_current() -> "OpenSweep | None":
+    sweep = _current.get()
+    _current.set(None)  # it is closed once, also if that fails
+    return sweep
