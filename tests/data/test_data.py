@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from newsimg.data.articles import choose_split
 from newsimg.data.newsimages import NewsImagesDataset
+from newsimg.data.sample import SampleDataset
 from newsimg.datatypes import Collection, Query, render_queries
 
 ALL = ["article_id", "article_url", "article_title", "article_tags", "image_id", "image_url"]
@@ -371,3 +372,30 @@ def test_a_template_is_filled_from_title_and_tags() -> None:
         "Ada, Bo of UN: Storm {now}",
         "of : Calm",
     ]
+
+
+def test_the_sample_newsroom_is_read_as_any_data_in_the_benchmarks_layout(
+    sample_cache: Path, sample_newsroom: Path
+) -> None:
+    arguments: dict[str, Any] = {"name": "sample", "subset": None, "seed": 28, "pool": "split"}
+    sample = SampleDataset(split="val", **arguments).with_split("test")
+    assert isinstance(sample, NewsImagesDataset)
+    assert sample.is_sample
+    found, expected = (
+        dataset.load()
+        for dataset in (
+            sample,
+            NewsImagesDataset(
+                csv_path=str(sample_newsroom / "newsarticles.csv"),
+                image_dir=str(sample_newsroom / "newsimages"),
+                split="test",
+                **arguments,
+            ),
+        )
+    )
+    assert len(found.queries) == 400
+    assert (found.queries, found.images, found.qrels) == (
+        expected.queries,
+        expected.images,
+        expected.qrels,
+    )
