@@ -71,7 +71,7 @@ class SubmitTask(Task):
     ) -> None:
         if not runs:
             raise ValueError(
-                "task.runs must name at least one run, as task.runs={APPROACH:FOLDER}, "
+                "task.runs must name at least one run, as 'task.runs={APPROACH:FOLDER}', "
                 f"got {runs}"
             )
         self.group = check_name("task.group", group)
