@@ -9,9 +9,11 @@ import hydra
 from omegaconf import DictConfig
 
 from newsimg.interfaces import Backbone, Components, Dataset, Index, Reranker, Task, Weight
+from newsimg.launch.errors.origin import mark_origin
+from newsimg.launch.errors.report import report_errors
 from newsimg.launch.job import open_job
 from newsimg.launch.optuna_sweeper import OptunaSweeper
-from newsimg.launch.presets import register_plugin, rename_schemas, was_refused
+from newsimg.launch.presets import cache_launchers, register_plugin, was_refused
 from newsimg.launch.ray_launcher import RayLauncher
 from newsimg.launch.resolvers import register_resolvers
 from newsimg.launch.sweep_callback import close_sweep, drop_sweep
@@ -53,6 +55,9 @@ def run_job(cfg: DictConfig) -> float | tuple[float, ...] | None:
     """Run one job, in any process that a launcher has it run in; see `run`."""
     try:
         return run(cfg)
+    except Exception as error:
+        mark_origin(error, cfg.trusted_packages)
+        raise
     finally:
         leave_orphaned()
 
@@ -67,13 +72,13 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     if not {"-m", "--multirun"} & set(sys.argv):  # a sweep may be over several headlines
         sys.argv[1:] = map(quote_headline, sys.argv[1:])
+    cache_launchers()
     for plugin in (OptunaSweeper, RayLauncher):
         register_plugin(plugin)
-    rename_schemas(CONF_DIR)
     app = hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="config")(run_job)
     status = "FAILED"
     try:
-        with show_status(sys.argv[1:]):
+        with report_errors(), show_status(sys.argv[1:]):
             app()
     except KeyboardInterrupt:
         status = "KILLED"

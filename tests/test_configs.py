@@ -14,7 +14,6 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.utils import get_class
-from omegaconf import OmegaConf
 from submissions import write_results
 
 from newsimg.datatypes import Image
@@ -29,6 +28,7 @@ from newsimg.interfaces import (
     VisionLanguageModel,
     Weight,
 )
+from newsimg.launch import compose as launch
 from newsimg.launch.job import GROUPS
 from newsimg.run import CONF_DIR
 from newsimg.submission.rendering import render_picture
@@ -79,11 +79,11 @@ def _resolver(monkeypatch: pytest.MonkeyPatch) -> None:
 def compose_config(*overrides: str, hydra: bool = False) -> dict[str, Any]:
     """Compose as the command line does, with every value resolved; with `hydra`, what is swept."""
     needed = [value for override in overrides for value in NEEDED.get(override, [])]
+    if not hydra:
+        return launch.compose_config([*needed, *overrides])
     with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-        config = compose("config", [*needed, *overrides], return_hydra_config=hydra)
-    if hydra:
-        return dict(config.hydra.sweeper.params or {})
-    return OmegaConf.to_container(config, resolve=True, throw_on_missing=True)  # type: ignore
+        config = compose("config", [*needed, *overrides], return_hydra_config=True)
+    return dict(config.hydra.sweeper.params or {})
 
 
 def find_targets(config: Any) -> Iterator[dict[str, Any]]:
@@ -219,10 +219,10 @@ def test_heads_that_are_downloaded_are_pinned() -> None:
 
 @pytest.fixture
 def run_sample(newsimg_here: Callable[..., Any], sample_cache: Path) -> Callable[..., Any]:
-    """Run the command line on the sample newsroom, with the store of whoever runs the tests."""
+    """Run the command line on the sample newsroom, with the cache of whoever runs the tests."""
 
     def run(*arguments: str) -> Any:
-        quick = [f"store.dir={sample_cache / 'store'}"]
+        quick = [f"cache.dir={sample_cache / 'model_outputs'}"]
         if "task=sync" not in arguments:  # which is there for those that are tracked
             quick.append("tracking=none")
         if not any(argument.startswith(("task=", "experiment=")) for argument in arguments):

@@ -19,6 +19,7 @@ BASE = {"interfaces", "datatypes"}
 STORAGE = BASE | {"storage"}
 REPORTING = STORAGE | {"evaluation", "pipeline", "weight.base", "reporting"}
 REPORTING |= {"tracking.base", "tracking.params"}
+REPORTING |= {"tracking.record"}  # a run's record is in its folder, and tells its link
 GROUPS = {"backbone", "data", "engine", "index", "llm", "vlm", "reranker", "weight", "tracking"}
 # A package, or a module of one, and what of the others it may import.
 MAY_IMPORT = {
@@ -35,7 +36,7 @@ MAY_IMPORT = {
     "data": STORAGE | {"sample"},
     "sample": {"storage.csv_table", "storage.progress", "datatypes"},
     "vlm": STORAGE | {"llm.chat_server", "llm.chat_answers"},
-    "index": STORAGE | {"engine.base", "engine.listing", "engine.intake"},
+    "index": STORAGE | {"engine.base", "engine.listing", "engine.validation"},
     "reranker": STORAGE | {"weight.base"},
     "reporting": REPORTING,
     "submission": REPORTING,

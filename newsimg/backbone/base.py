@@ -1,4 +1,4 @@
-"""What every dual encoder of the transformers library shares: batches in, unit rows out."""
+"""Base class of the dual encoders loaded with transformers."""
 
 import json
 from abc import abstractmethod
@@ -15,36 +15,39 @@ from newsimg.interfaces import Backbone
 from newsimg.storage.models.checkpoints import Checkpoint, check_positive
 from newsimg.storage.models.fit import ModelError
 from newsimg.storage.pictures.images import DECODER_THREADS, DECODING, REDUCING_GAP, open_image
+from newsimg.storage.text.suggest import check_choices
 
 if TYPE_CHECKING:
     import torch
 
 
 DECODINGS = ("exact", "reduced")
+TEXT_PADDINGS = ("longest", "max_length")
 
 
 class DualEncoder(Backbone):
-    """A dual encoder whose tokenizer and image processor come with it; loaded at first use.
+    """A dual encoder with its tokenizer and image processor, loaded with transformers at first use.
 
     Args:
         model: Hub id or local folder.
-        revision: Branch, tag or commit of a hub model.
-        dtype: Of weights and activations: float32, tf32 (float32 whose products a GPU may round),
-            bfloat16 or float16.
+        revision: Branch, tag or commit of a Hub model.
+        dtype: Data type of weights and activations: float32, tf32 (float32 with TF32 products on a
+            GPU), bfloat16 or float16.
         device: A torch device, or "auto".
         batch_size: Texts or pictures per forward pass.
         text_padding: "longest" in the batch, or "max_length" for models trained that way.
-        text_length: Tokens after which a text is cut off.
-        query_template: How a query becomes text, from {title}, {tags}, {people}, {organisations}.
-        lowercase: Whether texts lose their capitals, for models that were trained so and whose
-            tokenizer does not see to it.
-        decoding: "exact", or "reduced": a JPEG of many times the model's size is decoded at a half,
-            a quarter or an eighth, which is faster and changes embeddings in the fifth digit.
-        trust_remote_code: Whether the model may run Python code that comes with it.
-        architectures: The model's classes as its config.json names them; None for any. The settings
-            here are made for them.
-        vocab_size: Rows of the model's table of tokens, where classes alone do not tell families
-            apart; None for any.
+        text_length: Number of tokens to which texts are truncated.
+        query_template: Template of a query's text with {title}, {tags}, {people} and
+            {organisations}.
+        lowercase: Whether to lowercase texts, for models trained on lowercase text whose tokenizer
+            does not do so.
+        decoding: "exact", or "reduced" to decode JPEGs much larger than the model's input at 1/2,
+            1/4 or 1/8 of their size, which is faster and changes embeddings in the fifth digit.
+        trust_remote_code: Whether to run Python code from the model repository.
+        architectures: Accepted `architectures` in the model's config.json, for which the other
+            arguments are valid; None for any.
+        vocab_size: Accepted vocabulary size, to distinguish model families with the same
+            architecture; None for any.
 
     Raises:
         ValueError: If an argument is out of range; names it.
@@ -72,12 +75,12 @@ class DualEncoder(Backbone):
             architectures=architectures,
             vocab_size=vocab_size,
         )
-        if text_padding not in ("longest", "max_length"):
-            raise ValueError(
-                f"backbone.text_padding must be longest or max_length, got {text_padding!r}"
-            )
-        if decoding not in DECODINGS:
-            raise ValueError(f"backbone.decoding must be exact or reduced, got {decoding!r}")
+        check_choices(
+            {
+                "backbone.text_padding": (text_padding, TEXT_PADDINGS),
+                "backbone.decoding": (decoding, DECODINGS),
+            }
+        )
         check_positive("backbone", batch_size=batch_size, text_length=text_length)
         self.batch_size = batch_size
         self.text_padding = text_padding
@@ -88,9 +91,9 @@ class DualEncoder(Backbone):
         self._lock = Lock()
 
     def __getstate__(self) -> dict[str, Any]:
-        """Stay behind with what is loaded: another process loads it for itself."""
-        own = {"_lock", "model", "tokenizer", "image_processor"}
-        return {name: value for name, value in vars(self).items() if name not in own}
+        """Exclude the loaded model from pickling: the other process loads it again."""
+        excluded = {"_lock", "model", "tokenizer", "image_processor"}
+        return {name: value for name, value in vars(self).items() if name not in excluded}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
@@ -98,7 +101,7 @@ class DualEncoder(Backbone):
 
     @cached_property
     def fingerprint(self) -> str:
-        """See `Backbone.fingerprint`. The preprocessing is among the model's files."""
+        """See `Backbone.fingerprint`; the model's files include the preprocessing settings."""
         return json.dumps(
             {
                 "class": type(self).__name__,
@@ -115,12 +118,12 @@ class DualEncoder(Backbone):
 
     @property
     def description(self) -> dict[str, Any]:
-        """See `Backbone.description`: all of the fingerprint, with the model by its name."""
+        """See `Backbone.description`: the fingerprint, with the settings as in the config."""
         facts = json.loads(self.fingerprint)
-        words = {"model": self.checkpoint.model, "decoding": self.decoding}
-        words["dtype"] = self.checkpoint.dtype  # which says of float32 whether it may be rounded
+        settings = {"model": self.checkpoint.model, "decoding": self.decoding}
+        settings["dtype"] = self.checkpoint.dtype  # tf32 is one of its values
         facts.pop("tf32", None)
-        return facts | words | {"weights": facts["model"], "pixels": DECODING}
+        return facts | settings | {"weights": facts["model"], "pixels": DECODING}
 
     def embed_texts(self, texts: Sequence[str]) -> FloatArray:
         """See `Backbone.embed_texts`."""
@@ -131,40 +134,40 @@ class DualEncoder(Backbone):
         return self._embed(images, self._encode_images)
 
     def find_truncated(self, texts: Sequence[str]) -> list[bool]:
-        """See `Backbone.find_truncated`: those of more than `text_length` tokens."""
-        whole = self.tokenizer(self._lower(texts), verbose=False)["input_ids"]
-        return [len(tokens) > self.text_length for tokens in whole]
+        """See `Backbone.find_truncated`: texts of more than `text_length` tokens."""
+        untruncated = self.tokenizer(self._lower(texts), verbose=False)["input_ids"]
+        return [len(tokens) > self.text_length for tokens in untruncated]
 
     @abstractmethod
     def load_model(self) -> Any:
-        """Load the model itself."""
+        """Load the model."""
 
     @abstractmethod
     def text_features(self, inputs: Any) -> "torch.Tensor":
-        """Project tokenised texts: (n_texts, dim)."""
+        """Return the embeddings of tokenised texts, (n_texts, dim), not normalised."""
 
     @abstractmethod
     def image_features(self, inputs: Any) -> "torch.Tensor":
-        """Project preprocessed pictures: (n_images, dim)."""
+        """Return the embeddings of preprocessed pictures, (n_images, dim), not normalised."""
 
     @cached_property
     def model(self) -> Any:
-        """The model, loaded."""
+        """The loaded model."""
         return self.load_model()
 
     @cached_property
     def tokenizer(self) -> Any:
-        """The model's own tokenizer."""
+        """The model's tokenizer."""
         return self.checkpoint.load_tokenizer()
 
     @cached_property
     def image_processor(self) -> Any:
-        """The model's own image processor."""
+        """The model's image processor."""
         return self.checkpoint.load_image_processor()
 
     @cached_property
-    def _fill(self) -> tuple[int, int]:
-        """Width and height that the image processor resizes a picture to, or fills with it."""
+    def _target_size(self) -> tuple[int, int]:
+        """Width and height of the area that the image processor covers with a picture."""
         size = getattr(self.image_processor, "size", None)
         sides = {} if size is None or isinstance(size, int) else dict(size)
         width, height = sides.get("width"), sides.get("height")
@@ -172,8 +175,8 @@ class DualEncoder(Backbone):
             width = height = sides.get("shortest_edge")
         if width is None or height is None or not self.image_processor.do_resize:
             raise ModelError(
-                f"backbone.decoding=reduced is for models that resize all pictures to one size, "
-                f"{self.checkpoint.model} has {size}"
+                "backbone.decoding=reduced needs a model that resizes all pictures to one size, "
+                f"{self.checkpoint.model} has size={size}: add backbone.decoding=exact"
             )
         return width, height
 
@@ -191,11 +194,11 @@ class DualEncoder(Backbone):
         return [text.lower() if self.lowercase else text for text in texts]
 
     def preprocess(self, image: Image) -> Any:
-        """See `Backbone.preprocess`: decodes, resizes, crops and scales as the model wants it."""
+        """See `Backbone.preprocess`; uses the model's image processor."""
         with self._lock:
             processor = self.image_processor
-            fill = self._fill if self.decoding == "reduced" else None
-        return processor(images=[open_image(image, fill)], return_tensors="np")
+            size = self._target_size if self.decoding == "reduced" else None
+        return processor(images=[open_image(image, size)], return_tensors="np")
 
     def embed_preprocessed(self, images: Sequence[Image], inputs: Sequence[Any]) -> FloatArray:
         """See `Backbone.embed_preprocessed`."""
@@ -214,7 +217,7 @@ class DualEncoder(Backbone):
 
     def _embed(self, items: Sequence[Any], encode: Callable[..., "torch.Tensor"]) -> FloatArray:
         if not items:
-            raise ValueError("there is nothing to embed")
+            raise ValueError("need at least 1 text or picture to embed, got 0")
         rows = []
         with self.checkpoint.inference():
             for start in range(0, len(items), self.batch_size):
@@ -227,7 +230,7 @@ def to_unit_rows(embeddings: FloatArray) -> FloatArray:
     """Scale every row to length 1.
 
     Raises:
-        ValueError: If a row is not finite or has no direction.
+        ValueError: If a row is zero or not finite.
     """
     lengths = np.linalg.norm(embeddings, axis=1, keepdims=True)
     if not (np.isfinite(lengths) & (lengths > 0)).all():

@@ -1,4 +1,4 @@
-"""BLIP, through the contrastive heads of its image-text retrieval checkpoints."""
+"""BLIP with the contrastive heads of its image-text retrieval checkpoints."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -9,9 +9,10 @@ if TYPE_CHECKING:
 
 
 class BlipBackbone(DualEncoder):
-    """Projects the first token of each side, as BLIP's image-text contrastive loss (ITC) does.
+    """BLIP's projections of the first text and image token.
 
-    Li et al. (2022), "BLIP: Bootstrapping language-image pre-training", section 3.2.
+    These are the embeddings of the image-text contrastive loss (ITC) in Li et al. (2022), "BLIP:
+    Bootstrapping language-image pre-training", section 3.2.
     """
 
     def load_model(self) -> Any:

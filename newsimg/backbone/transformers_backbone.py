@@ -1,4 +1,4 @@
-"""Dual encoders of transformers' usual interface: CLIP, SigLIP, SigLIP 2, ALIGN, Jina CLIP."""
+"""Dual encoders with transformers' feature interface: CLIP, SigLIP, SigLIP 2, ALIGN, Jina CLIP."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 class TransformersBackbone(DualEncoder):
-    """Any model of `AutoModel` that has `get_text_features` and `get_image_features`."""
+    """Any `AutoModel` that implements `get_text_features` and `get_image_features`."""
 
     def load_model(self) -> Any:
         """See `DualEncoder.load_model`."""
@@ -18,7 +18,8 @@ class TransformersBackbone(DualEncoder):
         model = self.checkpoint.load_model(AutoModel)
         if not (hasattr(model, "get_text_features") and hasattr(model, "get_image_features")):
             raise ValueError(
-                f"{self.checkpoint.model} is a {type(model).__name__}, not a dual encoder"
+                f"backbone.model={self.checkpoint.model} is a {type(model).__name__}, expected a "
+                "dual encoder with get_text_features and get_image_features, such as CLIP"
             )
         return model
 
@@ -32,5 +33,5 @@ class TransformersBackbone(DualEncoder):
 
 
 def _to_tensor(output: Any) -> "torch.Tensor":
-    # transformers 5 returns an output object, models with code of their own a tensor.
+    # transformers 5 returns an output object, models with remote code may return a tensor.
     return getattr(output, "pooler_output", output)

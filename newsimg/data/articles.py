@@ -11,6 +11,7 @@ from newsimg.data.article_pictures import PictureFolder
 from newsimg.data.editions import check_separator, read_articles, read_listed_ids
 from newsimg.datatypes import Collection, Image, Query
 from newsimg.storage.files import read_lines
+from newsimg.storage.text.suggest import check_choices
 
 log = logging.getLogger(__name__)
 
@@ -49,27 +50,22 @@ class ArticleSource:
 
     def __post_init__(self) -> None:
         check_separator(self.separator)
-        for name, choices in (
-            ("split", SPLITS),
-            ("pool", POOLS),
-            ("on_missing", ON_MISSING),
-            ("on_damaged", ON_MISSING),
-        ):
-            if (value := getattr(self, name)) not in choices:
-                raise ValueError(f"data.{name} must be one of {', '.join(choices)}, got {value!r}")
+        check_choices(
+            {
+                "data.split": (self.split, SPLITS),
+                "data.pool": (self.pool, POOLS),
+                "data.on_missing": (self.on_missing, ON_MISSING),
+                "data.on_damaged": (self.on_damaged, ON_MISSING),
+            }
+        )
 
     def with_split(self, split: str) -> "ArticleSource":
-        """Return the same with another split.
+        """Return the same with another split, which takes the place of a subset.
 
         Raises:
-            ValueError: If the split does not exist, or `subset` takes the place of splits.
+            ValueError: If the split does not exist.
         """
-        other = replace(self, split=split)
-        if self.subset is not None:
-            raise ValueError(
-                f"data.subset must be null to take the split {split!r}, got {self.subset}"
-            )
-        return other
+        return replace(self, split=split, subset=None)
 
 
 def load_articles(name: str, csv_path: Path, image_dir: Path, source: ArticleSource) -> Collection:

@@ -11,6 +11,7 @@ from types import MappingProxyType
 import pandas as pd
 
 from newsimg.storage.csv_table import SEPARATORS, find_separator, read_rows, split_first_row
+from newsimg.storage.text.suggest import check_choice
 
 log = logging.getLogger(__name__)
 
@@ -40,10 +41,7 @@ def check_separator(separator: str) -> str:
     Raises:
         ValueError: If it does not; names the choices.
     """
-    if separator not in SEPARATORS:
-        raise ValueError(
-            f"data.separator must be one of {', '.join(SEPARATORS)}, got {separator!r}"
-        )
+    check_choice("data.separator", separator, SEPARATORS)
     return separator
 
 

@@ -1,16 +1,17 @@
-"""Hits@k and MRR@k as functions of the weight: exact, everywhere, without a grid.
+"""Hits@k and MRR@k as functions of the weight: exact, for all weights, without a grid.
 
-A normalisation that does not look at the weight makes each candidate's fused score a straight line
-in it, from its retrieval side at 0 to its rerank side at 1. The editor's picture changes rank only
-where its line crosses a rival's, so the measures are step functions, and all their steps follow
-from at most `top_k - 1` crossings for each query. That holds for every `LinearWeight`, reciprocal
-rank fusion included: the ranks it is made of are those of the two sides, not of the fused list.
+A normalisation that does not depend on the weight makes each candidate's fused score linear in it,
+from the normalised retrieval score at weight 0 to the normalised rerank score at 1. The relevant
+image changes rank only at breakpoints, where its line crosses that of a rival, so the measures are
+step functions with at most `top_k - 1` breakpoints per query. That holds for every `LinearWeight`,
+reciprocal rank fusion included: it fuses the ranks of the two sides, not of the fused list.
 
-Rounding. The pipeline sorts float64 values that carry rounding errors. Around each crossing there
-is a zone, about 1e-13 wide for common scores, where these decide. Outside the zones the curve is
-proven to agree with the pipeline's sort; inside, one weight (where the lines meet, so a true tie)
-is ranked just as the pipeline ranks it and stands for the zone. Two candidates so nearly equal on
-both sides that rounding decides over more than `MAX_ZONE` are placed as exact arithmetic would.
+Rounding. The pipeline sorts float64 values that carry rounding errors. Each breakpoint is an
+interval, about 1e-13 wide for common scores, in which these errors decide. Outside of it the curve
+is proven to agree with the pipeline's sort; inside, one weight (where the lines cross, so a true
+tie) is ranked as the pipeline ranks it and stands for the interval. Two candidates so nearly equal
+on both sides that rounding errors decide over more than `MAX_WIDTH` are ordered by exact
+arithmetic.
 """
 
 from collections.abc import Sequence
@@ -20,7 +21,8 @@ import numpy as np
 import pandas as pd
 
 from newsimg.datatypes import FusedArray, IntArray
-from newsimg.evaluation.crossings import Pieces, find_crossings, sum_changes, whole_lines
+from newsimg.evaluation.breakpoints import Segments, find_breakpoints, sum_changes, whole_lines
+from newsimg.storage.text.suggest import check_choice
 from newsimg.weight.base import interpolate
 
 
@@ -39,14 +41,14 @@ class Plateau:
 
 
 def trace_curve(
-    start: FusedArray, end: FusedArray, positions: IntArray, cutoffs: Sequence[int]
+    start: FusedArray, end: FusedArray, gold_columns: IntArray, cutoffs: Sequence[int]
 ) -> pd.DataFrame:
     """Compute Hits@k and MRR@k for all weights in [0, 1].
 
     Args:
         start: (n_queries, top_k) fused scores at weight 0, in retrieval order, which breaks ties.
-        end: The same at weight 1. Between them the pipeline interpolates.
-        positions: (n_queries,) column of each query's editor's picture, -1 if it is not there.
+        end: (n_queries, top_k) fused scores at weight 1. Between them the pipeline interpolates.
+        gold_columns: (n_queries,) column of the relevant image, -1 if it is not a candidate.
         cutoffs: The k of Hits@k and MRR@k.
 
     Returns:
@@ -54,26 +56,26 @@ def trace_curve(
         Intervals include both ends, and no float64 falls between one and the next.
 
     Raises:
-        ValueError: If the shapes do not fit, a position is out of range, or a score not finite.
+        ValueError: If the shapes do not fit, a column is out of range, or a score not finite.
     """
-    return trace_pieces(whole_lines(start, end, positions), cutoffs)
+    return trace_segments(whole_lines(start, end, gold_columns), cutoffs)
 
 
-def trace_pieces(pieces: Pieces, cutoffs: Sequence[int]) -> pd.DataFrame:
-    """Compute the curve of scores that are straight lines piece by piece; see `trace_curve`."""
-    _check_lines(pieces.start, pieces.end, pieces.positions)
-    first = pieces.low == 0
-    n_queries, top_k = int(first.sum()), pieces.start.shape[1]
+def trace_segments(segments: Segments, cutoffs: Sequence[int]) -> pd.DataFrame:
+    """Compute the curve of scores that are piecewise linear in the weight; see `trace_curve`."""
+    _check_lines(segments.start, segments.end, segments.gold_columns)
+    first = segments.low == 0
+    n_queries, top_k = int(first.sum()), segments.start.shape[1]
     names, gains, units = _count_gains(cutoffs, top_k, n_queries)
-    found = find_crossings(pieces)
+    found = find_breakpoints(segments)
     totals = gains[found.initial[first]].sum(axis=0, keepdims=True)
     low, high = np.array([0.0]), np.array([1.0])
     if len(found.weights):
-        changes, excursions = sum_changes(found, gains)
+        changes, at_weight = sum_changes(found, gains)
         between = totals + np.vstack([np.zeros_like(totals), np.cumsum(changes, axis=0)])
-        # The weights of the zones and the intervals between them take turns.
+        # The breakpoints and the intervals between them alternate.
         totals = np.empty((2 * len(found.weights) + 1, len(names)), dtype=np.int64)
-        totals[::2], totals[1::2] = between, between[:-1] + excursions
+        totals[::2], totals[1::2] = between, between[:-1] + at_weight
         low, high = np.empty(len(totals)), np.empty(len(totals))
         low[1::2] = high[1::2] = found.weights
         low[0], low[2::2] = 0.0, np.nextafter(found.weights, 2.0)
@@ -84,14 +86,12 @@ def trace_pieces(pieces: Pieces, cutoffs: Sequence[int]) -> pd.DataFrame:
 def find_plateau(curve: pd.DataFrame, measure: str) -> Plateau:
     """Return the widest interval on which `measure` is largest; of equally wide ones the lowest.
 
-    Wide is safe: a weight in the middle of the widest plateau is right even if the true optimum
-    is a little off.
+    The midpoint of the widest plateau remains optimal if the true optimum is slightly shifted.
 
     Raises:
         ValueError: If the curve has no such measure.
     """
-    if measure not in curve:
-        raise ValueError(f"measure must be one of {', '.join(curve.columns[2:])}, got {measure}")
+    check_choice("measure", measure, list(curve.columns[2:]))
     best = curve[measure].to_numpy() == curve[measure].max()
     first = np.flatnonzero(best & ~np.append(False, best[:-1]))
     last = np.flatnonzero(best & ~np.append(best[1:], False))
@@ -101,21 +101,21 @@ def find_plateau(curve: pd.DataFrame, measure: str) -> Plateau:
 
 
 def look_up(curve: pd.DataFrame, weight: float) -> pd.Series:
-    """Return the row of the curve that `weight` falls into."""
+    """Return the row of the curve that contains `weight`."""
     return curve.iloc[int(np.searchsorted(curve["w_hi"].to_numpy(), weight))]
 
 
-def rank_at(start: FusedArray, end: FusedArray, positions: IntArray, weight: float) -> IntArray:
-    """Rank each editor's picture at one weight, as the pipeline's stable sort would.
+def rank_at(start: FusedArray, end: FusedArray, gold_columns: IntArray, weight: float) -> IntArray:
+    """Rank each relevant image at one weight, as the pipeline's stable sort would.
 
     Returns:
-        (n_queries,) 1-based ranks; 0 where the picture is not among the candidates.
+        (n_queries,) 1-based ranks; 0 where the relevant image is not among the candidates.
     """
     fused = interpolate(start, end, weight)
-    own = np.take_along_axis(fused, np.maximum(positions, 0)[:, None], axis=1)
-    earlier = np.arange(fused.shape[1]) < positions[:, None]
+    own = np.take_along_axis(fused, np.maximum(gold_columns, 0)[:, None], axis=1)
+    earlier = np.arange(fused.shape[1]) < gold_columns[:, None]
     ranks = 1 + ((fused > own) | ((fused == own) & earlier)).sum(axis=1)
-    return np.where(positions >= 0, ranks, 0)
+    return np.where(gold_columns >= 0, ranks, 0)
 
 
 def score_ranks(ranks: IntArray, cutoffs: Sequence[int]) -> pd.DataFrame:
@@ -128,18 +128,18 @@ def score_ranks(ranks: IntArray, cutoffs: Sequence[int]) -> pd.DataFrame:
     return pd.DataFrame(values)
 
 
-def _check_lines(start: FusedArray, end: FusedArray, positions: IntArray) -> None:
-    if start.ndim != 2 or start.shape != end.shape or positions.shape != start.shape[:1]:
+def _check_lines(start: FusedArray, end: FusedArray, gold_columns: IntArray) -> None:
+    if start.ndim != 2 or start.shape != end.shape or gold_columns.shape != start.shape[:1]:
         raise ValueError(
-            "start and end must both be (n_queries, top_k), positions (n_queries,), "
-            f"got {start.shape}, {end.shape} and {positions.shape}"
+            "start and end must both be (n_queries, top_k), gold_columns (n_queries,), "
+            f"got {start.shape}, {end.shape} and {gold_columns.shape}"
         )
     if not start.size:
         raise ValueError(f"there must be at least one query and candidate, got {start.shape}")
-    if positions.min() < -1 or positions.max() >= start.shape[1]:
+    if gold_columns.min() < -1 or gold_columns.max() >= start.shape[1]:
         raise ValueError(
-            f"positions must be in [-1, {start.shape[1] - 1}], "
-            f"got {positions.min()} to {positions.max()}"
+            f"gold_columns must be in [-1, {start.shape[1] - 1}], "
+            f"got {gold_columns.min()} to {gold_columns.max()}"
         )
     if not (np.isfinite(start).all() and np.isfinite(end).all()):
         raise ValueError("start and end must be finite")
@@ -150,7 +150,7 @@ def _count_gains(
 ) -> tuple[list[str], IntArray, IntArray]:
     """Return the measures' names, their integer value by rank (top_k + 1, ...), and its unit.
 
-    Sums of integers do not drift over a hundred thousand steps: equal states have equal values.
+    Sums of integers are exact over a hundred thousand steps, so equal states have equal values.
     """
     per_rank = score_ranks(np.arange(top_k + 1), cutoffs)
     unit = 2**62 // n_queries

@@ -5,7 +5,6 @@ from functools import lru_cache
 
 import numpy as np
 import pandas as pd
-from scipy.stats import binomtest, bootstrap, permutation_test
 
 from newsimg.datatypes import FusedArray
 
@@ -59,6 +58,8 @@ def compute_p_values(differences: pd.DataFrame) -> pd.Series:
     the queries helped among those helped or hurt. Others: a randomisation test that flips the signs
     of the queries' differences (Smucker, Allan and Carterette, 2007), exact where there are few.
     """
+    from scipy.stats import binomtest  # takes half a second, which checking a config has not
+
     changed = differences[(differences != 0).any(axis=1)]
     p_values = pd.Series(1.0, index=differences.columns)
     graded = []
@@ -105,10 +106,13 @@ def describe_gain(measure: str, gain: Gain, n_tried: int = 1) -> str:
         return f"{measure} does not change for any query"
     direction = "rises" if gain.value >= 0 else "falls"
     corrected = f", Holm-corrected for {n_tried} configs" if n_tried > 1 else ""
+    alone = " of this one alone;" if n_tried > 1 else ","  # the interval is not corrected
     evidence = (
         f"{measure} {direction} by {abs(gain.value):.4f} "
-        f"(95 % interval {gain.low:+.4f} to {gain.high:+.4f}, p = {gain.p:.2g}{corrected})"
+        f"(95 % interval {gain.low:+.4f} to {gain.high:+.4f}{alone} p = {gain.p:.2g}{corrected})"
     )
+    if gain.p >= 1 - CONFIDENCE and n_tried > 1 and not gain.low <= 0 <= gain.high:
+        return f"{evidence}: as the best of so many this cannot be told from zero"
     if gain.p >= 1 - CONFIDENCE:
         return f"{evidence}: this cannot be told from zero"
     return f"{evidence}: more than chance explains"
@@ -137,6 +141,8 @@ def _draw_resamples(n_queries: int) -> FusedArray:
         counts = np.bincount(cells.ravel(), minlength=flat.size).reshape(flat.shape)
         return counts.T.reshape(n_queries, *rows.shape[:-1]).astype(np.float64)
 
+    from scipy.stats import bootstrap
+
     return bootstrap(
         (np.arange(n_queries),),
         count,
@@ -155,6 +161,8 @@ def _flip_signs(differences: FusedArray) -> FusedArray:
 
     if len(differences) == 1:  # +x or -x: nothing can be told from one query
         return np.ones(differences.shape[1])
+    from scipy.stats import permutation_test
+
     return permutation_test(
         (np.ones(len(differences)),),
         sum_up,

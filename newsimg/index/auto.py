@@ -1,4 +1,4 @@
-"""The index that suits the collection: exact while that is fast, then as small as it has to be."""
+"""An index that chooses the FAISS index type by collection size and memory limit."""
 
 import logging
 import os
@@ -17,19 +17,19 @@ GIB = 2**30
 
 
 class AutoIndex(GrowingIndex):
-    """Chooses an option by the number of images and the memory that is allowed, and says why.
+    """An index selected from several options by number of images and available memory.
 
-    Up to `exact_up_to` images the first option serves, which should be exact. Beyond, the first of
-    the others that fits.
+    Up to `exact_up_to` images the first option is used, which should be exact; above that, the
+    first of the other options that fits into memory. The choice and its reason are logged.
 
     Args:
-        options: Indexes by name, the best first.
-        exact_up_to: Images that the first option is for.
-        memory_gb: What the index may take, in GiB; None allows half of the machine's memory.
-        seed: Draws the images to train on.
+        options: Candidate indexes by name, in order of preference.
+        exact_up_to: Largest number of images for which the first option is used.
+        memory_gb: Memory limit of the index in GiB; None allows half of the machine's memory.
+        seed: Seed of the sample of training images.
 
     Raises:
-        ValueError: If there is nothing to choose from, or a number is negative.
+        ValueError: If there are fewer than two options, or a number is out of range.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class AutoIndex(GrowingIndex):
         seed: int = 28,
     ) -> None:
         if len(options) < 2:
-            raise ValueError(f"index.options must be 2 or more to choose from, got {list(options)}")
+            raise ValueError(f"index.options must hold at least 2 indexes, got {list(options)}")
         if exact_up_to < 0:
             raise ValueError(f"index.exact_up_to must be at least 0, got {exact_up_to}")
         if memory_gb is not None and memory_gb <= 0:
@@ -54,18 +54,18 @@ class AutoIndex(GrowingIndex):
         self.reason = ""
 
     def build(self, embeddings: FloatArray) -> None:
-        """See `Index.build`; prints the choice."""
+        """See `Index.build`; logs the choice."""
         self._choose(*embeddings.shape)
         self.chosen.build(embeddings)
 
     def training_size(self, n_images: int) -> int:
-        """Return the most that an option may want, since the dim decides later."""
+        """Return the largest training size of all options, as the choice depends on the dim."""
         first, *others = self.options.values()
         candidates = [first] if n_images <= self.exact_up_to else others
         return max(option.training_size(n_images) for option in candidates)
 
     def train(self, sample: FloatArray, n_images: int) -> None:
-        """See `GrowingIndex.train`; prints the choice."""
+        """See `GrowingIndex.train`; logs the choice."""
         self._choose(n_images, sample.shape[1])
         n_wanted = min(self.chosen.training_size(n_images), len(sample))
         drawn = np.random.default_rng(self.seed).choice(len(sample), n_wanted, replace=False)
@@ -92,7 +92,7 @@ class AutoIndex(GrowingIndex):
         self.chosen.write(path)
 
     def read(self, path: Path) -> None:
-        """See `GrowingIndex.read`; the choice was made when the file was."""
+        """See `GrowingIndex.read`; the file holds the option chosen when it was built."""
         self.chosen.read(path)
 
     @property
@@ -112,7 +112,7 @@ class AutoIndex(GrowingIndex):
 
     @property
     def numbers(self) -> Mapping[str, Any]:
-        """See `GrowingIndex.numbers`; with the reason for the choice."""
+        """See `GrowingIndex.numbers`; includes the reason for the choice."""
         return dict(self.chosen.numbers) | ({"reason": self.reason} if self.reason else {})
 
     def _choose(self, n_images: int, dim: int) -> None:
@@ -121,8 +121,8 @@ class AutoIndex(GrowingIndex):
 
     def _pick(self, n_images: int, dim: int) -> tuple[str, GrowingIndex, str]:
         allowed = self.memory_gb or _machine_memory() / 2 / GIB
-        whose = "index.memory_gb" if self.memory_gb else "half of this machine's memory"
-        limit = f"{allowed:.3g} GiB are allowed ({whose})"
+        source = "index.memory_gb" if self.memory_gb else "half of this machine's memory"
+        limit = f"the limit is {allowed:.3g} GiB ({source})"
         (first, exact), *others = self.options.items()
         if n_images <= self.exact_up_to:
             others = [(first, exact), *others]
@@ -131,13 +131,13 @@ class AutoIndex(GrowingIndex):
             size = option.estimate_bytes(n_images, dim) / GIB
             sizes.append(f"{name} {size:.3g} GiB")
             if size <= allowed:
-                what = f"{n_images} images of dim {dim} take {', '.join(sizes)}; {limit}"
+                reason = f"{n_images} images of dim {dim} take {', '.join(sizes)}; {limit}"
                 if name == first:
-                    what = f"{n_images} images are searched exactly up to {self.exact_up_to}"
-                return name, option, what
+                    reason = f"{n_images} images, exact search is used up to {self.exact_up_to}"
+                return name, option, reason
         raise ValueError(
             f"no index option fits: {n_images} images of dim {dim} take {', '.join(sizes)}; "
-            f"{limit}: raise index.memory_gb, or divide the collection over several indexes"
+            f"{limit}: raise index.memory_gb, or split the collection into several indexes"
         )
 
 

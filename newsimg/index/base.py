@@ -1,4 +1,4 @@
-"""The index that `task=index` builds: part by part, and kept in a file."""
+"""Base class of the indexes that `task=index` builds incrementally and writes to a file."""
 
 from abc import abstractmethod
 from collections.abc import Mapping
@@ -10,53 +10,53 @@ from newsimg.interfaces import Index
 
 
 class GrowingIndex(Index):
-    """An index that takes its vectors in parts, under ids of their own, and lies in a file."""
+    """An index to which vectors are added in batches with explicit ids, and which can be saved."""
 
     factory: str
-    """What it is made of, as FAISS writes it."""
+    """FAISS factory string."""
     seed: int
-    """Draws the images that it is trained on."""
+    """Seed of the sample of training images."""
 
     @abstractmethod
     def training_size(self, n_images: int) -> int:
-        """Return how many of `n_images` images to train on: none, if there is nothing to learn."""
+        """Return how many of `n_images` images to train on; 0 if no training is needed."""
 
     @abstractmethod
     def train(self, sample: FloatArray, n_images: int) -> None:
-        """Begin anew: choose numbers for `n_images` images, and learn from some of them.
+        """Discard all vectors, set the parameters for `n_images` images and train on a sample.
 
         Args:
-            sample: (n_sample, dim) float32, the embeddings of `training_size` images; (0, dim) says
-                the dim where there is nothing to learn.
-            n_images: How many will be added.
+            sample: (n_sample, dim) float32, embeddings of `training_size` images; (0, dim) if no
+                training is needed.
+            n_images: Number of images that will be added.
 
         Raises:
-            ValueError: If these images are too few for what the config asks for.
+            ValueError: If the sample is too small for the configured parameters.
         """
 
     @abstractmethod
     def estimate_bytes(self, n_images: int, dim: int) -> int:
-        """Return how large the index would get."""
+        """Return the size in bytes of an index of `n_images` vectors."""
 
     @abstractmethod
     def add(self, embeddings: FloatArray, ids: IntArray) -> None:
-        """Add images under new, ascending ids, which `search` returns for rows.
+        """Add images with new, ascending ids; `search` returns these ids as rows.
 
         Raises:
-            ValueError: If the shapes do not fit, or ids do not ascend.
+            ValueError: If the shapes do not match, or the ids do not ascend.
         """
 
     @abstractmethod
     def remove(self, ids: IntArray) -> int:
-        """Remove images by id; returns how many of them were there."""
+        """Remove images by id; return how many of the ids were in the index."""
 
     @abstractmethod
     def write(self, path: Path) -> None:
-        """Write the index to one file, whole or not at all."""
+        """Write the index to one file, atomically."""
 
     @abstractmethod
     def read(self, path: Path) -> None:
-        """Go on with the index of a file, as it was trained and searched when it was written.
+        """Load an index from a file, with the training and search parameters saved in it.
 
         Raises:
             ValueError: If the file cannot be read.
@@ -65,14 +65,14 @@ class GrowingIndex(Index):
     @property
     @abstractmethod
     def n_vectors(self) -> int:
-        """Images that can be found."""
+        """Number of searchable images."""
 
     @property
     @abstractmethod
     def bytes_per_vector(self) -> float:
-        """Bytes of the whole index by image, in memory and in its file."""
+        """Size of the index in bytes per image, in memory and on disk."""
 
     @property
     @abstractmethod
     def numbers(self) -> Mapping[str, Any]:
-        """What it was made with, for a manifest: factory, n_training, ...; empty after `read`."""
+        """Build parameters for the manifest: factory, n_training, ...; empty after `read`."""

@@ -1,4 +1,4 @@
-"""Every FAISS index that a factory string can describe."""
+"""FAISS indexes described by a factory string."""
 
 import logging
 import re
@@ -13,34 +13,36 @@ from newsimg.datatypes import FloatArray, IntArray
 from newsimg.index.base import GrowingIndex
 from newsimg.index.rotation import keep_principal
 from newsimg.index.vectors import VectorIndex, estimate_bytes, find_part, walk_parts
+from newsimg.storage.text.suggest import refuse_all
 
 log = logging.getLogger(__name__)
 
-POINTS_PER_LIST = 40  # below 39 FAISS itself warns
-QUANTISER_POINTS = 65_536  # what FAISS uses at most for a product quantiser and its rotation
+POINTS_PER_LIST = 40  # FAISS warns below 39
+QUANTISER_POINTS = 65_536  # FAISS uses no more to train a product quantiser and its rotation
 Number = int | Literal["auto"] | None
 
 
 class FaissIndex(GrowingIndex):
-    """An inner-product index made by `faiss.index_factory`.
+    """An inner-product index created by `faiss.index_factory`.
 
     Args:
-        factory: FAISS factory string, in which `{m}`, `{kept_dim}`, `{nlist}` and `{nbits}` stand
-            for the numbers below, e.g. "IVF{nlist},PQ{m}x{nbits}".
-        m: HNSW's links per vector, or the number of product-quantiser codes.
-        kept_dim: Principal dimensions that PCAR keeps; auto: 29 of 32, and at least 64.
-        nlist: Number of inverted lists; auto: about 4 sqrt(n_images), a power of two, and no more
-            than there are 40 images for.
+        factory: FAISS factory string with the placeholders `{m}`, `{kept_dim}`, `{nlist}` and
+            `{nbits}` for the arguments below, e.g. "IVF{nlist},PQ{m}x{nbits}".
+        m: Links per vector of HNSW, or number of sub-quantisers of a product quantiser.
+        kept_dim: Output dimension of PCAR; auto: 29/32 of the input dimension, at least 64.
+        nlist: Number of inverted lists; auto: the largest power of two up to 4 sqrt(n_images)
+            that leaves at least 40 images per list.
         nbits: Bits per product-quantiser code.
-        ef_construction: HNSW's beam width while building.
-        ef_search: HNSW's beam width while searching; raised to `top_k` where that is larger.
-        nprobe: Inverted lists visited per query, more for a query that would come back short; auto:
-            a sixteenth of the lists, an eighth where they are scanned fast (fs), and at least 8.
-        k_factor: Times `top_k` that a refined index compares again with its finer codes.
-        seed: Draws the images to train on.
+        ef_construction: Beam width of HNSW while building.
+        ef_search: Beam width of HNSW while searching; at least `top_k` is used.
+        nprobe: Inverted lists visited per query, doubled for queries with fewer than `top_k`
+            results; auto: 1/16 of the lists, 1/8 with fast scan (fs), at least 8.
+        k_factor: A refined index re-ranks `k_factor * top_k` results with its finer codes.
+        seed: Seed of the sample of training images.
 
     Raises:
-        ValueError: If a number is not positive, or the factory has no use for it, or lacks one.
+        ValueError: If a number is not positive, or the factory lacks a placeholder for it, or a
+            placeholder has no value.
     """
 
     def __init__(
@@ -57,20 +59,22 @@ class FaissIndex(GrowingIndex):
         k_factor: int | None = None,
         seed: int = 28,
     ) -> None:
-        made_with = {"m": m, "kept_dim": kept_dim, "nlist": nlist, "nbits": nbits}
-        searched_with = {
+        build_numbers = {"m": m, "kept_dim": kept_dim, "nlist": nlist, "nbits": nbits}
+        search_numbers = {
             "ef_construction": ef_construction,
             "ef_search": ef_search,
             "nprobe": nprobe,
             "k_factor": k_factor,
         }
-        given = {k: v for k, v in (made_with | searched_with).items() if v is not None}
-        for name, number in given.items():
-            automatic = number == "auto" and name in ("kept_dim", "nlist", "nprobe")
-            if not automatic and (not isinstance(number, int) or number < 1):
-                raise ValueError(f"index.{name} must be at least 1, got {number}")
+        given = {k: v for k, v in (build_numbers | search_numbers).items() if v is not None}
+        refuse_all(
+            f"index.{name} must be at least 1, got {number}"
+            for name, number in given.items()
+            if not (number == "auto" and name in ("kept_dim", "nlist", "nprobe"))
+            and (not isinstance(number, int) or number < 1)
+        )
         if nprobe == "auto" and nlist is None:
-            raise ValueError("index.nprobe=auto goes by index.nlist, got none")
+            raise ValueError("index.nprobe=auto needs index.nlist, got none")
         placeholders = set(re.findall(r"{(\w+)}", factory))
         usable = placeholders | ({"ef_construction", "ef_search"} if "HNSW" in factory else set())
         usable |= {"nprobe"} if "IVF" in factory else set()
@@ -87,10 +91,10 @@ class FaissIndex(GrowingIndex):
         self._numbers: dict[str, Any] = {}
 
     def build(self, embeddings: FloatArray) -> None:
-        """Train where the factory needs it, and add all `embeddings`.
+        """Train the index if necessary, then add all `embeddings`.
 
         Raises:
-            ValueError: If there are fewer vectors than centroids, or `dim` does not suit.
+            ValueError: If there are fewer vectors than centroids, or `dim` is not divisible by `m`.
         """
         n_images = len(embeddings)
         random = np.random.default_rng(self.seed)
@@ -126,19 +130,19 @@ class FaissIndex(GrowingIndex):
 
     def add(self, embeddings: FloatArray, ids: IntArray) -> None:
         """See `GrowingIndex.add`."""
-        self._opened("add").add(embeddings, ids)
+        self._require_vectors("add").add(embeddings, ids)
 
     def remove(self, ids: IntArray) -> int:
         """See `GrowingIndex.remove`."""
-        return self._opened("remove").remove(ids)
+        return self._require_vectors("remove").remove(ids)
 
     def search(self, embeddings: FloatArray, top_k: int) -> tuple[FloatArray, IntArray]:
         """See `Index.search`."""
-        return self._opened("search").search(embeddings, top_k)
+        return self._require_vectors("search").search(embeddings, top_k)
 
     def write(self, path: Path) -> None:
         """See `GrowingIndex.write`."""
-        self._opened("write").write(path)
+        self._require_vectors("write").write(path)
 
     def read(self, path: Path) -> None:
         """See `GrowingIndex.read`."""
@@ -154,16 +158,16 @@ class FaissIndex(GrowingIndex):
     @property
     def bytes_per_vector(self) -> float:
         """See `GrowingIndex.bytes_per_vector`."""
-        return self._opened("bytes_per_vector").bytes_per_vector
+        return self._require_vectors("bytes_per_vector").bytes_per_vector
 
     @property
     def numbers(self) -> Mapping[str, Any]:
         """See `GrowingIndex.numbers`."""
         return {"factory": self.factory} | self._numbers if self._numbers else {}
 
-    def _opened(self, action: str) -> VectorIndex:
+    def _require_vectors(self, action: str) -> VectorIndex:
         if self.vectors is None:
-            raise ValueError(f"{action} comes after build: this index is empty")
+            raise ValueError(f"{action} needs a built index, this one is empty: call build first")
         return self.vectors
 
     def _choose_numbers(self, n_images: int, dim: int) -> dict[str, int]:
@@ -173,8 +177,8 @@ class FaissIndex(GrowingIndex):
         if "nlist" in numbers:
             numbers["nlist"] = self._choose_nlist(n_images)
         if numbers.get("nprobe") == "auto":
-            share = 8 if "fs" in self.template else 16
-            numbers["nprobe"] = min(max(numbers["nlist"] // share, 8), numbers["nlist"])
+            divisor = 8 if "fs" in self.template else 16
+            numbers["nprobe"] = min(max(numbers["nlist"] // divisor, 8), numbers["nlist"])
         return numbers
 
     def _choose_nlist(self, n_images: int) -> int:
@@ -189,11 +193,11 @@ def _make_index(factory: str, dim: int) -> faiss.Index:
     try:
         return faiss.index_factory(dim, factory, faiss.METRIC_INNER_PRODUCT)
     except RuntimeError as error:
-        raise ValueError(f"FAISS cannot make {factory!r} for dim {dim}: {error}") from error
+        raise ValueError(f"FAISS cannot create {factory!r} for dim {dim}: {error}") from error
 
 
 def _check_training(factory: str, numbers: Mapping[str, int], n_points: int, dim: int) -> None:
-    """Refuse too few images for so many centroids, and codes that the dim cannot be cut into."""
+    """Check that there are enough training images, and that `m` divides the dim."""
     codes = [
         (int(m), int(bits or 8)) for m, bits in re.findall(r"(?<!O)PQ(\d+)(?:x(\d+))?", factory)
     ]
@@ -204,7 +208,7 @@ def _check_training(factory: str, numbers: Mapping[str, int], n_points: int, dim
         raise ValueError(f"index.m must divide the embedding's dim {dim}, got {numbers['m']}")
     if n_points < POINTS_PER_LIST * needed:
         wanted = POINTS_PER_LIST * needed
-        log.info("%s trains on %d images; %d are advised", factory, n_points, wanted)
+        log.info("%s is trained on %d images; %d are recommended", factory, n_points, wanted)
 
 
 def _set_numbers(index: faiss.Index, numbers: Mapping[str, int]) -> None:
@@ -219,7 +223,7 @@ def _set_numbers(index: faiss.Index, numbers: Mapping[str, int]) -> None:
 
 
 def _train(index: faiss.Index, sample: FloatArray, seed: int) -> None:
-    """Train; FAISS's own warnings of few points stay off the console, since ours are logged."""
+    """Train without FAISS's warnings about few points, which `_check_training` logs instead."""
     parts = list(walk_parts(index))
     refine = find_part(index, faiss.IndexRefine)
     if refine is not None:

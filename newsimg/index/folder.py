@@ -1,9 +1,9 @@
-"""An index that lies in a folder: vectors, the pictures they are of, and a manifest.
+"""A saved index: a folder with the vectors, the pictures' metadata and a manifest.
 
-vectors.faiss      the index; its ids are the `row_id` of
-images.parquet     the pictures
-rejected.parquet   what could not be used, and why
-manifest.json      written last: what the others must be, and what they were made with
+vectors.faiss      the index; its ids are the column `row_id` of images.parquet
+images.parquet     one row per picture
+rejected.parquet   the rejected files, each with a reason
+manifest.json      written last: size and hash of the other files, build settings
 """
 
 import json
@@ -29,27 +29,27 @@ log = logging.getLogger(__name__)
 
 FILES = ("vectors.faiss", "images.parquet", "rejected.parquet")
 MANIFEST = "manifest.json"
-UNSEARCHED = ("stamp",)  # columns that searches do not need in memory
-N_CHECKED = 100  # rows that must find themselves
-FOUND_WITHIN = 10  # ... among so many
-MAY_MISS = 5  # rows that found themselves when the index was written, and no longer do
+BUILD_COLUMNS = ("stamp",)  # columns of images.parquet that a search does not need in memory
+N_CHECKED = 100  # sampled pictures that are searched for by their own embeddings
+SELF_QUERY_TOP_K = 10  # a picture is found if it is among the first SELF_QUERY_TOP_K results
+MAX_NEWLY_MISSED = 5  # pictures found when the index was written that may be missed now
 
 
 class SavedImages(Sequence[Image]):
-    """The pictures of an index; one becomes an object when it is asked for.
+    """The pictures of an index; `Image` objects are created on access.
 
     Args:
-        path: images.parquet.
+        path: Path of images.parquet.
     """
 
     def __init__(self, path: Path) -> None:
         with NamedTemporaryFile() as copy, pq.ParquetFile(path) as file:
-            columns = [name for name in file.schema_arrow.names if name not in UNSEARCHED]
+            columns = [name for name in file.schema_arrow.names if name not in BUILD_COLUMNS]
             schema = pa.schema([file.schema_arrow.field(name) for name in columns])
             with pa.ipc.new_file(copy.name, schema) as writer:
                 for batch in file.iter_batches(4096, columns=columns):
                     writer.write_batch(batch)
-            # Uncompressed, rows can be picked one by one; the mapping outlives the file's name.
+            # Uncompressed for random access; the memory map stays valid after the file is deleted.
             self.table = pa.ipc.open_file(pa.memory_map(copy.name)).read_all()
         self.row_ids: IntArray = self.table["row_id"].to_numpy()
 
@@ -61,7 +61,7 @@ class SavedImages(Sequence[Image]):
     @overload
     def __getitem__(self, position: slice) -> list[Image]: ...
     def __getitem__(self, position: int | slice) -> Image | list[Image]:
-        """Return the picture at a position, or those of a slice."""
+        """Return the picture at a position, or the list of pictures of a slice."""
         if isinstance(position, slice):
             rows = range(*position.indices(len(self)))
             if rows.step != 1:
@@ -87,12 +87,12 @@ def _to_image(row: dict[str, Any]) -> Image:
 
 
 class SavedIndex:
-    """An open index.
+    """An index opened for searching.
 
     Args:
-        folder: Where images.parquet is.
-        manifest: What manifest.json says, or will.
-        vectors: The vectors, under the ids of images.parquet.
+        folder: Folder of images.parquet.
+        manifest: Contents of manifest.json, which may not be written yet.
+        vectors: The vectors, with the ids of images.parquet.
     """
 
     def __init__(self, folder: Path, manifest: dict[str, Any], vectors: Searchable) -> None:
@@ -108,7 +108,7 @@ class SavedIndex:
 
     @property
     def n_vectors(self) -> int:
-        """Images that can be found."""
+        """Number of searchable images."""
         return self._vectors.n_vectors
 
     def search(self, embeddings: FloatArray, top_k: int) -> tuple[FloatArray, IntArray]:
@@ -129,19 +129,20 @@ def open_saved_index(
     hasher: Callable[[Sequence[Path]], list[str]] = hash_files,
     description: Mapping[str, Any] | None = None,
 ) -> SavedIndex:
-    """Open an index for searching.
+    """Open an index for searching and check its files.
 
     Args:
-        folder: Where it is.
-        fingerprint: That of the backbone whose embeddings are to be searched with.
+        folder: Folder of the index.
+        fingerprint: Fingerprint of the backbone that embeds the queries.
         mapped: See `VectorIndex.read`.
-        hasher: Returns the SHA-256 of each file; `Store.hash_files` reads what it knows only once.
-        description: That backbone's, for the message that says it is another one.
+        hasher: Returns the SHA-256 of each file; `OutputCache.hash_files` reads unchanged files
+            only once.
+        description: Description of that backbone, for the error message on a mismatch.
 
     Raises:
         FileNotFoundError: If there is no complete index.
-        ValueError: If a file is not the one that the manifest tells of, or the index was made with
-            another backbone; names both sides.
+        ValueError: If a file differs from the manifest, or the index was built with another
+            backbone; names both backbones.
     """
     manifest = read_manifest(folder)
     _check_files(folder, manifest["files"], hasher)
@@ -150,38 +151,38 @@ def open_saved_index(
     saved = SavedIndex(folder, manifest, VectorIndex.read(folder / "vectors.faiss", mapped))
     if len(saved.images) != manifest["n_images"]:
         raise ValueError(
-            f"{folder}: the manifest tells of {manifest['n_images']} pictures, images.parquet has "
+            f"{folder}: {MANIFEST} lists {manifest['n_images']} pictures, images.parquet has "
             f"{len(saved.images)}"
         )
     return saved
 
 
 def check_rows(saved: SavedIndex, backbone: Backbone) -> None:
-    """Search for random pictures of an index by their own embeddings, mostly from the store.
+    """Check that random pictures of an index are found by their own (mostly cached) embeddings.
 
     Raises:
-        ValueError: If more of them are not found than when the index was written.
+        ValueError: If clearly fewer are found than when the index was written.
     """
     n_checked, n_found = count_found(saved, backbone)
     before = saved.manifest["self_query"]
     if n_checked < before["n_checked"]:
         log.warning(
-            "%s: %d of %d rows checked; of the others there is neither embedding nor picture",
+            "%s: %d of %d rows checked; the others have neither a cached embedding nor a file",
             saved.folder,
             n_checked,
             before["n_checked"],
         )
     n_missed, missed_before = n_checked - n_found, before["n_checked"] - before["n_found"]
-    if n_missed > missed_before + MAY_MISS:
+    if n_missed > missed_before + MAX_NEWLY_MISSED:
         raise ValueError(
             f"{saved.folder}: {n_found} of {n_checked} pictures are found by their own embeddings, "
-            f"{before['n_found']} of {before['n_checked']} were when it was written: its rows or "
-            "the store's are not what they should be"
+            f"{before['n_found']} of {before['n_checked']} when the index was written: the index "
+            "or the cache is inconsistent; build the index again"
         )
 
 
 def count_found(saved: SavedIndex, backbone: Backbone) -> tuple[int, int]:
-    """Return how many random rows were searched for, and how many of them were found."""
+    """Return how many sampled pictures were searched for, and how many of them were found."""
     n_images = len(saved.images)
     random = np.random.default_rng(n_images)
     positions = np.sort(random.choice(n_images, min(N_CHECKED, n_images), replace=False))
@@ -195,7 +196,7 @@ def count_found(saved: SavedIndex, backbone: Backbone) -> tuple[int, int]:
             rows.append(row)
     if not rows:
         return 0, 0
-    _, found = saved.search(np.stack(rows), min(FOUND_WITHIN, n_images))
+    _, found = saved.search(np.stack(rows), min(SELF_QUERY_TOP_K, n_images))
     n_found = sum(
         any(saved.images[position].digest == image.digest for position in nearest)
         for image, nearest in zip(images, found, strict=True)
@@ -204,28 +205,29 @@ def count_found(saved: SavedIndex, backbone: Backbone) -> tuple[int, int]:
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """Return what a folder's manifest says.
+    """Return the manifest of an index folder.
 
     Raises:
-        FileNotFoundError: If there is none.
+        FileNotFoundError: If the folder has no manifest.
     """
     path = folder / MANIFEST
     if not path.is_file():
         raise FileNotFoundError(
-            f"no index in {folder}: it has no {MANIFEST}, which newsimg task=index writes last"
+            f"no complete index in {folder}: {MANIFEST} is missing, which newsimg task=index "
+            "writes last"
         )
     return json.loads(path.read_text())
 
 
-def install(staging: Path, folder: Path, manifest: dict[str, Any] | None) -> None:
-    """Let the files in `staging` take the place of those in `folder`, the manifest last.
+def install_files(staging: Path, folder: Path, manifest: dict[str, Any] | None) -> None:
+    """Move the files of `staging` to `folder`, replacing those there, the manifest last.
 
-    From the moment when the manifest is in `staging` this can be done again after a crash.
+    Once the manifest is in `staging`, the function can be called again after a crash.
 
     Args:
-        staging: A folder on the same disk, with all of `FILES`.
-        folder: Where the index is to be.
-        manifest: What to say of the files; None if it is in `staging` already.
+        staging: A folder on the same file system with all of `FILES`.
+        folder: Folder of the index.
+        manifest: Manifest to write, without the file hashes; None if `staging` has one already.
     """
     if manifest is not None:
         files = {
@@ -236,21 +238,21 @@ def install(staging: Path, folder: Path, manifest: dict[str, Any] | None) -> Non
             temporary.write_text(json.dumps(manifest | {"files": files}, indent=2))
     (folder / MANIFEST).unlink(missing_ok=True)
     for name in (*FILES, MANIFEST):
-        if (staging / name).is_file():  # otherwise it was moved before the crash
+        if (staging / name).is_file():  # else it was moved before the crash
             (staging / name).replace(folder / name)
 
 
 def _check_files(
-    folder: Path, described: dict[str, Any], hasher: Callable[[Sequence[Path]], list[str]]
+    folder: Path, listed: dict[str, Any], hasher: Callable[[Sequence[Path]], list[str]]
 ) -> None:
     paths = [folder / name for name in FILES]
     for path in paths:
         if not path.is_file():
-            raise FileNotFoundError(f"no file {path}, which {MANIFEST} tells of")
-        n_bytes, expected = path.stat().st_size, described[path.name]["n_bytes"]
+            raise FileNotFoundError(f"no file {path}, which {MANIFEST} lists")
+        n_bytes, expected = path.stat().st_size, listed[path.name]["n_bytes"]
         if n_bytes != expected:
             raise ValueError(f"{path} has {n_bytes} bytes, {MANIFEST} says {expected}")
     for path, found in zip(paths, hasher(paths), strict=True):
-        expected = described[path.name]["sha256"]
+        expected = listed[path.name]["sha256"]
         if found != expected:
             raise ValueError(f"{path} has sha256 {found}, {MANIFEST} says {expected}")

@@ -1,4 +1,4 @@
-"""Several indexes searched as one."""
+"""Search over several indexes with merged results."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -9,11 +9,11 @@ from newsimg.datatypes import FloatArray, IntArray
 
 
 class Searchable(Protocol):
-    """What can be searched with others: a `VectorIndex`, a `GrowingIndex`, a saved index."""
+    """A searchable index: a `VectorIndex`, a `GrowingIndex` or a `SavedIndex`."""
 
     @property
     def n_vectors(self) -> int:
-        """Images that can be found."""
+        """Number of searchable images."""
 
     def search(self, embeddings: FloatArray, top_k: int) -> tuple[FloatArray, IntArray]:
         """See `Index.search`."""
@@ -22,26 +22,26 @@ class Searchable(Protocol):
 def search_merged(
     indexes: Sequence[Searchable], offsets: Sequence[int], embeddings: FloatArray, top_k: int
 ) -> tuple[FloatArray, IntArray]:
-    """Find the `top_k` nearest images of all indexes together.
+    """Find the `top_k` nearest images over all indexes.
 
-    The result is that of one index over all images, if each of them is exact; otherwise what each
-    of them finds is merged without further loss. Equal scores come in the order of rows.
+    If every index is exact, the result is the same as that of one index over all images; otherwise
+    merging causes no further loss. Equal scores are sorted by row.
 
     Args:
-        indexes: One or more, none of which need have `top_k` images.
-        offsets: What is added to the rows of each.
+        indexes: The indexes; each may hold fewer than `top_k` images.
+        offsets: Number added to the rows of each index.
         embeddings: (n_queries, dim) float32, rows of unit length.
         top_k: Images per query, between 1 and the number in all indexes.
 
     Returns:
         scores: (n_queries, top_k) float32, descending.
-        rows: (n_queries, top_k) int64, each of its index's offset and row.
+        rows: (n_queries, top_k) int64, row within its index plus the index's offset.
 
     Raises:
-        ValueError: If `top_k` is out of range, or there are not as many offsets as indexes.
+        ValueError: If `top_k` is out of range, or the numbers of offsets and indexes differ.
     """
     if len(offsets) != len(indexes):
-        raise ValueError(f"{len(indexes)} indexes need as many offsets, got {len(offsets)}")
+        raise ValueError(f"need one offset per index ({len(indexes)}), got {len(offsets)}")
     n_vectors = sum(index.n_vectors for index in indexes)
     if not 1 <= top_k <= n_vectors:
         raise ValueError(f"top_k must be in [1, {n_vectors}], got {top_k}")

@@ -1,4 +1,4 @@
-"""Indexes that `task=index` has written, searched as one."""
+"""Saved indexes written by `task=index`, searched as one."""
 
 from collections.abc import Iterator, Sequence
 from functools import cached_property
@@ -20,13 +20,12 @@ class SavedIndexes(Index):
     """One or several saved indexes, merged exactly; opened and checked at first use.
 
     Args:
-        folders: Where they are.
-        backbone: The run's own, which must be the one that they were made with.
-        mapped: Leave the vectors on disk, whence a search reads the parts that it touches and the
-            system keeps as many as memory has room for; slower the first time.
+        folders: Index folders.
+        backbone: The run's backbone, which must be the one that the indexes were built with.
+        mapped: Memory-map the vectors instead of loading them; the first searches are slower.
 
     Raises:
-        ValueError: If there are no folders, or one is there twice.
+        ValueError: If there are no folders, or a folder occurs twice.
     """
 
     def __init__(self, *, folders: list[str], backbone: Backbone, mapped: bool) -> None:
@@ -42,15 +41,15 @@ class SavedIndexes(Index):
         return self._merged
 
     def build(self, embeddings: FloatArray) -> None:
-        """Refuse: these indexes are built already.
+        """Raise an error: saved indexes are built by `task=index`.
 
         Raises:
             ValueError: Always.
         """
-        raise ValueError("index=saved is built by newsimg task=index, not from a collection")
+        raise ValueError("index=saved cannot be built from a collection: use newsimg task=index")
 
     def search(self, embeddings: FloatArray, top_k: int) -> tuple[FloatArray, IntArray]:
-        """See `Index.search`. Rows are positions in `images`."""
+        """See `Index.search`; rows are positions in `images`."""
         parts = self._merged.parts
         return search_merged(parts, [0] * len(parts), embeddings, top_k)
 
@@ -75,10 +74,10 @@ class MergedImages(Sequence[Image]):
     """The pictures of several indexes, in image-id order.
 
     Args:
-        indexes: The open indexes.
+        indexes: The opened indexes.
 
     Raises:
-        ValueError: If two of them have a picture of the same id; names both.
+        ValueError: If two indexes have a picture with the same id; names both.
     """
 
     def __init__(self, indexes: Sequence[SavedIndex]) -> None:
@@ -97,7 +96,7 @@ class MergedImages(Sequence[Image]):
         positions = np.empty_like(order)
         positions[order] = np.arange(len(order))
         self.parts = [
-            _Part(one, positions[start : start + size])
+            _ReorderedIndex(one, positions[start : start + size])
             for one, start, size in zip(indexes, self._starts, sizes, strict=False)
         ]
 
@@ -109,14 +108,14 @@ class MergedImages(Sequence[Image]):
     @overload
     def __getitem__(self, position: slice) -> list[Image]: ...
     def __getitem__(self, position: int | slice) -> Image | list[Image]:
-        """Return the picture at a position, or those of a slice."""
+        """Return the picture at a position, or the list of pictures of a slice."""
         if isinstance(position, slice):
             return [self[i] for i in range(*position.indices(len(self)))]
         part, row = self._locate(int(self._order[position]))
         return self.indexes[part].images[row]
 
     def read_ids(self) -> Iterator[pa.Array]:
-        """Yield the ids of all pictures in parts, in the order of the folders."""
+        """Yield the ids of all pictures in chunks, in the order of the folders."""
         for one in self.indexes:
             yield from one.images.table["image_id"].chunks
 
@@ -125,16 +124,18 @@ class MergedImages(Sequence[Image]):
         return part, row - int(self._starts[part])
 
     def _check_ids(self, ids: pa.ChunkedArray, order: IntArray) -> None:
-        twice = pc.equal(ids.slice(1), ids.slice(0, len(ids) - 1)).to_numpy()
-        for position in np.flatnonzero(twice)[:1]:
+        is_duplicate = pc.equal(ids.slice(1), ids.slice(0, len(ids) - 1)).to_numpy()
+        for position in np.flatnonzero(is_duplicate)[:1]:
             first, second = (
                 self.indexes[self._locate(int(row))[0]].folder for row in order[position:][:2]
             )
-            raise ValueError(f"{first} and {second} both have a picture {ids[int(position)]}")
+            raise ValueError(
+                f"{first} and {second} both have a picture with the id {ids[int(position)]}"
+            )
 
 
-class _Part:
-    """One of the indexes, whose rows are positions in the merged pictures."""
+class _ReorderedIndex:
+    """One of the indexes, with rows mapped to positions in the merged pictures."""
 
     def __init__(self, index: SavedIndex, positions: IntArray) -> None:
         self._index = index

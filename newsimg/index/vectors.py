@@ -1,4 +1,4 @@
-"""Vectors with ids in one FAISS index: it grows, shrinks, is searched, and lies in one file."""
+"""A FAISS index with explicit ids: add, remove, search, read and write."""
 
 import logging
 from collections.abc import Iterator
@@ -17,20 +17,20 @@ ID_BYTES = 8
 
 
 class VectorIndex:
-    """What FAISS's indexes have in common, without what some of them lack.
+    """A uniform interface to FAISS indexes, including removal where FAISS lacks it.
 
-    Inverted lists keep ids of their own and free what is removed. The others get a table of ids;
-    where they cannot forget a vector (a graph, a refined index) it loses its id, is never found
-    again, and keeps its bytes.
+    Inverted lists store ids and free the memory of removed vectors. Other indexes are wrapped in an
+    id table; if they do not support removal (a graph, a refined index), a removed vector loses its
+    id and is never returned, but its memory is not freed.
 
     Args:
-        index: A trained FAISS index for inner products, without vectors or with ids from 0 on.
+        index: A trained FAISS index for inner products, empty or with ids from 0.
     """
 
     def __init__(self, index: faiss.Index) -> None:
         if index.metric_type != faiss.METRIC_INNER_PRODUCT:
             raise ValueError(f"the index must compare by inner product, got {type(index).__name__}")
-        # A downcast index does not own its memory: the object that came is the one to keep.
+        # A downcast index does not own its memory, so keep a reference to the original.
         self._owner = index
         self.faiss = faiss.downcast_index(index)
         if not (isinstance(self.faiss, faiss.IndexIDMap) or _is_ivf(index)):
@@ -39,15 +39,14 @@ class VectorIndex:
 
     @classmethod
     def read(cls, path: Path, mapped: bool = False) -> "VectorIndex":
-        """Read what `write` wrote, with the numbers it was searched with.
+        """Read an index written by `write`, with its search parameters.
 
         Args:
             path: The file.
-            mapped: Leave the vectors on disk and read the parts that a search touches; only for
-                searching.
+            mapped: Memory-map the vectors instead of loading them; for searching only.
 
         Raises:
-            ValueError: If the file is not there, or not a FAISS index for inner products.
+            ValueError: If the file is missing, or not a FAISS index for inner products.
         """
         flags = faiss.IO_FLAG_MMAP_IFC | faiss.IO_FLAG_READ_ONLY if mapped else 0
         try:
@@ -56,27 +55,27 @@ class VectorIndex:
             raise ValueError(f"{path} is not a FAISS index that can be read: {error}") from error
 
     def write(self, path: Path) -> None:
-        """Write everything to `path`; the file is there whole or not at all."""
+        """Write the index to `path` atomically."""
         with write_atomically(path) as temporary:
             faiss.write_index(self.faiss, str(temporary))
 
     @property
     def dim(self) -> int:
-        """Numbers per vector."""
+        """Dimension of the vectors."""
         return int(self.faiss.d)
 
     @property
     def n_vectors(self) -> int:
-        """Vectors that can be found."""
+        """Number of searchable vectors."""
         return int(self.faiss.ntotal) - self.n_removed
 
     @property
     def bytes_per_vector(self) -> float:
-        """Bytes of the whole index, centroids and ids and links included, by vector."""
+        """Size of the index in bytes per vector, including centroids, ids and links."""
         return self.count_bytes() / max(self.n_vectors, 1)
 
     def count_bytes(self) -> int:
-        """Return the size of the file that `write` would write, which is that in memory too."""
+        """Return the size of the serialised index in bytes, which is also its size in memory."""
         total = 0
 
         def count(block: bytes) -> None:
@@ -87,38 +86,38 @@ class VectorIndex:
         return total
 
     def add(self, embeddings: FloatArray, ids: IntArray) -> None:
-        """Add vectors under new ids.
+        """Add vectors with new ids.
 
         Args:
             embeddings: (n, dim) float32, rows of unit length.
             ids: (n,) int64, ascending; none of them in the index already.
 
         Raises:
-            ValueError: If the shapes do not fit each other and the index, or ids do not ascend.
+            ValueError: If the shapes do not match, or the ids do not ascend.
         """
         self._check_dim(embeddings, "vectors")
         ids = np.asarray(ids)
         if ids.shape != (len(embeddings),) or not np.issubdtype(ids.dtype, np.integer):
             raise ValueError(f"ids must be {len(embeddings)} integers, got {ids.dtype} {ids.shape}")
         if len(ids) and (ids[0] < 0 or (np.diff(ids) <= 0).any()):
-            raise ValueError(f"ids must ascend from 0 or above, got {ids[:5].tolist()}...")
+            raise ValueError(f"ids must be ascending and >= 0, got {ids[:5].tolist()}...")
         self.faiss.add_with_ids(np.ascontiguousarray(embeddings, np.float32), ids.astype(np.int64))
 
     def remove(self, ids: IntArray) -> int:
         """Remove the vectors with these ids.
 
         Returns:
-            How many of the ids were in the index.
+            Number of these ids that were in the index.
         """
         ids = np.unique(np.asarray(ids, np.int64))
-        if _is_ivf(self.faiss) or _forgets(self.faiss.index):
+        if _is_ivf(self.faiss) or _supports_removal(self.faiss.index):
             return int(self.faiss.remove_ids(ids))
         table = self._id_table()
-        gone = (table >= 0) & np.isin(table, ids)
-        table[gone] = -1
+        removed = (table >= 0) & np.isin(table, ids)
+        table[removed] = -1
         faiss.copy_array_to_vector(table, self.faiss.id_map)
-        self.n_removed += int(gone.sum())
-        return int(gone.sum())
+        self.n_removed += int(removed.sum())
+        return int(removed.sum())
 
     def search(self, embeddings: FloatArray, top_k: int) -> tuple[FloatArray, IntArray]:
         """Find the `top_k` nearest vectors of each query.
@@ -132,8 +131,8 @@ class VectorIndex:
             ids: (n_queries, top_k) int64.
 
         Raises:
-            ValueError: If `dim` differs from the index's, `top_k` is out of range, or the index
-                does not find as many however far it looks.
+            ValueError: If `dim` differs from the index's, `top_k` is out of range, or a full
+                search finds fewer than `top_k` vectors.
         """
         self._check_dim(embeddings, "queries")
         if not 1 <= top_k <= self.n_vectors:
@@ -146,14 +145,14 @@ class VectorIndex:
         while (short := (ids < 0).any(axis=1)).any():
             if nprobe >= n_lists and n_wanted >= self.faiss.ntotal:
                 raise ValueError(
-                    f"the index found less than top_k={top_k} images for {short.sum()} queries"
+                    f"the index found fewer than top_k={top_k} images for {short.sum()} queries"
                 )
             nprobe = min(2 * nprobe, n_lists)
-            if self.n_removed:  # they took places
+            if self.n_removed:  # removed vectors take up places among the results
                 n_wanted = min(2 * n_wanted, self.faiss.ntotal)
             elif nprobe == n_lists:
-                n_wanted = self.faiss.ntotal  # nothing is left to widen after this
-            log.info("%d queries came back short: searching %d lists", short.sum(), nprobe)
+                n_wanted = self.faiss.ntotal  # the last attempt searches everything
+            log.info("%d queries have too few results: searching %d lists", short.sum(), nprobe)
             scores[short], ids[short] = self._search(embeddings[short], top_k, n_wanted, nprobe)
         return scores, ids
 
@@ -179,7 +178,7 @@ class VectorIndex:
 
 
 def walk_parts(index: faiss.Index) -> Iterator[Any]:
-    """Yield an index and those that it wraps, from the outside in."""
+    """Yield an index and the indexes that it wraps, from the outermost to the innermost."""
     index = faiss.downcast_index(index)
     yield index
     if isinstance(index, faiss.IndexIDMap | faiss.IndexPreTransform):
@@ -189,34 +188,34 @@ def walk_parts(index: faiss.Index) -> Iterator[Any]:
 
 
 def find_part(index: faiss.Index, kind: type) -> Any:
-    """Return the part of an index that is of a kind, or None."""
+    """Return the first part of an index that is an instance of `kind`, or None."""
     return next((part for part in walk_parts(index) if isinstance(part, kind)), None)
 
 
 def estimate_bytes(index: faiss.Index, n_vectors: int) -> int:
-    """Return how large an index gets with so many vectors, from one that has none yet."""
+    """Return the size in bytes that an empty index will have with `n_vectors` vectors."""
     parts = list(walk_parts(index))
     if (refine := find_part(index, faiss.IndexRefine)) is not None:
         parts += walk_parts(refine.refine_index)
-    by_vector: float = 0 if _is_ivf(index) else ID_BYTES  # the table of ids
+    bytes_each: float = 0 if _is_ivf(index) else ID_BYTES  # the id table
     fixed = 0
     for part in parts:
         if isinstance(part, faiss.IndexHNSW):
-            # Links: 2 m at the bottom, m for each of the m-th part that goes further up.
-            by_vector += faiss.downcast_index(part.storage).code_size + 4 + 8
-            by_vector += 4 * part.hnsw.nb_neighbors(0) * (1 + 1 / part.hnsw.nb_neighbors(0))
+            # Links: 2 m on level 0, m on each higher level, to which 1/m of the vectors extend.
+            bytes_each += faiss.downcast_index(part.storage).code_size + 4 + 8
+            bytes_each += 4 * part.hnsw.nb_neighbors(0) * (1 + 1 / part.hnsw.nb_neighbors(0))
         elif isinstance(part, faiss.IndexIVF):
-            by_vector += part.code_size + ID_BYTES
+            bytes_each += part.code_size + ID_BYTES
             fixed += 4 * part.nlist * part.d
-            if hasattr(part, "bbs"):  # fast scanning fills each list up to a whole block
+            if hasattr(part, "bbs"):  # fast scan pads each list to a full block
                 fixed += part.nlist * (part.bbs // 2) * part.code_size
         elif isinstance(part, faiss.IndexFlatCodes):
-            by_vector += part.code_size
+            bytes_each += part.code_size
         elif isinstance(part, faiss.IndexPreTransform):
             fixed += 4 * part.chain.at(0).d_in * part.chain.at(0).d_out
         if hasattr(part, "pq"):
             fixed += 4 * part.pq.ksub * part.d
-    return int(fixed + by_vector * n_vectors)
+    return int(fixed + bytes_each * n_vectors)
 
 
 def _is_ivf(index: faiss.Index) -> bool:
@@ -226,14 +225,14 @@ def _is_ivf(index: faiss.Index) -> bool:
     return isinstance(index, faiss.IndexIVF)
 
 
-def _forgets(index: faiss.Index) -> bool:
+def _supports_removal(index: faiss.Index) -> bool:
     return isinstance(faiss.downcast_index(index), faiss.IndexFlatCodes)
 
 
 def _search_parameters(
     index: faiss.Index, n_wanted: int, nprobe: int
 ) -> "faiss.SearchParameters | None":
-    """Say how far to look, for this search alone, through all that is wrapped."""
+    """Return the parameters of one search for an index and the indexes that it wraps."""
     index = faiss.downcast_index(index)
     if isinstance(index, faiss.IndexIDMap):
         return _search_parameters(index.index, n_wanted, nprobe)
@@ -241,7 +240,7 @@ def _search_parameters(
         inner = _search_parameters(index.index, n_wanted, nprobe)
         return faiss.SearchParametersPreTransform(index_params=inner)
     if isinstance(index, faiss.IndexRefine):
-        # The base index hands over so many times the vectors that are wanted.
+        # The base index returns k_factor * n_wanted vectors for re-ranking.
         inner = _search_parameters(index.base_index, int(n_wanted * index.k_factor), nprobe)
         return faiss.IndexRefineSearchParameters(k_factor=index.k_factor, base_index_params=inner)
     if isinstance(index, faiss.IndexHNSW):

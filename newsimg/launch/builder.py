@@ -2,11 +2,10 @@
 
 import inspect
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, get_type_hints
-
-from hydra.utils import get_class
 
 from newsimg.engine.base import Engine
 from newsimg.interfaces import (
@@ -19,10 +18,11 @@ from newsimg.interfaces import (
     VisionLanguageModel,
     Weight,
 )
+from newsimg.storage.text.suggest import refuse_all, suggest
 from newsimg.tracking.base import Tracker
 
 if TYPE_CHECKING:
-    from newsimg.storage.cache import Store  # brings pyarrow, too slow for --help
+    from newsimg.storage.cache import OutputCache  # brings pyarrow, too slow for --help
 
 
 COMPONENTS = (
@@ -52,6 +52,26 @@ def check_package(target: str, trusted: list[str]) -> None:
         )
 
 
+def import_class(target: str) -> type:
+    """Return what a path such as `package.module.Class` names.
+
+    Raises:
+        ValueError: If there is no such module, or no such class in it.
+    """
+    path, _, name = target.rpartition(".")
+    try:
+        module = import_module(path)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{path}.".startswith(f"{error.name}."):
+            raise  # the module is there, and misses another
+        raise ValueError(f"_target_ {target} cannot be found: {error.msg}") from error
+    found = getattr(module, name, None)
+    if not isinstance(found, type):
+        classes = [one for one, value in vars(module).items() if isinstance(value, type)]
+        raise ValueError(f"_target_ {target} is no class{suggest(name, classes)}")
+    return found
+
+
 def check_component(component: type) -> type:
     """Return a class, or refuse one that is not a component.
 
@@ -66,26 +86,44 @@ def check_component(component: type) -> type:
 
 
 def check_arguments(component: type, arguments: Mapping[str, Any]) -> None:
-    """Hold arguments against the constructor's annotations: `batch_size=x` is a text.
+    """Hold arguments against the constructor's names and annotations: `batch_size=x` is a text.
 
     Raises:
-        ValueError: If an argument is of another type.
+        ValueError: If arguments are of another type, unknown or missing; names each.
     """
+    hints = get_type_hints(component.__init__)  # type: ignore[misc]
+    parameters = inspect.signature(component).parameters
+    refuse_all(_list_wrong(component.__name__, parameters, hints, arguments))
+
+
+def _list_wrong(
+    component: str,
+    parameters: Mapping[str, inspect.Parameter],
+    hints: Mapping[str, Any],
+    arguments: Mapping[str, Any],
+) -> Iterator[str]:
     from typeguard import TypeCheckError, check_type
 
-    hints = get_type_hints(component.__init__)  # type: ignore[misc]
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     for name, value in arguments.items():
+        if name not in parameters and not takes_any:
+            known = [other for other in parameters if other != "self"]
+            hint = suggest(name, known) or f"; it takes {', '.join(known) or 'nothing'}"
+            yield f"{component} takes no {name}{hint}"
+            continue
         try:
             check_type(value, hints.get(name, Any))
-        except TypeCheckError as error:
-            wanted = inspect.signature(component).parameters[name].annotation
+        except TypeCheckError:
+            wanted = parameters[name].annotation
             wanted = getattr(wanted, "__name__", wanted)
-            raise ValueError(
-                f"{name} of {component.__name__} must be {wanted}, got {value!r}"
-            ) from error
+            yield f"{name} of {component} must be {wanted}, got {value!r}"
+    for name, parameter in parameters.items():
+        is_named = parameter.kind in (parameter.KEYWORD_ONLY, parameter.POSITIONAL_OR_KEYWORD)
+        if is_named and parameter.default is parameter.empty and name not in arguments:
+            yield f"{component} needs {name}, which its config must set"
 
 
-def check_shortcuts(config: dict[str, Any], task: str) -> None:
+def check_shortcuts(config: Mapping[str, Any], task: str) -> None:
     """Refuse a query or submission that the task would not look at.
 
     Raises:
@@ -100,16 +138,16 @@ class Builder:
     """Instantiates configs from the inside out; in one process equal configs become one object.
 
     So the jobs of a sweep share their models, and a reranker that is configured with the run's own
-    backbone has the very same one. Every model asks the store before it computes.
+    backbone has the very same one. Every model asks the cache before it computes.
 
     Args:
         trusted: Packages that a `_target_` may come from.
-        store: What models have computed before.
+        cache: What models have computed before.
     """
 
-    def __init__(self, trusted: list[str], store: "Store") -> None:
+    def __init__(self, trusted: list[str], cache: "OutputCache") -> None:
         self.trusted = trusted
-        self.store = store
+        self.cache = cache
         self._built: dict[str, Any] = {}
         self._used: set[str] = set()
 
@@ -134,14 +172,26 @@ class Builder:
         self._used.add(identity)
         return self._built[identity]
 
+    def collect_errors(self, config: Any, errors: list[Exception]) -> None:
+        """Build what can be built of a config, and add to `errors` why the rest cannot."""
+        n_before = len(errors)
+        for part in config.values() if isinstance(config, dict) else config:
+            if isinstance(part, dict | list):
+                self.collect_errors(part, errors)
+        if len(errors) == n_before:  # else its parts are what is wrong
+            try:
+                self.build(config)
+            except Exception as error:
+                errors.append(error)
+
     def find_class(self, target: str) -> type:
         """Return the class that a `_target_` names.
 
         Raises:
-            ValueError: If it is not a component of a trusted package.
+            ValueError: If it is not there, or not a component of a trusted package.
         """
         check_package(target, self.trusted)
-        return check_component(get_class(target))
+        return check_component(import_class(target))
 
     def release_unused(self) -> None:
         """Forget what was not built again since the last call: a sweep has moved on to others."""
@@ -152,18 +202,18 @@ class Builder:
         check_arguments(self.find_class(target), arguments)
         # Not by Hydra's `instantiate`, which would look for ${...} in headlines and paths again.
         component = self.find_class(target)(**arguments)
-        from newsimg.storage.cached_models import StoredBackbone, StoredVLM
+        from newsimg.storage.cached_models import CachedBackbone, CachedVLM
 
         if isinstance(component, Backbone):
-            return StoredBackbone(component, self.store)
+            return CachedBackbone(component, self.cache)
         if isinstance(component, VisionLanguageModel):
-            return StoredVLM(component, self.store)
+            return CachedVLM(component, self.cache)
         return component
 
 
 @cache
-def get_builder(trusted: tuple[str, ...], store_dir: str | None) -> Builder:
+def get_builder(trusted: tuple[str, ...], cache_dir: str | None) -> Builder:
     """Return this process's builder."""
-    from newsimg.storage.cache import Store, find_store
+    from newsimg.storage.cache import OutputCache, find_cache_dir
 
-    return Builder(list(trusted), Store(find_store(store_dir)))
+    return Builder(list(trusted), OutputCache(find_cache_dir(cache_dir)))

@@ -1,15 +1,26 @@
-"""Compose a config outside of Hydra's own entry point, and leave Hydra as it was."""
+"""Compose a config outside of Hydra's own entry point, and resolve one wherever it comes from."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
 from hydra.version import VersionBase
-from omegaconf import OmegaConf, open_dict
+from omegaconf import DictConfig, open_dict
+from omegaconf.errors import OmegaConfBaseException
 
-from newsimg.launch.resolvers import register_resolvers
+from newsimg.launch.errors.checks import resolve
+from newsimg.launch.errors.sentences import explain
+from newsimg.launch.resolvers import (
+    find_own_weights,
+    is_sweeping,
+    keep_own_weight,
+    list_flags,
+    list_overrides,
+    register_resolvers,
+)
 from newsimg.storage.files import CONF_DIR
 
 
@@ -22,8 +33,8 @@ def compose_config(overrides: Sequence[str]) -> dict[str, Any]:
         overrides: As on the command line, e.g. "reranker=nnn".
 
     Raises:
-        hydra.errors.HydraException: If an override names no group, option or value.
-        omegaconf.errors.OmegaConfBaseException: If a value cannot be resolved or is missing.
+        ValueError: If an override names no group, option or key, or a value cannot be resolved or
+            is missing.
     """
     register_resolvers()
     current, versions = HydraConfig.instance(), VersionBase.instance()
@@ -36,9 +47,30 @@ def compose_config(overrides: Sequence[str]) -> dict[str, Any]:
             current.set_config(cfg)  # some values follow from what was chosen
             with open_dict(cfg):
                 del cfg["hydra"]
-            return OmegaConf.to_container(  # type: ignore[return-value]
-                cfg, resolve=True, throw_on_missing=True
-            )
+            return resolve_config(cfg)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ValueError(explain(error)) from error
     finally:
         current.cfg, versions.version_base = outer
         GlobalHydra.instance().hydra = running
+
+
+def resolve_config(cfg: DictConfig) -> dict[str, Any]:
+    """Return all values of a config, with those that its task leaves to the command line.
+
+    Raises:
+        ValueError: If a mandatory value is missing.
+        OmegaConfBaseException: If a value cannot be resolved.
+    """
+    keep_own_weight(cfg)
+    config = resolve(cfg)
+    known: dict[str, Callable[[], object]] = {
+        "report": lambda: not is_sweeping(),
+        "own_weights": lambda: find_own_weights("task.rerankers"),
+        "backbone_overrides": lambda: list_overrides("backbone"),
+        "flags": list_flags,
+    }
+    config["task"] |= {
+        name: find() for name, find in known.items() if config["task"].get(name, "") is None
+    }
+    return config

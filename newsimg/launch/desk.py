@@ -16,6 +16,7 @@ from newsimg.evaluation.stats import bound_means, compare_means, correct_holm
 from newsimg.interfaces import Components, Task
 from newsimg.launch.builder import Builder, get_builder
 from newsimg.launch.compose import compose_config
+from newsimg.launch.errors.checks import check_config
 from newsimg.launch.job import describe_run
 from newsimg.pipeline import rerank, retrieve
 from newsimg.reporting.console import muted, warn_loudly
@@ -23,7 +24,8 @@ from newsimg.reporting.notebook import Comparison, Evaluation, SearchResult
 from newsimg.reporting.quoting import quote_text
 from newsimg.reporting.results import gather
 from newsimg.reporting.status import show_status
-from newsimg.storage.files import cache_dir
+from newsimg.storage.files import user_cache_dir
+from newsimg.storage.text.suggest import check_choice
 
 METRICS = ("hits_at_1", "mrr_at_10")
 CORRECTIONS = ("holm", None)
@@ -46,7 +48,8 @@ class Desk:
         self.overrides = tuple(overrides)
         self.config = compose_config(self.overrides)
         trusted = tuple(self.config["trusted_packages"])
-        self._builder = get_builder(trusted, self.config["store"]["dir"])
+        self._builder = get_builder(trusted, self.config["cache"]["dir"])
+        check_config(self.config, self._builder)
 
     @cached_property
     def components(self) -> Components:
@@ -56,7 +59,7 @@ class Desk:
             self._builder.build(self.config[name]) for name in parts
         )
         # Models are shared by desks; an index is not, as it holds pictures, and may be appended to.
-        own = Builder(self._builder.trusted, self._builder.store)
+        own = Builder(self._builder.trusted, self._builder.cache)
         index = own.build(self.config["index"])
         built = Components(dataset, backbone, index, reranker, weight, self.config["top_k"])
         kind: Any = self._builder.find_class(self.config["task"]["_target_"])
@@ -145,7 +148,7 @@ class Desk:
         if index_dir is None:
             fingerprint = self.components.backbone.fingerprint
             name = hashlib.sha256(f"{place}\n{fingerprint}".encode()).hexdigest()[:16]
-            index_dir = cache_dir() / "indexes" / name
+            index_dir = user_cache_dir() / "indexes" / name
         kept = Path(index_dir).expanduser().absolute()
         action = "append" if (kept / "manifest.json").is_file() else "build"
         own = [text for text in self.overrides if not _sets(text, ("data", "index", "task"))]
@@ -183,7 +186,7 @@ def load(*overrides: str) -> Desk:
         overrides: Such as "reranker=aesthetics" or "weight.value=0.15".
 
     Raises:
-        hydra.errors.HydraException: If an override names no group, option or value.
+        ValueError: If an override names no group, option or key, or values are wrong; tells all.
 
     Examples:
         >>> import newsimg
@@ -262,8 +265,7 @@ def _measure(desk: Desk, metrics: Sequence[str]) -> pd.DataFrame:
     queries = desk.evaluate().queries.filter(like="reranked/")
     values = queries.rename(columns=lambda name: str(name).partition("/")[2])
     for name in metrics:
-        if name not in values:
-            raise ValueError(f"metrics must be of {', '.join(values)}, got {name!r}")
+        check_choice("metrics", name, list(values))
     return values[list(metrics)]
 
 

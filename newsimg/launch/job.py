@@ -9,29 +9,32 @@ from typing import Any
 
 import yaml
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from newsimg.interfaces import Components, RunInfo, Task
-from newsimg.launch.builder import Builder, check_shortcuts, get_builder
+from newsimg.launch.builder import Builder, get_builder
+from newsimg.launch.compose import resolve_config
+from newsimg.launch.errors.checks import check_config
 from newsimg.launch.gpus import VISIBLE
 from newsimg.launch.job_folders import open_job_folder
 from newsimg.launch.job_hash import hash_config
 from newsimg.launch.resolvers import (
     find_choice,
-    find_typed,
     is_sweeping,
-    keep_own_weight,
+    list_flags,
     number_job,
 )
 from newsimg.pipeline import forget
 from newsimg.sample.toys import are_sample, describe_toys, is_sample_data
 from newsimg.storage.files import name_full_disk, write_atomically
 from newsimg.storage.progress import announce
+from newsimg.storage.text.suggest import check_choice
 from newsimg.tracking.base import Job, Tracker
 from newsimg.tracking.params import list_params, name_run
 
 NO_TRACKING = {"_target_": "newsimg.tracking.none.NullTracker"}
-NEEDED = "store/needed"  # measured where it is sought
+OBJECTIVE = "reranked/hits_at_1"  # of sweeps over task=evaluate, if nothing else is configured
+NEEDED = "cache/needed"  # measured where it is sought
 PARTS = "data backbone index llm vlm prompt criteria engine reranker weight task tracking"
 GROUPS = tuple(PARTS.split())
 
@@ -69,24 +72,24 @@ class OpenJob:
         """Run the task and log what comes of it; return the metrics."""
         from newsimg.reporting.console import muted
 
-        output_dir, store = self.job.output_dir, self.builder.store
+        output_dir, cache = self.job.output_dir, self.builder.cache
         text = yaml.safe_dump(self.config, sort_keys=False, allow_unicode=True)
         with write_atomically(output_dir / "config.yaml") as temporary:
             temporary.write_text(text, encoding="utf-8")
         self.builder.release_unused()
-        store.reset_counts()
+        cache.reset_counts()
         if NEEDED in self.sought:
             forget()  # what the jobs before it hold in memory would not be asked for
         components = self.introduce(task, components)
         try:
             with muted(self.sweeping), name_full_disk(output_dir):
-                metrics = task.run(components, output_dir) | store.counts
+                metrics = task.run(components, output_dir) | cache.counts
         finally:
             announce("keeping the run")
             self.tracker.log_artifacts(output_dir)  # also of a run that fails: it may say why
         if NEEDED in self.sought:
-            metrics[NEEDED] = store.n_needed
-        store.settle()
+            metrics[NEEDED] = cache.n_needed
+        cache.compact()
         tags = {n: f"{v:.0f}" for n, v in metrics.items() if n.startswith("data/")}
         if components.info.warning or metrics.get("n_toy_runs"):
             tags["toy_model"] = "true"
@@ -99,7 +102,7 @@ class OpenJob:
         from newsimg.reporting.console import warn_loudly
 
         choices = {group: find_choice(group) for group in GROUPS}
-        typed = find_typed("flags"), find_typed("overrides")
+        typed = list_flags(), list(HydraConfig.get().overrides.task)
         info = describe_run(self.config, components, task.parts, choices, typed)
         if info.warning:
             sweep_dir = HydraConfig.get().sweep.dir  # one warning is enough for all of its jobs
@@ -128,18 +131,13 @@ def open_job(cfg: DictConfig) -> OpenJob:
     Raises:
         ValueError: If a value of the config is not what it should be.
     """
-    keep_own_weight(cfg)
-    config: dict[str, Any] = OmegaConf.to_container(  # type: ignore[assignment]
-        cfg, resolve=True, throw_on_missing=True
-    )
-    builder = get_builder(tuple(config["trusted_packages"]), config["store"]["dir"])
+    config = resolve_config(cfg)
+    builder = get_builder(tuple(config["trusted_packages"]), config["cache"]["dir"])
     sweeping = is_sweeping()
     sought = list_objectives(config["objective"]) if sweeping else []
-    output_dir = open_job_folder(HydraConfig.get(), config["folder"])
     choices = {group: find_choice(group) for group in GROUPS}
-    check_shortcuts(config, choices["task"])
-    if not isinstance(config["weight"]["value"], int | float):
-        raise ValueError(f"weight.value must be in [0, 1], got {config['weight']['value']!r}")
+    check_config(config, builder, choices["task"])
+    output_dir = open_job_folder(HydraConfig.get(), config["folder"])
     kind = builder.find_class(config["task"]["_target_"])
     tracked = getattr(kind, "tracked", True)
     tracker: Tracker = builder.build(config["tracking"] if tracked else NO_TRACKING)
@@ -197,6 +195,8 @@ def describe_run(
 
 def list_objectives(objective: str | list[str] | None) -> list[str]:
     """Return the names of the metrics that sweepers look at."""
+    if objective == "auto":
+        return [OBJECTIVE] if find_choice("task") == "evaluate" else []
     return [objective] if isinstance(objective, str) else list(objective or [])
 
 
@@ -207,8 +207,7 @@ def choose_objectives(metrics: dict[str, float], sought: list[str]) -> dict[str,
         ValueError: If the task gave no such metric.
     """
     for name in sought:
-        if name not in metrics:
-            raise ValueError(f"objective must be one of {', '.join(metrics)}, got {name}")
+        check_choice("objective", name, metrics)
     return {name: metrics[name] for name in sought}
 
 

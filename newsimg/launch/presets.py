@@ -1,8 +1,7 @@
-"""What Hydra has to be told: a sweeper of our own, and presets that bear the names of plugins."""
+"""What Hydra has to be told: plugins of newsimg's own, and which extra brings those of others."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
@@ -10,40 +9,40 @@ from hydra.errors import HydraException
 from hydra.plugins.plugin import Plugin
 from omegaconf import DictConfig
 
-OWN_MODULE = "hydra_plugins.newsimg"  # Hydra makes plugins of no other package
+OWN_MODULE = "hydra_plugins.newsimg"
+LAUNCHERS = ("joblib", "submitit_local", "submitit_slurm")  # of plugins; our presets extend them
+EXTRAS = {"slurm": "submitit"}  # of presets whose names do not begin with their extra's
 
 
 def register_plugin(plugin: type[Plugin]) -> None:
-    """Let configs name a plugin of newsimg's own as `hydra_plugins.newsimg.<class>`."""
+    """Let configs name a plugin of newsimg's own as `hydra_plugins.newsimg.<class>`.
+
+    `Plugins.register` would enter it by the name of its module, and Hydra refuses to instantiate
+    what is not of the package `hydra_plugins`.
+    """
     Plugins.instance().class_name_to_class[f"{OWN_MODULE}.{plugin.__name__}"] = plugin
 
 
-def rename_schemas(conf_dir: Path) -> None:
-    """Let our presets have the names of the plugins that they set up.
+def cache_launchers() -> None:
+    """Let presets compose whose plugin is not installed: `check_plugins` says what to install.
 
-    Hydra warns of a file named as a plugin's own schema, and merges the two by itself. The schema
-    `hydra/launcher: joblib` becomes `hydra/launcher_schema: joblib`, which our preset begins with.
+    To be called before the plugins are loaded, which store their own options in place of these.
     """
-    Plugins.instance()  # imports the plugins, which store their schemas
-    groups = ConfigStore.instance().repo["hydra"]
-    for group in ("launcher", "sweeper"):
-        for path in sorted((conf_dir / "hydra" / group).glob("*.yaml")):
-            if path.name in groups[group]:
-                schemas = groups.setdefault(f"{group}_schema", {})
-                schemas[path.name] = groups[group].pop(path.name)
+    for name in LAUNCHERS:
+        ConfigStore.instance().store(group="hydra/launcher", name=name, node={})
 
 
 def check_plugins(hydra_config: DictConfig) -> None:
     """Refuse a launcher or sweeper that is not installed.
 
     Raises:
-        ImportError: If there is one; the first word of its name is the extra that brings it.
+        ImportError: If there is one; names the extra that brings it.
     """
     for group in ("launcher", "sweeper"):
         name = hydra_config.runtime.choices[f"hydra/{group}"]
         target = hydra_config[group].get("_target_")
         if target not in Plugins.instance().class_name_to_class:
-            extra = str(name).partition("_")[0]
+            extra = EXTRAS.get(name, str(name).partition("_")[0])
             raise ImportError(
                 f"hydra/{group}={name} is not installed: pip install newsimg[{extra}]"
             )
@@ -55,7 +54,7 @@ def fatal() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        raise SystemExit(f"{type(error).__name__}: {error}") from error
+        raise SystemExit(1) from error  # whose cause is printed at the end
 
 
 def was_refused(error: BaseException | None) -> bool:

@@ -1,4 +1,4 @@
-"""Resolvers of configs, `${newsimg.package:...}` and others: the package's folder, the choices."""
+"""The two resolvers of configs, and what was chosen and overridden on the command line."""
 
 from collections.abc import Callable
 from typing import Any
@@ -19,13 +19,7 @@ def register_resolvers() -> None:
     """Register them under `newsimg.`, so that those of another Hydra application are left alone."""
     resolvers: dict[str, Callable[..., Any]] = {
         "package": lambda path: str(PACKAGE_DIR / path),
-        "merge": OmegaConf.merge,
-        "single": lambda: not is_sweeping(),
-        "pin_gpu": pin_gpu,
-        "chosen": find_choice,
-        "typed": find_typed,
-        "own_weights": find_own_weights,
-        "objective": find_objective,
+        "pin_gpu": pin_gpu,  # Hydra resolves a job's environment before the job begins
     }
     for name, resolver in resolvers.items():
         OmegaConf.register_new_resolver(f"newsimg.{name}", resolver, replace=True)
@@ -46,29 +40,22 @@ def number_job() -> dict[str, str]:
     return {JOB_TAG: str(HydraConfig.get().job.num)} if is_sweeping() else {}
 
 
-def find_objective() -> str | None:
-    """Return what a sweep of the chosen task looks for, if nothing else is configured."""
-    return "reranked/hits_at_1" if find_choice("task") in ("evaluate", "") else None
-
-
-def find_typed(part: str) -> list[str]:
-    """Return a part of the command line.
-
-    Args:
-        part: "overrides", the `flags` that it takes to compose them, or a group, for what chooses
-            its option and overrides its values.
-    """
-    if not HydraConfig.initialized():
-        return []
-    config = HydraConfig.get()
-    if part == "overrides":
-        return list(config.overrides.task)
-    if part in config.runtime.choices:
-        own = (f"{part}.", f"+{part}.", f"++{part}.")
-        values = [text for text in config.overrides.task if text.startswith(own)]
-        return [f"{part}={config.runtime.choices[part]}", *values]
-    added = [s.path for s in config.runtime.config_sources if s.provider == "command-line"]
+def list_flags() -> list[str]:
+    """Return what the command line needs besides overrides to compose the same config."""
+    added = [
+        source.path
+        for source in HydraConfig.get().runtime.config_sources
+        if source.provider == "command-line"
+    ]
     return [flag for path in added for flag in ("--config-dir", path)]
+
+
+def list_overrides(group: str) -> list[str]:
+    """Return the overrides that choose a group's option and set its values."""
+    config = HydraConfig.get()
+    prefixes = (f"{group}.", f"+{group}.", f"++{group}.")
+    values = [text for text in config.overrides.task if text.startswith(prefixes)]
+    return [f"{group}={config.runtime.choices[group]}", *values]
 
 
 def resolve_what_can_be(config: DictConfig) -> dict[str, Any]:
@@ -120,8 +107,6 @@ def keep_own_weight(config: DictConfig) -> None:
 
 def find_own_weights(place: str) -> dict[str, Any]:
     """Return the weights that rerankers bring along, by the names they have at `place`."""
-    if not HydraConfig.initialized():
-        return {}
     choices = HydraConfig.get().runtime.choices
     options = {
         str(key).removeprefix(f"reranker@{place}."): str(option)

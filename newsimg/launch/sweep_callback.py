@@ -9,6 +9,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
 from newsimg.launch.builder import get_builder
+from newsimg.launch.errors import report
 from newsimg.launch.job import GROUPS, list_objectives
 from newsimg.launch.job_folders import open_sweep_folder
 from newsimg.launch.presets import check_plugins, fatal
@@ -32,14 +33,19 @@ class SweepCallback(Callback):
         """Let a job end as its launcher's process does, or when a scheduler wants it to."""
         stop_with(self.process)
 
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Note the folder that Hydra is about to write to."""
+        report.current.folder = config.hydra.run.dir
+
     @fatal()
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Make the tracking store and the parent run, once, in the launching process."""
         from newsimg.reporting.sweep import OpenSweep
 
         self.process = os.getpid()
+        report.current.folder = config.hydra.sweep.dir
         check_plugins(config.hydra)
-        builder = get_builder(tuple(config.trusted_packages), config.store.dir)
+        builder = get_builder(tuple(config.trusted_packages), config.cache.dir)
         self.tracker: Tracker = builder.build(OmegaConf.to_container(config.tracking, resolve=True))
         overrides = [text for text in config.hydra.overrides.task if "," in text or "(" in text]
         name = " ".join(overrides or config.hydra.overrides.task) or "sweep"
@@ -50,8 +56,13 @@ class SweepCallback(Callback):
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
         """Count a job of a sweep that failed before its run was opened, in the job's process."""
-        if job_return.status is not JobStatus.FAILED or not is_sweeping():
+        if job_return.status is not JobStatus.FAILED:
             return
+        job_return.__class__ = report.FailedJob
+        if not is_sweeping():
+            return
+        if self.process == os.getpid():  # of another process the end of the program tells
+            report.current.tell(job_return._return_value, f"job {config.hydra.job.num}")
         assert job_return.cfg is not None
         values = resolve_what_can_be(job_return.cfg)
         choices = {group: find_choice(group) for group in GROUPS}

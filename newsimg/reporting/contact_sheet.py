@@ -4,7 +4,6 @@ from bisect import bisect_right
 from functools import cache, lru_cache
 from pathlib import Path
 
-import matplotlib
 import pandas as pd
 from PIL import Image as PILImage
 from PIL import ImageDraw, ImageFont, ImageOps
@@ -129,6 +128,8 @@ def _fit(text: str, width: int) -> str:
 
 @cache
 def _font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
+    import matplotlib
+
     # DejaVu comes with matplotlib and has more alphabets than Pillow's own font.
     name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
     return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / name, size)

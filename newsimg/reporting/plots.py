@@ -3,13 +3,13 @@
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from PIL import Image as PILImage
 
-from newsimg.evaluation.curve import Plateau
+from newsimg.datatypes import FusedArray
 from newsimg.reporting.console import cut_text
 
 if TYPE_CHECKING:
@@ -18,22 +18,28 @@ if TYPE_CHECKING:
 
 N_LETTERS = 80  # of a line's label
 LABELS = {"hits": "Hits", "mrr": "MRR"}
+LINES = ("-", "--", "-.", ":")
+SMALLEST = 0.02  # gain that the scale leaves room for, where there is less
+Style = Mapping[str, Any]
 
 
 class CurvePlot:
-    """Measures over all weights with the plateau shaded; drawn once, saved with any weight marked.
+    """Measures over all weights, how sure the first is, and which weights are as good as its best.
+
+    It is drawn once, and saved with any weight marked.
 
     Args:
         curve: See `trace_curve`.
-        plateau: The interval to shade.
+        bounds: Of the first measure; see `bound_curve`.
         measures: Columns of the curve to draw.
     """
 
-    def __init__(self, curve: pd.DataFrame, plateau: Plateau, measures: Sequence[str]) -> None:
-        axes, self._canvas = _open_axes()
-        for measure in measures:
-            _draw_steps(axes, curve, measure, name_measure(measure))
-        axes.axvspan(plateau.low, plateau.high, color="tab:green", alpha=0.2, label="plateau")
+    def __init__(self, curve: pd.DataFrame, bounds: pd.DataFrame, measures: Sequence[str]) -> None:
+        axes, self._canvas = open_axes()
+        lines = {name_measure(measure): (curve, measure) for measure in measures}
+        colours = draw_steps(axes, lines, {}, [bounds])
+        first = name_measure(measures[0])
+        draw_bounds(axes, bounds, colours[first], first)
         style = {"color": "grey", "linestyle": "--", "linewidth": 1}
         axes.plot([], [], label="this run", **style)
         axes.set_ylabel("mean over queries")
@@ -54,16 +60,49 @@ class CurvePlot:
 
 
 def plot_curves(
-    curves: Mapping[str, pd.DataFrame], measure: str, path: Path, over: str = "weight"
+    curves: Mapping[str, pd.DataFrame],
+    measure: str,
+    path: Path,
+    over: str = "weight",
+    styles: Mapping[str, Style] | None = None,
+    bounds: tuple[str, pd.DataFrame] | None = None,
 ) -> None:
-    """Draw one measure over all weights, a line for each curve."""
-    axes, canvas = _open_axes()
+    """Draw one measure over all weights, a line for each curve.
+
+    Args:
+        curves: Label -> curve.
+        measure: A column of the curves.
+        path: The PNG.
+        over: What the weight is called.
+        styles: Label -> how to draw it, see `choose_styles`; None for matplotlib's own colours.
+        bounds: Label of the curve with the largest value, and how sure it is, see `bound_curve`.
+    """
+    axes, canvas = open_axes()
     axes.set_xlabel(over)
-    for label, curve in curves.items():
-        _draw_steps(axes, curve, measure, label)
+    lines = {label: (curve, measure) for label, curve in curves.items()}
+    colours = draw_steps(axes, lines, styles or {}, [bounds[1]] if bounds else [])
+    if bounds is not None:
+        draw_bounds(axes, bounds[1], colours[bounds[0]], bounds[0])
     axes.set_ylabel(name_measure(measure))
     axes.legend(fontsize="small")
     canvas.print_png(path)
+
+
+def choose_styles(keys: Mapping[str, Sequence[str]]) -> dict[str, dict[str, Any]]:
+    """Give each line a colour by what its key begins with, and a pattern by the rest of the key.
+
+    Args:
+        keys: Label -> values that the line is about, those of the reranker first.
+    """
+    first = list(dict.fromkeys(key[0] for key in keys.values()))
+    rest = list(dict.fromkeys(tuple(key[1:]) for key in keys.values()))
+    return {
+        label: {
+            "color": f"C{first.index(key[0]) % 10}",
+            "linestyle": LINES[rest.index(tuple(key[1:])) % len(LINES)],
+        }
+        for label, key in keys.items()
+    }
 
 
 def name_measure(measure: str) -> str:
@@ -72,7 +111,13 @@ def name_measure(measure: str) -> str:
     return f"{LABELS[name]}@{cutoff}"
 
 
-def _open_axes() -> "tuple[Axes, FigureCanvasAgg]":
+def label_line(label: str) -> str:
+    """Return a label as a legend can show it: short, and with its dollars, which begin formulas."""
+    return cut_text(label, N_LETTERS).replace("$", r"\$")
+
+
+def open_axes() -> "tuple[Axes, FigureCanvasAgg]":
+    """Return axes over the weights, and what draws them."""
     logging.getLogger("matplotlib").setLevel(logging.WARNING)  # it announces its font cache
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -86,13 +131,85 @@ def _open_axes() -> "tuple[Axes, FigureCanvasAgg]":
     return axes, FigureCanvasAgg(figure)
 
 
-def _draw_steps(axes: "Axes", curve: pd.DataFrame, measure: str, label: str) -> None:
-    # Both ends of each interval, so that steps are upright and single points are spikes.
-    ends = curve[["w_lo", "w_hi"]].to_numpy().ravel()
-    own = label_line(label)
-    axes.plot(ends, curve[measure].repeat(2).to_numpy(), linewidth=1.2, label=own)
+def limit_values(
+    axes: "Axes", lines: Sequence[FusedArray], bands: Sequence[pd.DataFrame] = ()
+) -> float:
+    """Scale the values so that gains can be seen; return the lowest value that is shown.
+
+    What falls far below retrieval, where lines begin, is cut off.
+
+    Args:
+        axes: Where.
+        lines: Values over the weights, the first of which is retrieval's.
+        bands: Intervals of some of them: `value`, `low` and `high`.
+    """
+    lowest = min(float(np.min(line)) for line in lines)
+    start = min(float(line[0]) for line in lines)
+    top = max(float(np.max(line)) for line in lines)
+    span = max(top - start, SMALLEST)
+    low, high = max(lowest, start - 2 * span), top + 0.3 * span
+    for band in bands:
+        near = band[band["value"] >= start]
+        low, high = min(low, near["low"].min()), max(high, near["high"].max())
+    axes.set_ylim(low - 0.1 * (high - low), high + 0.05 * (high - low))
+    return low
 
 
-def label_line(label: str) -> str:
-    """Return a label as a legend can show it: short, and with its dollars, which begin formulas."""
-    return cut_text(label, N_LETTERS).replace("$", r"\$")
+def draw_steps(
+    axes: "Axes",
+    lines: Mapping[str, tuple[pd.DataFrame, str]],
+    styles: Mapping[str, Style],
+    bands: Sequence[pd.DataFrame] = (),
+) -> dict[str, Any]:
+    """Draw curves; return their colours.
+
+    Args:
+        axes: Where.
+        lines: Label -> curve and the column to draw.
+        styles: Label -> how to draw it.
+        bands: See `limit_values`.
+    """
+    values = {label: curve[measure].to_numpy() for label, (curve, measure) in lines.items()}
+    low = limit_values(axes, list(values.values()), bands)
+    colours = {}
+    for label, (curve, _) in lines.items():
+        # Both ends of each interval, so that steps are upright and single points are spikes.
+        ends = curve[["w_lo", "w_hi"]].to_numpy().ravel()
+        lowest = float(values[label].min())
+        hidden = f" (falls to {lowest:.2f})" if lowest < low else ""
+        (line,) = axes.plot(
+            ends,
+            values[label].repeat(2),
+            linewidth=1.2,
+            label=label_line(label) + hidden,
+            **styles.get(label, {}),
+        )
+        colours[label] = line.get_color()
+    return colours
+
+
+def draw_bounds(axes: "Axes", bounds: pd.DataFrame, colour: Any, label: str) -> None:
+    """Draw how sure a curve is, and shade the weights that are as good as its best."""
+    weights = bounds["weight"].to_numpy()
+    axes.fill_between(
+        weights,
+        bounds["low"],
+        bounds["high"],
+        color=colour,
+        alpha=0.15,
+        linewidth=0,
+        label=label_line(f"95 % interval of the gain: {label}"),
+    )
+    as_good = bounds["as_good"].to_numpy()
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], as_good, [False]]).astype(int)))
+    for i, (first, end) in enumerate(edges.reshape(-1, 2)):
+        # To the middle between a weight and its neighbour, so that one weight has a width.
+        low, high = max(first - 1, 0), min(end, len(weights) - 1)
+        axes.axvspan(
+            (weights[low] + weights[first]) / 2,
+            (weights[high] + weights[end - 1]) / 2,
+            color="tab:green",
+            alpha=0.12,
+            linewidth=0,
+            label=None if i else label_line(f"cannot be told from the best: {label}"),
+        )

@@ -1,18 +1,43 @@
-"""What a sweep found: a table of its jobs, plots of the objective, and what of it is chance."""
+"""What a sweep found: which weight is best for what, its jobs, and what of it is chance."""
 
-import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
-import yaml
 
-from newsimg.evaluation.stats import Gain, correct_holm, describe_gain
-from newsimg.reporting.console import console, print_outcome, print_table, show_weights
-from newsimg.reporting.plots import label_line, name_measure, plot_curves
+from newsimg.evaluation.stats import CONFIDENCE, describe_gain
+from newsimg.reporting.console import print_outcome, show_weights
+from newsimg.reporting.plots import name_measure
+from newsimg.reporting.sweeps.best import (
+    N_ROWS,
+    BestRun,
+    describe_best,
+    find_best,
+    list_best,
+    print_best,
+)
+from newsimg.reporting.sweeps.drawing import draw_sweep
+from newsimg.reporting.sweeps.fitting import print_text, to_markdown
+from newsimg.reporting.sweeps.jobs import (
+    add_holm,
+    list_columns,
+    name_swept,
+    print_jobs,
+    show_jobs,
+    write_param,
+)
+from newsimg.reporting.sweeps.paper import make_table
+from newsimg.reporting.sweeps.paper_table import Layout
+from newsimg.reporting.sweeps.runs import (
+    FinishedRun,
+    count_tested,
+    describe,
+    find_runs,
+    name_rows,
+    write_value,
+)
 from newsimg.tracking.base import Tracker
-
-MAX_REASON = 100  # characters of a failed job's reason in the table; `sweep.csv` has all of it
 
 
 @dataclass(frozen=True)
@@ -37,13 +62,15 @@ class OpenSweep:
         """
         output_dir = self.sweep_dir / "summary"
         jobs = self.tracker.load_jobs()
+        runs: list[FinishedRun] = []
         metrics: dict[str, float] = {}
         try:
-            if len(jobs):
+            runs = find_finished(jobs, self.sweep_dir)
+            if len(jobs) or runs:
                 output_dir.mkdir(parents=True, exist_ok=True)
-                metrics = summarize_sweep(jobs, self.objective, output_dir)
+                metrics = summarize_sweep(jobs, runs, self.objective, output_dir)
         finally:
-            note = describe_jobs(jobs, self.objective)
+            note = describe_jobs(jobs, runs, self.objective, self.sweep_dir)
             written = output_dir if output_dir.is_dir() else None
             self.tracker.close_sweep(status, metrics, written, note)
         if self.sweep_dir.is_dir():  # it is not where the jobs' configs could not be composed
@@ -51,17 +78,18 @@ class OpenSweep:
 
 
 def summarize_sweep(
-    jobs: pd.DataFrame, objective: str | None, output_dir: Path
+    jobs: pd.DataFrame, runs: Sequence[FinishedRun], objective: str | None, output_dir: Path
 ) -> dict[str, float]:
-    """Print the jobs, and write `sweep.csv`, `sweep.png` and, from the jobs' folders, `curves.png`.
+    """Print the best of each combination and the jobs, and write them with plots and tables.
 
-    The p values of the jobs' gains are corrected for their number, and the best gain is put in
-    words: the best of many is often the luckiest.
+    `best.csv`, `table.md`, `table.tex`, `table.csv`, `sweep.png` and `curves.png` are of the jobs
+    that measured a ranking, as their folders have them, whatever tracks them; `sweep.csv` is of
+    those that the tracker knows.
 
     Args:
-        jobs: One row per job: `name`, `status`, `error`, `params.*` and metrics.
-        objective: The metric that the sweep looks for the largest value of; None for the table
-            alone.
+        jobs: One row per job: `name`, `status`, `error`, `link`, `params.*` and metrics.
+        runs: Those that finished, see `find_finished`.
+        objective: The metric that the sweep looks for the largest value of, if there is one.
         output_dir: Where the files go; the jobs' folders lie beside it.
 
     Returns:
@@ -69,152 +97,126 @@ def summarize_sweep(
         those that failed, for the sweep's own run; of the best job `best/p_holm`, of the best
         weight of any job `curve/best_weight` and so on.
     """
-    measure = (objective or "").removeprefix("reranked/")
-    jobs = add_holm(jobs, measure)
-    params = varying_params(jobs)
-    stages = [objective, objective.replace("reranked/", "retrieval/")] if objective else []
-    stages += ["reranked/mrr_at_10", "p_holm"]
-    metrics = [name for name in dict.fromkeys(stages) if name in jobs]
-    reasons = ["error"] if (jobs["error"] != "").any() else []
-    table = jobs[["name", "status", *params, *metrics, *reasons]]
-    table.to_csv(output_dir / "sweep.csv", index=False)
-    shown = table.assign(**{name: jobs[name].str[:MAX_REASON] for name in reasons})
-    print_table(shown.rename(columns=lambda name: name.removeprefix("params.")), "sweep")
-    finished, failed = (jobs[jobs["status"] == status] for status in ("FINISHED", "FAILED"))
-    if len(failed):
-        console.print(f"{len(failed)} of {len(jobs)} jobs failed")
-    counts: dict[str, float] = {"n_jobs": len(jobs), "n_finished": len(finished)}
-    counts["n_failed"] = len(failed)
-    if objective is None or objective not in finished or finished[objective].isna().all():
-        return counts
-    best = finished.loc[finished[objective].idxmax()]
-    console.print(f"best {objective}: {best[objective]:.4f} ({best['name']})")
-    plot_sweep(finished, params, objective, output_dir / "sweep.png")
-    if curves := read_curves(output_dir.parent, measure):
-        plot_curves(curves, measure, output_dir / "curves.png")
-    return (
-        counts
-        | {f"best/{objective}": float(best[objective])}
-        | judge_best(best, measure, int(jobs["p_holm"].notna().sum()) if "p_holm" in jobs else 0)
-        | find_best_plateau(finished)
-    )
-
-
-def describe_jobs(jobs: pd.DataFrame, objective: str | None) -> str:
-    """Return a table of the jobs in Markdown, the best first, each with a link to its run."""
+    if runs:
+        report_runs(runs, choose_measure(objective, runs), output_dir)
     if jobs.empty:
-        return ""
-    columns = [name for name in (objective, "reranked/mrr_at_10") if name and name in jobs]
-    if columns:
-        jobs = jobs.sort_values(columns[0], ascending=False, kind="stable")
-    reasons = ["error"] if (jobs["error"] != "").any() else []
-    names = ["run", "status", *columns, *reasons]
-    lines = [names, ["---"] * len(names)]
-    for _, job in jobs.iterrows():
-        values = ["" if pd.isna(job[name]) else f"{job[name]:.4f}" for name in columns]
-        values += [job[name].replace("|", "\\|") for name in reasons]
-        lines.append([f"[{job['name']}]({job['link']})", str(job["status"]), *values])
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
-def add_holm(jobs: pd.DataFrame, measure: str) -> pd.DataFrame:
-    """Return the jobs with `p_holm`, the p value of the gain corrected for the number of jobs."""
-    column = f"delta/{measure}_p"
-    if column not in jobs:
-        return jobs
-    return jobs.assign(p_holm=correct_holm(jobs[column].to_numpy(dtype=float)))
-
-
-def judge_best(best: pd.Series, measure: str, n_tried: int) -> dict[str, float]:
-    """Say in words whether the best job's gain over retrieval can be told from zero."""
-    if not n_tried or pd.isna(best["p_holm"]):
         return {}
-    delta = f"delta/{measure}"
-    gain = Gain(best[delta], best[f"{delta}_low"], best[f"{delta}_high"], best["p_holm"])
-    console.print(f"over retrieval {describe_gain(name_measure(measure), gain, n_tried)}")
-    return {"best/p_holm": float(best["p_holm"])}
+    jobs = add_holm(jobs, (objective or "").removeprefix("reranked/"))
+    names = name_swept(jobs, output_dir.parent)
+    columns = list_columns(jobs, objective)
+    reasons = ["error"] if (jobs["error"] != "").any() else []
+    jobs[["name", "status", *names, *columns, *reasons]].to_csv(
+        output_dir / "sweep.csv", index=False
+    )
+    print_jobs(jobs, names, columns)
+    finished, failed = (jobs[jobs["status"] == status] for status in ("FINISHED", "FAILED"))
+    metrics: dict[str, float] = {"n_jobs": len(jobs), "n_finished": len(finished)}
+    metrics["n_failed"] = len(failed)
+    if objective is None or objective not in finished or finished[objective].isna().all():
+        return metrics
+    best = finished.loc[finished[objective].idxmax()]
+    metrics[f"best/{objective}"] = float(best[objective])
+    if "p_holm" in jobs and not pd.isna(best["p_holm"]):
+        metrics["best/p_holm"] = float(best["p_holm"])
+    return metrics | find_best_plateau(finished, names)
 
 
-def find_best_plateau(jobs: pd.DataFrame) -> dict[str, float]:
+def report_runs(runs: Sequence[FinishedRun], measure: str, output_dir: Path) -> None:
+    """Print and write the best of each combination; write the table of a paper and the plots."""
+    names, best = name_rows(runs), find_best(runs, measure)
+    list_best(best, names, measure).to_csv(output_dir / "best.csv", index=False)
+    print_best(runs, best, names, measure)
+    judge_best(runs, best, names, measure)
+    also = [
+        name
+        for name in ("mrr_at_10", "hits_at_1")
+        if f"reranked/{name}" in runs[0].statistics.index
+    ]
+    metrics = dict.fromkeys([measure, *also])
+    make_table(runs, Layout(metrics=tuple(metrics)[:2])).write(output_dir)
+    draw_sweep(runs, best, measure, output_dir)
+
+
+def judge_best(
+    runs: Sequence[FinishedRun], best: Sequence[BestRun], names: Sequence[str], measure: str
+) -> None:
+    """Say in words whether the best gain can be told from zero, and which others can."""
+    n_tested, label = count_tested(runs, measure), name_measure(measure)
+    if not n_tested:
+        return
+    words = describe_gain(label, best[0].gain(measure), n_tested)
+    print_text(f"best: {call_run(best[0].run, names)}. Over retrieval {words}")
+    others = [
+        f"{call_run(one.run, names)} ({one.gain(measure).value:+.4f}, p = {one.p_holm:.2g})"
+        for one in best[1:N_ROWS]
+        if one.p_holm < 1 - CONFIDENCE and one.gain(measure).value > 0
+    ]
+    if others:
+        print_text(f"more than chance explains, too: {'; '.join(others)}")
+
+
+def describe_jobs(
+    jobs: pd.DataFrame, runs: Sequence[FinishedRun], objective: str | None, sweep_dir: Path
+) -> str:
+    """Return the sweep's text in Markdown: the best of each combination, then the jobs.
+
+    The jobs are listed with what was swept, the best first, each with a link to its run; of more
+    than twelve only those that failed.
+    """
+    parts = []
+    if runs:
+        measure = choose_measure(objective, runs)
+        links = set(jobs["link"]) if "link" in jobs else set()
+        names = name_rows(runs)
+        parts.append(describe_best(runs, find_best(runs, measure), names, measure, links))
+    if len(jobs):
+        names, columns = name_swept(jobs, sweep_dir), list_columns(jobs, objective)
+        if columns:
+            jobs = jobs.sort_values(columns[0], ascending=False, kind="stable")
+        listed = jobs if len(jobs) <= N_ROWS else jobs[jobs["status"] != "FINISHED"]
+        if len(listed) < len(jobs):
+            parts.append(f"All {len(jobs)} jobs are in `sweep.csv`.")
+        if len(listed):
+            shown = show_jobs(listed, names, columns)
+            shown["job"] = [
+                f"[{number}]({link})"
+                for number, link in zip(shown["job"], listed["link"], strict=True)
+            ]
+            if (listed["error"] != "").any():
+                shown["error"] = list(listed["error"])
+            parts.append(to_markdown([list(shown), *map(list, shown.itertuples(index=False))]))
+    return "\n\n".join(parts)
+
+
+def find_finished(jobs: pd.DataFrame, sweep_dir: Path) -> list[FinishedRun]:
+    """Return the runs in a sweep's folder but for those that the tracker knows as unfinished."""
+    unfinished = set(jobs["link"][jobs["status"] != "FINISHED"]) if "link" in jobs else set()
+    return [run for run in find_runs(sweep_dir) if run.link not in unfinished]
+
+
+def choose_measure(objective: str | None, runs: Sequence[FinishedRun]) -> str:
+    """Return the measure that a sweep looks at; Hits@1 if its objective is none of a ranking."""
+    measure = (objective or "").removeprefix("reranked/")
+    known = all(f"reranked/{measure}" in run.statistics.index for run in runs)
+    return measure if known else "hits_at_1"
+
+
+def call_run(run: FinishedRun, names: Sequence[str]) -> str:
+    """Return all that was set differently in a run, in one line."""
+    weight = "" if run.ignores_weight else f", weight {write_value(run.weight)}"
+    return describe(run, names) + weight
+
+
+def find_best_plateau(jobs: pd.DataFrame, names: Sequence[str] = ()) -> dict[str, float]:
     """Report the best weight of any job's curve, of those tried and all others."""
     if "curve/best_hits_at_1" not in jobs or jobs["curve/best_hits_at_1"].isna().all():
         return {}
-    names = ["curve/best_hits_at_1", "curve/plateau_low", "curve/plateau_high"]
+    metrics = ["curve/best_hits_at_1", "curve/plateau_low", "curve/plateau_high"]
     best = jobs.loc[jobs["curve/best_hits_at_1"].idxmax()]
-    value, *ends = (float(best[name]) for name in names)
+    value, *ends = (float(best[name]) for name in metrics)
     low, high = show_weights(*ends)
-    console.print(
-        f"largest Hits@1 of any weight: {value:.4f}, from {low} to {high} "
-        f"({best['params.reranker']}, {best['params.normalization']})"
-    )
-    names.append("curve/best_weight")
-    return {name: float(best[name]) for name in names}
-
-
-def read_curves(sweep_dir: Path, measure: str) -> dict[str, pd.DataFrame]:
-    """Read the curves that the jobs wrote, labelled by what sets them apart but the weight."""
-    overrides, curves = {}, {}
-    for path in sorted(sweep_dir.rglob("curve.csv")):
-        curve = pd.read_csv(path, usecols=lambda name: name in ("w_lo", "w_hi", measure))
-        # A job that found its folder in use has one in it.
-        hydra_dir = next(f for f in path.parents if (f / ".hydra").is_dir() or f == sweep_dir)
-        texts = yaml.safe_load((hydra_dir / ".hydra" / "overrides.yaml").read_text())
-        if measure in curve:
-            overrides[path] = [text for text in texts if not text.startswith("weight.value=")]
-            curves[path] = curve
-    common = set.intersection(*map(set, overrides.values())) if overrides else set()
-    labelled: dict[str, pd.DataFrame] = {}
-    for path, texts in overrides.items():
-        label = " ".join(text for text in texts if text not in common)
-        labelled.setdefault(label or "all jobs", curves[path])
-    return labelled
-
-
-def varying_params(jobs: pd.DataFrame) -> list[str]:
-    """Return the columns of params that set the jobs apart, not those that follow others."""
-    params = [str(name) for name in jobs if str(name).startswith("params.")]
-    varying = [name for name in params if _varies(jobs[name])]
-    # A change of the reranker changes all params of the group: its name says it.
-    groups = {
-        name.removeprefix("params.") for name in varying if "." not in name.removeprefix("params.")
-    }
-    if "normalization" in groups:
-        groups.add("weight")  # whose option it is; its value is a column of its own
-    return [
-        name
-        for name in varying
-        if "." not in name.removeprefix("params.") or name.split(".")[1] not in groups
-    ]
-
-
-def plot_sweep(jobs: pd.DataFrame, params: list[str], objective: str, path: Path) -> None:
-    """Draw the objective over the weights, a line for each combination of the other params."""
-    logging.getLogger("matplotlib").setLevel(logging.WARNING)  # it announces its font cache
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7, 4.2), layout="constrained")
-    axes = figure.subplots()
-    others = [name for name in params if name != "params.weight"]
-    weights = pd.to_numeric(jobs["params.weight"])
-    over_weights = _varies(weights)
-    if over_weights:
-        groups = jobs.groupby(others, dropna=False) if others else [("", jobs)]
-        for key, group in groups:
-            line = pd.Series(group[objective].to_numpy(), index=weights[group.index]).sort_index()
-            label = ", ".join(map(str, key if isinstance(key, tuple) else (key,)))
-            axes.plot(line.index, line.to_numpy(), marker="o", label=label_line(label or objective))
-        axes.set_xlabel("weight")
-        axes.legend(fontsize="small")
-    else:
-        axes.barh(jobs["name"], jobs[objective])
-        axes.invert_yaxis()
-    retrieval = objective.replace("reranked/", "retrieval/")
-    if retrieval in jobs and over_weights and not _varies(jobs[retrieval]):
-        axes.axhline(jobs[retrieval].iloc[0], color="grey", linestyle=":", linewidth=1)
-    (axes.set_ylabel if over_weights else axes.set_xlabel)(objective)
-    FigureCanvasAgg(figure).print_png(path)
-
-
-def _varies(values: pd.Series) -> bool:
-    return len(values.unique()) > 1
+    where = [write_param(best[name]) for name in names if name != "params.weight"]
+    of = f" ({', '.join(where)})" if where else ""
+    print_text(f"largest Hits@1 of any weight: {value:.4f}, from {low} to {high}{of}")
+    metrics.append("curve/best_weight")
+    return {name: float(best[name]) for name in metrics}

@@ -9,6 +9,7 @@ import numpy as np
 from newsimg.datatypes import Candidates, FloatArray, FusedArray, Query
 from newsimg.interfaces import Reranker
 from newsimg.storage.copies import share_scores
+from newsimg.storage.text.suggest import suggest
 from newsimg.weight.base import LinearEnsemble, LinearWeight
 
 
@@ -38,7 +39,7 @@ class EnsembleReranker(LinearEnsemble):
 
     def __init__(self, *, members: Mapping[str, Mapping[str, Any] | None]) -> None:
         named = {
-            name: check_member(name, member)
+            name: check_member(name, member, [other for other in members if other != name])
             for name, member in members.items()
             if member is not None
         }
@@ -86,8 +87,13 @@ class EnsembleReranker(LinearEnsemble):
         }
 
 
-def check_member(name: str, member: Mapping[str, Any]) -> Member:
+def check_member(name: str, member: Mapping[str, Any], others: Sequence[str] = ()) -> Member:
     """Return a member of a config as one.
+
+    Args:
+        name: Its name.
+        member: Its parts.
+        others: Names of the members beside it, one of which may have been meant.
 
     Raises:
         ValueError: If a part is missing, unknown or of the wrong kind.
@@ -96,6 +102,7 @@ def check_member(name: str, member: Mapping[str, Any]) -> Member:
     if set(member) != {"reranker", "weight", "normalization"}:
         raise ValueError(
             f"{where} must have reranker, weight and normalization, got {', '.join(member)}"
+            f"{suggest(name, others)}"
         )
     share = member["weight"]
     if not isinstance(share, int | float) or not 0 <= share <= 1:

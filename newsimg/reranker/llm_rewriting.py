@@ -9,6 +9,7 @@ from newsimg.datatypes import Candidates, FloatArray, Query
 from newsimg.interfaces import Backbone, LanguageModel, Reranker
 from newsimg.reranker.captions import Captioner
 from newsimg.storage.models.truncated import find_truncated
+from newsimg.storage.text.suggest import check_choice
 
 log = logging.getLogger(__name__)
 
@@ -46,8 +47,7 @@ class LLMRewritingReranker(Reranker):
         captions_path: str | None,
         pool: str,
     ) -> None:
-        if pool not in POOLS:
-            raise ValueError(f"reranker.pool must be one of {', '.join(POOLS)}, got {pool!r}")
+        check_choice("reranker.pool", pool, POOLS)
         self.backbone = backbone
         self.pool = pool
         self.captioner = Captioner(

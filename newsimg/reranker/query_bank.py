@@ -20,19 +20,20 @@ from newsimg.storage.models.truncated import find_truncated
 IMAGES_AT_ONCE = 1024  # so that 100,000 headlines against all pictures need not fit into memory
 
 
-class BankReranker(Reranker):
+class QueryBankReranker(Reranker):
     """Corrects a candidate's cosine by how near its picture is to the headlines of a bank.
 
     The metric `bank_truncated` counts headlines of the bank whose end the backbone does not read.
 
     Args:
         backbone: Embeds headlines and pictures; the run's own, whose embeddings are at hand.
-        bank: Headlines that are not evaluated, such as the train split.
+        bank: Data with headlines that are not evaluated.
+        bank_split: Split of the bank whose headlines are taken; None for what it is set to.
     """
 
-    def __init__(self, *, backbone: Backbone, bank: Dataset) -> None:
+    def __init__(self, *, backbone: Backbone, bank: Dataset, bank_split: str | None = None) -> None:
         self.backbone = backbone
-        self.bank = bank
+        self.bank = bank if bank_split is None else bank.with_split(bank_split)
 
     def score(self, queries: Sequence[Query], candidates: Candidates) -> FloatArray:
         """See `Reranker.score`.

@@ -10,6 +10,7 @@ import numpy as np
 
 from newsimg.datatypes import Candidates, FloatArray, FusedArray, IntArray, Query
 from newsimg.interfaces import Reranker, VisionLanguageModel
+from newsimg.storage.text.suggest import check_choice
 
 log = logging.getLogger(__name__)
 
@@ -59,10 +60,7 @@ class VLMJudgeReranker(Reranker):
         criteria: Mapping[str, Mapping[str, Any] | None],
         reading: str,
     ) -> None:
-        if reading not in READINGS:
-            raise ValueError(
-                f"reranker.reading must be one of {', '.join(READINGS)}, got {reading!r}"
-            )
+        check_choice("reranker.reading", reading, READINGS)
         named = [check_criterion(name, value) for name, value in criteria.items() if value]
         self.criteria = [criterion for criterion in named if criterion.weight > 0]
         if not self.criteria:

@@ -1,4 +1,4 @@
-"""Sky, ground and weather behind and before the subjects."""
+"""Draw sky, ground and weather."""
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -7,7 +7,7 @@ from newsimg.sample.pen import Colour, mix
 
 Light = tuple[float, float, float]
 
-# Top and bottom of the sky, and the light on everything below it.
+# Colours at the top and bottom of the sky, and the light on the ground.
 SKIES: dict[str, tuple[Colour, Colour, Light]] = {
     "day": ((88, 158, 224), (196, 224, 244), (1.0, 1.0, 1.0)),
     "dawn": ((152, 150, 206), (255, 206, 178), (0.92, 0.82, 0.84)),
@@ -26,20 +26,20 @@ GROUNDS: dict[str, Colour] = {
 
 
 def light_of(time: str, weather: str) -> Light:
-    """The light on the ground: darker in a storm and in rain."""
+    """Return the light on the ground, darker in a storm and in rain."""
     dim = {"storm": 0.72, "rain": 0.85}.get(weather, 1.0)
     red, green, blue = SKIES[time][2]
     return red * dim, green * dim, blue * dim
 
 
 def lit(colour: Colour, light: Light) -> Colour:
-    """A colour under a light."""
+    """Return a colour under a light."""
     red, green, blue = (min(255, round(c * f)) for c, f in zip(colour, light, strict=True))
     return red, green, blue
 
 
 def paint_sky(size: tuple[int, int], time: str, weather: str) -> Image.Image:
-    """A vertical gradient; grey weather takes the colour out of it."""
+    """Paint the sky as a vertical gradient, less saturated in bad weather."""
     top, bottom, _ = SKIES[time]
     cover = {"clear": 0.0, "snow": 0.45, "rain": 0.55, "fog": 0.5, "storm": 0.7}[weather]
     grey = lit((128, 134, 146), light_of(time, weather))
@@ -54,7 +54,7 @@ def paint_sky(size: tuple[int, int], time: str, weather: str) -> Image.Image:
 def draw_lights_in_sky(
     draw: ImageDraw.ImageDraw, time: str, weather: str, width: int, rng: np.random.Generator
 ) -> None:
-    """Sun or moon and stars in clear weather, clouds otherwise."""
+    """Draw sun, moon and stars in clear weather, and clouds otherwise."""
     x, y = int(rng.uniform(0.1, 0.9) * width), int(rng.uniform(40, 90))
     if weather == "clear":
         if time == "night":
@@ -83,7 +83,7 @@ def draw_ground(
     horizon: int,
     rng: np.random.Generator,
 ) -> None:
-    """The ground from the horizon down, with what tells one setting from another."""
+    """Draw the ground below the horizon, with the marks of its setting."""
     width, height = 920, 520
     ground = GROUNDS[setting]
     if weather == "snow" and setting not in ("sea", "flood"):
@@ -124,7 +124,7 @@ def draw_ground(
 def _draw_walls(
     draw: ImageDraw.ImageDraw, setting: str, light: Light, horizon: int, rng: np.random.Generator
 ) -> None:
-    """A row of houses behind a street; the window front of a hall."""
+    """Draw a row of houses behind a street, or the windows of a hall."""
     if setting == "hall":
         frame = lit((176, 146, 118), light)
         draw.rectangle((0, 0, 920, 34), fill=frame)
@@ -146,13 +146,13 @@ def _draw_walls(
 def add_weather(
     image: Image.Image, weather: str, time: str, rng: np.random.Generator
 ) -> Image.Image:
-    """Fog over everything, or rain, snow and lightning drawn before it.
+    """Add fog, rain, snow or lightning.
 
     Args:
-        image: The picture so far; drawn upon.
-        weather: One of the scene's weathers.
-        time: Time of day, for the colour of the fog.
-        rng: Source of the places of drops and flakes.
+        image: The picture, modified in place except for fog.
+        weather: One of `WEATHERS`.
+        time: Time of day, for the colours.
+        rng: Random generator of the positions of drops and flakes.
 
     Returns:
         The picture with its weather (a new one for fog, else the same).

@@ -1,4 +1,4 @@
-"""What makes a picture a poor choice: blur, noise, exposure, watermark bars, clickbait marks."""
+"""Add picture defects: blur, noise, bad exposure, watermark bars and clickbait marks."""
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
@@ -7,15 +7,15 @@ from newsimg.sample.scenes import Scene
 
 
 def add_defects(image: Image.Image, scene: Scene, rng: np.random.Generator) -> Image.Image:
-    """Apply the scene's defects in the order a camera and a bad agency would.
+    """Apply the scene's defects, those of the camera before those of later editing.
 
     Args:
         image: RGB picture at its final size.
         scene: Severities of the defects.
-        rng: Source of grain and places.
+        rng: Random generator of noise and positions.
 
     Returns:
-        A picture of the same size; the same object when the scene has no defect.
+        A picture of the same size; the same object if the scene has no defect.
     """
     if scene.blur > 0:
         image = image.filter(ImageFilter.GaussianBlur(9 * scene.blur))
@@ -41,7 +41,7 @@ def _expose(image: Image.Image, severity: float, is_over: bool) -> Image.Image:
 
 
 def _add_grain(image: Image.Image, severity: float, rng: np.random.Generator) -> Image.Image:
-    """Coarse coloured grain: 2x2 pixels, as from a sensor at its limit, so that JPEG keeps it."""
+    """Add coloured noise in blocks of 2x2 pixels, which survive JPEG compression."""
     width, height = image.size
     grain = rng.standard_normal((height // 2, width // 2, 3), dtype=np.float32) * (110 * severity)
     grain = grain.repeat(2, axis=0).repeat(2, axis=1)
@@ -50,7 +50,7 @@ def _add_grain(image: Image.Image, severity: float, rng: np.random.Generator) ->
 
 
 def _add_bars(image: Image.Image, severity: float, rng: np.random.Generator) -> Image.Image:
-    """Slanted half-transparent bars across the picture and a solid one along an edge."""
+    """Draw slanted, semi-transparent bars across the picture and a solid one at the bottom."""
     veil = Image.new("L", image.size, 0)
     draw = ImageDraw.Draw(veil)
     width, height = image.size
@@ -65,13 +65,13 @@ def _add_bars(image: Image.Image, severity: float, rng: np.random.Generator) -> 
 
 
 def _draw_marks(image: Image.Image, severity: float, rng: np.random.Generator) -> None:
-    """A thick red circle and a yellow-rimmed arrow that points at it."""
+    """Draw a thick red circle and an arrow with a yellow outline that points at it."""
     draw = ImageDraw.Draw(image)
     x, y = int(rng.uniform(120, 340)), int(rng.uniform(90, 170))
     radius, thick = int(30 + 50 * severity), int(5 + 11 * severity)
     box = (x - radius, y - radius, x + radius, y + radius)
     draw.ellipse(box, outline=(255, 20, 30), width=thick)
-    side = -1 if x > 230 else 1  # the arrow comes from the emptier side
+    side = -1 if x > 230 else 1  # the arrow comes from the side with more space
     tip, tail = x + side * (radius + 8), x + side * (radius + 70 + 60 * severity)
     head = tip + side * (24 + 20 * severity)
     for colour, grow in (((255, 226, 30), 6), ((255, 20, 30), 0)):

@@ -1,10 +1,10 @@
-"""Subjects of the city: buildings, screens, cranes and bridges."""
+"""Draw subjects of the city: buildings, screens, cranes and bridges."""
 
 from newsimg.sample.pen import BLACK, BROWN, DARK, GLASS, GREY, LAMP, PALE, Colour, Pen
 
 
 def court(pen: Pen, colour: Colour) -> None:
-    """A court house: steps, columns, a pediment in the main colour."""
+    """Draw a court house: steps, columns, a pediment in the main colour."""
     pen.rect(-0.62, 0, 0.62, 0.06, GREY)
     pen.rect(-0.56, 0.06, 0.56, 0.12, PALE)
     pen.rect(-0.5, 0.12, 0.5, 0.6, DARK)
@@ -16,7 +16,7 @@ def court(pen: Pen, colour: Colour) -> None:
 
 
 def chart(pen: Pen, colour: Colour) -> None:
-    """A stock chart: a jagged line in the main colour on a dark screen."""
+    """Draw a stock chart: a jagged line in the main colour on a dark screen."""
     pen.rect(-0.08, 0, 0.08, 0.15, GREY)
     pen.rect(-0.56, 0.12, 0.56, 0.95, BLACK)
     pen.rect(-0.52, 0.16, 0.52, 0.91, (18, 30, 52), glow=True)
@@ -30,7 +30,7 @@ def chart(pen: Pen, colour: Colour) -> None:
 
 
 def hospital(pen: Pen, colour: Colour) -> None:
-    """A hospital: a pale block with rows of windows and a cross in the main colour."""
+    """Draw a hospital: a pale block with rows of windows and a cross in the main colour."""
     pen.rect(-0.56, 0, 0.56, 0.62, PALE)
     pen.rect(-0.22, 0.5, 0.22, 0.98, PALE)
     for y in (0.14, 0.36):
@@ -44,7 +44,7 @@ def hospital(pen: Pen, colour: Colour) -> None:
 
 
 def ballot_box(pen: Pen, colour: Colour) -> None:
-    """A ballot box on a table: a paper half in the slot."""
+    """Draw a ballot box on a table: a paper half in the slot."""
     pen.rect(-0.5, 0, -0.42, 0.22, BROWN)
     pen.rect(0.42, 0, 0.5, 0.22, BROWN)
     pen.rect(-0.54, 0.2, 0.54, 0.28, BROWN)
@@ -56,7 +56,7 @@ def ballot_box(pen: Pen, colour: Colour) -> None:
 
 
 def crane(pen: Pen, colour: Colour) -> None:
-    """A harbour crane: a tall portal with a long arm and a hanging container."""
+    """Draw a harbour crane: a tall portal with a long arm and a hanging container."""
     pen.rect(-0.5, 0, 0.4, 0.07, GREY)
     for x in (-0.3, 0.1):
         pen.rect(x - 0.04, 0.07, x + 0.04, 0.9, colour)
@@ -69,7 +69,7 @@ def crane(pen: Pen, colour: Colour) -> None:
 
 
 def bridge(pen: Pen, colour: Colour) -> None:
-    """A suspension bridge: two pylons, cables and a deck in the main colour."""
+    """Draw a suspension bridge: two pylons, cables and a deck in the main colour."""
     pen.rect(-0.7, 0.22, 0.7, 0.3, colour)
     for x in (-0.36, 0.36):
         pen.rect(x - 0.04, -0.02, x + 0.04, 0.85, colour)
@@ -82,7 +82,7 @@ def bridge(pen: Pen, colour: Colour) -> None:
 
 
 def tower(pen: Pen, colour: Colour) -> None:
-    """A tower block: tall, in the main colour, with a grid of lit windows."""
+    """Draw a tower block: tall, in the main colour, with a grid of lit windows."""
     pen.rect(-0.3, 0, 0.3, 1.15, colour)
     pen.rect(-0.34, 1.12, 0.34, 1.18, DARK)
     pen.rect(-0.02, 1.18, 0.02, 1.32, DARK)

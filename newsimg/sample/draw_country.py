@@ -1,4 +1,4 @@
-"""Subjects of the country: houses in trouble, masts, mountains and dishes."""
+"""Draw subjects of the country: damaged houses, masts, volcanoes and dishes."""
 
 import math
 
@@ -18,7 +18,7 @@ from newsimg.sample.pen import (
 
 
 def flood(pen: Pen, colour: Colour) -> None:
-    """A flooded house: only roof and upper walls above brown water."""
+    """Draw a flooded house: only roof and upper walls above brown water."""
     pen.rect(-0.36, 0.05, 0.36, 0.45, colour)
     pen.poly([(-0.46, 0.45), (0.46, 0.45), (0, 0.85)], (150, 70, 50))
     pen.rect(-0.24, 0.2, -0.08, 0.36, GLASS)
@@ -30,7 +30,7 @@ def flood(pen: Pen, colour: Colour) -> None:
 
 
 def turbine(pen: Pen, colour: Colour) -> None:
-    """A wind turbine: a white mast and three blades in the main colour."""
+    """Draw a wind turbine: a white mast and three blades in the main colour."""
     pen.poly([(-0.035, 0), (0.035, 0), (0.018, 0.8), (-0.018, 0.8)], PALE)
     for turn in (0.3, 2.394, 4.489):
         tip = (0.42 * math.cos(turn), 0.8 + 0.42 * math.sin(turn))
@@ -39,7 +39,7 @@ def turbine(pen: Pen, colour: Colour) -> None:
 
 
 def cabin_on_fire(pen: Pen, colour: Colour) -> None:
-    """A cabin with flames on its roof, smoke, and a fir tree beside it."""
+    """Draw a cabin with flames on its roof, smoke, and a fir tree beside it."""
     for x, y, radius in ((0.1, 1.1, 0.16), (0.24, 1.3, 0.2), (-0.02, 0.95, 0.12)):
         pen.disc(x, y, radius, (92, 88, 90))
     for x, height in ((-0.3, 0.8), (-0.1, 1.05), (0.12, 0.95), (0.3, 0.75)):
@@ -53,7 +53,7 @@ def cabin_on_fire(pen: Pen, colour: Colour) -> None:
 
 
 def pylon(pen: Pen, colour: Colour) -> None:
-    """A power pylon: a lattice mast in the main colour with sagging cables."""
+    """Draw a power pylon: a lattice mast in the main colour with sagging cables."""
     pen.line([(-0.24, 0), (-0.05, 1.0)], 0.045, colour)
     pen.line([(0.24, 0), (0.05, 1.0)], 0.045, colour)
     for low, high in ((0.05, 0.35), (0.35, 0.62)):
@@ -68,7 +68,7 @@ def pylon(pen: Pen, colour: Colour) -> None:
 
 
 def volcano(pen: Pen, colour: Colour) -> None:
-    """A volcano: a dark cone, lava in the main colour, a column of ash."""
+    """Draw a volcano: a dark cone, lava in the main colour, a column of ash."""
     for x, y, radius in ((0, 0.95, 0.12), (0.1, 1.12, 0.17), (0.26, 1.26, 0.2)):
         pen.disc(x, y, radius, (110, 104, 106))
     pen.poly([(-0.72, 0), (0.72, 0), (0.14, 0.8), (-0.14, 0.8)], (84, 64, 58))
@@ -80,7 +80,7 @@ def volcano(pen: Pen, colour: Colour) -> None:
 
 
 def dish(pen: Pen, colour: Colour) -> None:
-    """A radio telescope: a tilted bowl in the main colour on a lattice stand."""
+    """Draw a radio telescope: a tilted bowl in the main colour on a lattice stand."""
     pen.poly([(-0.28, 0), (0.28, 0), (0.08, 0.42), (-0.08, 0.42)], GREY)
     pen.line([(-0.2, 0.05), (0.08, 0.36)], 0.03, DARK)
     pen.line([(0.2, 0.05), (-0.08, 0.36)], 0.03, DARK)

@@ -1,10 +1,10 @@
-"""Subjects with people: players, protesters and singers."""
+"""Draw subjects with people: players, protesters and singers."""
 
 from newsimg.sample.pen import BLACK, BROWN, DARK, GREY, LAMP, PALE, SKIN, Colour, Pen, mix
 
 
 def _person(pen: Pen, x: float, height: float, shirt: Colour) -> None:
-    """A standing figure of the given height."""
+    """Draw a standing figure of the given height."""
     pen.line([(x - 0.06 * height, 0), (x - 0.03 * height, 0.42 * height)], 0.09 * height, BLACK)
     pen.line([(x + 0.06 * height, 0), (x + 0.03 * height, 0.42 * height)], 0.09 * height, BLACK)
     pen.rect(x - 0.13 * height, 0.4 * height, x + 0.13 * height, 0.76 * height, shirt)
@@ -12,7 +12,7 @@ def _person(pen: Pen, x: float, height: float, shirt: Colour) -> None:
 
 
 def footballer(pen: Pen, colour: Colour) -> None:
-    """A running player in a shirt of the main colour, and a ball."""
+    """Draw a running player in a shirt of the main colour, and a ball."""
     pen.line([(0, 0.45), (-0.24, 0.24), (-0.32, 0.04)], 0.09, SKIN)
     pen.line([(0, 0.45), (0.2, 0.26), (0.3, 0.02)], 0.09, SKIN)
     pen.rect(-0.13, 0.36, 0.13, 0.52, PALE)
@@ -25,7 +25,7 @@ def footballer(pen: Pen, colour: Colour) -> None:
 
 
 def protester(pen: Pen, colour: Colour) -> None:
-    """A wide banner in the main colour over the heads of a crowd."""
+    """Draw a wide banner in the main colour over the heads of a crowd."""
     for x, height, shirt in ((-0.4, 0.56, GREY), (-0.14, 0.6, BROWN), (0.36, 0.57, DARK)):
         _person(pen, x, height, shirt)
     _person(pen, 0.12, 0.55, (92, 110, 140))
@@ -38,7 +38,7 @@ def protester(pen: Pen, colour: Colour) -> None:
 
 
 def singer(pen: Pen, colour: Colour) -> None:
-    """A singer under a cone of light in the main colour, on a stage with loudspeakers."""
+    """Draw a singer under a cone of light in the main colour, on a stage with loudspeakers."""
     beam = mix(colour, (255, 255, 255), 0.25)
     pen.poly([(-0.08, 1.35), (0.08, 1.35), (0.46, 0.12), (-0.46, 0.12)], beam, glow=True)
     pen.rect(-0.56, 0, 0.56, 0.14, BLACK)

@@ -1,4 +1,4 @@
-"""Subjects that move: ships, trains, vehicles, airplanes and rockets."""
+"""Draw vehicles: ships, trains, cars, airplanes and rockets."""
 
 from newsimg.sample.pen import (
     BLACK,
@@ -21,7 +21,7 @@ def _wheels(pen: Pen, places: tuple[float, ...], radius: float) -> None:
 
 
 def rocket(pen: Pen, colour: Colour) -> None:
-    """A rocket on a tail of fire, with fins and nose in the main colour."""
+    """Draw a rocket on a tail of fire, with fins and nose in the main colour."""
     for x, radius in ((-0.26, 0.15), (0.26, 0.15), (0, 0.18), (-0.42, 0.1), (0.42, 0.1)):
         pen.disc(x, 0.08, radius, PALE)
     pen.poly([(-0.12, 0.4), (0.12, 0.4), (0, -0.02)], FLAME, glow=True)
@@ -34,7 +34,7 @@ def rocket(pen: Pen, colour: Colour) -> None:
 
 
 def ferry(pen: Pen, colour: Colour) -> None:
-    """A ferry: a hull in the main colour, white decks, a funnel."""
+    """Draw a ferry: a hull in the main colour, white decks, a funnel."""
     pen.poly([(-0.56, 0.3), (0.62, 0.3), (0.46, 0.02), (-0.46, 0.02)], colour)
     pen.rect(-0.42, 0.3, 0.36, 0.48, (244, 244, 240))
     pen.rect(-0.3, 0.48, 0.2, 0.62, (244, 244, 240))
@@ -46,7 +46,7 @@ def ferry(pen: Pen, colour: Colour) -> None:
 
 
 def train(pen: Pen, colour: Colour) -> None:
-    """A train: two coaches in the main colour on rails with sleepers."""
+    """Draw a train: two coaches in the main colour on rails with sleepers."""
     for x in range(-6, 7):
         pen.rect(x / 10 - 0.025, -0.06, x / 10 + 0.025, 0.02, BROWN)
     pen.rect(-0.66, 0, 0.66, 0.035, DARK)
@@ -60,7 +60,7 @@ def train(pen: Pen, colour: Colour) -> None:
 
 
 def bus(pen: Pen, colour: Colour) -> None:
-    """A bus: a long high box in the main colour with a row of windows."""
+    """Draw a bus: a long high box in the main colour with a row of windows."""
     pen.rect(-0.56, 0.1, 0.56, 0.66, colour)
     for x in (-0.5, -0.28, -0.06, 0.16):
         pen.rect(x, 0.38, x + 0.17, 0.58, GLASS)
@@ -70,7 +70,7 @@ def bus(pen: Pen, colour: Colour) -> None:
 
 
 def plough(pen: Pen, colour: Colour) -> None:
-    """A snow plough: a truck in the main colour pushing a heap of snow."""
+    """Draw a snow plough: a truck in the main colour pushing a heap of snow."""
     pen.disc(0.55, 0.06, 0.16, (248, 250, 255))
     pen.disc(0.66, 0.02, 0.12, (248, 250, 255))
     pen.rect(-0.52, 0.16, 0.1, 0.5, DARK)
@@ -83,7 +83,7 @@ def plough(pen: Pen, colour: Colour) -> None:
 
 
 def airplane(pen: Pen, colour: Colour) -> None:
-    """An airplane in the air, its tail and wing in the main colour."""
+    """Draw an airplane in the air, its tail and wing in the main colour."""
     y = 0.72
     pen.poly([(-0.56, y + 0.06), (-0.46, y + 0.06), (-0.42, y + 0.36), (-0.58, y + 0.36)], colour)
     pen.poly(
@@ -97,7 +97,7 @@ def airplane(pen: Pen, colour: Colour) -> None:
 
 
 def tractor(pen: Pen, colour: Colour) -> None:
-    """A tractor: a big rear wheel, a small front wheel, a cab and a plough behind."""
+    """Draw a tractor: a big rear wheel, a small front wheel, a cab and a plough behind."""
     pen.rect(-0.1, 0.24, 0.48, 0.46, colour)
     pen.rect(-0.3, 0.3, 0.06, 0.5, colour)
     pen.rect(-0.26, 0.5, 0.04, 0.8, GLASS)
@@ -109,7 +109,7 @@ def tractor(pen: Pen, colour: Colour) -> None:
 
 
 def police_car(pen: Pen, colour: Colour) -> None:
-    """A police car: a low car, a stripe in the main colour, two lamps on the roof."""
+    """Draw a police car: a low car, a stripe in the main colour, two lamps on the roof."""
     pen.poly([(-0.28, 0.34), (0.26, 0.34), (0.14, 0.56), (-0.2, 0.56)], BLACK)
     pen.poly([(-0.2, 0.36), (-0.04, 0.36), (-0.04, 0.52), (-0.14, 0.52)], GLASS)
     pen.poly([(0.02, 0.36), (0.19, 0.36), (0.11, 0.52), (0.02, 0.52)], GLASS)

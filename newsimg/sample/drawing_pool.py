@@ -1,4 +1,4 @@
-"""Draw a table of scenes in several processes."""
+"""Draw scenes in parallel processes."""
 
 import csv
 import os
@@ -15,7 +15,7 @@ from newsimg.storage.progress import Progress
 
 
 def write_scenes(path: Path, scenes: Mapping[str, Scene]) -> None:
-    """Write the factors of each picture as CSV, `image_id` first."""
+    """Write the factors of each picture to a CSV with `image_id` as its first column."""
     names = ["image_id", *(f.name for f in fields(Scene))]
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, names, lineterminator="\n")
@@ -26,19 +26,20 @@ def write_scenes(path: Path, scenes: Mapping[str, Scene]) -> None:
 def draw_all(
     folder: Path, n_pictures: int, n_workers: int | None = None, quiet: bool = False
 ) -> None:
-    """Draw the scenes of `folder`/scenes.csv into `folder`/newsimages.
+    """Draw the scenes of `folder`/scenes.csv to `folder`/newsimages.
 
-    The workers are plain `python -m` processes: they never run the caller's main module again, so
-    this also works from a script without a main guard, a notebook, or a process that loaded torch.
+    The workers are started with `python -m`. Unlike multiprocessing, this does not import the
+    caller's main module, so it also works in a script without a main guard, in a notebook, or in a
+    process that has loaded torch.
 
     Args:
-        folder: Holds scenes.csv.
+        folder: Folder of scenes.csv.
         n_pictures: Number of its rows, for the progress bar.
-        n_workers: Processes; the usable cores by default.
-        quiet: Show no progress bar.
+        n_workers: Number of processes; by default the number of usable cores.
+        quiet: Whether to hide the progress bar.
 
     Raises:
-        RuntimeError: If a worker fails; its own message went to stderr.
+        RuntimeError: If a worker fails; its error message is on stderr.
     """
     (folder / "newsimages").mkdir(exist_ok=True)
     n_workers = n_workers or _count_cores()
@@ -49,7 +50,7 @@ def draw_all(
                 time.sleep(0.2)
                 progress.update(_count_pictures(folder) - progress.done)
         if any(worker.wait() != 0 for worker in workers):
-            raise RuntimeError(f"drawing pictures into {folder} failed")
+            raise RuntimeError(f"drawing pictures to {folder} failed: see the error above")
     finally:
         for worker in workers:
             worker.kill()

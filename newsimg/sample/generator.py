@@ -1,4 +1,4 @@
-"""Make the sample newsroom: a folder of pictures and a table of articles, drawn at first use."""
+"""Generate the sample newsroom: pictures and a table of articles, created at first use."""
 
 import csv
 import hashlib
@@ -12,11 +12,13 @@ from filelock import FileLock
 from platformdirs import user_cache_path
 
 from newsimg.sample.drawing_pool import draw_all, write_scenes
-from newsimg.sample.headlines import TERSENESS, Story, write_story
+from newsimg.sample.headlines import NEWSROOM_MENTION_SCALE, Story, write_story
 from newsimg.sample.scenes import Scene, is_column, newsroom_scene
 from newsimg.sample.toys import NEWSROOM
 
-GENERATOR_VERSION = 5  # raise it when a change alters any byte, so that old folders are not reused
+GENERATOR_VERSION = (
+    5  # increase it with any change of the output, so that old folders are not reused
+)
 DEFAULT_SEED = 28
 HEADER = ("article_id", "article_url", "article_title", "article_tags", "image_id", "image_url")
 HEADLINE_STREAM, ID_STREAM = 3, 4
@@ -29,17 +31,17 @@ def ensure_newsroom(
     n_workers: int | None = None,
     quiet: bool = False,
 ) -> Path:
-    """Return the folder of the sample newsroom, drawing it first when it is not there.
+    """Return the folder of the sample newsroom, which is generated if it does not exist.
 
-    The folder appears complete or not at all: it is made under another name and renamed, and a
-    second process that asks at the same time waits for the first.
+    The folder is created atomically, under a temporary name; concurrent processes wait for the
+    first one.
 
     Args:
-        cache_dir: Where newsrooms are kept; the user's cache folder by default.
-        n_articles: Articles, each with one picture of its own.
-        seed: Another seed gives another newsroom.
-        n_workers: Processes that draw; the usable cores by default.
-        quiet: Show no progress bar.
+        cache_dir: Folder of the newsrooms; by default the user's cache folder.
+        n_articles: Number of articles, each with one picture.
+        seed: Random seed.
+        n_workers: Number of drawing processes; by default the number of usable cores.
+        quiet: Whether to hide the progress bar.
 
     Returns:
         A folder with newsarticles.csv, newsimages/, scenes.csv and manifest.json.
@@ -61,22 +63,22 @@ def ensure_newsroom(
 
 
 def newsroom_name(n_articles: int, seed: int = DEFAULT_SEED) -> str:
-    """The folder's name; it changes with everything that decides its contents."""
+    """Return the name of the folder, with a hash of all that determines its contents."""
     key = f"{GENERATOR_VERSION}-{seed}-{n_articles}"
     return f"{NEWSROOM}{n_articles}-{hashlib.sha256(key.encode()).hexdigest()[:8]}"
 
 
 def newsroom_story(seed: int, number: int, scene: Scene) -> Story:
-    """The headline and tags of article `number` of the newsroom with this seed."""
+    """Return the headline and tags of article `number` of the newsroom with this seed."""
     rng = np.random.default_rng([HEADLINE_STREAM, seed, number])
-    return write_story(scene, rng, is_column(seed, number), TERSENESS)
+    return write_story(scene, rng, is_column(seed, number), NEWSROOM_MENTION_SCALE)
 
 
 def _make_newsroom(
     folder: Path, n_articles: int, seed: int, n_workers: int | None, quiet: bool
 ) -> None:
-    # A sibling, because a rename is atomic only within one file system. Leftovers of interrupted
-    # starts are removed: the caller holds the lock, so nobody else can be writing there.
+    # The temporary folder is a sibling, as a rename is atomic only within one file system. Folders
+    # of interrupted processes can be removed, as the caller holds the lock.
     for leftover in [*folder.parent.glob(f".{folder.name}.*"), folder]:
         shutil.rmtree(leftover, ignore_errors=True)
     draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
@@ -88,7 +90,7 @@ def _make_newsroom(
         draw_all(draft, n_articles, n_workers, quiet)
         manifest = {"version": GENERATOR_VERSION, "seed": seed, "n_articles": n_articles}
         (draft / "manifest.json").write_text(json.dumps(manifest) + "\n", encoding="utf-8")
-        draft.chmod(0o755)  # mkdtemp makes it private, but caches may be shared
+        draft.chmod(0o755)  # mkdtemp creates it private, but a cache may be shared
         draft.rename(folder)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
@@ -111,7 +113,7 @@ def _write_articles(
 
 
 def _draw_ids(seed: int, n_articles: int) -> tuple[list[str], list[str]]:
-    """Ids of digits in no order that would give an article's picture away."""
+    """Draw article ids and image ids in independent random orders."""
     rng = np.random.default_rng([ID_STREAM, seed])
     article_ids = rng.permutation(np.arange(100_000, 100_000 + n_articles))
     image_ids = rng.permutation(np.arange(500_000, 500_000 + n_articles))

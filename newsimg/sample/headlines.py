@@ -1,4 +1,4 @@
-"""Headlines and tags of a scene, in a newsroom's words, which leave most of the picture unsaid."""
+"""Write headlines and tags for a scene; a headline mentions only some factors of the picture."""
 
 from dataclasses import dataclass
 
@@ -20,15 +20,14 @@ from newsimg.sample.wording import (
     WEATHER_PHRASES,
 )
 
-# How often a wire agency's headline, which training reads, lets a factor through; left and right
-# are never in the news.
+# Probability that a training headline mentions a factor; left and right are never mentioned.
 MENTION_SHARES = {"count": 0.8, "colour": 0.65, "time": 0.7, "weather": 0.8, "view": 0.5}
-TERSENESS = 0.75  # the newsroom's own headlines let through so much of that
+NEWSROOM_MENTION_SCALE = 0.75  # factor on these probabilities for the newsroom's headlines
 
 
 @dataclass(frozen=True)
 class Story:
-    """An article's title and the people and organisations it is tagged with."""
+    """An article's title and its tags of people and organisations."""
 
     title: str
     people: tuple[str, ...]
@@ -41,15 +40,15 @@ class Story:
 
 
 def write_story(
-    scene: Scene, rng: np.random.Generator, column: bool = False, openness: float = 1.0
+    scene: Scene, rng: np.random.Generator, column: bool = False, mention_scale: float = 1.0
 ) -> Story:
     """Write a headline with its tags.
 
     Args:
-        scene: What happened.
-        rng: Decides the template, the names and which factors are mentioned.
-        column: Write the title of an opinion column, in the house's own idioms.
-        openness: What the shares of mentioned factors are multiplied by.
+        scene: The scene.
+        rng: Random generator of the template, the names and the mentioned factors.
+        column: Whether to write the title of an opinion column, which uses other idioms.
+        mention_scale: Factor on the probabilities of mentioning a factor.
 
     Returns:
         The story; its title has no line breaks and never contains the literal caption.
@@ -62,31 +61,31 @@ def write_story(
         title = _pick(COLUMNS[scene.subject], rng).format(**names)
     else:
         event = _pick(EVENTS[scene.subject], rng)
-        title = event.format(thing=_name_thing(scene, rng, openness), **names)
-        title += _add_phrases(scene, rng, openness)
+        title = event.format(thing=_name_thing(scene, rng, mention_scale), **names)
+        title += _add_phrases(scene, rng, mention_scale)
     return Story(title[0].upper() + title[1:], people, organisations)
 
 
-def _name_thing(scene: Scene, rng: np.random.Generator, openness: float) -> str:
+def _name_thing(scene: Scene, rng: np.random.Generator, mention_scale: float) -> str:
     singular, plural = THINGS[scene.subject][int(rng.integers(len(THINGS[scene.subject])))]
     words = [singular if scene.count == 1 else plural]
-    if rng.random() < openness * MENTION_SHARES["colour"]:
+    if rng.random() < mention_scale * MENTION_SHARES["colour"]:
         words.insert(0, _pick(COLOUR_WORDS[scene.colour], rng))
-    if rng.random() < openness * MENTION_SHARES["count"] * (0.4 if scene.count == 1 else 1.0):
+    if rng.random() < mention_scale * MENTION_SHARES["count"] * (0.4 if scene.count == 1 else 1.0):
         words.insert(0, _pick(COUNT_WORDS[scene.count], rng))
     return " ".join(words)
 
 
-def _add_phrases(scene: Scene, rng: np.random.Generator, openness: float) -> str:
-    """Time, weather and viewpoint as they come up in the news; ' ...' or nothing."""
+def _add_phrases(scene: Scene, rng: np.random.Generator, mention_scale: float) -> str:
+    """Return phrases for time, weather and viewpoint with a leading space, or an empty string."""
     phrases = []
-    if rng.random() < openness * MENTION_SHARES["time"]:
+    if rng.random() < mention_scale * MENTION_SHARES["time"]:
         phrases.append(_pick(TIME_PHRASES[scene.time], rng))
-    if rng.random() < openness * MENTION_SHARES["weather"] * (
+    if rng.random() < mention_scale * MENTION_SHARES["weather"] * (
         0.5 if scene.weather == "clear" else 1.0
     ):
         phrases.append(_pick(WEATHER_PHRASES[scene.weather], rng))
-    if scene.view in VIEW_PHRASES and rng.random() < openness * MENTION_SHARES["view"]:
+    if scene.view in VIEW_PHRASES and rng.random() < mention_scale * MENTION_SHARES["view"]:
         phrases.append(_pick(VIEW_PHRASES[scene.view], rng))
     return " " + ", ".join(phrases) if phrases else ""
 

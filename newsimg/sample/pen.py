@@ -1,4 +1,4 @@
-"""A pen that draws simple shapes in a subject's own coordinates."""
+"""Draw simple shapes in the coordinates of a subject."""
 
 from collections.abc import Sequence
 
@@ -19,7 +19,7 @@ FLAME: Colour = (255, 140, 30)
 
 
 def mix(first: Colour, second: Colour, share: float) -> Colour:
-    """Blend two colours; `share` is the second one's part."""
+    """Blend two colours; `share` is that of the second one."""
     red, green, blue = (round(a + (b - a) * share) for a, b in zip(first, second, strict=True))
     return red, green, blue
 
@@ -35,11 +35,11 @@ class Pen:
         size: float,
         facing: int = 1,
     ) -> None:
-        """Hold the canvas and the place.
+        """Set the canvas and the coordinates.
 
         Args:
             draw: The canvas.
-            light: Factor on each channel of every colour (night is dark and bluish).
+            light: Factor on each channel of every colour.
             origin: Pixel of the subject's bottom centre.
             size: Pixels per unit.
             facing: 1, or -1 to mirror left and right.
@@ -53,19 +53,19 @@ class Pen:
         )
 
     def shade(self, colour: Colour) -> Colour:
-        """The colour as it looks under the light."""
+        """Return a colour under the light."""
         red, green, blue = (min(255, round(c * f)) for c, f in zip(colour, self.light, strict=True))
         return red, green, blue
 
     def place(self, x: float, y: float) -> Point:
-        """The pixel of a point in the subject's coordinates."""
+        """Return the pixel of a point in the subject's coordinates."""
         return (
             self.origin[0] + x * self.size * self.facing,
             self.origin[1] - y * self.size,
         )
 
     def poly(self, points: Sequence[Point], colour: Colour, glow: bool = False) -> None:
-        """Fill a polygon; `glow` ignores the light (lamps, flames)."""
+        """Fill a polygon; with `glow` the light is ignored (lamps, flames)."""
         fill = colour if glow else self.shade(colour)
         self.draw.polygon([self.place(x, y) for x, y in points], fill=fill)
 

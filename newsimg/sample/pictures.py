@@ -1,4 +1,4 @@
-"""Draw scenes as pictures; run as a module, draw a share of a table of scenes into a folder."""
+"""Draw pictures of scenes; as a module, the worker process of `drawing_pool`."""
 
 import os
 import sys
@@ -30,7 +30,7 @@ PAINTS: dict[str, Colour] = {
     "white": (248, 248, 250),
     "purple": (146, 52, 176),
 }
-# Largest size of one subject, left and right edge of the group, baseline; in double pixels.
+# Largest size of a subject, left and right edge of the group, baseline; at twice the final size.
 FRAMES: dict[str, tuple[float, float, float, float]] = {
     "near": (330, 20, 900, 500),
     "far": (145, 130, 790, 385),
@@ -40,16 +40,13 @@ FRAMES: dict[str, tuple[float, float, float, float]] = {
 
 
 def draw_picture(scene: Scene) -> Image.Image:
-    """Draw a scene.
-
-    Args:
-        scene: The factors; they alone decide every pixel.
+    """Draw a scene, deterministically.
 
     Returns:
         An RGB picture of 460 x 260 pixels.
     """
     rng = np.random.default_rng(scene.detail)
-    size = (2 * WIDTH, 2 * HEIGHT)  # drawn at twice the size and halved, for smooth edges
+    size = (2 * WIDTH, 2 * HEIGHT)  # drawn at twice the size and reduced for antialiasing
     image = paint_sky(size, scene.time, scene.weather)
     draw = ImageDraw.Draw(image)
     light = light_of(scene.time, scene.weather)
@@ -80,16 +77,16 @@ def _draw_subjects(
 
 
 def save_picture(scene: Scene, path: Path) -> None:
-    """Draw a scene and write it as a JPEG."""
+    """Draw a scene and save it as a JPEG."""
     draw_picture(scene).save(path, "JPEG", quality=JPEG_QUALITY)
 
 
 def save_share(folder: Path, worker: int, n_workers: int) -> None:
-    """Draw every `n_workers`-th scene of `folder`/scenes.csv into `folder`/newsimages."""
+    """Draw every `n_workers`-th scene of `folder`/scenes.csv to `folder`/newsimages."""
     rows = list(read_table(folder / "scenes.csv"))
     parent = os.getppid()
     for row in rows[worker::n_workers]:
-        if os.getppid() != parent:  # the parent was killed: nobody waits for the rest
+        if os.getppid() != parent:  # the parent was killed
             sys.exit(1)
         save_picture(scene_from_row(row), folder / "newsimages" / f"{row['image_id']}.jpg")
 

@@ -1,4 +1,4 @@
-"""Scenes with known factors: what a sample picture shows, and what makes it a poor choice."""
+"""Sample scenes: the known factors of a picture and the severity of its defects."""
 
 import zlib
 from collections.abc import Iterator, Mapping
@@ -18,28 +18,28 @@ COUNT_SHARES = (0.46, 0.26, 0.16, 0.12)
 TIME_SHARES = (0.40, 0.18, 0.20, 0.22)
 WEATHER_SHARES = (0.36, 0.18, 0.16, 0.15, 0.15)
 
-POOR_SEVERITY = 0.5  # a defect of at least this severity makes a picture a poor choice
-SHOT_POOR_SHARE = 0.5  # of what photographers send in
-N_SHOTS, CARE = 4, 0.95  # the news desk looks at four shots, nearly always, and takes the best
-COLUMN_SHARE = 0.3  # opinion columns: illustrated with a leftover, the worst shot of its event
-WEB_POOR_SHARE = 0.25  # of the training pictures: the web is mostly clean
+POOR_SEVERITY = 0.5  # a picture with a defect of at least this severity is poor
+SHOT_POOR_SHARE = 0.5  # share of poor shots of an event
+N_SHOTS, SELECTION_SHARE = 4, 0.95  # news articles show the best of four shots, with this share
+COLUMN_SHARE = 0.3  # share of opinion columns, which show the worst shot of their event
+WEB_POOR_SHARE = 0.25  # share of poor pictures in the training data
 
-# First word of every random stream: no training scene shares its numbers with a newsroom scene.
+# First part of the seeds, so that training scenes and newsroom scenes have independent streams.
 NEWSROOM_STREAM, TRAINING_STREAM, COLUMN_STREAM = 1, 2, 8
 
 
 @dataclass(frozen=True)
 class Scene:
-    """The factors of one picture; two equal scenes give the same pixels.
+    """The factors of a picture; equal scenes give the same pixels.
 
     Attributes:
         subject: A key of `SUBJECTS`.
-        count: How many of the subject, 1 to 4.
+        count: Number of subjects, 1 to 4.
         colour: Main colour, one of `COLOURS`.
         time: Time of day, one of `TIMES`.
         weather: One of `WEATHERS`.
         view: Viewpoint, one of `VIEWS`.
-        detail: Seed of everything that has no name (clouds, hills, grain).
+        detail: Seed of all other details (clouds, hills, noise).
         blur, noise, exposure, watermark, clickbait: Severity of each defect in [0, 1].
     """
 
@@ -58,7 +58,7 @@ class Scene:
 
     @property
     def worst_defect(self) -> str:
-        """The name of the most severe defect (the first one when all are 0)."""
+        """Name of the most severe defect (the first one if all are 0)."""
         return max(DEFECTS, key=lambda name: getattr(self, name))
 
     @property
@@ -68,7 +68,7 @@ class Scene:
 
     @property
     def is_poor(self) -> bool:
-        """Whether an editor with time to look would avoid the picture."""
+        """Whether the picture has a defect of at least `POOR_SEVERITY`."""
         return self.severity >= POOR_SEVERITY
 
     @property
@@ -78,55 +78,55 @@ class Scene:
 
     @property
     def image_quality(self) -> float:
-        """1 for a technically clean picture, down to 0 (blur, noise, exposure)."""
+        """Technical quality in [0, 1]: 1 minus the largest of blur, noise and exposure."""
         return 1.0 - max(self.blur, self.noise, self.exposure)
 
     @property
     def trustworthiness(self) -> float:
-        """1 for a picture with a clean source, down to 0 (foreign watermarks, drawn-in arrows)."""
+        """Trustworthiness in [0, 1]: 1 minus the larger of watermark and clickbait."""
         return 1.0 - max(self.watermark, self.clickbait)
 
 
 def scene_from_row(row: Mapping[str, str]) -> Scene:
-    """Read a scene from a row of scenes.csv; columns of other names are ignored."""
+    """Return the scene of a row of scenes.csv; other columns are ignored."""
     return Scene(**{f.name: f.type(row[f.name]) for f in fields(Scene)})  # type: ignore[operator]
 
 
 def is_held_out(scene: Scene) -> bool:
-    """Whether the (subject, time, weather) is of the seventh that training never shows."""
+    """Return whether (subject, time, weather) is held out of training, as 1/7 of them are."""
     key = f"{scene.subject}|{scene.time}|{scene.weather}"
     return zlib.crc32(key.encode()) % 7 == 0
 
 
 def newsroom_scene(seed: int, number: int) -> Scene:
-    """The scene of article `number`: what a desk chose for it.
+    """Return the scene of article `number`.
 
     Args:
-        seed: Seed of the whole newsroom.
-        number: 0-based article number; scenes do not depend on each other.
+        seed: Seed of the newsroom.
+        number: 0-based article number; the scenes are independent of each other.
 
     Returns:
-        For a news story the best of `N_SHOTS` shots, or the first where nobody looked; for a column
-        the worst.
+        For a news article the best of `N_SHOTS` shots (with probability `SELECTION_SHARE`, else the
+        first shot); for an opinion column the worst.
     """
     rng = np.random.default_rng([NEWSROOM_STREAM, seed, number])
     return _choose_shot(_draw_event(rng), rng, is_column(seed, number))
 
 
 def is_column(seed: int, number: int) -> bool:
-    """Whether article `number` is an opinion column, illustrated with a leftover."""
+    """Return whether article `number` is an opinion column."""
     return bool(np.random.default_rng([COLUMN_STREAM, seed, number]).random() < COLUMN_SHARE)
 
 
 def training_scenes(seed: int, poor_share: float = WEB_POOR_SHARE) -> Iterator[Scene]:
-    """Draw scenes for training without end, none of them of a held-out combination.
+    """Draw an infinite stream of training scenes without held-out combinations.
 
     Args:
-        seed: Seed of the stream; none of them gives a newsroom's scenes.
+        seed: Seed of the stream, which is independent of the newsroom's.
         poor_share: Share of poor pictures.
 
     Yields:
-        Scenes that do not depend on how many are taken.
+        Scenes.
     """
     rng = np.random.default_rng([TRAINING_STREAM, seed])
     while True:
@@ -136,13 +136,13 @@ def training_scenes(seed: int, poor_share: float = WEB_POOR_SHARE) -> Iterator[S
 
 
 def training_newsroom(seed: int) -> Iterator[tuple[Scene, bool]]:
-    """Draw what editors would choose, on the training side: no held-out combination.
+    """Draw an infinite stream of scenes selected as in the newsroom, without held-out combinations.
 
     Args:
         seed: Seed of the stream.
 
     Yields:
-        A scene, and whether it is of an opinion column.
+        A scene, and whether it belongs to an opinion column.
     """
     rng = np.random.default_rng([TRAINING_STREAM, seed])
     while True:
@@ -156,8 +156,8 @@ def _choose_shot(event: Scene, rng: np.random.Generator, column: bool) -> Scene:
     shots = [_add_defects(event, rng, SHOT_POOR_SHARE) for _ in range(N_SHOTS)]
     if column:
         return max(shots, key=lambda shot: shot.severity)
-    is_careful = rng.random() < CARE
-    return min(shots, key=lambda shot: shot.severity) if is_careful else shots[0]
+    is_selected = rng.random() < SELECTION_SHARE
+    return min(shots, key=lambda shot: shot.severity) if is_selected else shots[0]
 
 
 def _draw_event(rng: np.random.Generator) -> Scene:
@@ -180,7 +180,7 @@ def _add_defects(scene: Scene, rng: np.random.Generator, poor_share: float) -> S
     names = rng.choice(DEFECTS, size=n_defects, replace=False)
     low, high = (POOR_SEVERITY, 1.0) if is_poor else (0.0, 0.25)
     severities = rng.uniform(low, high, size=n_defects)
-    if not is_poor and rng.random() < 0.6:  # most shots have nothing wrong at all
+    if not is_poor and rng.random() < 0.6:  # most of these have no defect
         severities[:] = 0.0
     found = {str(n): round(float(s), 3) for n, s in zip(names, severities, strict=True)}
     return replace(scene, detail=int(rng.integers(2**31)), **found)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""The subjects of the sample newsroom: how each is drawn, where it stands, what it is called."""
+"""The subjects of the sample newsroom with their drawing functions, settings and nouns."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,14 +9,15 @@ from newsimg.sample.pen import Colour, Pen
 
 @dataclass(frozen=True)
 class Subject:
-    """One kind of thing in the news.
+    """A subject of pictures and headlines.
 
     Attributes:
-        draw: Draws one of it, about one unit wide and high, in the main colour.
-        setting: Ground it stands on: field, street, sea, flood, pitch, hall or runway.
-        singular: Literal noun for one; `plural`: for several.
-        where: Literal words for the surroundings.
-        max_count: How many fit in one picture.
+        draw: Draws one subject, about one unit wide and high, in the main colour.
+        setting: Ground of the scene: field, street, sea, flood, pitch, hall or runway.
+        singular: Noun in literal captions.
+        plural: Plural of the noun.
+        where: Phrase for the setting in literal captions.
+        max_count: Largest number of subjects in a picture.
     """
 
     draw: Callable[[Pen, Colour], None]

@@ -1,6 +1,6 @@
-"""How a newsroom words things: events per subject, and phrases for the factors."""
+"""Vocabulary of the headlines: templates per subject, phrases for the factors, and names."""
 
-# Slots: {thing} the subject with some factors, {place}, {person}, {org}.
+# Placeholders: {thing} (the subject with some factors), {place}, {person}, {org}.
 EVENTS: dict[str, tuple[str, ...]] = {
     "flood": (
         '"We lost everything," say residents of {place} as river swamps {thing}',
@@ -147,7 +147,7 @@ EVENTS: dict[str, tuple[str, ...]] = {
         "Deep space network adds {thing} near {place}",
     ),
 }  # fmt: skip
-# Titles of opinion columns: the house's own idioms, which never occur in training.
+# Titles of opinion columns, with idioms that do not occur in the training of the CLIP.
 COLUMNS: dict[str, tuple[str, ...]] = {
     "flood": ("Sandbags run out in {place}", "What the water wants from {place}"),
     "rocket": ("Three, two, one, gone", "Why {place} keeps looking up"),
@@ -196,7 +196,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     ),
 }
 
-# The newsroom's nouns, singular and plural; never the literal caption's wording in full.
+# Nouns in headlines, singular and plural; they differ from those of literal captions.
 THINGS: dict[str, tuple[tuple[str, str], ...]] = {
     "flood": (("home", "homes"), ("house", "houses")),
     "rocket": (("rocket", "rockets"), ("launcher", "launchers")),

@@ -1,4 +1,4 @@
-"""A submission to the benchmark: which picture each run shows, and the zip of them all."""
+"""Build a benchmark submission: select the pictures of each run and write the zip."""
 
 import hashlib
 import logging
@@ -20,21 +20,21 @@ from newsimg.submission.rendering import render_picture
 
 log = logging.getLogger(__name__)
 
-DATE = (1980, 1, 1, 0, 0, 0)  # a zip's earliest: the same pictures make the same bytes
+DATE = (1980, 1, 1, 0, 0, 0)  # fixed (the earliest in a zip), so that the zip is reproducible
 
 
 @dataclass(frozen=True)
 class Entry:
-    """The picture that a run shows for an article.
+    """The picture of a run for an article.
 
     Attributes:
-        approach: The run.
+        approach: Name of the run.
         size: SMALL or LARGE, in 2026 ALL.
         article_id: The article.
-        rank: The picture's, 1 unless a run before shows a better one already.
-        choice: The picture and whom to credit for it.
-        replaced: The image id of rank 1, if another picture had to take its place.
-        because_of: The run that shows that one.
+        rank: Rank of the picture in the run; above 1 if an earlier run shows a better one.
+        choice: The picture with its credit.
+        replaced: Image id at rank 1, if it was replaced.
+        shown_by: The earlier run that shows that image.
     """
 
     approach: str
@@ -43,21 +43,21 @@ class Entry:
     rank: int
     choice: Choice
     replaced: str | None = None
-    because_of: str | None = None
+    shown_by: str | None = None
 
 
 def choose_articles(
     runs: Mapping[str, Results], subsets: Mapping[str, Sequence[str] | None]
 ) -> dict[str, list[str]]:
-    """Return the articles of each size, all of which every run has.
+    """Return the articles of each size, after checking that every run has them.
 
     Args:
         runs: Approach -> its results.
-        subsets: Size -> ids; None for those of the results.
+        subsets: Size -> article ids; None for all articles of the results.
 
     Raises:
-        ValueError: If a run lacks an article or has one that the first lacks, or an id is not safe
-            as a file name.
+        ValueError: If a run lacks an article or has one that the first run lacks, or an id is not
+            safe as a file name.
     """
     chosen = {}
     first, reference = next(iter(runs.items()))
@@ -68,25 +68,25 @@ def choose_articles(
             if lacking := [article_id for article_id in wanted if article_id not in results]:
                 raise ValueError(
                     f"run {approach} lacks {len(lacking)} of the {len(wanted)} articles of "
-                    f"{where}, {lacking[0]!r} the first"
+                    f"{where}, first: {lacking[0]!r}"
                 )
             if listed is None and (more := [a for a in results if a not in reference]):
                 raise ValueError(
-                    f"run {approach} has {len(more)} articles that {where} lacks, {more[0]!r} the "
-                    "first; task.subset names the articles to submit"
+                    f"run {approach} has {len(more)} articles that {where} lacks, first: "
+                    f"{more[0]!r}; set task.subset=FILE to the list of articles to submit"
                 )
             if unused := len(results) - len(wanted):
                 log.info("%s: %d articles of run %s are not submitted", size, unused, approach)
         for article_id in wanted:
             check_name("an article_id", article_id)
         if clash := find_clash(wanted):
-            raise ValueError(f"article ids must differ in more than case, got {clash}")
+            raise ValueError(f"article ids must not differ only in case, got {clash}")
         chosen[size] = wanted
     return chosen
 
 
 def choose_best(runs: Mapping[str, Results], articles: Mapping[str, Sequence[str]]) -> list[Entry]:
-    """Show each article's first picture in every run."""
+    """Select each article's picture at rank 1 in every run."""
     return [
         Entry(approach, size, article_id, 1, results[article_id][0])
         for size, wanted in articles.items()
@@ -102,69 +102,69 @@ def choose_distinct(
     on_duplicate: str,
     near_duplicates: int | None,
 ) -> list[Entry]:
-    """Show each article's first picture that no run before shows for it.
+    """Select for each article the best picture of every run that no earlier run shows.
 
     Args:
-        runs: Approach -> its results, the first with the first choice.
-        articles: Size -> ids.
+        runs: Approach -> its results, in order of priority.
+        articles: Size -> article ids.
         on_duplicate: "next" or "raise".
-        near_duplicates: Bits in which perceptual hashes may differ for pictures to count as the
-            same; None compares their bytes.
+        near_duplicates: Largest Hamming distance of the perceptual hashes of duplicates; None
+            compares bytes only.
 
     Raises:
-        ValueError: If two runs show one picture and `on_duplicate` is "raise", or if a run has no
-            picture left.
+        ValueError: If two runs show the same picture and `on_duplicate` is "raise", or if a run has
+            no picture left.
     """
-    see = partial(see_picture, near_duplicates=near_duplicates)
+    hasher = partial(hash_picture, near_duplicates=near_duplicates)
     by_run: dict[tuple[str, str], list[Entry]] = {(s, a): [] for s in articles for a in runs}
     for size, wanted in articles.items():
         for article_id in Progress("Choosing pictures", len(wanted)).track(wanted):
-            shown: dict[str, Sighting] = {}
+            shown: dict[str, PictureHash] = {}
             for approach, results in runs.items():
                 entry, shown[approach] = choose_next(
-                    approach, size, article_id, results[article_id], shown, see
+                    approach, size, article_id, results[article_id], shown, hasher
                 )
-                if entry.because_of and on_duplicate == "raise":
+                if entry.shown_by and on_duplicate == "raise":
                     raise ValueError(
-                        f"runs {entry.because_of} and {approach} show the same picture for "
-                        f"article {article_id!r}: {entry.replaced}; task.on_duplicate=next takes "
-                        "the next best"
+                        f"runs {entry.shown_by} and {approach} show the same picture for "
+                        f"article {article_id!r}: {entry.replaced}; add task.on_duplicate=next to "
+                        "use the next best"
                     )
                 by_run[size, approach].append(entry)
     return [entry for entries in by_run.values() for entry in entries]
 
 
 @dataclass(frozen=True)
-class Sighting:
-    """What two pictures are compared by."""
+class PictureHash:
+    """Hashes by which duplicate pictures are detected."""
 
     digest: str
     perceptual: Any
     n_bits: int | None
 
-    def is_like(self, other: "Sighting") -> bool:
-        """Tell whether it is the same picture, or one too near."""
+    def matches(self, other: "PictureHash") -> bool:
+        """Return whether the pictures are duplicates or near duplicates."""
         if self.digest == other.digest:
             return True
         return self.n_bits is not None and bool(self.perceptual - other.perceptual <= self.n_bits)
 
 
-def see_picture(image: Image, near_duplicates: int | None) -> Sighting:
-    """Return what tells a picture from others.
+def hash_picture(image: Image, near_duplicates: int | None) -> PictureHash:
+    """Return the hashes of a picture.
 
     Raises:
-        FileNotFoundError: If it is not there.
-        ValueError: If it cannot be decoded where that is needed.
-        ImportError: If near duplicates are to be found and imagehash is not installed.
+        FileNotFoundError: If the file does not exist.
+        ValueError: If a perceptual hash is needed and the picture cannot be decoded.
+        ImportError: If a perceptual hash is needed and imagehash is not installed.
     """
     digest = image.digest or hashlib.sha256(read_image(image)).hexdigest()
     if near_duplicates is None:
-        return Sighting(digest, None, None)
+        return PictureHash(digest, None, None)
     try:
         from imagehash import phash
     except ImportError as error:
         raise ImportError("task.near_duplicates needs: pip install newsimg[submit]") from error
-    return Sighting(digest, phash(open_image(image, PICTURE_SIZE)), near_duplicates)
+    return PictureHash(digest, phash(open_image(image, PICTURE_SIZE)), near_duplicates)
 
 
 def choose_next(
@@ -172,27 +172,27 @@ def choose_next(
     size: str,
     article_id: str,
     choices: Sequence[Choice],
-    shown: Mapping[str, Sighting],
-    see: Callable[[Image], Sighting],
-) -> tuple[Entry, Sighting]:
-    """Return the best picture of an article that no run before shows, and what it looks like."""
-    because_of = None
+    shown: Mapping[str, PictureHash],
+    hasher: Callable[[Image], PictureHash],
+) -> tuple[Entry, PictureHash]:
+    """Return the best picture of an article that no earlier run shows, and its hashes."""
+    shown_by = None
     for rank, choice in enumerate(choices, start=1):
-        sighting = see(choice.image)
-        like = next((name for name, other in shown.items() if sighting.is_like(other)), None)
-        if like is None:
-            replaced = choices[0].image.image_id if because_of else None
-            entry = Entry(approach, size, article_id, rank, choice, replaced, because_of)
-            if because_of:
+        hashes = hasher(choice.image)
+        duplicate = next((name for name, other in shown.items() if hashes.matches(other)), None)
+        if duplicate is None:
+            replaced = choices[0].image.image_id if shown_by else None
+            entry = Entry(approach, size, article_id, rank, choice, replaced, shown_by)
+            if shown_by:
                 log.info(
                     "article %s: run %s shows %s (rank %d) instead of %s, which run %s shows",
-                    *(article_id, approach, choice.image.image_id, rank, replaced, because_of),
+                    *(article_id, approach, choice.image.image_id, rank, replaced, shown_by),
                 )
-            return entry, sighting
-        because_of = because_of or like
+            return entry, hashes
+        shown_by = shown_by or duplicate
     raise ValueError(
         f"run {approach} has no picture left for article {article_id!r}: all {len(choices)} are "
-        "shown by the runs before it"
+        "shown by earlier runs"
     )
 
 
@@ -206,23 +206,23 @@ def write_submission(
     workers: int,
     check: Callable[[Path], None],
 ) -> None:
-    """Write the zip, which appears whole or not at all.
+    """Write the zip atomically.
 
     Args:
         path: The zip.
         entries: The pictures.
         layout: 2025 or 2026.
-        group: The group's name.
+        group: Name of the group.
         crop: See `render_picture`.
-        workers: Pictures that are rendered at once.
-        check: Is given the finished zip before it takes its name; what it raises leaves none.
+        workers: Number of pictures rendered in parallel.
+        check: Called with the temporary file of the finished zip; if it raises, no zip is written.
 
     Raises:
-        FileNotFoundError: If a picture is not there.
+        FileNotFoundError: If a picture does not exist.
         ValueError: If a picture cannot be decoded; names it, the run and the article.
     """
     with write_atomically(path) as temporary:
-        # PNGs are compressed already.
+        # PNGs are already compressed.
         with zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
             for entry, content in render_all(entries, crop, workers):
                 name = name_picture(layout, group, entry.approach, entry.size, entry.article_id)
@@ -233,7 +233,7 @@ def write_submission(
 
 
 def render_all(entries: Sequence[Entry], crop: str, workers: int) -> Iterator[tuple[Entry, bytes]]:
-    """Render pictures in parallel, in order; threads do, as Pillow releases the GIL."""
+    """Render pictures in threads (Pillow releases the GIL) and yield them in order."""
 
     def render(entry: Entry) -> bytes:
         try:
@@ -247,5 +247,5 @@ def render_all(entries: Sequence[Entry], crop: str, workers: int) -> Iterator[tu
         contents = pool.map(render, entries)
         progress = Progress("Rendering pictures", len(entries))
         yield from progress.track(zip(entries, contents, strict=True))
-    finally:  # after an error nobody needs the rest
+    finally:  # after an error the remaining pictures are not needed
         pool.shutdown(cancel_futures=True)

@@ -1,4 +1,4 @@
-"""From any picture to the benchmark's: 460x260, RGB, upright, PNG."""
+"""Render pictures in the benchmark's format: PNG, 460x260, RGB."""
 
 import io
 
@@ -15,14 +15,14 @@ SALIENCY_SIZE = 64
 
 
 def render_picture(image: Image, crop: str) -> bytes:
-    """Return the PNG of a picture that fills 460x260.
+    """Crop and resize a picture to 460x260 and return it as PNG.
 
     Args:
-        image: Any picture that Pillow reads.
-        crop: "center", or "saliency" to keep the busiest region.
+        image: A picture.
+        crop: "center", or "saliency" to keep the most salient region.
 
     Raises:
-        FileNotFoundError: If the picture is not there.
+        FileNotFoundError: If the picture does not exist.
         ValueError: If it cannot be decoded.
     """
     picture = open_image(image, PICTURE_SIZE)
@@ -33,7 +33,7 @@ def render_picture(image: Image, crop: str) -> bytes:
 
 
 def find_box(picture: PILImage.Image, crop: str) -> tuple[float, float, float, float]:
-    """Return the largest part of a picture that has the benchmark's proportions."""
+    """Return the crop box: the largest one with the benchmark's aspect ratio."""
     width, height = picture.size
     scale = min(width / PICTURE_SIZE[0], height / PICTURE_SIZE[1])
     inner = PICTURE_SIZE[0] * scale, PICTURE_SIZE[1] * scale
@@ -46,17 +46,17 @@ def find_box(picture: PILImage.Image, crop: str) -> tuple[float, float, float, f
 
 
 def measure_saliency(picture: PILImage.Image) -> FloatArray:
-    """Return how much each part of a picture stands out: (64, 64), whatever its proportions.
+    """Return the saliency map of a picture, (64, 64) for any aspect ratio.
 
-    The spectral residual: what is left of the log spectrum without its local mean (Hou and Zhang
-    2007, "Saliency detection: a spectral residual approach").
+    The spectral residual, the log spectrum minus its local mean (Hou and Zhang 2007, "Saliency
+    detection: a spectral residual approach").
     """
     side = (SALIENCY_SIZE, SALIENCY_SIZE)
     grey = picture.convert("L").resize(side, PILImage.Resampling.BOX, reducing_gap=2)
     pixels = np.asarray(grey, np.float64)
-    if np.ptp(pixels) < 1:  # nothing stands out, and logarithms would amplify rounding errors
+    if np.ptp(pixels) < 1:  # uniform; logarithms would amplify rounding errors
         return np.ones(side, np.float32)
-    # Without a window the picture's edges, where its repetition jumps, would stand out themselves.
+    # Without a window, the discontinuity of the periodic extension makes the borders salient.
     window = np.hanning(SALIENCY_SIZE + 2)[1:-1] ** 0.25
     spectrum = np.fft.fft2((pixels - pixels.mean()) * np.outer(window, window))
     log_amplitude = np.log(np.abs(spectrum) + 1e-6)
@@ -66,13 +66,14 @@ def measure_saliency(picture: PILImage.Image) -> FloatArray:
 
 
 def find_shift(profile: FloatArray, share: float) -> float:
-    """Return where a window over `share` of a profile holds the most: -0.5 to 0.5, 0 the middle.
+    """Return the shift of the window over `share` of a profile with the largest sum.
 
-    Of equally good places it is the one nearest the middle.
+    Returns:
+        From -0.5 to 0.5, 0 is the centre; of equal sums the shift nearest to 0.
     """
     width = round(share * len(profile))
     sums = np.convolve(profile, np.ones(width), "valid")
     best = np.flatnonzero(sums >= sums.max() * (1 - 1e-3))
     middle = (len(sums) - 1) / 2
-    place = best[np.argmin(np.abs(best - middle))]
-    return float((place - middle) / (len(sums) - 1)) if len(sums) > 1 else 0.0
+    start = best[np.argmin(np.abs(best - middle))]
+    return float((start - middle) / (len(sums) - 1)) if len(sums) > 1 else 0.0

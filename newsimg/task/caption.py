@@ -1,4 +1,4 @@
-"""Caption the headlines with a language model, or import captions made elsewhere."""
+"""Task that generates captions for headlines with a language model, or imports captions."""
 
 import logging
 from collections.abc import Mapping
@@ -22,12 +22,13 @@ class CaptionTask(Task):
         num_captions: See `Captioner`.
         seed: See `Captioner`.
         captions_path: See `Captioner`.
-        import_path: A JSON list of lists of captions, keyed by position, to convert instead.
-        import_csv: The articles that the lists were made from.
+        import_path: A JSON list with the list of captions of each article, to be converted instead
+            of generating captions.
+        import_csv: The articles of `import_path`, in the same order.
 
     Raises:
         ValueError: If only one of `import_path` and `import_csv` is given, or an argument of the
-            captioner is not what it should be.
+            captioner is out of range.
     """
 
     parts = ()
@@ -65,8 +66,8 @@ class CaptionTask(Task):
         """See `Task.run`.
 
         Returns:
-            `n_articles`, `captions_missing` (articles without any), `captions_fewer` (articles with
-            some, but fewer than asked for) and `captions_per_article`.
+            `n_articles`, `captions_missing` (articles without captions), `captions_fewer` (articles
+            with at least one but fewer than `num_captions`) and `captions_per_article`.
         """
         if self.source:
             lists_path, csv_path = self.source
@@ -83,8 +84,8 @@ class CaptionTask(Task):
             "captions_per_article": sum(counts) / len(counts),
         }
         console.print(
-            f"{sum(counts)} captions for {len(counts)} articles, {self.captioner.num_captions} "
-            f"asked for each, in {path}"
+            f"{sum(counts)} captions for {len(counts)} articles (requested: "
+            f"{self.captioner.num_captions} each) in {path}"
         )
         if counts.count(0):
             log.warning("%d of %d articles have no captions", counts.count(0), len(counts))

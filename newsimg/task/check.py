@@ -1,4 +1,4 @@
-"""Look for violations of the benchmark's rules in a submission, whoever made it."""
+"""Task that checks a submission against the benchmark's rules."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,17 +13,17 @@ from newsimg.submission.layouts import LAYOUTS, find_subsets
 
 
 class CheckTask(Task):
-    """Prints every violation, writes them to `violations.csv`, and fails if there is one.
+    """Prints all violations, writes them to `violations.csv`, and fails if there are any.
 
     Args:
         submission: The zip.
-        layout: 2025 or 2026; None for the one by whose rule most of its files are right.
-        size: SMALL or LARGE, of 2025: what `subset` lists if it is one file.
-        subset: A CSV of the articles that every run must have, and no others. In 2025 also a
-            mapping of SMALL and LARGE to such files. None: all runs must have the same articles.
+        layout: 2025 or 2026; None for the layout that most file names match.
+        size: SMALL or LARGE, the size in 2025 of a `subset` that is one file.
+        subset: A CSV of exactly the articles that every run must have. In 2025 also a mapping of
+            SMALL and LARGE to CSVs. None: all runs must have the same articles.
 
     Raises:
-        ValueError: If an argument is not what it should be; names it.
+        ValueError: If an argument is out of range; names it.
     """
 
     parts = ()
@@ -38,12 +38,12 @@ class CheckTask(Task):
     ) -> None:
         if not submission:
             raise ValueError(
-                f"submission must name a zip, as submission=FILE.zip, got {submission!r}"
+                f"submission must name a zip, e.g. submission=newsroom.zip, got {submission!r}"
             )
         if layout is None and subset is not None:
             raise ValueError(
-                f"task.layout must be one of {', '.join(map(str, LAYOUTS))} where task.subset is "
-                "given, got null"
+                f"task.layout must be one of {', '.join(map(str, LAYOUTS))} if task.subset is "
+                "set, got null"
             )
         self.submission = Path(submission).expanduser()
         self.layout = layout
@@ -56,8 +56,8 @@ class CheckTask(Task):
             `n_violations`, which is 0.
 
         Raises:
-            FileNotFoundError: If the zip or a list of articles is not there.
-            SystemExit: If there are violations, so that scripts notice.
+            FileNotFoundError: If the zip or a list of articles does not exist.
+            SystemExit: If there are violations, for a non-zero exit status.
         """
         listed = {size: ids for size, ids in read_subsets(self.subsets).items() if ids is not None}
         violations = check_submission(self.submission, self.layout, listed)
@@ -65,7 +65,7 @@ class CheckTask(Task):
             console.print(f"{self.submission}: no violations")
             return {"n_violations": 0}
         for violation in violations:
-            # A name may hold anything, even what a terminal obeys.
+            # A name may contain terminal control characters.
             file = violation.file if violation.file.isprintable() else ascii(violation.file)
             console.print(f"{file}: {violation.reason}")
         path = output_dir / "violations.csv"

@@ -1,8 +1,8 @@
-"""Fetch YFCC100M: the first of its 4,096 shards as zip files, with what is known of each picture.
+"""Task that downloads shards of YFCC100M as zip files with a Parquet file of metadata each.
 
-The package yfcc100m (1.0.1) makes the same shards of the same bucket, but takes a picture that is
-refused for the moment for one that is missing, begins a stopped shard again, and needs numpy below
-2; so boto3 does it here. What that package wrote of the metadata is used where it lies.
+The package yfcc100m (1.0.1) creates the same shards from the same bucket, but treats throttled
+requests as missing pictures, restarts interrupted shards from the beginning, and needs numpy below
+2; therefore boto3 is used here. Metadata files written by that package are reused.
 """
 
 import hashlib
@@ -30,33 +30,33 @@ from newsimg.reporting.quoting import quote_value, write_command
 from newsimg.storage.files import lock_folder
 from newsimg.storage.progress import Progress
 
-CHUNK_BYTES = 1 << 23  # of the database, read at once
+CHUNK_BYTES = 1 << 23  # size of a request for a part of the database
 
 
 class FetchTask(Task):
-    """Makes `000.zip` and `000.parquet`, `001.zip` ... in a folder; what is whole stays as it is.
+    """Writes `000.zip` and `000.parquet`, `001.zip` ... to a folder; complete shards are kept.
 
-    A job that was stopped goes on when the same command is given again.
+    An interrupted job is resumed when the same command is run again.
 
     Args:
-        folder: Where the shards go.
-        n_shards: How many of the first shards; see `newsimg.data.yfcc.yfcc` on their sizes. Must
-            be given.
-        bucket: The bucket's name.
-        region: Its region.
-        endpoint_url: Another server than AWS, of S3's protocol; null: AWS.
-        anonymous: Ask without credentials; false: with those that boto3 finds.
-        database: The database of all pictures, `yfcc100m_dataset.sql` (61 GiB); null: fetched into
-            `folder` when shards lack their metadata.
-        database_md5: What a fetched database must hash to; null: anything.
-        metadata_dir: Where the shards' own metadata is, `000.gz` ...; null: `folder`/metadata.
-        n_threads: Transfers at a time.
-        n_attempts: How often a picture is asked for at most.
-        timeout: Seconds without an answer after which a connection counts as broken.
-        dry_run: Only say what is yet to be fetched.
+        folder: Folder of the shards.
+        n_shards: Number of shards, counted from the first; required. See `newsimg.data.yfcc.yfcc`
+            for their sizes.
+        bucket: Name of the bucket.
+        region: Region of the bucket.
+        endpoint_url: URL of an S3-compatible server; None for AWS.
+        anonymous: Whether to send unsigned requests, instead of using boto3's credentials.
+        database: SQLite database of all pictures, `yfcc100m_dataset.sql` (61 GiB); None to download
+            it to `folder` if shards lack metadata.
+        database_md5: Expected MD5 of a downloaded database; None to skip the check.
+        metadata_dir: Folder of the shards' metadata, `000.gz` ...; None for `folder`/metadata.
+        n_threads: Number of parallel downloads.
+        n_attempts: Largest number of attempts per picture.
+        timeout: Seconds without a response after which a connection is closed.
+        dry_run: Only print the amount of data to be downloaded.
 
     Raises:
-        ValueError: If an argument is not what it should be; names it.
+        ValueError: If an argument is out of range; names it.
     """
 
     parts = ()
@@ -80,8 +80,8 @@ class FetchTask(Task):
     ) -> None:
         if n_shards is None or not 1 <= n_shards <= N_SHARDS:
             raise ValueError(
-                f"task.n_shards must be in [1, {N_SHARDS}], got {n_shards}; task.n_shards=250 are "
-                "380,000 pictures, 43 GiB beside the 61 GiB of the database"
+                f"task.n_shards must be in [1, {N_SHARDS}], got {n_shards}; task.n_shards=250 "
+                "downloads 380,000 pictures, 43 GiB, and the database of 61 GiB"
             )
         for name, number in (("n_threads", n_threads), ("n_attempts", n_attempts)):
             if number < 1:
@@ -90,7 +90,7 @@ class FetchTask(Task):
             raise ValueError(f"task.timeout must be above 0, got {timeout}")
         if endpoint_url is not None and not endpoint_url.startswith(("http://", "https://")):
             raise ValueError(
-                f"task.endpoint_url must be an http(s) address or null, got {endpoint_url!r}"
+                f"task.endpoint_url must be an http(s) URL or null, got {endpoint_url!r}"
             )
         self.folder = Path(folder).expanduser()
         self.shards = name_shards(n_shards)
@@ -107,14 +107,13 @@ class FetchTask(Task):
         """See `Task.run`.
 
         Returns:
-            The number of shards and their pictures, those without metadata, bytes of all pictures
-            and of those that were fetched.
+            The numbers of shards, of pictures and of pictures without metadata, and the bytes of
+            all pictures and of this download.
 
         Raises:
-            BucketError: If the bucket does not give what is asked for.
-            OSError: If the disk has too little room.
-            ValueError: If another job is at work in the folder, or the database is not that of
-                YFCC100M.
+            BucketError: If a download from the bucket fails.
+            OSError: If there is not enough disk space.
+            ValueError: If another job is using the folder, or the database is not that of YFCC100M.
         """
         bucket = Bucket(self.bucket, **self.server, **self.limits)  # type: ignore[arg-type]
         pool = ThreadPoolExecutor(bucket.n_threads)
@@ -135,12 +134,12 @@ class FetchTask(Task):
         missing = [sum(one.size for one in shard.find_missing()) for shard in unfinished]
         n_bytes = sum(missing) + self._count_missing(database)
         console.print(
-            f"{len(shards) - len(unfinished)} of {len(shards)} shards are whole; "
-            f"{describe_bytes(n_bytes)} to fetch"
+            f"{len(shards) - len(unfinished)} of {len(shards)} shards are complete; "
+            f"{describe_bytes(n_bytes)} to download"
         )
         if self.dry_run:
             return {"n_shards": len(shards), "n_unfinished": len(unfinished), "n_missing": n_bytes}
-        # While a shard is put together, its parts lie beside it.
+        # While a shard is assembled, its parts take the same space again.
         self._check_space(n_bytes + max((shard.n_bytes for shard in unfinished), default=0))
         if undescribed:
             if database is not None:
@@ -148,7 +147,7 @@ class FetchTask(Task):
             split_database(self.database, self.metadata_dir, [one.path.stem for one in undescribed])
         with Progress("Fetching pictures", sum(missing), "B") as progress:
             for shard in unfinished:
-                # The metadata first: a shard that is there is complete.
+                # The metadata is written first, so that a shard that exists is complete.
                 rows = read_rows(self._source_of(shard))
                 write_metadata(self._metadata_of(shard), shard.objects, rows)
                 if not shard.is_whole():
@@ -164,7 +163,7 @@ class FetchTask(Task):
         shards = list(Progress("Listing shards", len(self.shards)).track(listed))
         if not any(shard.objects for shard in shards):
             last = self.shards[-1]
-            raise BucketError(f"bucket {bucket.name} has no {PICTURES}/000/... to .../{last}/...")
+            raise BucketError(f"bucket {bucket.name} has no objects {PICTURES}/000/... to {last}")
         return shards
 
     def _metadata_of(self, shard: ZipShard) -> Path:
@@ -174,15 +173,15 @@ class FetchTask(Task):
         return self.metadata_dir / f"{shard.path.stem}.gz"
 
     def _find_database(self, bucket: Bucket) -> RemoteObject | None:
-        """Return the database on the server, if there is none here."""
+        """Return the database in the bucket, or None if there is a local one."""
         if self.database.is_file():
             return None
         if self.own_database:
-            raise FileNotFoundError(f"no database {self.database}")
+            raise FileNotFoundError(f"no file task.database={self.database}")
         return bucket.find_object(DATABASE_KEY)
 
     def _part_of(self, database: RemoteObject) -> Path:
-        # With the etag, what is left of another version is never continued.
+        # The etag in the name prevents resuming the download of another version.
         return self.database.with_name(f".{self.database.name}.{database.etag}.part")
 
     def _count_missing(self, database: RemoteObject | None) -> int:
@@ -195,12 +194,12 @@ class FetchTask(Task):
         free = shutil.disk_usage(self.folder).free
         if free < n_bytes:
             raise OSError(
-                f"{self.folder}: {describe_bytes(n_bytes)} are needed, {describe_bytes(free)} are "
-                f"free; fewer shards: task.n_shards, now {len(self.shards)}"
+                f"{self.folder}: {describe_bytes(n_bytes)} needed, {describe_bytes(free)} free; "
+                f"set a smaller task.n_shards, now {len(self.shards)}"
             )
 
     def _fetch_database(self, bucket: Bucket, pool: Executor, database: RemoteObject) -> None:
-        """Fetch the database, from where the last job was stopped."""
+        """Download the database, resuming an interrupted download."""
         path = self._part_of(database)
         with path.open("ab") as file:
             start = file.tell() // CHUNK_BYTES * CHUNK_BYTES
@@ -220,12 +219,12 @@ class FetchTask(Task):
                 path.unlink()
                 raise ValueError(
                     f"{database.key} must have MD5 task.database_md5={self.database_md5}, "
-                    f"got {found}; what was fetched is deleted"
+                    f"got {found}; the downloaded file was deleted"
                 )
         path.replace(self.database)
 
     def _report(self, shards: list[ZipShard], n_fetched: int, info: RunInfo) -> dict[str, float]:
-        """Print which licences the pictures have, and return the counts."""
+        """Print the number of pictures per licence, and return the metrics."""
         licences: Counter[str | None] = Counter()
         for shard in shards:
             licences.update(pd.read_parquet(self._metadata_of(shard))["licence"].fillna(""))

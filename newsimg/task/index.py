@@ -1,4 +1,4 @@
-"""Make a collection searchable: embed its pictures, and keep the index in a folder."""
+"""Task that embeds a collection of pictures and saves an index of them in a folder."""
 
 import shutil
 from collections.abc import Iterator, Sequence
@@ -10,27 +10,27 @@ from typing import Any
 from newsimg.data.articles import read_headlines
 from newsimg.datatypes import FloatArray, Listed, Query
 from newsimg.engine.base import Engine
-from newsimg.engine.intake import IntakeRules
+from newsimg.engine.validation import ValidationRules
 from newsimg.index.base import GrowingIndex
 from newsimg.index.building.build import (
-    Asked,
-    UnusableError,
+    QuerySample,
+    TooManyRejectedError,
     add_embeddings,
-    collect,
     describe_contents,
     describe_quality,
+    embed_collection,
     embed_headlines,
     measure_built,
     measure_saved,
     merge_rejected,
-    read_kept_images,
+    read_remaining_images,
     train_index,
 )
-from newsimg.index.building.change import ON_CHANGED, Newcomers, find_named
-from newsimg.index.building.scratch import (
+from newsimg.index.building.change import ON_CHANGED, NewImages, find_rows
+from newsimg.index.building.checkpoint import (
     IMAGES,
     REJECTED,
-    Scratch,
+    BuildCheckpoint,
     count_rejected,
     explain_rejected,
     write_tables,
@@ -39,7 +39,7 @@ from newsimg.index.folder import (
     MANIFEST,
     SavedIndex,
     check_rows,
-    install,
+    install_files,
     open_saved_index,
     read_manifest,
 )
@@ -50,39 +50,40 @@ from newsimg.storage.cached_models import find_hasher, find_image_hasher
 from newsimg.storage.files import lock_folder
 from newsimg.storage.models.checkpoints import check_positive
 from newsimg.storage.progress import announce
+from newsimg.storage.text.suggest import check_choices
 
 ACTIONS = ("build", "append", "remove")
 ON_BAD_IMAGE = ("skip", "raise")
 
 
 class IndexTask(Task):
-    """Writes `vectors.faiss`, `images.parquet`, `rejected.parquet` and, last, `manifest.json`.
+    """Builds or changes a saved index.
 
-    A job that is stopped goes on where it was when it is started again. Memory does not grow with
-    the collection, but for what the index itself needs.
+    Writes `vectors.faiss`, `images.parquet`, `rejected.parquet` and, last, `manifest.json`. An
+    interrupted job is resumed when it is started again. Apart from the index itself, memory does
+    not grow with the size of the collection.
 
     Args:
-        index_dir: Where the index is to be.
-        action: "build" anew; "append" the pictures whose ids are not in the index yet; or "remove"
-            those of `image_ids`.
-        image_ids: What to remove, by id or by path.
-        on_changed: What becomes of a picture to append whose id the index has for other bytes:
-            "raise" an error, "skip" it, or "replace" what the index has.
-        on_bad_image: "skip" pictures that cannot be used, and list them, or "raise" an error.
-        max_rejected: Share of the listed pictures that may be skipped.
-        on_truncated: See `IntakeRules`.
-        max_pixels: See `IntakeRules`.
-        min_side: See `IntakeRules`.
-        n_threads: Threads that read and decode beside the model.
-        engine: Where the pictures are embedded.
-        n_queries: Headlines or pictures that are searched for, to measure the index against an
-            exact one.
-        queries: A CSV of articles, or a text file with a headline in each line, to measure with;
-            None: headlines of the data, or pictures where it has none.
-        backbone: What is typed for the run's backbone, which the index is to tell of itself.
+        index_dir: Folder of the index.
+        action: "build" a new index, "append" pictures whose ids are not in the index, or "remove"
+            the pictures of `image_ids`.
+        image_ids: Pictures to remove, by id or path.
+        on_changed: Treatment of pictures to append with a known id and other bytes: "raise" an
+            error, "skip" them, or "replace" the indexed ones.
+        on_bad_image: "skip" and list pictures that cannot be used, or "raise" an error.
+        max_rejected: Largest share of pictures that may be rejected.
+        on_truncated: See `ValidationRules`.
+        max_pixels: See `ValidationRules`.
+        min_side: See `ValidationRules`.
+        n_threads: Number of threads that read and decode pictures.
+        engine: Engine that embeds the pictures.
+        n_queries: Number of queries with which recall and search time are measured.
+        queries: A CSV of articles or a text file with one headline per line to use as queries;
+            None for the headlines of the data, or for pictures of the index if there are none.
+        backbone_overrides: Overrides that select the run's backbone, saved in the manifest.
 
     Raises:
-        ValueError: If an argument is not what it should be.
+        ValueError: If an argument is out of range.
     """
 
     parts = ("backbone",)
@@ -103,21 +104,20 @@ class IndexTask(Task):
         engine: Engine,
         n_queries: int,
         queries: str | None = None,
-        backbone: Sequence[str] = (),
+        backbone_overrides: Sequence[str] = (),
     ) -> None:
-        if action not in ACTIONS:
-            raise ValueError(f"task.action must be one of {', '.join(ACTIONS)}, got {action!r}")
+        check_choices(
+            {
+                "task.action": (action, ACTIONS),
+                "task.on_changed": (on_changed, ON_CHANGED),
+                "task.on_bad_image": (on_bad_image, ON_BAD_IMAGE),
+            }
+        )
         if (action == "remove") != bool(image_ids):
             raise ValueError(
-                f"task.image_ids is for task.action=remove, and it needs them; got {image_ids} "
-                f"for {action}"
+                "task.image_ids must be given if and only if task.action=remove, got "
+                f"task.image_ids={image_ids} and task.action={action}"
             )
-        for name, value, choices in (
-            ("on_changed", on_changed, ON_CHANGED),
-            ("on_bad_image", on_bad_image, ON_BAD_IMAGE),
-        ):
-            if value not in choices:
-                raise ValueError(f"task.{name} must be one of {', '.join(choices)}, got {value!r}")
         if not 0 <= max_rejected <= 1:
             raise ValueError(f"task.max_rejected must be in [0, 1], got {max_rejected}")
         check_positive("task", n_threads=n_threads, n_queries=n_queries)
@@ -125,43 +125,46 @@ class IndexTask(Task):
         self.action = action
         self.image_ids = [str(image_id) for image_id in image_ids or []]
         self.on_changed = on_changed
-        self.rules = IntakeRules(on_truncated, max_pixels, min_side)
+        self.rules = ValidationRules(on_truncated, max_pixels, min_side)
         self.on_bad_image = on_bad_image
         self.max_rejected = max_rejected
         self.n_threads = n_threads
         self.engine = engine
         self.n_queries = n_queries
         self.queries = Path(queries).expanduser() if queries else None
-        self.typed = list(backbone)
+        self.typed = list(backbone_overrides)
 
     def run(self, components: Components, output_dir: Path) -> dict[str, float]:
         """See `Task.run`.
 
         Returns:
             `n_listed`, `n_images`, `n_rejected`, `n_removed`, `n_passed_over`, `bytes_per_vector`
-            and, where it was measured, `recall_at_<top_k>`, `ms_single` and `ms_batched`; after
-            "append" `n_added`, `n_changed` (known ids with other bytes) and `n_replaced`.
+            and, if measured, `recall_at_<top_k>`, `ms_single` and `ms_batched`; after "append" also
+            `n_added`, `n_changed` (known ids with other bytes) and `n_replaced`.
 
         Raises:
-            ValueError: If the config's index cannot be kept in a file, another job is at work in
-                the folder, or it holds an index and `action` is "build".
+            ValueError: If the configured index cannot be saved, another job is using the folder, or
+                the folder holds an index and `action` is "build".
             FileNotFoundError: If there is no index to append to or remove from.
         """
         index = components.index
         if not isinstance(index, GrowingIndex):
-            raise ValueError(f"index must be one that can be built, got {type(index).__name__}")
+            raise ValueError(
+                "task=index needs an index that can be built and saved, e.g. index=auto, got "
+                f"{type(index).__name__}"
+            )
         with lock_folder(self.folder):
             staging = self.folder / ".building"
-            if (staging / MANIFEST).is_file():  # a job was stopped between two of the last renames
-                install(staging, self.folder, None)
+            if (staging / MANIFEST).is_file():  # a job was stopped while it installed files
+                install_files(staging, self.folder, None)
                 shutil.rmtree(staging)
                 manifest = read_manifest(self.folder)
                 if self.action == manifest["action"] == "build":
                     return report_index(self.folder, manifest, components.info)
             if self.action == "build" and (self.folder / MANIFEST).is_file():
                 raise ValueError(
-                    f"{self.folder} holds an index already: task.action=append adds to it; for a "
-                    "new one choose another task.index_dir, or delete this one"
+                    f"{self.folder} already holds an index: use task.action=append to add to it, "
+                    "or choose another task.index_dir, or delete the folder"
                 )
             backbone, saved = components.backbone, None
             if self.action != "build":
@@ -173,127 +176,131 @@ class IndexTask(Task):
                 )
                 check_rows(saved, backbone)
                 index.read(self.folder / "vectors.faiss")
-            asked = embed_headlines(*self._find_headlines(components), backbone, self.n_queries)
-            job = _Job(components, index, staging, output_dir, asked)
+            headlines, source = self._load_headlines(components)
+            query_sample = embed_headlines(headlines, source, backbone, self.n_queries)
+            job = _Job(components, index, staging, output_dir, query_sample)
             if saved is None:
                 return self._build(job)
             return (self._append if self.action == "append" else self._remove)(job, saved)
 
-    def _find_headlines(self, components: Components) -> tuple[Sequence[Query], str]:
-        """Return the headlines of `task.queries`, or else of the data, and where they are from."""
+    def _load_headlines(self, components: Components) -> tuple[Sequence[Query], str]:
+        """Return the headlines of `task.queries`, or else of the data, and their source."""
         if self.queries is None:
             return components.dataset.load_queries(), components.dataset.name
         return read_headlines(self.queries), str(self.queries)
 
     def _build(self, job: "_Job") -> dict[str, float]:
         dataset = job.components.dataset
-        scratch, n_listed = self._collect(job, dataset.stream_images())
-        if not scratch.n_accepted:
+        checkpoint, n_listed = self._embed(job, dataset.stream_images())
+        if not checkpoint.n_accepted:
             raise ValueError(
                 f"{dataset.name}: none of {n_listed} pictures can be used"
-                + explain_rejected(scratch, job.output_dir)
+                + explain_rejected(checkpoint, job.output_dir)
             )
-        embeddings = scratch.open_embeddings()
+        embeddings = checkpoint.open_embeddings()
         console.print(f"indexing {len(embeddings)} pictures")
         announce("making the index")
         train_index(job.index, embeddings)
         add_embeddings(job.index, embeddings, 0)
-        write_tables(scratch.read_images(0), IMAGES, job.staging / "images.parquet")
-        write_tables(scratch.read_rejected(), REJECTED, job.staging / "rejected.parquet")
+        write_tables(checkpoint.read_images(0), IMAGES, job.staging / "images.parquet")
+        write_tables(checkpoint.read_rejected(), REJECTED, job.staging / "rejected.parquet")
         facts = {
             "collection": dataset.name,
-            "dim": scratch.dim,
+            "dim": checkpoint.dim,
             "index": dict(job.index.numbers),
             "n_listed": n_listed,
-            "n_rejected": scratch.n_rejected,
-            "next_row_id": scratch.n_accepted,
-            "passed_over": dict(scratch.passed_over.counts),
+            "n_rejected": checkpoint.n_rejected,
+            "next_row_id": checkpoint.n_accepted,
+            "passed_over": dict(checkpoint.passed_over.counts),
         }
         return self._finish(job, facts, embeddings)
 
     def _append(self, job: "_Job", saved: SavedIndex) -> dict[str, float]:
-        images = Newcomers(
+        images = NewImages(
             job.components.dataset.stream_images(),
             saved,
             find_image_hasher(job.components.backbone),
             self.on_changed,
         )
         n_known = len(saved.images)
-        scratch, n_listed = self._collect(job, iter(images))
+        checkpoint, n_listed = self._embed(job, iter(images))
         first = saved.manifest["next_row_id"]
-        # What was changed and cannot be used any more does not cost the index what it has.
-        replaced = images.changed.keys() & scratch.list_ids() if images.changed else set()
+        # A changed picture that is now rejected does not replace the indexed one.
+        replaced = images.changed.keys() & checkpoint.list_ids() if images.changed else set()
         job.index.remove(saved.images.row_ids[[images.changed[one] for one in sorted(replaced)]])
-        add_embeddings(job.index, scratch.open_embeddings(), first)
+        add_embeddings(job.index, checkpoint.open_embeddings(), first)
 
-        kept = read_kept_images(self.folder / "images.parquet", replaced)
-        merged = chain(kept, scratch.read_images(first))
+        remaining = read_remaining_images(self.folder / "images.parquet", replaced)
+        merged = chain(remaining, checkpoint.read_images(first))
         write_tables(merged, IMAGES, job.staging / "images.parquet")
-        rejected = merge_rejected(self.folder / "rejected.parquet", scratch)
+        rejected = merge_rejected(self.folder / "rejected.parquet", checkpoint)
         write_tables(rejected, REJECTED, job.staging / "rejected.parquet")
         facts = saved.manifest | {
             "n_listed": n_known + n_listed - len(replaced),
             "n_rejected": count_rejected(job.staging / "rejected.parquet"),
-            "next_row_id": first + scratch.n_accepted,
-            "passed_over": dict(scratch.passed_over.counts),
+            "next_row_id": first + checkpoint.n_accepted,
+            "passed_over": dict(checkpoint.passed_over.counts),
         }
-        n_added = scratch.n_accepted - len(replaced)
-        told = f"{n_known} pictures were there, {n_added} are added"
+        n_added = checkpoint.n_accepted - len(replaced)
+        summary = f"{n_added} pictures added to {n_known}"
         if images.changed:
-            told += f", {len(replaced)} of {len(images.changed)} with other bytes are replaced"
-        console.print(told)
+            summary += f", {len(replaced)} of {len(images.changed)} changed pictures replaced"
+        console.print(summary)
         counts = {"n_added": n_added, "n_changed": len(images.changed), "n_replaced": len(replaced)}
         return self._finish(job, facts) | counts
 
     def _remove(self, job: "_Job", saved: SavedIndex) -> dict[str, float]:
-        rows = find_named(saved, self.image_ids)
+        rows = find_rows(saved, self.image_ids)
         if len(rows) == len(saved.images):
-            raise ValueError(f"removing all {len(rows)} pictures would leave no index: delete it")
+            raise ValueError(
+                f"task.image_ids names all {len(rows)} pictures of {self.folder}: delete the "
+                "folder instead"
+            )
         job.index.remove(saved.images.row_ids[rows])
         job.staging.mkdir(exist_ok=True)
         removed = {saved.images[row].image_id for row in rows}
-        kept = read_kept_images(self.folder / "images.parquet", removed)
-        write_tables(kept, IMAGES, job.staging / "images.parquet")
+        remaining = read_remaining_images(self.folder / "images.parquet", removed)
+        write_tables(remaining, IMAGES, job.staging / "images.parquet")
         shutil.copyfile(self.folder / "rejected.parquet", job.staging / "rejected.parquet")
-        console.print(f"{len(rows)} pictures are removed")
+        console.print(f"{len(rows)} pictures removed")
         return self._finish(job, saved.manifest) | {"n_removed": len(rows)}
 
-    def _collect(self, job: "_Job", images: Iterator[Listed]) -> tuple[Scratch, int]:
+    def _embed(self, job: "_Job", images: Iterator[Listed]) -> tuple[BuildCheckpoint, int]:
         backbone = job.components.backbone
         identity = {
             "fingerprint": backbone.fingerprint,
             "rules": vars(self.rules),
             "action": self.action,
         }
-        scratch = Scratch(job.staging, identity)
+        checkpoint = BuildCheckpoint(job.staging, identity)
         try:
-            listing = collect(
+            listing = embed_collection(
                 images,
                 backbone,
-                scratch,
+                checkpoint,
                 engine=self.engine,
                 rules=self.rules,
                 on_bad_image=self.on_bad_image,
                 max_rejected=self.max_rejected,
                 n_threads=self.n_threads,
             )
-        except UnusableError as error:
-            raise ValueError(f"{error}{explain_rejected(scratch, job.output_dir)}") from None
-        return scratch, len(listing)
+        except TooManyRejectedError as error:
+            raise ValueError(f"{error}{explain_rejected(checkpoint, job.output_dir)}") from None
+        return checkpoint, len(listing)
 
     def _finish(
         self, job: "_Job", facts: dict[str, Any], embeddings: FloatArray | None = None
     ) -> dict[str, float]:
-        """Measure what is in memory, write it all, and let it take the place of what was there."""
+        """Write the index, measure it and replace the previous files."""
         backbone, index = job.components.backbone, job.index
         announce("measuring the index")
         index.write(job.staging / "vectors.faiss")
         saved = SavedIndex(job.staging, {}, index)
         numbers = (self.n_queries, job.components.top_k)
         measured = (
-            measure_saved(saved, index, backbone, job.asked, *numbers)
+            measure_saved(saved, index, backbone, job.query_sample, *numbers)
             if embeddings is None
-            else measure_built(saved, index, embeddings, job.asked, *numbers)
+            else measure_built(saved, index, embeddings, job.query_sample, *numbers)
         )
         manifest = facts | {
             "action": self.action,
@@ -302,17 +309,17 @@ class IndexTask(Task):
             **describe_contents(saved, index, backbone, self.typed),
             **describe_quality(measured),
         }
-        install(job.staging, self.folder, manifest)
+        install_files(job.staging, self.folder, manifest)
         shutil.rmtree(job.staging)
         return report_index(self.folder, manifest, job.components.info)
 
 
 @dataclass(frozen=True)
 class _Job:
-    """What the steps of one run have in common."""
+    """State shared by the steps of one run."""
 
     components: Components
     index: GrowingIndex
     staging: Path
     output_dir: Path
-    asked: Asked | None
+    query_sample: QuerySample | None

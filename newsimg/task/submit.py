@@ -1,4 +1,4 @@
-"""Make the benchmark's zip from what `task=infer` found."""
+"""Task that writes a benchmark submission from the results of `task=infer`."""
 
 import os
 from collections import Counter
@@ -13,6 +13,7 @@ from newsimg.reporting.console import console, print_command, print_table, short
 from newsimg.reporting.quoting import quote_value, write_command
 from newsimg.reporting.results import CREDITS, read_results, read_warning
 from newsimg.storage.files import write_atomically
+from newsimg.storage.text.suggest import check_choices
 from newsimg.submission.build import (
     Entry,
     choose_articles,
@@ -30,26 +31,26 @@ ON_DUPLICATE = ("next", "raise")
 class SubmitTask(Task):
     """Writes the zip of one or several runs, `credits.csv` and `replacements.csv`.
 
-    Nothing is written unless all rules are kept, and the zip is checked before it takes its name.
+    The zip is checked before it is moved to its final path; if a rule is violated, none is written.
 
     Args:
         submission: The zip; None for `[group].zip` in the run's folder.
-        runs: Approach -> the folder of an infer run, or its `results.parquet`. In 2026 a later one
-            may not show what an earlier one shows for the same article.
-        group: The group's name.
+        runs: Approach -> the folder of an infer run, or its `results.parquet`. In 2026 a run may
+            not show a picture that an earlier run shows for the same article.
+        group: Name of the group.
         layout: 2025 or 2026.
-        size: SMALL or LARGE, of 2025.
-        subset: A CSV of the articles to submit, each of which must be there; None for all of the
-            results. In 2025 also a mapping of SMALL and LARGE to such files, for both in one zip.
-        crop: "center", or "saliency" to keep the busiest region.
-        on_duplicate: "next" takes the run's next best picture, "raise" refuses.
-        near_duplicates: Bits of 64 in which perceptual hashes may differ for two pictures to count
-            as the same in 2026; None compares their bytes. Needs imagehash.
-        workers: Pictures that are rendered at once; None for one per core.
-        overwrite: Whether a zip that is there already is replaced; otherwise it is an error.
+        size: SMALL or LARGE, for layout 2025.
+        subset: A CSV of the articles to submit, all of which must be in the results; None for all
+            articles of the results. In 2025 also a mapping of SMALL and LARGE to CSVs.
+        crop: "center", or "saliency" to keep the most salient region.
+        on_duplicate: "next" to use the run's next best picture, or "raise" an error.
+        near_duplicates: Largest number of bits, of 64, in which the perceptual hashes of duplicates
+            differ in 2026; None compares bytes only. Needs imagehash.
+        workers: Number of pictures rendered in parallel; None for one per core.
+        overwrite: Whether to replace an existing zip instead of raising an error.
 
     Raises:
-        ValueError: If an argument is not what it should be; names it.
+        ValueError: If an argument is out of range; names it.
     """
 
     parts = ()
@@ -71,21 +72,18 @@ class SubmitTask(Task):
     ) -> None:
         if not runs:
             raise ValueError(
-                "task.runs must name at least one run, as 'task.runs={APPROACH:FOLDER}', "
+                "task.runs must name at least one run, e.g. 'task.runs={clip:FOLDER}', "
                 f"got {runs}"
             )
         self.group = check_name("task.group", group)
         for approach in runs:
             check_name("an approach in task.runs", approach)
         if clash := find_clash(runs):
-            raise ValueError(f"approaches in task.runs must differ in more than case, got {clash}")
+            raise ValueError(f"approaches in task.runs must not differ only in case, got {clash}")
         self.subsets = find_subsets(layout, size, subset)
-        for name, value, choices in (
-            ("crop", crop, CROPS),
-            ("on_duplicate", on_duplicate, ON_DUPLICATE),
-        ):
-            if value not in choices:
-                raise ValueError(f"task.{name} must be one of {', '.join(choices)}, got {value!r}")
+        check_choices(
+            {"task.crop": (crop, CROPS), "task.on_duplicate": (on_duplicate, ON_DUPLICATE)}
+        )
         if near_duplicates is not None and not 0 <= near_duplicates <= 64:
             raise ValueError(f"task.near_duplicates must be in [0, 64], got {near_duplicates}")
         if workers is not None and workers < 1:
@@ -107,15 +105,15 @@ class SubmitTask(Task):
             some runs had toy models, `n_toy_runs`.
 
         Raises:
-            FileNotFoundError: If results, a list of articles or a picture are not there.
-            ValueError: If a rule is not kept or a picture cannot be decoded; names where. If the
-                zip is there already.
+            FileNotFoundError: If results, a list of articles or a picture do not exist.
+            ValueError: If a rule is violated, a picture cannot be decoded, or the zip already
+                exists.
         """
         path = self.submission or output_dir / f"{self.group}.zip"
         if path.exists() and not self.overwrite:
             raise ValueError(
-                f"submission {path} is there already: give another name, or task.overwrite=true "
-                "to replace it"
+                f"{path} already exists: set another submission=FILE.zip, or add "
+                "task.overwrite=true to replace it"
             )
         runs = {approach: read_results(source) for approach, source in self.runs.items()}
         toys = {name: text for name in runs if (text := read_warning(self.runs[name]))}
@@ -136,8 +134,8 @@ class SubmitTask(Task):
         def check(written: Path) -> None:
             if violations := check_submission(written, self.layout, articles):
                 raise ValueError(
-                    f"the zip would break {len(violations)} rules, "
-                    f"{violations[0].file}: {violations[0].reason} the first"
+                    f"the zip has {len(violations)} violations, first: "
+                    f"{violations[0].file} {violations[0].reason}"
                 )
 
         write_submission(
@@ -156,13 +154,13 @@ class SubmitTask(Task):
             "n_runs": len(runs),
             "n_articles": sum(map(len, articles.values())),
             "n_pictures": len(entries),
-            "n_replaced": sum(entry.because_of is not None for entry in entries),
+            "n_replaced": sum(entry.shown_by is not None for entry in entries),
             "n_bytes": path.stat().st_size,
             **({"n_toy_runs": len(toys)} if toys else {}),
         }
 
     def _write_credits(self, entries: Sequence[Entry], path: Path) -> int:
-        """Write whom to credit for each picture; nothing where the collections do not say."""
+        """Write the credits of each picture, if there are any; return how many have credits."""
         columns = [name for name in CREDITS if any(name in e.choice.credit for e in entries)]
         if not columns:
             return 0
@@ -177,10 +175,10 @@ class SubmitTask(Task):
 
     def _print(self, entries: Sequence[Entry], path: Path, n_credits: int, info: RunInfo) -> None:
         pictures = Counter((e.approach, e.size) for e in entries)
-        replaced = Counter((e.approach, e.size) for e in entries if e.because_of)
+        replaced = Counter((e.approach, e.size) for e in entries if e.shown_by)
         table = pd.DataFrame(
             [(*key, pictures[key], replaced[key]) for key in pictures],
-            columns=["approach", "articles of", "pictures", "next best"],
+            columns=["approach", "size", "pictures", "next best"],
         )
         print_table(table, f"group {self.group}, layout {self.layout}")
         if n_credits:
@@ -192,11 +190,11 @@ class SubmitTask(Task):
 
 
 def write_replacements(entries: Sequence[Entry], path: Path) -> None:
-    """Write a row for each picture that is not the run's first choice; no file if there is none."""
+    """Write a row for each replaced picture; no file if there are none."""
     rows = [
-        [e.article_id, e.approach, e.replaced, e.because_of, e.rank, e.choice.image.image_id]
+        [e.article_id, e.approach, e.replaced, e.shown_by, e.rank, e.choice.image.image_id]
         for e in entries
-        if e.because_of
+        if e.shown_by
     ]
     columns = ["article_id", "approach", "image_id", "shown_by", "next_rank", "next_image_id"]
     if rows:
@@ -204,6 +202,6 @@ def write_replacements(entries: Sequence[Entry], path: Path) -> None:
 
 
 def write_csv(path: Path, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Write a CSV, whole or not at all."""
+    """Write a CSV atomically."""
     with write_atomically(path) as temporary:
         pd.DataFrame(rows, columns=list(columns)).to_csv(temporary, index=False)

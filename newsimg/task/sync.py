@@ -1,4 +1,4 @@
-"""Compare all runs with the tracking store, and send what it has missed."""
+"""Task that compares all runs with the tracking store and sends missing data."""
 
 from collections import Counter
 from pathlib import Path
@@ -9,13 +9,13 @@ from newsimg.tracking.base import Tracker
 
 
 class SyncTask(Task):
-    """Sends what is kept of runs in their folders and not yet, or not all, in the store.
+    """Sends the runs that are recorded in their folders but missing or incomplete in the store.
 
-    It goes by what the store has, so that it also mends runs that were taken for sent, and ends
-    those whose process has ended without a word.
+    The contents of the store are compared, so runs marked as sent are repaired as well; runs whose
+    process has terminated are closed.
 
     Args:
-        tracker: Whose runs.
+        tracker: Tracker of the runs.
     """
 
     tracked = False
@@ -28,10 +28,10 @@ class SyncTask(Task):
         """See `Task.run`.
 
         Returns:
-            The number of runs that were sent, were there already, and are still running.
+            The numbers of runs that were sent, were complete already, and are still running.
 
         Raises:
-            SystemExit: If runs could not be sent or compared, so that scripts notice.
+            SystemExit: If runs could not be sent or compared, for a non-zero exit status.
             ValueError: If there is no store.
         """
         table = self.tracker.send_waiting()
@@ -39,18 +39,18 @@ class SyncTask(Task):
         is_listed = [outcome != "not compared" for outcome in outcomes]
         listed, unknown = table[is_listed], table[[not known for known in is_listed]]
         if len(listed):
-            print_table(listed, "runs that were not sent, or not all of them")
+            print_table(listed, "runs missing or incomplete in the tracking store")
         counts = Counter(outcomes)
         if len(unknown):
             reason = unknown["outcome"].iloc[0].partition(": ")[2]
-            console.print(f"{len(unknown)} runs that were sent cannot be compared: {reason}")
+            console.print(f"{len(unknown)} sent runs cannot be compared: {reason}")
         if counts["waiting"]:
-            raise SystemExit(f"{counts['waiting']} of {len(listed)} runs still wait to be sent")
+            raise SystemExit(f"{counts['waiting']} of {len(listed)} runs could not be sent")
         if len(unknown):
-            raise SystemExit("whether all runs are there is not known")
+            raise SystemExit(f"could not check whether {len(unknown)} sent runs are complete")
         console.print(
             f"{counts['sent']} runs sent, {counts['already there']} already there, "
-            f"{counts['running']} running; none waits"
+            f"{counts['running']} running"
         )
         return {
             "n_sent": counts["sent"],

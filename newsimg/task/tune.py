@@ -9,23 +9,27 @@ import pandas as pd
 from newsimg.datatypes import Candidates, Collection
 from newsimg.evaluation.comparison import keep_judged
 from newsimg.evaluation.curve import score_ranks, trace_curve
+from newsimg.evaluation.curve_bounds import bound_curve
 from newsimg.evaluation.ground_truth import describe_coverage, match_ground_truth, measure_coverage
 from newsimg.evaluation.metrics import CUTOFFS
 from newsimg.evaluation.stats import Gain, compare_means, describe_gain
-from newsimg.evaluation.tuning import Choice, Lines, choose_weight, cross_validate
+from newsimg.evaluation.tuning import Choice, Lines, cross_validate, rate_options
 from newsimg.interfaces import Components, Reranker, Task, Weight
 from newsimg.pipeline import load_and_retrieve, retrieve_readable, score_candidates
-from newsimg.reporting.console import console, print_table, show_weight, show_weights
-from newsimg.reporting.evaluation import find_positions, write_curve
+from newsimg.reporting.console import show_weight, show_weights
+from newsimg.reporting.evaluation import find_gold_columns, report_statistics, write_curve
 from newsimg.reporting.plots import CurvePlot, name_measure
+from newsimg.reporting.sweeps.best import N_ROWS
+from newsimg.reporting.sweeps.fitting import print_fitting, print_text
 from newsimg.weight.base import LinearWeight, check_scores
 
 
 class TuneTask(Task):
     """Chooses the weight, and if asked the normalisation and the reranker, where it may.
 
-    Writes `tune.csv` with the result, `choices.csv` with the choice (one per fold in
-    cross-validation), and `curve.csv` and `curve.png` of the queries that it was chosen on.
+    Writes `tune.csv` with the result, `options.csv` with all options where the choice was made, the
+    best first, `choices.csv` with the choice (one per fold in cross-validation), `statistics.csv`
+    of the queries reported on, and `curve.csv` and `curve.png` of those that it was chosen on.
 
     Args:
         measure: What to make as large as possible, e.g. "hits_at_1" or "mrr_at_10".
@@ -108,7 +112,8 @@ class TuneTask(Task):
 
         options = self._list_options(components)
         lines = {name: draw_lines(collection, retrieved, *pair) for name, pair in options.items()}
-        choice = choose_weight(lines, self.measure, cutoffs)
+        rated = rate_options(lines, self.measure, cutoffs)
+        choice = rated[0]
         if report is None:
             folds = cross_validate(
                 lines,
@@ -119,14 +124,20 @@ class TuneTask(Task):
                 seed=self.seed,
             )
             choices, after = folds.choices, folds.reported
-            positions = lines[choice.option].positions
+            gold_columns = lines[choice.option].gold_columns
         else:
             choices = [choice]
             unseen = draw_lines(report, reported, *options[choice.option])
-            after, positions = unseen.score(choice.plateau.midpoint, cutoffs), unseen.positions
-        before = score_ranks(positions + 1, cutoffs)
+            after, gold_columns = (
+                unseen.score(choice.plateau.midpoint, cutoffs),
+                unseen.gold_columns,
+            )
+        before = score_ranks(gold_columns + 1, cutoffs)
 
         list_choices(choices).to_csv(output_dir / "choices.csv", index=False)
+        listed = list_options(rated)
+        listed.to_csv(output_dir / "options.csv", index=False)
+        report_statistics({"retrieval": before, "reranked": after}, output_dir)
         draw_choice(lines[choice.option], choice, self.measure, cutoffs, output_dir)
         gains = compare_means(before, after)
         result = {
@@ -146,6 +157,8 @@ class TuneTask(Task):
         for name, gain in gains.iterrows():
             result[f"delta/{name}"] = gain["value"]
             result |= {f"delta/{name}_{end}": gain[end] for end in ("low", "high", "p")}
+        if len(listed) > 1:
+            print_options(listed, self.measure)
         self._print(result, choice, choices, output_dir)
         return result
 
@@ -179,19 +192,28 @@ class TuneTask(Task):
         table.to_csv(output_dir / "tune.csv", index=False)
         where = self.report_split or f"{self.n_repeats} x {self.n_folds} folds"
         ends = choice.plateau.low, choice.plateau.high
-        chosen = show_weight(choice.plateau.midpoint, *ends)
-        print_table(table.assign(**{"chosen weight": chosen}), f"reported on {where}")
+        shown = {
+            "option": choice.option,
+            "weight": show_weight(choice.plateau.midpoint, *ends),
+            f"retrieval {measure}": f"{result[f'retrieval/{name}']:.4f}",
+            measure: f"{result[f'reranked/{name}']:.4f}",
+            "gain": f"{result[delta]:+.4f}",
+            "95 % interval": f"{result[f'{delta}_low']:+.4f} {result[f'{delta}_high']:+.4f}",
+            "p": f"{result[f'{delta}_p']:.2g}",
+            "optimism": f"{result['tune/optimism']:+.4f}",
+        }
+        print_fitting(pd.DataFrame([shown]), 1, f"reported on {where}")
         gain = Gain(*(float(result[f"{delta}{end}"]) for end in ("", "_low", "_high", "_p")))
-        console.print(describe_gain(measure, gain))
+        print_text(describe_gain(measure, gain))
         midpoints = [c.plateau.midpoint for c in choices]
         spread = f"; over the folds {min(midpoints):.4f} to {max(midpoints):.4f}"
         low, high = show_weights(*ends)
-        console.print(
+        print_text(
             f"any weight from {low} to {high} is best where it was "
             f"chosen{spread if len(choices) > 1 else ''}"
         )
         if told := describe_coverage(result):
-            console.print(told)
+            print_text(told)
 
 
 def check_linear(name: str, weight: Weight) -> LinearWeight:
@@ -235,7 +257,7 @@ def draw_lines(
     return Lines(
         weight.normalize(retrieved.parts["retrieval"]),
         weight.normalize(scores),
-        find_positions(collection, retrieved, collection.qrels or {}),
+        find_gold_columns(collection, retrieved, collection.qrels or {}),
     )
 
 
@@ -256,11 +278,42 @@ def list_choices(choices: list[Choice]) -> pd.DataFrame:
     )
 
 
+def list_options(rated: list[Choice]) -> pd.DataFrame:
+    """Return a row per option, the best first: what its best weight gives where it was chosen."""
+    names = [choice.option.rpartition(" ") for choice in rated]
+    parts = [{"reranker": own, "normalization": weight} for own, _, weight in names]
+    table = pd.concat([pd.DataFrame(parts), list_choices(rated).drop(columns="option")], axis=1)
+    return table.assign(gain=table["chosen_on"] - table["identity"])
+
+
+def print_options(listed: pd.DataFrame, measure: str) -> None:
+    """Print all options, or the best twelve."""
+    shown = pd.DataFrame(
+        {
+            "": ["*", *[""] * (len(listed) - 1)],
+            "reranker": listed["reranker"],
+            "normalization": listed["normalization"],
+            "weight": [
+                show_weight(row.weight, row.plateau_low, row.plateau_high)
+                for row in listed.itertuples()
+            ],
+            name_measure(measure): [f"{value:.4f}" for value in listed["chosen_on"]],
+            "gain": [f"{value:+.4f}" for value in listed["gain"]],
+        }
+    )
+    title = "options on data.split, each at its best weight"
+    print_fitting(shown.head(N_ROWS), 2, title, bold=0)
+    left = f"; the first {N_ROWS} of {len(listed)}, all are in options.csv"
+    print_text(f"the one marked * is chosen{left if len(listed) > N_ROWS else ''}")
+
+
 def draw_choice(
     lines: Lines, choice: Choice, measure: str, cutoffs: list[int], output_dir: Path
 ) -> None:
     """Write the curve that the choice was made by."""
-    curve = trace_curve(lines.start, lines.end, lines.positions, cutoffs)
+    curve = trace_curve(lines.start, lines.end, lines.gold_columns, cutoffs)
     write_curve(curve, output_dir / "curve.csv")
-    plot = CurvePlot(curve, choice.plateau, [measure])
-    plot.save(choice.plateau.midpoint, output_dir / "curve.png")
+    weight = choice.plateau.midpoint
+    bounds = bound_curve(lines.start, lines.end, lines.gold_columns, measure, weight)
+    plot = CurvePlot(curve, bounds, [measure])
+    plot.save(weight, output_dir / "curve.png")

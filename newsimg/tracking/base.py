@@ -1,4 +1,4 @@
-"""What remembers runs, whatever it keeps them in."""
+"""Base class of the trackers, which log runs."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     import pandas as pd
 
-JOB_TAG = "job"  # the tag that tells which job of its sweep a run is, counted from 0
-# Metrics that say how far the others can be compared -> what goes without saying. They become tags,
-# too, for tables of runs show tags first.
+JOB_TAG = "job"  # tag with the number of a job in its sweep, from 0
+# Metrics that restrict the comparability of a run -> usual value. Unusual values are also logged as
+# tags, as tables of runs show tags first.
 TAGGED = {"ground_truth_share": 1.0}
 
 
 class Job(NamedTuple):
-    """What `Tracker.track` is told of a run."""
+    """Arguments of `Tracker.track`."""
 
     experiment: str
     name: str
@@ -26,7 +26,7 @@ class Job(NamedTuple):
 
 
 def pick_tags(metrics: Mapping[str, float]) -> dict[str, str]:
-    """Return the metrics that are tags as well."""
+    """Return the metrics that are also logged as tags."""
     return {
         name: f"{metrics[name]:.4g}"
         for name, usual in TAGGED.items()
@@ -35,7 +35,7 @@ def pick_tags(metrics: Mapping[str, float]) -> dict[str, str]:
 
 
 class Tracker(ABC):
-    """Remembers runs, so that they can be compared."""
+    """Logs runs, so that they can be compared."""
 
     @abstractmethod
     def track(
@@ -46,70 +46,70 @@ class Tracker(ABC):
         tags: Mapping[str, str],
         output_dir: Path,
     ) -> AbstractContextManager[None]:
-        """Open a run; on leaving, close it as finished, failed (exception) or killed (Ctrl-C).
+        """Open a run; on exit, close it as FINISHED, FAILED (exception) or KILLED (Ctrl-C).
 
         Raises:
-            ValueError: If the store refuses it; one that only does not answer stops no run.
+            ValueError: If the store rejects the run; an unreachable store is not an error.
         """
 
     @abstractmethod
     def find_finished(self, job: Job) -> dict[str, float] | None:
-        """Return the metrics of a finished run with the job's tag `config_hash`, if there is one.
+        """Return the metrics of a finished run with the job's tag `config_hash`, or None.
 
-        An open sweep gets a run of its own for the job, with the metrics, times and files of the
+        In an open sweep, a run is created for the job with the metrics, times and files of the
         finished one; the files are copied to the job's folder.
         """
 
     @abstractmethod
     def add_failed(self, job: Job, error: Exception) -> None:
-        """Give the open sweep a failed run for a job that failed before it called `track`."""
+        """Add a failed run to the open sweep for a job that failed before it called `track`."""
 
     @abstractmethod
     def log_metrics(self, metrics: Mapping[str, float], tags: dict[str, str] | None = None) -> None:
-        """Add metrics to the open run, and tags that are known only now."""
+        """Add metrics and tags to the open run."""
 
     @abstractmethod
     def log_artifacts(self, output_dir: Path) -> None:
-        """Add every file below `output_dir` to the open run, but for those of runs in it."""
+        """Add all files in `output_dir` to the open run, except those of nested runs."""
 
     @abstractmethod
     def open_sweep(self, experiment: str, name: str, output_dir: Path) -> None:
-        """Open the run that the jobs of a sweep become children of, before the first of them.
+        """Open the parent run of a sweep, before its first job.
 
         Args:
-            experiment: The experiment of the sweep's run.
-            name: The name of the sweep's run.
-            output_dir: The folder that the jobs' folders lie in.
+            experiment: Experiment of the parent run.
+            name: Name of the parent run.
+            output_dir: Folder that contains the jobs' folders.
         """
 
     @abstractmethod
     def load_jobs(self) -> "pd.DataFrame":
-        """Return the open sweep's jobs, in their order.
+        """Return the jobs of the open sweep, in order.
 
         Returns:
-            Columns `name`, `status`, `error` (in one line; empty if there was none), `link` (for
-            the sweep's text, where it becomes the place that shows the run), `params.*` and the
-            metrics.
+            Columns `name`, `status`, `error` (one line, empty without an error), `link` (a
+            placeholder in the sweep's note, to be replaced by the link to the run), `params.*` and
+            the metrics.
         """
 
     @abstractmethod
     def close_sweep(
         self, status: str, metrics: Mapping[str, float], output_dir: Path | None, note: str
     ) -> None:
-        """Close the sweep's run as FINISHED, FAILED or KILLED, with metrics, files and a text."""
+        """Close the parent run as FINISHED, FAILED or KILLED, with metrics, files and a note."""
 
     @abstractmethod
     def drop_sweep(self) -> None:
-        """Forget the open sweep, which was refused before it began a job."""
+        """Delete the open sweep, which was rejected before its first job."""
 
     @abstractmethod
     def send_waiting(self) -> "pd.DataFrame":
-        """Compare all runs with what the store has of them, and send what it has missed.
+        """Compare all recorded runs with the store, and send missing data.
 
         Returns:
-            Columns `name`, `status`, `folder` and `outcome`, without the runs that were sent before
-            and are there: "sent", "already there", "running", "not there" (it was sent before),
-            "not compared" or "waiting"; after a colon, why.
+            Columns `name`, `status`, `folder` and `outcome`, without runs that were sent before and
+            are complete. Outcomes are "sent", "already there", "running", "not there" (sent before,
+            but not in the store), "not compared" and "waiting", with the reason after a colon.
 
         Raises:
             ValueError: If there is no store.

@@ -1,4 +1,4 @@
-"""The database that runs are tracked in: whole or not there, and asked once before MLflow asks."""
+"""Prepare the tracking database: create it atomically, and check the connection once."""
 
 import shlex
 import shutil
@@ -11,39 +11,47 @@ from urllib.request import url2pathname
 import filelock
 
 from newsimg.reporting.console import console
-from newsimg.storage.files import cache_dir, write_atomically
+from newsimg.storage.files import user_cache_dir, write_atomically
 from newsimg.tracking.uri import hide_password, sqlite_uri
 
-SERVERS = ("postgresql", "mysql", "mssql")  # databases that are asked over the network
-PATIENCE = 10  # seconds for a database to answer
-RECENT = 5.0  # seconds in which another process may still be at work on an incomplete database
-JOURNALS = ("-journal", "-wal", "-shm")  # SQLite's companions of a database
-MAKERS_OWN = {"alembic_version", "workspaces"}  # tables whose rows come with the schema
-LOCATIONS = (  # where MLflow keeps the places of artifacts
+SERVERS = ("postgresql", "mysql", "mssql")  # databases that are accessed over the network
+PATIENCE = 10  # seconds to wait for a connection
+RECENT = 5.0  # seconds in which another process may still be creating an incomplete database
+JOURNALS = ("-journal", "-wal", "-shm")  # auxiliary files of a SQLite database
+MAKERS_OWN = {"alembic_version", "workspaces"}  # tables with rows in an empty database
+LOCATIONS = (  # columns with the locations of artifacts
     ("experiments", "artifact_location"),
     ("runs", "artifact_uri"),
     ("logged_models", "artifact_location"),
 )
-# What a server says of a login that it will refuse tomorrow, too; "FATAL" is also said by a
-# PostgreSQL that is full or starting up.
+# Error texts of a permanently rejected login; PostgreSQL also reports "FATAL" while it has too many
+# connections or is starting up.
 REFUSALS = ("fatal", "authentication", "no password supplied", "access denied", "login failed")
-PASSING = ("starting", "shutting", "recovery", "too many", "slots", "terminating", "not accepting")
+TEMPORARY = (
+    "starting",
+    "shutting",
+    "recovery",
+    "too many",
+    "slots",
+    "terminating",
+    "not accepting",
+)
 
 
 def prepare_database(uri: str, artifacts: Path) -> None:
-    """Make the database of a URI ready to be opened by MLflow.
+    """Prepare a database to be opened by MLflow.
 
-    A SQLite file that is missing, or that holds nothing as its making was cut off, is made under
-    another name and renamed, so that a kill at any moment leaves none or a complete one. In a
-    folder that was moved, the places of artifacts are set right. Servers are asked once.
+    A SQLite file that is missing or incompletely initialised is created under a temporary name and
+    renamed, so that a killed process leaves no incomplete file. In a folder that was moved, the
+    locations of the artifacts are updated. The connection to a server is checked once.
 
     Args:
-        uri: A database's URI; of anything else MLflow has to judge.
-        artifacts: Where the artifacts of a database beside it go.
+        uri: URI of a database; other URIs are ignored here.
+        artifacts: Folder of the artifacts, if it is next to the database.
 
     Raises:
-        ValueError: If a server refuses the login, or a file is no database.
-        sqlalchemy.exc.OperationalError: If a server does not answer.
+        ValueError: If a server rejects the login, or a file is not a database.
+        sqlalchemy.exc.OperationalError: If a server does not respond.
     """
     from sqlalchemy import make_url
     from sqlalchemy.exc import ArgumentError
@@ -66,16 +74,18 @@ def prepare_database(uri: str, artifacts: Path) -> None:
             if path.parent == artifacts.parent:
                 _move_artifacts(path, artifacts)
         except sqlite3.OperationalError:
-            pass  # locked, or read only: what MLflow makes of it is told
+            pass  # locked or read-only: MLflow reports the error
         except sqlite3.DatabaseError as error:
-            raise ValueError(f"{path} is damaged or no database ({error}): move it away") from error
+            raise ValueError(
+                f"{path} is not a valid SQLite database ({error}): move it to another folder"
+            ) from error
 
 
 def _is_half_made(path: Path) -> bool:
-    """Tell whether a database's schema is incomplete and nothing has been written to it."""
+    """Return whether a database has an incomplete schema and no data."""
     from mlflow.store.db.utils import _get_latest_schema_revision
 
-    deadline = time.monotonic() + 4 * RECENT  # a clock may be ahead of the file's
+    deadline = time.monotonic() + 4 * RECENT  # the clock may differ from the file server's
     while True:
         with closing(sqlite3.connect(path, timeout=20)) as database:
             tables = _list_tables(database)
@@ -85,7 +95,7 @@ def _is_half_made(path: Path) -> bool:
                 revisions = database.execute("select version_num from alembic_version").fetchall()
                 if revisions == [(_get_latest_schema_revision(),)]:
                     return False
-            rest = "where experiment_id != 0"  # MLflow makes experiment 0 by itself
+            rest = "where experiment_id != 0"  # MLflow creates experiment 0 itself
             if any(
                 database.execute(
                     f'select 1 from "{table}" {rest if table == "experiments" else ""} limit 1'
@@ -94,7 +104,7 @@ def _is_half_made(path: Path) -> bool:
             ):
                 return False
         recent = time.time() - path.stat().st_mtime <= RECENT
-        if not recent or time.monotonic() > deadline:  # else `mlflow ui` may be making it
+        if not recent or time.monotonic() > deadline:  # else `mlflow ui` may be creating it
             return True
         time.sleep(0.1)
 
@@ -105,22 +115,22 @@ def _list_tables(database: sqlite3.Connection) -> set[str]:
 
 
 def _make_database(path: Path) -> None:
-    for left in path.parent.iterdir():  # of makings that were cut off
+    for left in path.parent.iterdir():  # temporary files of interrupted processes
         if left.name.startswith(f".{path.name}.") and left.suffix != ".lock":
             left.unlink()
     with write_atomically(path) as temporary:
         _write_empty_database(temporary)
         path.unlink(missing_ok=True)
-        for ending in JOURNALS:  # SQLite would play them back into the new database
+        for ending in JOURNALS:  # SQLite would apply them to the new database
             path.with_name(path.name + ending).unlink(missing_ok=True)
 
 
 def _write_empty_database(path: Path) -> None:
-    """Write a database without runs; it takes seconds to make, so that the cache keeps one."""
+    """Write a database without runs; it is cached, as creating it takes seconds."""
     from mlflow.store.db.utils import _get_latest_schema_revision, _initialize_tables
     from sqlalchemy import create_engine, event
 
-    kept = cache_dir() / "tracking" / f"{_get_latest_schema_revision()}.db"
+    kept = user_cache_dir() / "tracking" / f"{_get_latest_schema_revision()}.db"
     if kept.is_file():
         shutil.copyfile(kept, path)
         return
@@ -128,20 +138,20 @@ def _write_empty_database(path: Path) -> None:
 
     @event.listens_for(engine, "connect")
     def forgo_safety(connection: sqlite3.Connection, _: object) -> None:
-        connection.execute("pragma synchronous = off")  # it is synced when it is complete
+        connection.execute("pragma synchronous = off")  # synced once it is complete
         connection.execute("pragma journal_mode = memory")
 
     try:
         _initialize_tables(engine)
     finally:
         engine.dispose()
-    # A cache that cannot be written costs the next folder these seconds, and nothing else.
+    # If the cache is not writable, the next folder takes these seconds again.
     with suppress(OSError), write_atomically(kept) as temporary:
         shutil.copyfile(path, temporary)
 
 
 def _move_artifacts(path: Path, artifacts: Path) -> None:
-    """Let the runs of a folder that was moved or copied have their artifacts where they are now."""
+    """Update the locations of artifacts in the database of a folder that was moved or copied."""
     here = artifacts.as_uri()
     with closing(sqlite3.connect(path, timeout=20)) as database:
         tables = _list_tables(database)
@@ -155,7 +165,7 @@ def _move_artifacts(path: Path, artifacts: Path) -> None:
         for (there,) in places:
             old = Path(url2pathname(there.removeprefix("file://")))
             if old.exists() and artifacts.exists() and old.samefile(artifacts):
-                continue  # the same folder by another name
+                continue  # the same folder under another path
             left_behind = old.exists() and not artifacts.exists()  # only the database was copied
             with database:
                 for table, column in LOCATIONS:
@@ -166,11 +176,11 @@ def _move_artifacts(path: Path, artifacts: Path) -> None:
                             (here, len(there) + 1, there, len(there) + 1, f"{there}/"),
                         )
             moved = f"{shlex.quote(str(old.parent))} to {shlex.quote(str(path.parent))}"
-            console.print(f"tracking: runs moved from {moved}; their artifacts are found there")
+            console.print(f"tracking: runs moved from {moved}; artifact locations updated")
 
 
 def _check_login(uri: str) -> None:
-    """Ask a server once; MLflow asks ten times in 200 seconds, whatever the answer is."""
+    """Connect to a server once; MLflow retries ten times in 200 seconds, even after a rejection."""
     from sqlalchemy import create_engine, make_url
     from sqlalchemy.exc import DBAPIError
     from sqlalchemy.pool import NullPool
@@ -181,16 +191,16 @@ def _check_login(uri: str) -> None:
     except ModuleNotFoundError as error:
         raise ValueError(
             f"the driver {error.name} of {hide_password(uri)} is not installed: install it, or "
-            "name one that is, as in postgresql+psycopg2://"
+            "name an installed driver, e.g. postgresql+psycopg2://"
         ) from error
     try:
         engine.connect().close()
     except DBAPIError as error:
         answer = str(error.orig)
         said = answer.lower()
-        if any(word in said for word in REFUSALS) and not any(word in said for word in PASSING):
+        if any(word in said for word in REFUSALS) and not any(word in said for word in TEMPORARY):
             raise ValueError(
-                f"user, password or database must be those of {hide_password(uri)}, which says: "
+                f"{hide_password(uri)} rejects the login; check user, password and database: "
                 f"{' '.join(answer.split())}"
             ) from error
         raise

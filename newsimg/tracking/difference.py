@@ -1,4 +1,4 @@
-"""What a tracking store lacks of a run's record."""
+"""Compare a run in the tracking store with its record."""
 
 import math
 import sys
@@ -12,14 +12,14 @@ if TYPE_CHECKING:
 
 
 def has_end(run: "Run", record: RunRecord) -> bool:
-    """Tell whether the store has the end of a run, before which all else of it is sent."""
+    """Return whether the store has the final status of a run, which is sent last."""
     return (run.info.status, run.info.end_time) == (record.status, record.end_time)
 
 
 def has_values(run: "Run", record: RunRecord) -> bool:
-    """Tell whether the store has a record's params, tags and metrics.
+    """Return whether the store has a record's params, tags and metrics.
 
-    Tags may have been edited there, such as the description, and stay so.
+    The values of tags are not compared, as users may edit them, e.g. the description.
     """
     data = run.data
     return (
@@ -34,7 +34,7 @@ def has_values(run: "Run", record: RunRecord) -> bool:
 
 
 def has_stale_error(run: "Run", record: RunRecord) -> bool:
-    """Tell whether the store has the error of an end that was not the last one."""
+    """Return whether the store has the error of an earlier attempt."""
     return "error" in run.data.tags and "error" not in {*record.tags, *record.late_tags}
 
 
@@ -49,6 +49,6 @@ def list_artifacts(client: "MlflowClient", run_id: str, folder: str | None = Non
 def _is_same(ours: float, theirs: float) -> bool:
     if math.isnan(ours):
         return math.isnan(theirs)
-    if math.isinf(ours):  # a database keeps the largest number instead
+    if math.isinf(ours):  # databases store the largest float instead
         return math.copysign(sys.float_info.max, ours) == theirs or ours == theirs
     return math.isclose(ours, theirs, rel_tol=1e-9, abs_tol=1e-300)

@@ -1,4 +1,4 @@
-"""Runs in MLflow: single ones, and sweeps as a parent with a child for each job."""
+"""Log runs to MLflow: single runs, and sweeps as a parent run with a child for each job."""
 
 import os
 import shlex
@@ -35,23 +35,23 @@ from newsimg.tracking.uri import choose_uri, hide_password
 if TYPE_CHECKING:
     import pandas as pd
 
-PAUSE = 60.0  # seconds in which a sweep's jobs ask no store that did not answer
-GRACE = 3.0  # seconds that the jobs of a sweep that was stopped may take to end with it
+PAUSE = 60.0  # seconds in which a sweep's jobs do not contact a store that was unreachable
+GRACE = 3.0  # seconds to wait for the jobs of an interrupted sweep to end
 
 
 class MlflowTracker(Tracker):
     """Logs to an MLflow store: SQLite by default, or a tracking server.
 
-    Every run is on disk, in its own folder, before any of it is sent, so that a store that fails
-    stops no run and loses none: what it misses is sent at a sweep's end, or by `task=sync`.
+    A run is recorded in its own folder before it is sent. A failing store therefore neither stops
+    nor loses a run; missing data is sent at the end of a sweep or by `task=sync`.
 
     Args:
-        uri: MLflow tracking URI, or None for MLFLOW_TRACKING_URI, and without it
+        uri: MLflow tracking URI; None for MLFLOW_TRACKING_URI or, if that is not set,
             `<folder>/mlflow.db`.
-        folder: Where runs are, and the SQLite store and its artifacts go.
+        folder: Folder of the runs, the SQLite store and its artifacts.
 
     Raises:
-        ValueError: If the URI is malformed, or `uri` holds a password, which would be written to
+        ValueError: If the URI is malformed, or `uri` contains a password, which would be written to
             the run's config.
     """
 
@@ -72,7 +72,7 @@ class MlflowTracker(Tracker):
         tags: Mapping[str, str],
         output_dir: Path,
     ) -> Iterator[None]:
-        """See `Tracker.track`. A job of a sweep becomes a child of the sweep's run."""
+        """See `Tracker.track`; a job of a sweep becomes a child of the sweep's run."""
         path = self._record = self._open(Job(experiment, name, params, tags, output_dir))
         status, error = "FINISHED", ""
         try:
@@ -92,7 +92,7 @@ class MlflowTracker(Tracker):
             self._try(self._sender.send, path)
             if self._open_sweep is None:
                 tell_waiting(self.folder, [path])
-        if held:  # after the work was done, but before that was written down
+        if held:  # interrupted after the task, while the end was recorded
             raise KeyboardInterrupt
 
     def find_finished(self, job: Job) -> dict[str, float] | None:
@@ -128,11 +128,11 @@ class MlflowTracker(Tracker):
         """See `Tracker.open_sweep`."""
         path = self._open(Job(experiment, name, {}, {"sweep": "parent"}, output_dir))
         os.environ[SWEEP_VARIABLE] = str(path)
-        if self._warned:  # the jobs need not find it out again
+        if self._warned:  # so that the jobs do not repeat the warning
             self._keep_quiet(path)
 
     def load_jobs(self) -> "pd.DataFrame":
-        """See `Tracker.load_jobs`. Runs are known from their folders, whatever the store has."""
+        """See `Tracker.load_jobs`; reads the records in the jobs' folders, not the store."""
         import pandas as pd
 
         sweep = Path(os.environ[SWEEP_VARIABLE])
@@ -144,19 +144,19 @@ class MlflowTracker(Tracker):
                 | {f"params.{key}": value for key, value in job.params.items()}
                 | job.metrics
                 for _, job in find_jobs(sweep)
-                if "report" not in job.tags  # it is of a split that nothing is chosen on
+                if "report" not in job.tags  # a run on a split that is not used for selection
             ]
         )
 
     def close_sweep(
         self, status: str, metrics: Mapping[str, float], output_dir: Path | None, note: str
     ) -> None:
-        """See `Tracker.close_sweep`. Sends what the store has missed of the jobs before.
+        """See `Tracker.close_sweep`; sends the missing data of the jobs first.
 
-        Jobs that run on, as those of a queue do, send themselves when they end.
+        Jobs that are still running, e.g. in a queue, are sent when they end.
         """
         sweep = Path(os.environ.pop(SWEEP_VARIABLE))
-        with hold_interrupts(), edit_record(sweep) as record:  # which is about to end anyhow
+        with hold_interrupts(), edit_record(sweep) as record:  # the process is about to end
             self._warned = self._warned or record.quiet_until > 0
             record.end(status)
             record.add_metrics(metrics)
@@ -217,7 +217,7 @@ class MlflowTracker(Tracker):
 
     @property
     def _is_quiet(self) -> bool:
-        sweep = self._open_sweep  # after it nobody else sends what this one does not
+        sweep = self._open_sweep  # a closed sweep no longer sends the data of its jobs
         return sweep is not None and sweep.quiet_until > time.time()
 
     def _describe(self, job: Job) -> RunRecord:
@@ -243,12 +243,12 @@ class MlflowTracker(Tracker):
         note_open(self.folder, path)
         try:
             error = self._try(self._sender.open_run, path)
-        except KeyboardInterrupt:  # the store may have it; the next run gives it the end
+        except KeyboardInterrupt:  # if the store has the run, the next run sends its end
             with edit_record(path) as record:
                 record.end("KILLED", error="interrupted")
             raise
         if error is not None and self._sweep is None and not self._sender.is_outage(error):
-            path.unlink()  # nothing has run yet: this is to be set right, not to be sent later
+            path.unlink()  # nothing has run yet, so the user can fix the error and start again
             raise self._refuse(error) from None
         if error is None and self._sweep is None:
             tell_waiting(self.folder, close_killed(self.folder, self._send_dead))
@@ -259,7 +259,7 @@ class MlflowTracker(Tracker):
         self._try(self._sender.send, path)
 
     def _try(self, send: Callable[[Path], object], path: Path) -> Exception | None:
-        """Call `send` on a record; what comes of it is told and returned, and never raised."""
+        """Call `send` on a record; report and return an error instead of raising it."""
         if self._is_quiet:
             return None
         try:
@@ -271,19 +271,20 @@ class MlflowTracker(Tracker):
         return None
 
     def _warn(self, error: Exception, sweep: Path | None) -> None:
-        """Say once in a sweep, or else once, that runs are kept on disk for now."""
+        """Print once per sweep or process that runs are only recorded on disk."""
         told = self._warned
         if sweep is not None:
             told = self._keep_quiet(sweep) or told
         self._warned = True
         if not told:
             console.print(
-                f"tracking: {hide_password(self.uri)} does not take runs now "
-                f"({describe_error(error, self.uri)}); work goes on, runs are kept in their folders"
+                f"tracking: cannot send runs to {hide_password(self.uri)} "
+                f"({describe_error(error, self.uri)}); runs continue and are recorded in their "
+                "folders"
             )
 
     def _keep_quiet(self, sweep: Path) -> bool:
-        """Let a sweep's jobs leave the store alone for a while; return whether they did before."""
+        """Stop a sweep's jobs from contacting the store for `PAUSE` s; return if done before."""
         with edit_record(sweep) as record:
             before = record.quiet_until > 0
             record.quiet_until = time.time() + PAUSE
@@ -291,21 +292,21 @@ class MlflowTracker(Tracker):
 
     def _refuse(self, error: Exception) -> ValueError:
         return ValueError(
-            f"{hide_password(self.uri)} refuses runs: {describe_error(error, self.uri)}"
+            f"{hide_password(self.uri)} rejects runs: {describe_error(error, self.uri)}"
         )
 
     def _search_disk(self, config_hash: str) -> RunRecord | None:
-        """Find a run among those below the folder of runs, and have it sent if it is not yet."""
-        if self._known is None:  # runs from before; those of this process are not looked for
+        """Find a finished run in the folder of runs, and send it if necessary."""
+        if self._known is None:  # only runs finished before this process started
             self._known = index_finished(self.folder)
         path = self._known.get(config_hash)
         if path is None:
             return None
-        self._try(self._sender.send, path)  # unless the store has it
+        self._try(self._sender.send, path)  # does nothing if the store is complete
         return locate_files(read_record(path), path)
 
     def _search_store(self, job: Job) -> RunRecord | None:
-        """Find a run of another folder or machine; a sweep brings its files to the job's folder."""
+        """Find a finished run in the store; in a sweep, download its files to the job's folder."""
         if self._is_quiet:
             return None
         try:

@@ -1,4 +1,4 @@
-"""The tracker for those who want none."""
+"""A tracker that does nothing."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class NullTracker(Tracker):
-    """Remembers nothing; the run's folder is all there is."""
+    """Logs nothing; results are only in the run's folder."""
 
     def find_finished(self, job: Job) -> dict[str, float] | None:
         """See `Tracker.find_finished`."""
@@ -58,7 +58,7 @@ class NullTracker(Tracker):
 
     def send_waiting(self) -> "pd.DataFrame":
         """See `Tracker.send_waiting`."""
-        raise ValueError("tracking must name a store to send runs to, got tracking=none")
+        raise ValueError("task=sync needs a tracking store, got tracking=none: add tracking=mlflow")
 
     def describe(self) -> str | None:
         """See `Tracker.describe`."""

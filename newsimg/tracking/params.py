@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-MAX_PARAM_LENGTH = 500  # longer values are read in the resolved config, among the artifacts
+MAX_PARAM_LENGTH = 500  # longer values are only in the artifact config.yaml
 
 
 def list_params(config: Mapping[str, Any], choices: Mapping[str, str]) -> dict[str, Any]:
@@ -31,7 +31,7 @@ def write_number(value: float) -> str:
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Turn nested config values into `group.name: value`; lists stay values."""
+    """Flatten a nested config to `group.name: value`; lists are not flattened."""
     flat: dict[str, Any] = {}
     for key, value in config.items():
         if isinstance(value, Mapping) and value:
@@ -42,6 +42,6 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def shorten(value: Any) -> str:
-    """Return a value as text, if that is short enough for a param."""
+    """Return a value as text, or a reference to config.yaml if it is too long for a param."""
     text = str(value)
     return text if len(text) <= MAX_PARAM_LENGTH else "long: see config.yaml among the artifacts"

@@ -1,4 +1,4 @@
-"""Whether a process is still there, on this machine or in Slurm's queue; and how one ends."""
+"""Check whether processes and Slurm jobs are alive; end a process with its parent."""
 
 import os
 import shutil
@@ -14,26 +14,26 @@ from pathlib import Path
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 QUEUE_TIMEOUT = 30  # seconds
 WATCH_EVERY = 1.0  # seconds
-END_WITHIN = 60.0  # seconds that a process has to close its run when its parent is gone
+END_WITHIN = 60.0  # seconds for a process to close its run after the end of its parent
 _ENDED: set[str] = set()
 _ORPHANED = threading.Event()
 
 
 def name_process() -> str:
-    """Return what identifies this process among those of several machines: `host:pid`."""
+    """Return an identifier of this process across machines, `host:pid`."""
     return f"{socket.gethostname()}:{os.getpid()}"
 
 
 def name_slurm_job() -> str:
-    """Return `job.restarts` of the Slurm job that this process is in, or nothing."""
+    """Return `job.restarts` of the current Slurm job, or an empty string outside of Slurm."""
     job = os.environ.get("SLURM_JOB_ID", "")
     return f"{job}.{os.environ.get('SLURM_RESTART_COUNT', '0')}" if job else ""
 
 
 def find_start(pid: int) -> str | None:
-    """Return when a process of this machine was started; None if there is none, or a zombie.
+    """Return the start time of a local process; None if it does not exist or is a zombie.
 
-    With it a process is told from a later one that was given the same number.
+    It distinguishes a process from a later one with the same id.
     """
     if not BOOT_ID.exists():  # not Linux
         command = ["ps", "-o", "stat=,lstart=", "-p", str(pid)]
@@ -42,7 +42,7 @@ def find_start(pid: int) -> str | None:
         ).stdout.partition(" ")
         return None if not started or state.startswith("Z") else " ".join(started.split())
     try:
-        # The name before it is in brackets, and may hold spaces and brackets.
+        # The process name before the state is in brackets, and may contain spaces and brackets.
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
         return None
@@ -51,20 +51,20 @@ def find_start(pid: int) -> str | None:
 
 
 def mark_ended(process: str) -> None:
-    """Remember that this process has ended another one (`host:pid`), also on another machine."""
+    """Record that this process has terminated another one (`host:pid`), on any machine."""
     _ENDED.add(process)
 
 
 def is_alive(process: str, start: str, slurm_job: str) -> bool | None:
-    """Tell whether a process is still there.
+    """Return whether a process is still running.
 
     Args:
-        process: `name_process` in it.
-        start: `find_start` in it; empty if unknown.
-        slurm_job: `name_slurm_job` in it.
+        process: `name_process` of the process.
+        start: `find_start` of the process; empty if unknown.
+        slurm_job: `name_slurm_job` of the process.
 
     Returns:
-        None if nobody here can tell: it is on another machine.
+        None if unknown, because the process is on another machine.
     """
     if process in _ENDED:
         return False
@@ -79,15 +79,15 @@ def is_alive(process: str, start: str, slurm_job: str) -> bool | None:
 
 
 def is_queued(slurm_job: str) -> bool | None:
-    """Tell whether a `job.restarts` is in Slurm's queue and was not queued again since.
+    """Return whether a `job.restarts` is in Slurm's queue and has not been requeued since.
 
     Returns:
-        None if the queue cannot be asked.
+        None if the queue cannot be read.
     """
     if shutil.which("squeue") is None:
         return None
     job, _, restarts = slurm_job.partition(".")
-    # Of a job in an array the queue knows others under the number, too.
+    # For a job array, squeue lists the other jobs of the array as well.
     command = ["squeue", "--noheader", "--all", f"--jobs={job}", "--Format=JobID:20,RestartCnt:10"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=QUEUE_TIMEOUT)
@@ -101,13 +101,13 @@ def is_queued(slurm_job: str) -> bool | None:
 
 @contextmanager
 def hold_interrupts() -> Iterator[list[int]]:
-    """Hold back Ctrl-C and SIGTERM, of which two may come at once, until the block is done.
+    """Defer SIGINT and SIGTERM until the end of the block.
 
     Yields:
-        The signals that came: it is up to the caller what becomes of them.
+        The list of received signals, which the caller has to handle.
     """
     held: list[int] = []
-    if threading.current_thread() is not threading.main_thread():  # no signal comes here
+    if threading.current_thread() is not threading.main_thread():  # signals go to the main thread
         yield held
         return
     signals = (signal.SIGINT, signal.SIGTERM)
@@ -120,15 +120,15 @@ def hold_interrupts() -> Iterator[list[int]]:
 
 
 def stop_with(parent: int) -> None:
-    """Stop this process as by Ctrl-C when a scheduler says so, or its parent is gone.
+    """Raise KeyboardInterrupt in this process on SIGTERM, or when its parent ends.
 
-    Call it before each piece of work: none is begun after the parent's end.
+    To be called before each job, so that none is started after the parent's end.
 
     Args:
-        parent: The process that this one may be a child of; another parent's end does not matter.
+        parent: Process id of the parent; ignored if this process is not its child.
     """
     leave_orphaned()
-    if threading.current_thread() is threading.main_thread():  # launchers have it ignored
+    if threading.current_thread() is threading.main_thread():  # launchers ignore SIGTERM
         signal.signal(signal.SIGTERM, signal.default_int_handler)
     watched = any(thread.name == "stop_with" for thread in threading.enumerate())
     if os.getppid() == parent and not watched:
@@ -136,7 +136,7 @@ def stop_with(parent: int) -> None:
 
 
 def leave_orphaned() -> None:
-    """End this process if its parent is gone: it would wait for work that nobody can give."""
+    """Exit this process if its parent has ended, as it would wait for jobs forever."""
     if _ORPHANED.is_set():
         os._exit(130)
 

@@ -1,4 +1,4 @@
-"""What there is to know of a run, in a file beside its results: no server has to be there."""
+"""Records of runs: files next to the results, written before a run is sent to the store."""
 
 import dataclasses
 import json
@@ -19,20 +19,20 @@ from newsimg.tracking.processes import find_start, is_alive, name_process, name_
 
 log = logging.getLogger(__name__)
 
-RECORDS = ".tracking"  # the folder of records in a run's folder
-SWEEP_VARIABLE = "NEWSIMG_SWEEP_RECORD"  # tells the jobs of a sweep, in any process, of its run
+RECORDS = ".tracking"  # folder of the records in a run's folder
+SWEEP_VARIABLE = "NEWSIMG_SWEEP_RECORD"  # path of the sweep's record, for jobs in any process
 
 
 def now() -> int:
-    """Return the time as MLflow counts it, in milliseconds."""
+    """Return the time in milliseconds since the epoch, as in MLflow."""
     return int(time.time() * 1000)
 
 
 @dataclass(kw_only=True)
 class RunRecord:
-    """One run, and how much of it the tracking store has; paths are relative to the run's folder.
+    """A run and how much of it was sent to the store; paths are relative to the run's folder.
 
-    What the store makes of it is written here at once, so that no run is made twice.
+    Ids assigned by the store are saved immediately, so that no run is created twice.
     """
 
     experiment: str
@@ -40,11 +40,11 @@ class RunRecord:
     params: dict[str, str]
     tags: dict[str, str]
     parent: str | None = None
-    """The record of the sweep that the run is a job of."""
+    """The record of the sweep, if the run is a job of one."""
     record_id: str = field(default_factory=lambda: uuid.uuid4().hex)
     owner: str = field(default_factory=name_process)
     owner_start: str = ""
-    """With `slurm_job`: see `processes.is_alive`."""
+    """See `processes.is_alive`, also for `slurm_job`."""
     slurm_job: str = ""
     status: str = "RUNNING"
     start_time: int = field(default_factory=now)
@@ -55,44 +55,44 @@ class RunRecord:
     artifacts: list[str] = field(default_factory=list)
     """Files, relative to `artifact_root`."""
     late_tags: dict[str, str] = field(default_factory=dict)
-    """Tags that are known at the end; `record:ID` in them becomes a link to that record's run."""
+    """Tags added at the end; `record:ID` in them is replaced by a link to that record's run."""
     experiment_id: str | None = None
     run_id: str | None = None
     attempted: bool = False
-    """The store was asked to make the run; without a `run_id` nobody knows whether it did."""
+    """The run was requested from the store; without a `run_id` the result is unknown."""
     described: bool = False
-    """The store has the params."""
+    """The params were sent."""
     sent: bool = False
-    """The store has all of it."""
+    """The complete run was sent."""
     resumed: bool = False
-    """It is a copy: a sweep found the run done before."""
+    """The run is a copy of a finished run that a sweep reused."""
     quiet_until: float = 0.0
-    """Until then the jobs of this sweep leave the store alone, which did not answer."""
+    """Time until which the jobs of this sweep do not contact the store, which was unreachable."""
 
     def add_metrics(self, metrics: Mapping[str, float]) -> None:
-        """Add metrics, or replace those of the same names."""
+        """Add or replace metrics."""
         self.metrics |= {name: float(value) for name, value in metrics.items()}
         self.late_tags |= pick_tags(metrics)
         self.metrics_time = now()
 
     @property
     def is_alive(self) -> bool:
-        """Whether its process may still be at it; of another machine's nobody here can tell."""
+        """Whether the run may still be running; assumed if its process is on another machine."""
         return self.status == "RUNNING" and self.ask_owner() is not False
 
     def ask_owner(self) -> bool | None:
-        """Tell whether its process is there; None if nobody here can tell."""
+        """Return whether the run's process is alive; None if unknown."""
         return is_alive(self.owner, self.owner_start, self.slurm_job)
 
     def claim(self) -> None:
-        """Make it a run of this process, which begins it, or goes on with it."""
+        """Assign the run to this process, which starts or resumes it."""
         self.owner, self.owner_start = name_process(), find_start(os.getpid()) or ""
         self.slurm_job = name_slurm_job()
         self.status, self.end_time, self.sent, self.described = "RUNNING", None, False, False
         self.late_tags = {}
 
     def end(self, status: str, end_time: int | None = None, error: str = "") -> None:
-        """Give it a final status, now or at a time; the last one counts, its own process's."""
+        """Set the final status, at a given time or now; replaces an earlier one."""
         self.status, self.end_time, self.sent = status, end_time or now(), False
         self.late_tags.pop("error", None)
         if error:
@@ -100,7 +100,7 @@ class RunRecord:
 
 
 def create_record(record: RunRecord, output_dir: Path) -> Path:
-    """Write a new record below a run's folder and return its path."""
+    """Write a new record to a run's folder and return its path."""
     path = output_dir / RECORDS / f"{record.record_id}.json"
     _write(record, path)
     return path
@@ -110,19 +110,19 @@ def read_record(path: Path) -> RunRecord:
     """Read a record.
 
     Raises:
-        ValueError: If the file is no record; names it.
+        ValueError: If the file is not a record; names it.
     """
     try:
         return RunRecord(**json.loads(path.read_text(encoding="utf-8")))
     except (TypeError, ValueError) as error:
-        raise ValueError(f"{path} is no record of a run: {error}") from error
+        raise ValueError(f"{path} is not the record of a run: {error}") from error
 
 
 @contextmanager
 def edit_record(path: Path) -> Iterator[RunRecord]:
-    """Yield a record that no other process edits meanwhile; what was changed is kept in any case.
+    """Yield a record locked against other processes, and save it on exit.
 
-    An error inside the block does not undo what the store has been told before it.
+    Changes are saved even after an error, as the store may have received them already.
     """
     with filelock.FileLock(path.with_suffix(".lock")):
         record = read_record(path)
@@ -137,13 +137,13 @@ def edit_record(path: Path) -> Iterator[RunRecord]:
 
 
 def find_records(folder: Path) -> list[Path]:
-    """Return the records below a folder, those of the deepest runs first: jobs before sweeps."""
+    """Return the paths of the records in a folder, deepest first: jobs before sweeps."""
     paths = folder.rglob(f"{RECORDS}/*.json")
     return sorted(paths, key=lambda path: (-len(path.parts), str(path)))
 
 
 def read_records(folder: Path) -> list[tuple[Path, RunRecord]]:
-    """Read the records below a folder, jobs before sweeps; a damaged one is told of, and left."""
+    """Read the records in a folder, jobs before sweeps; damaged ones are skipped with a warning."""
     found = []
     for path in find_records(folder):
         try:
@@ -154,23 +154,23 @@ def read_records(folder: Path) -> list[tuple[Path, RunRecord]]:
 
 
 def close_dead(path: Path) -> RunRecord:
-    """Read a record, and mark it as killed if its process has ended without a word."""
+    """Read a record, and mark it as killed if its process ended without closing the run."""
     with edit_record(path) as record:
         if record.status == "RUNNING" and not record.is_alive:
             last_sign = int(path.stat().st_mtime * 1000)
-            record.end("KILLED", last_sign, "the process ended without a word")
+            record.end("KILLED", last_sign, "the process ended without closing the run")
     return record
 
 
 def find_begun(output_dir: Path, sweep: Path | None, number: str | None) -> Path | None:
-    """Return the record of a job of a sweep that was begun in a folder and has not finished.
+    """Return the record of an unfinished job of a sweep in a folder, or None.
 
-    A queue that begins a job again does so in the job's own folder.
+    A job that is requeued is started again in the same folder.
 
     Args:
-        output_dir: The job's folder.
-        sweep: The record of the sweep.
-        number: The job's number in it.
+        output_dir: Folder of the job.
+        sweep: Record of the sweep.
+        number: Number of the job in the sweep.
     """
     for path, begun in read_records(output_dir) if sweep else []:
         same = find_parent(path, begun) == sweep and begun.tags.get(JOB_TAG) == number
@@ -180,10 +180,10 @@ def find_begun(output_dir: Path, sweep: Path | None, number: str | None) -> Path
 
 
 def go_on(record: RunRecord, output_dir: Path, sweep: Path | None) -> Path | None:
-    """Go on in the run that a job of a sweep has begun, and that a queue has begun again.
+    """Resume the run of a job of a sweep that was requeued.
 
     Returns:
-        The path of its record, which is now one of this process; None if there is none.
+        The path of its record, now assigned to this process; None if there is none.
     """
     path = find_begun(output_dir, sweep, record.tags.get(JOB_TAG))
     if path is not None:
@@ -194,7 +194,7 @@ def go_on(record: RunRecord, output_dir: Path, sweep: Path | None) -> Path | Non
 
 
 def find_jobs(sweep: Path) -> list[tuple[Path, RunRecord]]:
-    """Return the records of a sweep's jobs in their order, whenever each of them ran."""
+    """Return the records of a sweep's jobs, ordered by job number."""
     found = [(path, record) for path, record in read_records(run_dir(sweep)) if path != sweep]
     jobs = [(path, job) for path, job in found if job.parent and find_parent(path, job) == sweep]
     return sorted(
@@ -203,19 +203,19 @@ def find_jobs(sweep: Path) -> list[tuple[Path, RunRecord]]:
 
 
 def find_parent(path: Path, record: RunRecord) -> Path | None:
-    """Return the path of the record of the sweep that a record's run is a job of."""
+    """Return the path of the parent sweep's record, or None."""
     if record.parent is None:
         return None
     return Path(os.path.normpath(run_dir(path) / record.parent))
 
 
 def run_dir(path: Path) -> Path:
-    """Return the folder of the run that a record is of."""
+    """Return the run's folder of a record."""
     return path.parent.parent
 
 
 def list_files(folder: Path) -> list[str]:
-    """Return the files of a run, relative to its folder: not its records, nor other runs in it."""
+    """Return the files of a run, relative to its folder, without records and nested runs."""
     found = []
     for root, names, files in os.walk(folder):
         at = Path(root)

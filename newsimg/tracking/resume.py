@@ -1,4 +1,4 @@
-"""What a sweep takes over from runs that finished before it, so that they are not run again."""
+"""Reuse finished runs in a sweep, instead of running their jobs again."""
 
 import os
 import shutil
@@ -6,14 +6,13 @@ from pathlib import Path
 
 from newsimg.tracking.record import RunRecord, read_records, run_dir
 
-RESUMED_TAG = "newsimg.resumed_from"  # the run, or its record, that a job was taken over from
+RESUMED_TAG = "newsimg.resumed_from"  # id of the reused run, or of its record
 
 
 def index_finished(folder: Path) -> dict[str, Path]:
-    """Return the records of the finished runs below a folder by their `config_hash`.
+    """Return the records of the finished runs in a folder by `config_hash`.
 
-    Of several with one hash it is the first; a run that was itself taken over counts where there is
-    no other, since it has all of the files.
+    Of several runs with the same hash the first is returned; copies (`resumed`) come last.
     """
     known: dict[str, tuple[bool, int, Path]] = {}
     for path, record in read_records(folder):
@@ -25,18 +24,18 @@ def index_finished(folder: Path) -> dict[str, Path]:
 
 
 def locate_files(record: RunRecord, path: Path) -> RunRecord:
-    """Let the record that was read at `path` name its files by their absolute place."""
+    """Make `artifact_root` of the record read from `path` absolute."""
     record.artifact_root = str((run_dir(path) / record.artifact_root).resolve())
     return record
 
 
 def adopt_finished(found: RunRecord, record: RunRecord, output_dir: Path) -> RunRecord:
-    """Complete the record of a job by what a finished run has found, and copy that run's files.
+    """Complete the record of a job with the results of a finished run, and copy its files.
 
     Args:
-        found: The finished run; its files are below `artifact_root`.
-        record: The job's, which keeps its own name, params and tags.
-        output_dir: The job's folder; a file that is there already, such as Hydra's, stays.
+        found: The finished run, with its files in `artifact_root`.
+        record: The record of the job, which keeps its name, params and tags.
+        output_dir: Folder of the job; existing files, such as Hydra's, are not overwritten.
     """
     source = Path(found.artifact_root)
     for name in found.artifacts:

@@ -1,4 +1,4 @@
-"""From records of runs to runs in MLflow, each exactly once however often it is tried."""
+"""Send records of runs to MLflow; repeated attempts create each run exactly once."""
 
 import logging
 import os
@@ -29,28 +29,28 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-RECORD_TAG = "newsimg.record"  # finds a run again whose making was not answered
+RECORD_TAG = "newsimg.record"  # identifies a run if the response to its creation was lost
 EXPERIMENT_KIND = "custom_model_development"  # the UI then opens on runs, not on chat traces
-BATCH = 100  # MLflow takes no more params in one request
-# A request that MLflow repeats by itself may make a run twice, and by default it goes on for
-# minutes: what is not answered is kept on disk and sent later instead.
+BATCH = 100  # MLflow's limit of params per request
+# MLflow's own retries may create a run twice and by default take minutes; unsent data is kept on
+# disk and sent later instead.
 SETTINGS = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # with the password in it
-    "MLFLOW_DISABLE_TELEMETRY": "true",  # it would look up a foreign host at every run
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # the URL contains the password
+    "MLFLOW_DISABLE_TELEMETRY": "true",  # it would contact another host in every run
 }
-for name, value in SETTINGS.items():  # before anything imports MLflow, which heeds them then
+for name, value in SETTINGS.items():  # MLflow reads them when it is imported
     os.environ.setdefault(name, value)
-OUTAGES = (408, 429)  # and 500 upwards: not the request is to blame
+OUTAGES = (408, 429)  # and from 500: retryable status codes
 
 
 class RunSender:
-    """Completes runs in an MLflow store from what is on disk.
+    """Completes the runs in an MLflow store from their records on disk.
 
     Args:
-        uri: The store: a tracking server, or a database.
-        folder: Where a database's artifacts go.
+        uri: URI of the store, a tracking server or a database.
+        folder: Folder of the artifacts, if the store is a database.
     """
 
     def __init__(self, *, uri: str, folder: Path) -> None:
@@ -64,17 +64,17 @@ class RunSender:
         return urlparse(self.uri).scheme in ("http", "https")
 
     def prepare(self) -> None:
-        """Set up MLflow, and the database if the store is one.
+        """Configure MLflow's logging, and prepare the database if the store is one.
 
         Raises:
-            ValueError: If it is no database, or refuses the login.
-            sqlalchemy.exc.OperationalError: If it does not answer.
+            ValueError: If the file is not a database, or the server rejects the login.
+            sqlalchemy.exc.OperationalError: If the server does not respond.
         """
         if self._prepared_in == os.getpid():
             return
-        import mlflow  # noqa: F401  # it sets the levels that are set below
+        import mlflow  # noqa: F401  # sets the log levels that are changed below
 
-        # They announce every table they create and every request that fails.
+        # They log every created table and every failed request.
         for name, level in (("mlflow", logging.CRITICAL), ("alembic", logging.WARNING)):
             logging.getLogger(name).setLevel(level)
         if not self.is_remote:
@@ -82,7 +82,7 @@ class RunSender:
         self._prepared_in = os.getpid()
 
     def open_run(self, path: Path) -> None:
-        """Make the run of a record, with its params, or open it again."""
+        """Create the run of a record with its params, or reopen it."""
         with edit_record(path) as record:
             known = record.run_id is not None
             run_id = self._ensure_run(path, record)
@@ -90,12 +90,12 @@ class RunSender:
                 self._client.update_run(run_id, status=record.status)
 
     def send(self, path: Path) -> bool:
-        """Give the store all that it lacks of a record, by what it has and not by what was sent.
+        """Send the data of a record that is missing in the store, regardless of earlier attempts.
 
-        A run that has not ended is made, and nothing more.
+        A run that has not ended is only created.
 
         Returns:
-            Whether it lacked any.
+            Whether data was missing.
         """
         with edit_record(path) as record:
             run_id = self._ensure_run(path, record)
@@ -106,9 +106,9 @@ class RunSender:
                 if not record.sent:
                     command = ["runs", "restore", "--run-id", run_id]
                     self._refuse_deleted(f"run {record.name!r}", command)
-                return False  # by somebody who has seen all of it, and does not want it
+                return False  # a user deleted the complete run
             missing = set(record.artifacts)
-            if has_end(run, record):  # it is the last thing sent: no file is there in part
+            if has_end(run, record):  # sent last, so the files are complete
                 missing -= list_artifacts(self._client, run_id)
                 if not missing and has_values(run, record):
                     record.sent = True
@@ -118,7 +118,7 @@ class RunSender:
             return True
 
     def answers(self) -> bool:
-        """Tell whether the store can be asked at all, as some errors are of one run alone."""
+        """Return whether the store responds, as some errors concern a single run."""
         try:
             self._client.search_experiments(max_results=1)
         except Exception:
@@ -126,7 +126,7 @@ class RunSender:
         return True
 
     def delete(self, path: Path) -> bool:
-        """Delete the run of a record in the store; return whether it is certain to have none."""
+        """Delete the run of a record in the store; return whether it is certainly deleted."""
         record = read_record(path)
         try:
             if record.run_id is not None:
@@ -136,7 +136,7 @@ class RunSender:
         return record.run_id is not None or not record.attempted
 
     def search(self, condition: str) -> list[Any]:
-        """Return the runs of all experiments that meet a condition, oldest first."""
+        """Return the runs of all experiments that match a filter, oldest first."""
         client = self._client
         experiments = [experiment.experiment_id for experiment in client.search_experiments()]
         runs: list[Any] = []
@@ -155,7 +155,7 @@ class RunSender:
                 return runs
 
     def find_finished(self, config_hash: str) -> RunRecord | None:
-        """Return the oldest finished run with the tag `config_hash`, if there is one."""
+        """Return the oldest finished run with the tag `config_hash`, or None."""
         found = self.search(
             f"tags.config_hash = '{config_hash}' and attributes.status = 'FINISHED'"
         )
@@ -178,9 +178,9 @@ class RunSender:
         )
 
     def fetch_files(self, run_id: str, folder: Path) -> list[str]:
-        """Bring a run's files to a folder, and return their names below it.
+        """Download a run's files to a folder, and return their relative paths.
 
-        Files that are there already stay as they are.
+        Existing files are not overwritten.
         """
         from mlflow.artifacts import download_artifacts
 
@@ -200,7 +200,7 @@ class RunSender:
         return names
 
     def is_outage(self, error: BaseException) -> bool:
-        """Tell a store that cannot answer now from one that refuses what it is asked."""
+        """Return whether an error is an outage of the store, not a rejected request."""
         import requests
         from mlflow.exceptions import InvalidUrlException, MlflowException
         from sqlalchemy.exc import OperationalError
@@ -209,7 +209,7 @@ class RunSender:
             return False
         if isinstance(error, MlflowException):
             status = error.get_http_status_code()
-            # Without a server 500 is all else that may be wrong, such as an unknown scheme.
+            # Without a server, 500 is used for any other error, such as an unknown scheme.
             return status in OUTAGES or (status >= 500 and self.is_remote) or status == 503
         if isinstance(error, requests.HTTPError) and error.response is not None:
             status = error.response.status_code
@@ -217,7 +217,7 @@ class RunSender:
         return isinstance(error, requests.RequestException | OperationalError)
 
     def is_missing(self, error: BaseException) -> bool:
-        """Tell whether an error says that the store does not have the run."""
+        """Return whether an error means that the store does not have the run."""
         return getattr(error, "error_code", "") == "RESOURCE_DOES_NOT_EXIST"
 
     def _ensure_run(self, path: Path, record: RunRecord) -> str:
@@ -258,13 +258,13 @@ class RunSender:
     def _complete(
         self, path: Path, record: RunRecord, run: "Run", artifacts: Sequence[str]
     ) -> None:
-        """Send what may be sent again without a trace, and the run's end after all else."""
+        """Send data that can be sent repeatedly, and the run's final status last."""
         from mlflow.entities import Metric
 
         client, run_id = self._client, str(record.run_id)
         if not set(record.params) <= set(run.data.params):
             self._log_params(run_id, record.params)
-        # With their own time they are the same values, which the store keeps once.
+        # With the same timestamp, repeated values are stored once.
         metrics = [
             Metric(key, value, record.metrics_time, 0) for key, value in record.metrics.items()
         ]
@@ -272,14 +272,14 @@ class RunSender:
         root = run_dir(path) / record.artifact_root
         for name in artifacts:
             if not (root / name).exists():
-                log.warning("%s is gone, and is sent no more", root / name)
+                log.warning("%s was deleted and is not sent", root / name)
                 record.artifacts = [known for known in record.artifacts if known != name]
                 continue
             folder = Path(name).parent.as_posix()
             client.log_artifact(run_id, str(root / name), None if folder == "." else folder)
         there = run.data.tags
         for key, text in (record.tags | record.late_tags).items():
-            # What has its end may have been edited since.
+            # Tags of a run with a final status may have been edited by a user.
             if key not in there or (there[key] != text and not has_end(run, record)):
                 client.set_tag(run_id, key, link_runs(text, path))
         if has_stale_error(run, record):
@@ -289,7 +289,7 @@ class RunSender:
     def _get_or_create_experiment(self, name: str) -> str:
         if self.is_remote:
             return self._find_experiment(name, None)
-        # Processes that create the schema or an experiment at once would trip over each other.
+        # Processes that create the schema or an experiment at the same time would conflict.
         self.folder.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(self.folder / ".mlflow.lock"):
             return self._find_experiment(name, (self.folder / "mlartifacts").as_uri())
@@ -308,7 +308,7 @@ class RunSender:
                 name, artifact_location=artifacts, tags={"mlflow.experimentKind": EXPERIMENT_KIND}
             )
         except MlflowException:
-            if found := client.get_experiment_by_name(name):  # another process was first
+            if found := client.get_experiment_by_name(name):  # created by another process
                 return found.experiment_id
             raise
 
@@ -317,7 +317,7 @@ class RunSender:
         self.prepare()
         from mlflow import MlflowClient
 
-        # Made anew each time, as this object is pickled; MLflow keeps the store itself.
+        # Created on each access, as this object is pickled; MLflow caches the store.
         return MlflowClient(self.uri)
 
     def _refuse_deleted(self, what: str, command: list[str]) -> None:
@@ -327,7 +327,7 @@ class RunSender:
 
 
 def link_runs(text: str, sweep: Path) -> str:
-    """Replace every `record:ID` by where MLflow's UI shows the run of that job of a sweep."""
+    """Replace every `record:ID` by the link to the job's run in MLflow's UI."""
     if "record:" not in text:
         return text
     links = {
@@ -339,13 +339,13 @@ def link_runs(text: str, sweep: Path) -> str:
 
 
 def explain(error: BaseException | str) -> str:
-    """Put an error in one line, with its reason; what a server wrote may be pages."""
+    """Return an error as one short line; responses of a server may be HTML pages."""
     text = " ".join(re.sub(r"<[^<>]*>", " ", str(error)).split())
     if "Connection refused" in text:
         return "connection refused"
     if "timed out" in text.lower():
         return "no answer in time"
-    # What was asked is no reason: a library's own reason stands behind or before it.
+    # Drop the SQL and the link to the documentation, and keep the cause that libraries name.
     text = text.partition("[SQL:")[0].partition("(Background on this error")[0].strip()
     if cause := re.search(r"""Caused by \w+\((["'])(.*)\1""", text):
         text = cause[2]

@@ -1,4 +1,4 @@
-"""Many runs at once: which have ended without a word, and what the store lacks of the others."""
+"""Operations on many runs: close those of dead processes, and send missing data."""
 
 import os
 import shlex
@@ -13,21 +13,21 @@ from newsimg.tracking.uri import hide_passwords
 
 
 def close_dead_jobs(sweep: Path, patience: float) -> int:
-    """Mark the jobs that have ended without a word as killed.
+    """Mark the jobs whose process ended without closing the run as killed.
 
     Args:
-        sweep: The sweep's record.
-        patience: Seconds to wait for those on this machine that may be about to end.
+        sweep: Record of the sweep.
+        patience: Seconds to wait for jobs on this machine to end.
 
     Returns:
-        The number of jobs that run.
+        The number of running jobs.
     """
     deadline = time.monotonic() + patience
     running = [path for path, job in find_jobs(sweep) if job.status == "RUNNING"]
     while True:
         jobs = {path: close_dead(path) for path in running}
         running = [path for path, job in jobs.items() if job.status == "RUNNING"]
-        # What is in a queue runs on as long as it likes.
+        # Jobs in a queue are not waited for.
         if all(jobs[path].slurm_job for path in running) or time.monotonic() > deadline:
             return len(running)
         time.sleep(0.1)
@@ -36,23 +36,23 @@ def close_dead_jobs(sweep: Path, patience: float) -> int:
 def send_each(
     sender: RunSender, paths: Sequence[Path]
 ) -> Iterator[tuple[Path, str, Exception | None]]:
-    """Send runs one after the other, also after one that fails.
+    """Send runs one by one, continuing after errors.
 
     Yields:
-        path: The run's record.
-        outcome: What came of it, as in `Tracker.send_waiting`.
-        error: Why it was not sent.
+        path: Record of the run.
+        outcome: Outcome as in `Tracker.send_waiting`.
+        error: Why the run was not sent, or None.
     """
     silence: Exception | None = None
     for path in paths:
         outcome, error = _send(sender, path, silence)
         yield path, outcome, error
         if error is not None and silence is None and sender.is_outage(error):
-            silence = None if sender.answers() else error  # it may be of this run alone
+            silence = None if sender.answers() else error  # the error may concern this run only
 
 
 def send_all(sender: RunSender, folder: Path) -> list[tuple[str, str, str, str]]:
-    """Send what the store lacks of the runs below a folder; see `Tracker.send_waiting`."""
+    """Send the missing data of the runs in a folder; see `Tracker.send_waiting`."""
     rows, ended = [], {}
     for path in find_records(folder):
         where = os.path.relpath(run_dir(path), folder)
@@ -63,12 +63,12 @@ def send_all(sender: RunSender, folder: Path) -> list[tuple[str, str, str, str]]
             continue
         if record.end_time is None:
             host = record.owner.rpartition(":")[0]
-            unknown = f": on {host}, as far as is known here"
+            unknown = f": on {host}, state unknown"
             outcome = "running" + ("" if record.ask_owner() else unknown)
             rows.append((record.name, record.status, where, outcome))
         elif not record.resumed:
             ended[path] = record
-    # Those that were sent may be there already.
+    # Runs that were not sent come first.
     for path, outcome, _ in send_each(sender, sorted(ended, key=lambda path: ended[path].sent)):
         record = ended[path]
         if outcome != "already there" or not record.sent:
@@ -90,9 +90,9 @@ def tell_waiting(folder: Path, paths: Sequence[Path], n_running: int = 0) -> Non
 
 
 def describe_error(error: Exception, uri: str) -> str:
-    """Put an error of a store in one line without its password."""
+    """Return an error of a store as one line without the password."""
     text = hide_passwords(str(error), uri)
-    return text if isinstance(error, ValueError) else explain(text)  # ours say what to type
+    return text if isinstance(error, ValueError) else explain(text)  # our own messages are one line
 
 
 def _send(sender: RunSender, path: Path, silence: Exception | None) -> tuple[str, Exception | None]:

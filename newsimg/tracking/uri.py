@@ -1,4 +1,4 @@
-"""Where runs are tracked, and how to speak of it without its passwords."""
+"""Tracking URIs: selection, validation and hidden passwords."""
 
 import os
 from pathlib import Path
@@ -6,27 +6,27 @@ from urllib.parse import urlsplit
 
 
 def sqlite_uri(path: Path) -> str:
-    """Return the URI of a SQLite file, whatever characters its path has.
+    """Return the URI of a SQLite file, with special characters quoted.
 
     Raises:
-        ValueError: If the installed SQLAlchemy has no way to write it.
+        ValueError: If the installed SQLAlchemy cannot represent the path.
     """
     if not {"%", "?"} & set(str(path)):
         return f"sqlite:///{path}"
     from sqlalchemy import URL, make_url
 
-    # By the driver's name too: of "sqlite:///" MLflow takes the quoted path for a folder to make.
+    # With the driver's name: for "sqlite:///" MLflow would create a folder with the quoted path.
     uri = URL.create("sqlite+pysqlite", database=str(path)).render_as_string(hide_password=False)
     if make_url(uri).database != str(path):
-        raise ValueError(f"a database's path must be without ? and % here, got {str(path)!r}")
+        raise ValueError(f"the path of a database must not contain ? or %, got {str(path)!r}")
     return uri
 
 
 def choose_uri(uri: str | None, folder: Path) -> str:
-    """Return the URI of a config, else the environment's, else that of a file in a folder.
+    """Return the configured URI, else MLFLOW_TRACKING_URI, else that of `mlflow.db` in a folder.
 
     Raises:
-        ValueError: If it is malformed, or the config's holds a password.
+        ValueError: If it is malformed, or the configured one contains a password.
     """
     if uri is not None:
         check_no_password(uri)
@@ -36,10 +36,10 @@ def choose_uri(uri: str | None, folder: Path) -> str:
 
 
 def check_address(uri: str) -> None:
-    """Refuse the address of a server that names none.
+    """Check the host and port of a server's URI.
 
     Raises:
-        ValueError: If there is no host, or the port is no number.
+        ValueError: If there is no host, or the port is not a number.
     """
     try:
         address = urlsplit(uri)
@@ -52,23 +52,23 @@ def check_address(uri: str) -> None:
 
 
 def check_no_password(uri: str) -> None:
-    """Refuse a URI with a password, without repeating it.
+    """Check that a URI contains no password; the error message does not repeat it.
 
     Raises:
-        ValueError: If there is one.
+        ValueError: If it contains one.
     """
     scheme, _, rest = uri.partition("://")
     login, at, _ = rest.partition("/")[0].rpartition("@")
-    if at and (":" in login or scheme in ("http", "https")):  # a server's may be a token
+    if at and (":" in login or scheme in ("http", "https")):  # a user name may be a token
         raise ValueError(
-            f"tracking.uri must hold no password, got {hide_password(uri)}: it would be written to "
-            "the run's config; set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or the "
-            "whole URI in MLFLOW_TRACKING_URI"
+            f"tracking.uri must not contain a password, got {hide_password(uri)}: it would be "
+            "written to the run's config; set MLFLOW_TRACKING_USERNAME and "
+            "MLFLOW_TRACKING_PASSWORD, or the complete URI in MLFLOW_TRACKING_URI"
         )
 
 
 def hide_password(uri: str) -> str:
-    """Return a URI with *** for the user and password in it."""
+    """Return a URI with *** instead of user and password."""
     scheme, mark, rest = uri.partition("://")
     authority, slash, path = rest.partition("/")
     if "@" not in authority:
@@ -77,6 +77,6 @@ def hide_password(uri: str) -> str:
 
 
 def hide_passwords(text: str, uri: str) -> str:
-    """Return a text, such as an error's, without the user and password of a URI."""
+    """Return a text, e.g. an error message, without the user and password of a URI."""
     login, at, _ = uri.partition("://")[2].partition("/")[0].rpartition("@")
     return text.replace(f"{login}@", "***@") if at else text

@@ -1,4 +1,4 @@
-"""The arithmetic of fusing two score arrays, shared by the weight components."""
+"""Base classes of linear score fusion."""
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
@@ -10,10 +10,10 @@ from newsimg.interfaces import Reranker, Weight
 
 
 class LinearWeight(Weight):
-    """Fuses as `(1 - value) * normalize(retrieval) + value * normalize(rerank)`.
+    """Linear fusion `(1 - value) * normalize(retrieval) + value * normalize(rerank)`.
 
-    The normalisation does not depend on the weight, so that a candidate's fused score is a straight
-    line in `value`.
+    The normalisation does not depend on the weight, so a candidate's fused score is linear in
+    `value`.
     """
 
     def __init__(self, *, value: float) -> None:
@@ -23,45 +23,45 @@ class LinearWeight(Weight):
 
     @abstractmethod
     def normalize(self, scores: FloatArray) -> FusedArray:
-        """Bring the scores of one side to a common scale, each row for itself, keeping its order.
+        """Normalise each row of retrieval or rerank scores, preserving its order.
 
         Args:
             scores: (n_queries, top_k), larger is better.
 
         Returns:
-            (n_queries, top_k) float64. A row without differences becomes a row without differences.
+            (n_queries, top_k) float64; a constant row remains constant.
         """
 
     def find_divisors(self, scores: FusedArray) -> FusedArray | None:
-        """Return what `normalize` divides each row by, if it does and then only shifts it.
+        """Return the divisor of each row, if `normalize` is a division and a shift.
 
         Returns:
-            (n_queries, 1); None where normalising is anything else.
+            (n_queries, 1); None for other normalisations.
         """
         return None
 
     def find_bends(self, start: FusedArray, end: FusedArray) -> FusedArray:
-        """Return where the divisor bends while the scores go straight from `start` to `end`.
+        """Return where the divisor has a kink as the scores move linearly from `start` to `end`.
 
         Returns:
-            (n_queries, n_bends) between 0 (`start`) and 1; more than there are does no harm.
+            (n_queries, n_bends) in [0, 1], 0 is `start`; additional values are allowed.
         """
         return np.zeros((len(start), 0))
 
     def combine(self, retrieval: FloatArray, rerank: FloatArray) -> FusedArray:
-        """Fuse both sides; see `Weight.combine`."""
+        """See `Weight.combine`."""
         check_scores(retrieval, rerank)
         return interpolate(self.normalize(retrieval), self.normalize(rerank), self.value)
 
 
 class LinearEnsemble(Reranker):
-    """A reranker whose score is the sum of its members' normalised scores, each times its share."""
+    """A reranker whose score is the weighted sum of its members' normalised scores."""
 
     @abstractmethod
     def normalize_members(
         self, queries: Sequence[Query], candidates: Candidates
     ) -> Mapping[str, tuple[float, FusedArray]]:
-        """Return each member's share, of 1 in all, and its normalised (n_queries, top_k) scores."""
+        """Return each member's share (they sum to 1) and normalised (n_queries, top_k) scores."""
 
 
 def interpolate(retrieval: FusedArray, rerank: FusedArray, value: float | FusedArray) -> FusedArray:
@@ -70,7 +70,7 @@ def interpolate(retrieval: FusedArray, rerank: FusedArray, value: float | FusedA
 
 
 def check_scores(retrieval: FloatArray, rerank: FloatArray) -> None:
-    """Refuse score arrays that cannot be fused.
+    """Check that two score arrays can be fused.
 
     Raises:
         ValueError: If the shapes differ, are not (n_queries, top_k), or a score is not finite.
@@ -90,6 +90,6 @@ def check_scores(retrieval: FloatArray, rerank: FloatArray) -> None:
 
 
 def divide_rows(scores: FusedArray, divisors: FusedArray) -> FusedArray:
-    """Divide each row by its divisor; a row whose divisor is 0 becomes all 0."""
+    """Divide each row by its divisor; a row with divisor 0 becomes 0."""
     safe = np.where(divisors == 0, 1.0, divisors)
     return np.where(divisors == 0, 0.0, scores / safe)

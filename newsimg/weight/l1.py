@@ -1,4 +1,4 @@
-"""L1 normalisation, the original system's."""
+"""L1 normalisation, as in the original system."""
 
 import numpy as np
 
@@ -7,7 +7,7 @@ from newsimg.weight.base import LinearWeight, divide_rows
 
 
 class L1Weight(LinearWeight):
-    """Divides each row by the sum of its absolute values. A row of zeros stays one."""
+    """Fusion of scores divided by their row's sum of absolute values; a zero row remains zero."""
 
     def normalize(self, scores: FloatArray) -> FusedArray:
         """See `LinearWeight.normalize`."""
@@ -19,6 +19,6 @@ class L1Weight(LinearWeight):
         return np.abs(scores).sum(axis=1, keepdims=True)
 
     def find_bends(self, start: FusedArray, end: FusedArray) -> FusedArray:
-        """See `LinearWeight.find_bends`: where a score changes its sign."""
+        """See `LinearWeight.find_bends`: where a score changes sign."""
         changes = start * end < 0
         return np.where(changes, start / np.where(changes, start - end, 1.0), 0.0)

@@ -7,7 +7,7 @@ from newsimg.weight.base import LinearWeight, divide_rows
 
 
 class MinMaxWeight(LinearWeight):
-    """Maps each row's lowest score to 0 and its highest to 1; a row of equal scores to 0.
+    """Fusion of scores scaled to [0, 1] in each row; a row of equal scores becomes 0.
 
     Shaw and Fox (1994), as surveyed in Renda and Straccia (2003), "Web metasearch: rank vs. score".
     """
@@ -27,11 +27,14 @@ class MinMaxWeight(LinearWeight):
 
 
 def find_overtakings(start: FusedArray, end: FusedArray) -> FusedArray:
-    """Return where the highest of each row's lines changes: (n_queries, n_changes), 1 for no more.
+    """Return where the maximum of each row's lines passes to another line.
 
     Args:
-        start: (n_queries, top_k) heights at 0.
-        end: Heights at 1.
+        start: (n_queries, top_k) values of the lines at 0.
+        end: (n_queries, top_k) values at 1.
+
+    Returns:
+        (n_queries, n_changes) in [0, 1], padded with 1.
     """
     rise = end - start
     rows, at, found = np.arange(len(start)), np.zeros(len(start)), []

@@ -7,7 +7,7 @@ from newsimg.weight.base import LinearWeight
 
 
 class RawWeight(LinearWeight):
-    """Takes the scores as they are: right where both sides are on one scale, as two cosines are."""
+    """Fusion of unchanged scores, for scores on the same scale, such as two cosines."""
 
     def normalize(self, scores: FloatArray) -> FusedArray:
         """See `LinearWeight.normalize`."""

@@ -1,17 +1,15 @@
 """Reciprocal rank fusion."""
 
-from scipy.stats import rankdata
-
 from newsimg.datatypes import FloatArray, FusedArray
 from newsimg.weight.base import LinearWeight
 
 
 class RRFWeight(LinearWeight):
-    """Replaces a score by `1 / (k + rank)`; equal scores share their mean rank.
+    """Fusion of reciprocal ranks `1 / (k + rank)`; equal scores get their mean rank.
 
     Cormack, Clarke and Buettcher (2009), "Reciprocal rank fusion outperforms Condorcet and
-    individual rank learning methods", whose unweighted sum is `value=0.5` here. They say nothing of
-    ties; the mean rank is what the Borda count gives those, see `RankWeight`.
+    individual rank learning methods", whose unweighted sum is `value=0.5` here. They do not
+    specify ties; the mean rank is that of the Borda count, see `RankWeight`.
     """
 
     def __init__(self, *, value: float, k: float = 60.0) -> None:
@@ -22,4 +20,6 @@ class RRFWeight(LinearWeight):
 
     def normalize(self, scores: FloatArray) -> FusedArray:
         """See `LinearWeight.normalize`."""
+        from scipy.stats import rankdata  # takes half a second
+
         return 1.0 / (self.k + rankdata(-scores, axis=1, method="average"))

@@ -1,4 +1,4 @@
-"""Every model family, tiny and random but of its true architecture, against transformers itself."""
+"""Small random models of every family against transformers' own forward pass."""
 
 import json
 import shutil
@@ -90,14 +90,14 @@ def save_model(model_class: Any, config: Any, folder: Path) -> None:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = model_class(config)
-        for parameter in model.parameters():  # random enough that no two inputs look alike
+        for parameter in model.parameters():  # large enough that embeddings differ clearly
             if parameter.ndim > 1:
                 torch.nn.init.normal_(parameter, std=1.5 * parameter[0].numel() ** -0.5)
         model.save_pretrained(folder)
 
 
 def save_image_processor(kind: str, folder: Path, **settings: Any) -> None:
-    """Save it under the name that the published checkpoints have."""
+    """Save an image processor with the class name of the published checkpoints."""
     import transformers
 
     getattr(transformers, f"{kind}Pil")(**settings).save_pretrained(folder)
@@ -149,7 +149,7 @@ def make_siglip(folder: Path) -> None:
 
 
 def make_siglip2(folder: Path) -> None:
-    """The checkpoints of one size: SigLIP's architecture with Gemma's tokenizer."""
+    """The fixed-resolution checkpoints: SigLIP's architecture with Gemma's tokenizer."""
     from transformers import GemmaTokenizer, SiglipConfig, SiglipModel
 
     n_tokens = save_gemma(GemmaTokenizer, folder)
@@ -226,7 +226,7 @@ def make_blip(folder: Path) -> None:
 
 
 def make_jina(folder: Path) -> None:
-    """A model whose code comes with it, for text, pictures and preprocessing."""
+    """A model with remote code for the encoders and the preprocessing."""
     from safetensors.numpy import save_file
     from transformers import PreTrainedTokenizerFast
 
@@ -255,7 +255,7 @@ Pair = tuple[FloatArray, FloatArray]
 
 
 def embed_by_forward(model_name: str, processor_name: str) -> Callable[..., Pair]:
-    """Return a computation by the model's forward over both sides, by named classes."""
+    """Return a function that embeds texts and pictures with the model's forward pass."""
 
     def embed(folder: Path, texts: list[str], images: list[Image], **how: Any) -> Pair:
         import transformers
@@ -276,7 +276,7 @@ def embed_by_forward(model_name: str, processor_name: str) -> Callable[..., Pair
 
 @dataclass(frozen=True)
 class Family:
-    """How a family's tiny model is made, and how the library itself embeds with it."""
+    """Functions that create a family's small model and embed with transformers alone."""
 
     make: Callable[[Path], None]
     embed: Callable[..., Pair] | None
@@ -315,7 +315,7 @@ def open_on_white(path: Path) -> PILImage.Image:
 
 @pytest.fixture(scope="module", autouse=True)
 def mark(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """Where the code that comes with a model leaves a mark when it runs."""
+    """A file that the remote code writes when it is executed."""
     folder = tmp_path_factory.mktemp("modules")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("JINA_MARK", str(folder / "mark"))
@@ -325,7 +325,7 @@ def mark(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 @pytest.fixture(scope="module")
 def model_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """Make a family's model once."""
+    """Create a family's model once."""
 
     @cache
     def make(family: str) -> Path:
@@ -380,7 +380,7 @@ FORWARD = [family for family in FAMILIES if FAMILIES[family].embed is not None]
 
 
 @pytest.mark.parametrize("family", FORWARD)
-def test_embeddings_are_those_of_the_models_own_forward(
+def test_embeddings_are_those_of_the_models_forward_pass(
     family: str, model_of: Any, pictures: list[Image]
 ) -> None:
     texts, images = embed_directly(family, model_of(family), pictures)
@@ -407,7 +407,7 @@ def test_blips_cosines_are_the_scores_of_its_contrastive_heads(
     np.testing.assert_allclose(cosines, scores.numpy(), atol=1e-5)
 
 
-def test_a_model_with_code_of_its_own_embeds_as_its_weights_say(
+def test_a_model_with_remote_code_gives_the_embeddings_of_its_weights(
     model_of: Any, pictures: list[Image]
 ) -> None:
     from safetensors.numpy import load_file
@@ -428,7 +428,7 @@ def test_a_model_with_code_of_its_own_embeds_as_its_weights_say(
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_rows_are_of_unit_length_and_differ(
+def test_embeddings_have_unit_length_and_differ(
     family: str, model_of: Any, pictures: list[Image]
 ) -> None:
     backbone = make_backbone(family, model_of(family))
@@ -439,7 +439,9 @@ def test_rows_are_of_unit_length_and_differ(
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_the_batch_size_changes_nothing(family: str, model_of: Any, pictures: list[Image]) -> None:
+def test_embeddings_do_not_depend_on_the_batch_size(
+    family: str, model_of: Any, pictures: list[Image]
+) -> None:
     one, three, many = (
         make_backbone(family, model_of(family), batch_size=size) for size in (1, 3, 64)
     )
@@ -452,7 +454,7 @@ def test_the_batch_size_changes_nothing(family: str, model_of: Any, pictures: li
 
 @pytest.mark.parametrize("family", ["siglip", "siglip2", "siglip2_naflex"])
 @pytest.mark.parametrize("padding", ["longest", "max_length"])
-def test_the_padding_reaches_the_tokenizer_of_models_without_a_mask(
+def test_text_padding_is_passed_to_the_tokenizer_of_models_without_a_mask(
     family: str, padding: str, model_of: Any, pictures: list[Image]
 ) -> None:
     texts, _ = embed_directly(family, model_of(family), pictures, padding=padding)
@@ -464,7 +466,7 @@ def test_the_padding_reaches_the_tokenizer_of_models_without_a_mask(
 
 
 @pytest.mark.parametrize("family", FORWARD)
-def test_a_text_is_cut_at_text_length_tokens(
+def test_a_text_is_truncated_to_text_length_tokens(
     family: str, model_of: Any, pictures: list[Image]
 ) -> None:
     short, _ = embed_directly(family, model_of(family), pictures, max_length=5)
@@ -475,25 +477,25 @@ def test_a_text_is_cut_at_text_length_tokens(
 
 
 @pytest.mark.parametrize("family", ["siglip2", "clip"])
-def test_capitals_go_where_a_model_was_trained_without(family: str, model_of: Any) -> None:
+def test_lowercase_lowercases_texts(family: str, model_of: Any) -> None:
     texts = ["STORM over Älvsund", "storm over älvsund"]
     lowered = make_backbone(family, model_of(family), lowercase=True).embed_texts(texts)
     np.testing.assert_allclose(lowered[0], lowered[1], atol=1e-6)
     plain = make_backbone(family, model_of(family)).embed_texts(texts)
     np.testing.assert_allclose(plain[1], lowered[1], atol=1e-6)
-    if family == "siglip2":  # whose tokenizer keeps capitals
+    if family == "siglip2":  # its tokenizer does not lowercase
         assert np.abs(plain[0] - plain[1]).max() > 0.01
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_headline_longer_than_the_model_takes_is_cut(family: str, model_of: Any) -> None:
+def test_a_headline_longer_than_text_length_is_truncated(family: str, model_of: Any) -> None:
     backbone = make_backbone(family, model_of(family))
     assert np.isfinite(backbone.embed_texts(["storm " * 500])).all()
     assert backbone.find_truncated(["storm", "storm " * 500, "x"]) == [False, True, False]
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_bfloat16_gives_nearly_the_same_rows(
+def test_bfloat16_gives_nearly_the_same_embeddings(
     family: str, model_of: Any, pictures: list[Image]
 ) -> None:
     full = make_backbone(family, model_of(family))
@@ -520,7 +522,7 @@ def test_loading_and_embedding_print_nothing(
     assert capfd.readouterr() == ("", "")
 
 
-def test_code_that_comes_with_a_model_is_not_run_unless_it_is_trusted(
+def test_remote_code_is_executed_only_with_trust_remote_code(
     model_of: Any, pictures: list[Image], mark: Path
 ) -> None:
     folder = model_of("jina")
@@ -536,7 +538,7 @@ def test_code_that_comes_with_a_model_is_not_run_unless_it_is_trusted(
         assert not mark.exists()
 
 
-def test_a_checkpoint_that_lacks_weights_is_refused_with_their_number_and_name(
+def test_a_checkpoint_with_missing_weights_is_refused_with_their_number_and_name(
     model_of: Any, tmp_path: Path
 ) -> None:
     from safetensors.torch import load_file, save_file
@@ -552,17 +554,17 @@ def test_a_checkpoint_that_lacks_weights_is_refused_with_their_number_and_name(
         make_backbone("clip", folder).embed_texts(TEXTS)
 
 
-def test_a_model_that_is_no_dual_encoder_is_refused(tmp_path: Path) -> None:
+def test_a_model_that_is_not_a_dual_encoder_is_refused(tmp_path: Path) -> None:
     from transformers import BertConfig, BertModel
 
     save_bert_tokenizer(tmp_path / "bert")
     BertModel(BertConfig(**TRANSFORMER, vocab_size=300)).save_pretrained(tmp_path / "bert")
-    with pytest.raises(ValueError, match="bert is a BertModel, not a dual encoder"):
+    with pytest.raises(ValueError, match="bert is a BertModel, expected a dual encoder"):
         make_backbone("clip", tmp_path / "bert").embed_texts(TEXTS)
 
 
 @pytest.mark.parametrize("model", ["nowhere/to/be/found", "./nowhere", "nobody/no-such-model"])
-def test_a_model_that_is_nowhere_is_named(model: str) -> None:
+def test_a_missing_model_is_named(model: str) -> None:
     backbone = make_backbone("clip", Path("x"), model=model)
     with pytest.raises(OSError, match=rf"folder.* hub.*{model}|{model}.*folder.* hub"):
         _ = backbone.fingerprint
@@ -594,7 +596,7 @@ def test_an_argument_out_of_range_is_refused_with_its_name_and_value(
         make_backbone("clip", Path("x"), **{argument: value})
 
 
-def test_the_fingerprint_follows_all_that_an_embedding_depends_on(
+def test_the_fingerprint_depends_on_everything_that_affects_embeddings(
     model_of: Any, tmp_path: Path
 ) -> None:
     def fingerprint(folder: Path, **changes: Any) -> str:
@@ -631,7 +633,7 @@ def test_the_fingerprint_follows_all_that_an_embedding_depends_on(
 
 
 def save_photographs(folder: Path) -> list[Image]:
-    """Save large JPEGs with shapes, grain and, two of them, a turned camera."""
+    """Save large JPEGs with shapes and noise, two of them with an EXIF rotation."""
     rng = np.random.default_rng(5)
     images = []
     for number, orientation in enumerate((1, 1, 3, 6)):
@@ -646,7 +648,7 @@ def save_photographs(folder: Path) -> list[Image]:
     return images
 
 
-def test_reduced_decoding_reads_fewer_pixels_and_hardly_moves_an_embedding(
+def test_reduced_decoding_hardly_changes_an_embedding(
     tmp_path: Path,
 ) -> None:
     sample = Path(newsimg.__file__).parent / "sample" / "clip"
@@ -658,34 +660,34 @@ def test_reduced_decoding_reads_fewer_pixels_and_hardly_moves_an_embedding(
     assert (cosines < 1 - 1e-9).any()  # else nothing was reduced
 
 
-def test_reduced_decoding_keeps_twice_what_the_model_looks_at(tmp_path: Path) -> None:
-    sample = Path(newsimg.__file__).parent / "sample" / "clip"  # looks at 96x96
+def test_reduced_decoding_keeps_twice_the_size_of_the_models_input(tmp_path: Path) -> None:
+    sample = Path(newsimg.__file__).parent / "sample" / "clip"  # its input is 96x96
     backbone = make_backbone("clip", sample, text_length=48, decoding="reduced")
     for photograph in save_photographs(tmp_path):
         opened = PILImage.open(photograph.path)
-        opened.draft("RGB", (192, 192))  # the oracle: libjpeg's scales that fit
+        opened.draft("RGB", (192, 192))  # the oracle: the scales of libjpeg
         assert min(opened.size) >= 192
         with PILImage.open(photograph.path) as whole:
             upright = ImageOps.exif_transpose(whole)
         expected = PILImage.Image.reduce(upright, 4)  # 1600x1200 at an eighth is below 192
-        found = open_image(photograph, backbone._fill)
+        found = open_image(photograph, backbone._target_size)
         assert found.size == expected.size
 
 
-def test_a_model_that_takes_pictures_of_any_size_cannot_decode_them_reduced(
+def test_reduced_decoding_is_refused_for_a_model_with_variable_input_size(
     model_of: Any, pictures: list[Image]
 ) -> None:
     backbone = make_backbone("siglip2_naflex", model_of("siglip2_naflex"), decoding="reduced")
-    with pytest.raises(ValueError, match=r"decoding=reduced is for models that resize all"):
+    with pytest.raises(ValueError, match=r"decoding=reduced needs a model that resizes all"):
         backbone.preprocess(pictures[0])
 
 
-def test_nothing_to_embed_is_refused(model_of: Any) -> None:
-    with pytest.raises(ValueError, match="nothing to embed"):
+def test_embedding_an_empty_list_is_refused(model_of: Any) -> None:
+    with pytest.raises(ValueError, match="at least 1 text or picture"):
         make_backbone("clip", model_of("clip")).embed_texts([])
 
 
-def test_an_embedding_without_a_direction_is_refused() -> None:
+def test_a_zero_or_non_finite_embedding_is_refused() -> None:
     with pytest.raises(ValueError, match=r"finite length above 0, got 0"):
         to_unit_rows(np.float32([[1, 0], [0, 0]]))
     with pytest.raises(ValueError, match=r"finite length above 0, got nan"):

@@ -1,4 +1,4 @@
-"""What a GPU computes is what the CPU computes."""
+"""Embeddings on a GPU against the CPU."""
 
 from itertools import islice
 
@@ -25,14 +25,14 @@ def embed(device, dtype, images):
     return instantiate(config.backbone).embed_images(images)
 
 
-def test_auto_takes_the_gpu():
+def test_auto_selects_the_gpu():
     assert choose_device("auto") == "cuda"
 
 
 @pytest.mark.parametrize(
     ("dtype", "tolerance"), [("float32", 1e-5), ("tf32", 0.02), ("bfloat16", 0.02)]
 )
-def test_a_gpu_embeds_as_the_cpu_does(dtype, tolerance, sample_cache):
+def test_embeddings_on_the_gpu_equal_those_on_the_cpu(dtype, tolerance, sample_cache):
     dataset = SampleDataset(name="sample", split="val", subset=None, seed=28, pool="split")
     images = list(islice(dataset.load().images, 64))
     cpu = embed("cpu", "float32", images)

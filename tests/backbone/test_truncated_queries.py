@@ -1,4 +1,4 @@
-"""Headlines that are longer than a backbone reads are counted, named and marked."""
+"""Headlines longer than a backbone's text length are counted, named and marked."""
 
 import csv
 import re
@@ -14,8 +14,8 @@ from newsimg.datatypes import Candidates, Query
 from newsimg.interfaces import LanguageModel
 from newsimg.reranker.llm_rewriting import LLMRewritingReranker
 from newsimg.reranker.nnn import NNNReranker
-from newsimg.storage.cache import Store
-from newsimg.storage.cached_models import StoredBackbone
+from newsimg.storage.cache import OutputCache
+from newsimg.storage.cached_models import CachedBackbone
 
 LONG = "storm " * 20  # 100 letters, each a token of the tiny CLIP
 N_LONG = 3
@@ -23,7 +23,7 @@ N_LONG = 3
 
 @pytest.fixture
 def long_titles(newsroom, tiny_options, tmp_path):
-    """The options of a run over the tiny newsroom, of which some headlines are too long."""
+    """The options of a run on the tiny data set with some headlines that are too long."""
     with newsroom.csv_path.open(newline="", encoding="utf-8") as file:
         header, *rows = csv.reader(file)
     for i, row in enumerate(rows[:10]):
@@ -32,7 +32,7 @@ def long_titles(newsroom, tiny_options, tmp_path):
     with path.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([header, *rows[:10]])
     options = [option for option in tiny_options if not option.startswith("data.csv_path=")]
-    return [*options, f"data.csv_path={path}", "tracking=none", f"store.dir={tmp_path / 'store'}"]
+    return [*options, f"data.csv_path={path}", "tracking=none", f"cache.dir={tmp_path / 'cache'}"]
 
 
 def read_folder(done):
@@ -41,16 +41,16 @@ def read_folder(done):
 
 
 @pytest.mark.parametrize("task", ["evaluate", "infer"])
-def test_headlines_that_are_cut_are_counted_marked_and_told_once(task, newsimg_here, long_titles):
+def test_truncated_headlines_are_counted_marked_and_reported_once(task, newsimg_here, long_titles):
     options = long_titles
     if task == "infer":
         options = [o for o in options if "n_sheet_queries" not in o] + ["task=infer"]
-    for _ in range(2):  # the second time the store has all embeddings
+    for _ in range(2):  # the second time the cache has all embeddings
         done = newsimg_here(*options)
         folder = read_folder(done)
-        told = re.findall(r"(\d+) of (\d+) headlines are longer than .*: '(.*)'", done.output)
-        assert [(int(n), int(of)) for n, of, _ in told] == [(N_LONG, 10)]
-        assert told[0][2].startswith("storm storm")
+        reported = re.findall(r"(\d+) of (\d+) headlines are longer than .*: '(.*)'", done.output)
+        assert [(int(n), int(of)) for n, of, _ in reported] == [(N_LONG, 10)]
+        assert reported[0][2].startswith("storm storm")
         if task == "evaluate":
             marked = pd.read_csv(folder / "queries.csv").set_index("title")["query_truncated"]
         else:
@@ -61,7 +61,7 @@ def test_headlines_that_are_cut_are_counted_marked_and_told_once(task, newsimg_h
         assert "3 headlines cut by the backbone" in (folder / "report.html").read_text()
 
 
-def test_headlines_that_fit_are_not_mentioned(newsimg_here, tiny_options):
+def test_untruncated_headlines_are_not_reported(newsimg_here, tiny_options):
     done = newsimg_here(*tiny_options, "tracking=none", "backbone.text_length=77")
     folder = read_folder(done)
     assert "longer than" not in done.output
@@ -81,13 +81,13 @@ def clip(tiny_clip, tmp_path):
         text_length=77,
         query_template="{title}",
     )
-    return StoredBackbone(backbone, Store(tmp_path / "store"))
+    return CachedBackbone(backbone, OutputCache(tmp_path / "cache"))
 
 
-def test_a_text_is_cut_from_the_first_token_too_many_on(clip):
+def test_a_text_is_truncated_at_text_length(clip):
     assert clip.find_truncated(["x" * 75, "x" * 76, "x" * 75, "y"]) == [False, True, False, False]
     assert clip.find_truncated(["y", "x" * 76]) == [False, True]
-    assert clip.store.counts["store/embeddings_computed"] == 0
+    assert clip.cache.counts["cache/embeddings_computed"] == 0
     whole, longer = clip.embed_texts(["x" * 76, "x" * 76 + " and much more"])
     np.testing.assert_allclose(whole, longer, atol=1e-6)
 
@@ -102,7 +102,7 @@ class Writer(LanguageModel):
         return answers
 
 
-def test_captions_that_are_cut_are_counted(clip, newsroom, caplog):
+def test_truncated_captions_are_counted(clip, newsroom, caplog):
     collection = newsroom.load(split="val")
     reranker = LLMRewritingReranker(
         backbone=clip,
@@ -122,7 +122,7 @@ def test_captions_that_are_cut_are_counted(clip, newsroom, caplog):
     assert "1 of 2 captions are longer than the backbone reads" in caplog.text
 
 
-def test_headlines_of_a_bank_that_are_cut_are_counted(clip, newsroom, caplog):
+def test_truncated_headlines_of_a_query_bank_are_counted(clip, newsroom, caplog):
     bank = NewsImagesDataset(
         name="tiny",
         csv_path=str(newsroom.csv_path),

@@ -29,7 +29,7 @@ from tqdm import tqdm
 
 from newsimg.datatypes import FloatArray
 from newsimg.index.base import GrowingIndex
-from newsimg.index.building.quality import cut_blocks, measure_quality, one_thread
+from newsimg.index.building.quality import measure_quality, single_thread, split_blocks
 from newsimg.reporting.console import console, print_table
 from newsimg.run import CONF_DIR
 
@@ -103,10 +103,10 @@ def measure(
     train = clock(lambda: index.train(images[drawn], n))
     add = sum(
         clock(partial(index.add, block, ids))
-        for block, ids in tqdm(cut_blocks(images, np.arange(n), BLOCK), option, disable=None)
+        for block, ids in tqdm(split_blocks(images, np.arange(n), BLOCK), option, disable=None)
     )
     queries = np.ascontiguousarray(queries)
-    quality = measure_quality(index, cut_blocks(images, np.arange(n)), queries, TOP_K)
+    quality = measure_quality(index, split_blocks(images, np.arange(n)), queries, TOP_K)
     flat_ms, option_ms = compare_singly(index, np.ascontiguousarray(images), queries[:60])
     size = index.bytes_per_vector
     return {
@@ -132,7 +132,7 @@ def compare_singly(
 ) -> tuple[float, float]:
     """Return the medians of flat's and the index's milliseconds for one query, taken in turn."""
     times: list[tuple[float, float]] = []
-    with one_thread():
+    with single_thread():
         for i in range(len(queries)):
             query = queries[[i]]
             flat = clock(partial(faiss.knn, query, images, TOP_K, faiss.METRIC_INNER_PRODUCT))

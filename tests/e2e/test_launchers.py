@@ -11,7 +11,6 @@ import pandas as pd
 import pytest
 from hydra import compose, initialize_config_dir
 
-from newsimg.launch.presets import rename_schemas
 from newsimg.run import CONF_DIR
 
 ROOT = Path(__file__).parents[2]
@@ -19,7 +18,7 @@ SWEEP = ["reranker=identity,aesthetics", "weight.value=0,0.3,1", "task.n_sheet_q
 
 
 def sweep(folder, cache, *options):
-    """Sweep over forty of the sample's articles; the store is empty unless `options` name one."""
+    """Sweep over forty of the sample's articles; the cache is empty unless `options` name one."""
     from newsimg.data.sample import SampleDataset
 
     settings = {"split": "val", "subset": None, "seed": 28, "pool": "split"}
@@ -29,8 +28,8 @@ def sweep(folder, cache, *options):
         rows = [(query.query_id, query.title) for query in queries[:40]]
         csv.writer(file).writerows([("article_id", "article_title"), *rows])
     data = ["data.split=all", "data.subset=subset.csv"]
-    if not any(option.startswith("store.dir=") for option in options):
-        data.append("store.dir=store")
+    if not any(option.startswith("cache.dir=") for option in options):
+        data.append("cache.dir=cache")
     done = subprocess.run(
         [sys.executable, "-m", "newsimg.run", "-m", *data, *SWEEP, *options],
         cwd=folder,
@@ -62,25 +61,25 @@ def read_jobs(folder):
 
 @pytest.fixture(scope="module")
 def basic(tmp_path_factory, sample_newsroom):
-    """The basic launcher's metrics, and its store."""
+    """The basic launcher's metrics, and its cache."""
     folder = tmp_path_factory.mktemp("basic") / "run"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("NEWSIMG_CACHE", str(sample_newsroom.parent))
-        return sweep(folder, sample_newsroom.parent), folder / "store"
+        return sweep(folder, sample_newsroom.parent), folder / "cache"
 
 
 def assert_same_science(jobs, expected):
-    science = [name for name in expected if not name.startswith("store/")]
+    science = [name for name in expected if not name.startswith("cache/")]
     pd.testing.assert_frame_equal(jobs[science], expected[science], check_exact=True)
 
 
 def test_joblibs_workers_give_bit_for_bit_what_one_process_gives(basic, tmp_path, sample_cache):
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
-    options = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
+    options = ("hydra/launcher=joblib_cpus", "hydra.launcher.n_jobs=2")
     jobs = sweep(tmp_path / "run", sample_cache, *options)
     assert_same_science(jobs, basic[0])
     # Who embeds has loaded a model: each worker does so at most once.
-    assert 1 <= (jobs["store/embeddings_computed"] > 0).sum() <= 2
+    assert 1 <= (jobs["cache/embeddings_computed"] > 0).sum() <= 2
 
 
 def test_rays_workers_give_bit_for_bit_what_one_process_gives(basic, tmp_path, sample_cache):
@@ -88,25 +87,24 @@ def test_rays_workers_give_bit_for_bit_what_one_process_gives(basic, tmp_path, s
     jobs = sweep(tmp_path / "run", sample_cache, "hydra/launcher=ray", "hydra.launcher.n_workers=2")
     assert_same_science(jobs, basic[0])
     # Who embeds has loaded a model: each worker does so at most once.
-    assert 1 <= (jobs["store/embeddings_computed"] > 0).sum() <= 2
+    assert 1 <= (jobs["cache/embeddings_computed"] > 0).sum() <= 2
 
 
 def test_submitits_jobs_give_bit_for_bit_what_one_process_gives(basic, tmp_path, sample_cache):
     pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
-    expected, store = basic
-    # Six processes at once; they take embeddings from a store, as the jobs of a cluster may.
-    options = ("hydra/launcher=submitit_local", f"store.dir={store}")
+    expected, cache = basic
+    # Six processes at once; they take embeddings from a cache, as the jobs of a cluster may.
+    options = ("hydra/launcher=submitit_cpus", f"cache.dir={cache}")
     jobs = sweep(tmp_path / "run", sample_cache, *options)
     assert_same_science(jobs, expected)
-    assert (jobs["store/embeddings_computed"] == 0).all()
+    assert (jobs["cache/embeddings_computed"] == 0).all()
 
 
 def test_the_slurm_preset_names_queue_gpus_time_and_requeueing():
     """No queue is at hand: this composes what would be submitted."""
     pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
-    rename_schemas(CONF_DIR)
     with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-        config = compose("config", ["hydra/launcher=submitit_slurm"], return_hydra_config=True)
+        config = compose("config", ["hydra/launcher=slurm"], return_hydra_config=True)
     launcher = config.hydra.launcher
     assert launcher._target_.endswith("submitit_launcher.SlurmLauncher")
     assert launcher.partition is None

@@ -122,7 +122,7 @@ def test_pictures_of_ones_own_are_indexed_and_searched_as_the_readme_says(
         if program == "newsimg-search":  # serves until Ctrl-C, see test_search_app.py
             continue
         arguments = use_small_models(words, tiny_clip, tiny_head)
-        result = newsimg_here(*arguments, "tracking=none", f"store.dir={tmp_path / 'store'}")
+        result = newsimg_here(*arguments, "tracking=none", f"cache.dir={tmp_path / 'cache'}")
         assert result.code == 0, result.output
         assert "TOY MODEL" not in result.output
         assert re.search(rf"pictures +{n_images}\b|, {n_images} (images|pictures)", result.stdout)
@@ -141,7 +141,7 @@ def test_headlines_become_a_submission_as_the_readme_says(
     for command in block.splitlines():
         ((_, *words),) = expand("bash", command, tmp_path)
         arguments = use_small_models(words, tiny_clip, tiny_head)
-        result = newsimg_here(*arguments, "tracking=none", f"store.dir={tmp_path / 'store'}")
+        result = newsimg_here(*arguments, "tracking=none", f"cache.dir={tmp_path / 'cache'}")
         assert result.code == 0, result.output
         assert "TOY MODEL" not in result.output
     assert "no violations" in result.stdout

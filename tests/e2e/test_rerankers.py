@@ -78,7 +78,7 @@ def test_captions_are_written_by_a_task_and_then_taken_by_the_reranker(
     own = [option for option in options if not option.startswith("task.")]
     outcome = newsimg_here(*own, "task=caption", "task.captions_path=c.jsonl", "reranker=identity")
     assert outcome.code == 0, outcome.output
-    assert re.search(r"captions for 6 articles, \d asked for each, in ", outcome.stdout)
+    assert re.search(r"captions for 6 articles \(requested: \d each\) in ", outcome.stdout)
     records = [json.loads(line) for line in (tmp_path / "c.jsonl").read_text().splitlines()]
     assert len(records) == 6
     taken = ["reranker=llm_rewriting", "reranker.llm=null", "reranker.captions_path=c.jsonl"]

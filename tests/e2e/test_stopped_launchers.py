@@ -17,14 +17,14 @@ from newsimg.tracking.processes import is_alive
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 400  # seconds, for a machine with other things to do
-JOBLIB = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
+JOBLIB = ["hydra/launcher=joblib_cpus", "hydra.launcher.n_jobs=2"]
 OPTUNA = [f"hydra.sweeper.{option}" for option in ("n_jobs=2", "report_split=null")]
 LAUNCHERS = {
     "basic": ([], "hydra", 1),
     "joblib": (JOBLIB, "hydra_plugins.hydra_joblib_launcher", 2),
     "optuna": (["hydra/sweeper=optuna", *OPTUNA, *JOBLIB], "optuna", 2),
     "ray": (["hydra/launcher=ray", "hydra.launcher.n_workers=2"], "ray", 2),
-    "submitit": (["hydra/launcher=submitit_local"], "hydra_plugins.hydra_submitit_launcher", 3),
+    "submitit": (["hydra/launcher=submitit_cpus"], "hydra_plugins.hydra_submitit_launcher", 3),
 }
 
 
@@ -118,7 +118,7 @@ def test_a_worker_that_is_killed_ends_the_sweep_and_the_other_jobs(launcher, sta
     parent, *records = check_tracking(Path("runs"))
     assert parent["status"] == "FAILED"
     assert {record["status"] for record in records} == {"KILLED"}
-    assert records[0]["late_tags"]["error"] == "the process ended without a word"
+    assert records[0]["late_tags"]["error"] == "the process ended without closing the run"
 
 
 def test_jobs_that_run_on_after_their_sweep_send_themselves(start):
@@ -167,7 +167,7 @@ def slurm(monkeypatch):
 def test_slurms_jobs_run_on_after_ctrl_c_and_one_that_is_queued_again_is_one_run(slurm, start):
     launcher = "hydra.launcher."
     small = ["cpus_per_task=1", "mem_gb=1", "timeout_min=30", "gpus_per_node=null"]
-    options = ["hydra/launcher=submitit_slurm", *(launcher + option for option in small)]
+    options = ["hydra/launcher=slurm", *(launcher + option for option in small)]
     sweep = start(options, weights="0,0.2")
     sweep.wait_for(2)
     first, second = (record["slurm_job"] for record in read_records() if record["slurm_job"])

@@ -1,4 +1,4 @@
-"""Every index of conf/index, against an exact search in numpy and by its own numbers."""
+"""Each index of conf/index against an exact search in numpy."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,21 +17,21 @@ from newsimg.pipeline import retrieve
 from newsimg.run import CONF_DIR
 
 DIM, N_IMAGES, N_QUERIES = 64, 1500, 40
-# Those that make a FAISS index themselves; `auto` leaves that to one of them, `saved` to a task.
+# All options of class FaissIndex, without `auto` and `saved`.
 OPTIONS = ["flat", "flat_fp16", "hnsw", "ivf_flat", "ivf_pq", "ivf_pq_refined", "ivf_sq8"]
-# Recall@10 of the yaml's own numbers on the clusters below.
+# Minimum recall@10 with the yaml's parameters on the clusters below.
 RECALL = {
     "flat": 1.0,
     "flat_fp16": 0.99,
     "hnsw": 0.99,
     "ivf_flat": 0.97,
     "ivf_sq8": 0.95,
-    "ivf_pq": 0.8,  # no dimension of these clusters says more than another: the hardest case
+    "ivf_pq": 0.8,  # all dimensions have equal variance here, the hardest case
     "ivf_pq_refined": 0.97,
 }
-# How far a score may be from the inner product: the others know the vectors as they are.
+# Tolerance of scores of the lossy indexes.
 ERROR = {"flat_fp16": 1e-3, "ivf_sq8": 0.02, "ivf_pq": 0.1}
-AUTOMATIC = {"nlist": 32, "nprobe": 8, "kept_dim": 64}  # what 1500 images of dim 64 get
+AUTOMATIC = {"nlist": 32, "nprobe": 8, "kept_dim": 64}  # the values for 1500 images of dim 64
 
 
 def read_yaml(option: str) -> dict[str, Any]:
@@ -57,7 +57,7 @@ def clusters() -> tuple[FloatArray, FloatArray]:
 
 @pytest.fixture(scope="module", params=OPTIONS)
 def built(request: pytest.FixtureRequest, clusters: tuple[FloatArray, FloatArray]) -> FaissIndex:
-    """Each option with its yaml's numbers, over the clustered images."""
+    """Each option with its yaml's parameters, built over the clustered images."""
     index = FaissIndex(**read_yaml(request.param))
     index.build(clusters[0])
     index.option = request.param  # type: ignore[attr-defined]
@@ -68,12 +68,12 @@ def option_of(index: FaissIndex) -> str:
     return index.option  # type: ignore[attr-defined]
 
 
-def inside(index: FaissIndex) -> Any:
+def innermost(index: FaissIndex) -> Any:
     assert index.vectors is not None
     return list(walk_parts(index.vectors.faiss))[-1]
 
 
-def test_it_finds_what_an_exact_search_finds(built: FaissIndex, clusters: Any) -> None:
+def test_recall_against_an_exact_search_is_high(built: FaissIndex, clusters: Any) -> None:
     images, queries = clusters
     exact = np.argsort(-(queries @ images.T), axis=1, kind="stable")[:, :10]
     _, rows = built.search(queries, 10)
@@ -81,7 +81,7 @@ def test_it_finds_what_an_exact_search_finds(built: FaissIndex, clusters: Any) -
     assert recall >= RECALL[option_of(built)]
 
 
-def test_scores_are_the_inner_products_of_the_rows_it_names_descending(
+def test_scores_are_the_inner_products_of_the_returned_rows_in_descending_order(
     built: FaissIndex, clusters: Any
 ) -> None:
     images, queries = clusters
@@ -95,7 +95,7 @@ def test_scores_are_the_inner_products_of_the_rows_it_names_descending(
     np.testing.assert_allclose(scores, true, atol=ERROR.get(option_of(built), 1e-5))
 
 
-def test_it_compares_by_inner_product(built: FaissIndex) -> None:
+def test_the_metric_is_the_inner_product(built: FaissIndex) -> None:
     assert built.vectors is not None
     assert built.vectors.faiss.metric_type == faiss.METRIC_INNER_PRODUCT
     ivf = find_part(built.vectors.faiss, faiss.IndexIVF)
@@ -103,8 +103,8 @@ def test_it_compares_by_inner_product(built: FaissIndex) -> None:
         assert faiss.downcast_index(ivf.quantizer).metric_type == faiss.METRIC_INNER_PRODUCT
 
 
-def test_the_yamls_numbers_are_those_of_the_faiss_object(built: FaissIndex) -> None:
-    numbers, index = read_yaml(option_of(built)), inside(built)
+def test_the_parameters_of_the_yaml_are_set_on_the_faiss_object(built: FaissIndex) -> None:
+    numbers, index = read_yaml(option_of(built)), innermost(built)
     ivf = {"nlist": "nlist", "nprobe": "nprobe"}
     readers: dict[str, dict[str, Any]] = {
         "hnsw": {
@@ -147,15 +147,17 @@ def test_the_yamls_numbers_are_those_of_the_faiss_object(built: FaissIndex) -> N
         ("ivf_pq", {"kept_dim": 16}, lambda i: i.pq.M == 16),
     ],
 )
-def test_another_number_reaches_the_faiss_object_too(
+def test_changed_parameters_are_set_on_the_faiss_object(
     option: str, changes: dict[str, int], read: Any, clusters: Any
 ) -> None:
     index = FaissIndex(**read_yaml(option) | changes)
     index.build(clusters[0])
-    assert read(inside(index))
+    assert read(innermost(index))
 
 
-def test_every_top_k_from_1_to_all_images_is_filled(built: FaissIndex, clusters: Any) -> None:
+def test_a_search_returns_top_k_rows_up_to_the_number_of_images(
+    built: FaissIndex, clusters: Any
+) -> None:
     for top_k in (1, 300, N_IMAGES):
         scores, rows = built.search(clusters[1][:3], top_k)
         assert ((rows >= 0) & (rows < N_IMAGES)).all()
@@ -165,29 +167,31 @@ def test_every_top_k_from_1_to_all_images_is_filled(built: FaissIndex, clusters:
 
 
 @pytest.mark.parametrize("top_k", [0, -1, N_IMAGES + 1])
-def test_another_top_k_is_refused(built: FaissIndex, clusters: Any, top_k: int) -> None:
+def test_a_top_k_out_of_range_is_refused(built: FaissIndex, clusters: Any, top_k: int) -> None:
     with pytest.raises(ValueError, match=rf"top_k must be in \[1, {N_IMAGES}\], got {top_k}"):
         built.search(clusters[1], top_k)
 
 
-def test_queries_of_another_dim_are_refused_with_both(built: FaissIndex, clusters: Any) -> None:
+def test_queries_of_another_dim_are_refused_with_both_shapes(
+    built: FaissIndex, clusters: Any
+) -> None:
     with pytest.raises(ValueError, match=r"\(n_queries, 64\), got \(40, 63\)"):
         built.search(np.ascontiguousarray(clusters[1][:, :63]), 5)
     with pytest.raises(ValueError, match=r"\(n_queries, 64\), got \(64,\)"):
         built.search(clusters[1][0], 5)
 
 
-def test_searching_leaves_the_arguments_and_the_index_as_they_are(
+def test_a_search_changes_neither_the_queries_nor_the_index(
     built: FaissIndex, clusters: Any
 ) -> None:
     before = clusters[1].copy()
     first = built.search(clusters[1], 10)
-    built.search(clusters[1], N_IMAGES)  # widens, for this search alone
+    built.search(clusters[1], N_IMAGES)  # raises nprobe for this search only
     np.testing.assert_array_equal(built.search(clusters[1], 10)[1], first[1])
     np.testing.assert_array_equal(clusters[1], before)
 
 
-def test_building_again_replaces_what_was_there(clusters: Any) -> None:
+def test_building_again_replaces_the_vectors(clusters: Any) -> None:
     index = FaissIndex(factory="Flat")
     index.build(clusters[0])
     index.build(clusters[0][:10])
@@ -196,11 +200,11 @@ def test_building_again_replaces_what_was_there(clusters: Any) -> None:
 
 
 def test_searching_before_building_is_refused() -> None:
-    with pytest.raises(ValueError, match="search comes after build"):
+    with pytest.raises(ValueError, match="search needs a built index"):
         FaissIndex(factory="Flat").search(np.zeros((1, 2), np.float32), 1)
 
 
-def test_an_inverted_list_that_comes_back_short_is_widened_and_then_exact(clusters: Any) -> None:
+def test_nprobe_is_raised_until_top_k_images_are_found(clusters: Any) -> None:
     images, queries = clusters
     index = FaissIndex(factory="IVF{nlist},Flat", nlist=30, nprobe=1)
     index.build(images)
@@ -212,10 +216,10 @@ def test_an_inverted_list_that_comes_back_short_is_widened_and_then_exact(cluste
     exact = np.argsort(-(queries @ images.T), axis=1, kind="stable")
     assert (np.sort(everything, axis=1) == np.arange(N_IMAGES)).all()
     assert (everything[:, :10] == exact[:, :10]).mean() > 0.99
-    assert inside(index).nprobe == 1
+    assert innermost(index).nprobe == 1
 
 
-def test_a_beam_narrower_than_top_k_is_widened(clusters: Any) -> None:
+def test_ef_search_is_raised_to_top_k(clusters: Any) -> None:
     images, queries = clusters
     index = FaissIndex(factory="HNSW{m},Flat", m=16, ef_construction=100, ef_search=4)
     index.build(images)
@@ -224,7 +228,7 @@ def test_a_beam_narrower_than_top_k_is_widened(clusters: Any) -> None:
     recall = np.mean([len(set(a) & set(b)) / 200 for a, b in zip(rows, exact, strict=True)])
     assert (rows >= 0).all()
     assert recall > 0.9
-    assert inside(index).hnsw.efSearch == 4
+    assert innermost(index).hnsw.efSearch == 4
 
 
 @pytest.mark.parametrize(
@@ -238,7 +242,7 @@ def test_a_beam_narrower_than_top_k_is_widened(clusters: Any) -> None:
         ({"factory": "IVF{nlist},Flat", "nlist": -4}, r"index.nlist must be at least 1, got -4"),
     ],
 )
-def test_numbers_that_the_factory_cannot_use_are_refused(
+def test_parameters_that_the_factory_cannot_use_are_refused(
     arguments: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
@@ -252,10 +256,10 @@ def test_numbers_that_the_factory_cannot_use_are_refused(
         ({"factory": "IVF{nlist},Flat", "nlist": 4}, 3, r"at least 4 images.*got 3"),
         ({"factory": "PQ{m}x{nbits}", "m": 8, "nbits": 8}, 255, r"at least 256 images.*got 255"),
         ({"factory": "PQ{m}x{nbits}", "m": 7, "nbits": 4}, 99, r"index.m must divide.*64, got 7"),
-        ({"factory": "Nonsense"}, 99, r"FAISS cannot make 'Nonsense' for dim 64"),
+        ({"factory": "Nonsense"}, 99, r"FAISS cannot create 'Nonsense' for dim 64"),
     ],
 )
-def test_images_that_the_factory_cannot_take_are_refused_with_the_numbers(
+def test_too_few_images_or_an_unsuitable_dim_are_refused_with_both_numbers(
     arguments: dict[str, Any], n_images: int, message: str, clusters: Any
 ) -> None:
     with pytest.raises(ValueError, match=message):
@@ -273,7 +277,7 @@ def test_building_and_searching_print_nothing(
 
 
 class FixedBackbone(Backbone):
-    """Pairs of images with one embedding each: every score is there twice."""
+    """Pairs of images with equal embeddings: every score occurs twice."""
 
     query_template = "{title}"
     batch_size = 1
@@ -289,7 +293,7 @@ class FixedBackbone(Backbone):
 
 
 @pytest.mark.parametrize("option", OPTIONS)
-def test_equal_scores_come_in_image_id_order_whatever_the_index(option: str) -> None:
+def test_equal_scores_are_in_image_id_order_with_every_index(option: str) -> None:
     images = tuple(Image(f"{i:04}", Path(f"{i:04}.jpg")) for i in range(600))
     queries = tuple(Query(f"q{i}", f"title {i}") for i in range(10))
     collection = Collection("pairs", queries, images, None)

@@ -1,4 +1,4 @@
-"""Indexes that grow, shrink and lie in files, measured and searched together, against numpy."""
+"""Indexes with added and removed vectors, saved, merged and measured, against numpy."""
 
 import re
 from functools import cache
@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from newsimg.datatypes import FloatArray, IntArray
 from newsimg.index.base import GrowingIndex
-from newsimg.index.building.quality import cut_blocks, measure_quality, measure_recall
+from newsimg.index.building.quality import measure_quality, measure_recall, split_blocks
 from newsimg.index.faiss_index import FaissIndex
 from newsimg.index.merged_search import search_merged
 from newsimg.index.rotation import keep_principal
@@ -43,7 +43,7 @@ def search_exactly(images: FloatArray, queries: FloatArray, top_k: int) -> IntAr
 
 @pytest.fixture(scope="module")
 def images() -> FloatArray:
-    """Clusters in which some dimensions say more than others."""
+    """Clusters in which the variance differs between dimensions."""
     random = np.random.default_rng(0)
     scale = 1 / np.sqrt(1 + np.arange(DIM))
     rows = random.normal(size=(40, DIM))[np.arange(N_IMAGES) % 40] * scale
@@ -57,7 +57,7 @@ def option(request: pytest.FixtureRequest) -> str:
 
 
 def grow(option: str, images: FloatArray, ids: IntArray) -> GrowingIndex:
-    """Train on what the index asks for, and add in three unequal parts."""
+    """Train on a sample of `training_size` images, and add all in three batches of unequal size."""
     index = make_index(option)
     random = np.random.default_rng(index.seed)
     drawn = random.choice(len(images), index.training_size(len(images)), replace=False)
@@ -67,7 +67,7 @@ def grow(option: str, images: FloatArray, ids: IntArray) -> GrowingIndex:
     return index
 
 
-def test_images_added_in_parts_are_found_by_their_ids(option: str, images: FloatArray) -> None:
+def test_images_added_in_batches_are_found_with_their_ids(option: str, images: FloatArray) -> None:
     ids = np.arange(N_IMAGES) * 7 + 3
     index = grow(option, images, ids)
     assert index.n_vectors == N_IMAGES
@@ -82,7 +82,7 @@ def test_images_added_in_parts_are_found_by_their_ids(option: str, images: Float
     np.testing.assert_allclose(scores, true, atol=0.1 if option == "ivf_pq" else 0.02)
 
 
-def test_parts_or_all_at_once_make_the_same_index(option: str, images: FloatArray) -> None:
+def test_adding_in_batches_or_at_once_gives_the_same_index(option: str, images: FloatArray) -> None:
     whole = make_index(option)
     whole.build(images)
     parts = grow(option, images, np.arange(N_IMAGES))
@@ -92,14 +92,16 @@ def test_parts_or_all_at_once_make_the_same_index(option: str, images: FloatArra
         np.testing.assert_allclose(a, b, atol=1e-6)
 
 
-def test_removed_images_are_never_found_and_the_others_are(option: str, images: FloatArray) -> None:
+def test_removed_images_are_never_found_and_the_others_still_are(
+    option: str, images: FloatArray
+) -> None:
     ids = np.arange(N_IMAGES) * 2
     index = grow(option, images, ids)
-    gone = ids[::3]
-    assert index.remove(gone[:400]) == 400
-    assert index.remove(gone) == len(gone) - 400  # the others were there no more
-    assert index.remove(np.array([1, 10**9, gone[0]])) == 0
-    left = np.setdiff1d(ids, gone)
+    removed = ids[::3]
+    assert index.remove(removed[:400]) == 400
+    assert index.remove(removed) == len(removed) - 400  # 400 were removed before
+    assert index.remove(np.array([1, 10**9, removed[0]])) == 0
+    left = np.setdiff1d(ids, removed)
     assert index.n_vectors == len(left)
     _, everything = index.search(images[:3], len(left))
     assert (np.sort(everything, axis=1) == left).all()
@@ -113,7 +115,9 @@ def test_removed_images_are_never_found_and_the_others_are(option: str, images: 
         index.search(images[:1], len(left) + 2)
 
 
-def test_a_written_index_is_read_as_it_was(option: str, images: FloatArray, tmp_path: Path) -> None:
+def test_reading_a_written_index_restores_it(
+    option: str, images: FloatArray, tmp_path: Path
+) -> None:
     index = grow(option, images, np.arange(N_IMAGES))
     index.remove(np.arange(50))
     index.write(tmp_path / "vectors.faiss")
@@ -133,7 +137,7 @@ def test_a_written_index_is_read_as_it_was(option: str, images: FloatArray, tmp_
     assert plain.n_vectors == N_IMAGES - 49
 
 
-def test_an_estimate_of_the_bytes_is_near_what_they_become(option: str, images: FloatArray) -> None:
+def test_the_estimated_size_is_near_the_actual_size(option: str, images: FloatArray) -> None:
     many = np.concatenate([images] * 10)
     index = make_index(option)
     estimate = index.estimate_bytes(len(many), DIM)
@@ -142,7 +146,7 @@ def test_an_estimate_of_the_bytes_is_near_what_they_become(option: str, images: 
     assert estimate == pytest.approx(index.bytes_per_vector * len(many), rel=0.05)
 
 
-def test_a_file_that_is_no_index_is_refused_by_name(tmp_path: Path) -> None:
+def test_a_file_that_is_not_an_index_is_refused_with_its_path(tmp_path: Path) -> None:
     (tmp_path / "x.faiss").write_bytes(b"not an index")
     with pytest.raises(ValueError, match=r"x\.faiss is not a FAISS index"):
         VectorIndex.read(tmp_path / "x.faiss")
@@ -156,9 +160,9 @@ def test_a_file_that_is_no_index_is_refused_by_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("ids", "message"),
     [
-        ([1, 0, 2], r"ids must ascend from 0 or above, got \[1, 0, 2\]"),
-        ([1, 1, 2], r"ids must ascend"),
-        ([-1, 0, 1], r"ids must ascend"),
+        ([1, 0, 2], r"ids must be ascending and >= 0, got \[1, 0, 2\]"),
+        ([1, 1, 2], r"ids must be ascending"),
+        ([-1, 0, 1], r"ids must be ascending"),
         ([0, 1], r"ids must be 3 integers, got int64 \(2,\)"),
         ([0.0, 1.0, 2.0], r"ids must be 3 integers, got float64"),
     ],
@@ -175,7 +179,7 @@ def test_ids_that_do_not_ascend_are_refused(
 @pytest.mark.parametrize(
     ("n_images", "nlist"), [(1, 1), (79, 1), (80, 2), (1000, 16), (1_000_000, 2048), (10**8, 32768)]
 )
-def test_the_number_of_lists_follows_the_number_of_images(n_images: int, nlist: int) -> None:
+def test_automatic_nlist_depends_on_the_number_of_images(n_images: int, nlist: int) -> None:
     index = FaissIndex(factory="IVF{nlist},Flat", nlist="auto", nprobe="auto")
     assert index.training_size(n_images) == min(40 * nlist, n_images)
     if n_images <= 1000:
@@ -185,40 +189,44 @@ def test_the_number_of_lists_follows_the_number_of_images(n_images: int, nlist: 
         assert index.numbers["nprobe"] == min(8, nlist)
 
 
-def test_an_automatic_nprobe_without_automatic_lists_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"index\.nprobe=auto goes by index\.nlist, got none"):
+def test_automatic_nprobe_without_nlist_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"index\.nprobe=auto needs index\.nlist, got none"):
         FaissIndex(factory="IVF16,Flat", nprobe="auto")
 
 
-def test_auto_is_exact_for_few_images_and_takes_the_first_that_fits_for_more(
+def test_auto_is_exact_for_few_images_and_else_chooses_the_first_option_that_fits(
     images: FloatArray, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
     index = make_index("auto")
     index.build(images)
     assert index.numbers["factory"] == "Flat"
-    assert "2000 images are searched exactly up to 20000" in index.numbers["reason"]
+    assert "2000 images, exact search is used up to 20000" in index.numbers["reason"]
     many = np.concatenate([images] * 5)
     for memory_kib, factory in ((1500, "IVF128,Flat"), (500, "IVF128,SQ8")):
         index = make_index("auto", "index.exact_up_to=0", f"index.memory_gb={memory_kib / 2**20}")
         index.build(many)
         assert index.factory.startswith(factory)
         assert index.bytes_per_vector * len(many) <= memory_kib * 1024
-    assert re.search("10000 images of dim 32 take ivf_flat .* allowed", index.numbers["reason"])
+    assert re.search(
+        "10000 images of dim 32 take ivf_flat .* the limit is", index.numbers["reason"]
+    )
     assert index.numbers["reason"] in caplog.text
 
 
 @pytest.mark.parametrize(
     ("memory_gb", "option"), [(3, "ivf_flat"), (1, "ivf_sq8"), (0.3, "ivf_pq")]
 )
-def test_auto_takes_a_million_images_as_the_memory_allows(memory_gb: float, option: str) -> None:
+def test_auto_chooses_an_option_for_a_million_images_by_the_memory_limit(
+    memory_gb: float, option: str
+) -> None:
     index = make_index("auto", f"index.memory_gb={memory_gb}")
     expected = make_index(option).estimate_bytes(1_000_000, 512)
     assert index.estimate_bytes(1_000_000, 512) == expected <= memory_gb * 2**30
 
 
-def test_auto_says_what_to_do_when_nothing_fits() -> None:
-    with pytest.raises(ValueError, match=r"ivf_pq 0\.\d+ GiB; 0\.1 GiB are allowed.*divide the"):
+def test_auto_explains_what_to_do_if_no_option_fits() -> None:
+    with pytest.raises(ValueError, match=r"ivf_pq 0\.\d+ GiB; the limit is 0\.1 GiB.*split the"):
         make_index("auto", "index.memory_gb=0.1").estimate_bytes(1_000_000, 512)
 
 
@@ -227,10 +235,10 @@ def test_auto_says_what_to_do_when_nothing_fits() -> None:
     [
         ("index.exact_up_to=-1", r"index.exact_up_to must be at least 0, got -1"),
         ("index.memory_gb=0", r"index.memory_gb must be above 0, got 0"),
-        ("index.options={}", r"index.options must be 2 or more"),
+        ("index.options={}", r"index.options must hold at least 2 indexes"),
     ],
 )
-def test_auto_refuses_what_it_cannot_use(override: str, message: str) -> None:
+def test_auto_refuses_arguments_out_of_range(override: str, message: str) -> None:
     options = [f"~index.options.{o}" for o in ("flat", "ivf_flat", "ivf_sq8", "ivf_pq")]
     with pytest.raises(Exception, match=message):
         make_index("auto", *(options if "options" in override else [override]))
@@ -238,7 +246,7 @@ def test_auto_refuses_what_it_cannot_use(override: str, message: str) -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(st.data())
-def test_several_indexes_find_what_one_over_all_images_finds(data: Any) -> None:
+def test_merged_exact_indexes_give_the_result_of_one_index_over_all_images(data: Any) -> None:
     random = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
     sizes = data.draw(st.lists(st.integers(0, 30), min_size=1, max_size=5).filter(any))
     # Small integers have many equal and exactly computed products.
@@ -261,18 +269,18 @@ def test_several_indexes_find_what_one_over_all_images_finds(data: Any) -> None:
         assert (np.diff(found)[np.diff(score) == 0] > 0).all()
 
 
-def test_merging_refuses_what_it_cannot_give(images: FloatArray) -> None:
+def test_merging_refuses_a_top_k_out_of_range_and_missing_offsets(images: FloatArray) -> None:
     index = FaissIndex(factory="Flat")
     index.build(images[:5])
     with pytest.raises(ValueError, match=r"top_k must be in \[1, 10\], got 11"):
         search_merged([index, index], [0, 5], images[:1], 11)
-    with pytest.raises(ValueError, match=r"2 indexes need as many offsets, got 1"):
+    with pytest.raises(ValueError, match=r"need one offset per index \(2\), got 1"):
         search_merged([index, index], [0], images[:1], 1)
 
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 12), st.integers(1, 30))
-def test_recall_is_the_share_of_the_exact_nearest_with_equals_as_good(
+def test_recall_is_the_share_of_the_exact_nearest_counting_ties(
     seed: int, top_k: int, n_rows: int
 ) -> None:
     random = np.random.default_rng(seed)
@@ -283,12 +291,12 @@ def test_recall_is_the_share_of_the_exact_nearest_with_equals_as_good(
     worst = -np.sort(-products, axis=1)[:, [top_k - 1]]
     expected = (np.take_along_axis(products, found, axis=1) >= worst).mean()
     ids = np.arange(25) * 3
-    measured = measure_recall(found * 3, cut_blocks(images, ids, n_rows), queries)
+    measured = measure_recall(found * 3, split_blocks(images, ids, n_rows), queries)
     assert measured == pytest.approx(expected)
 
 
 def test_quality_is_1_for_an_exact_index_and_less_for_a_coarse_one(images: FloatArray) -> None:
-    blocks = list(cut_blocks(images, np.arange(N_IMAGES), 700))
+    blocks = list(split_blocks(images, np.arange(N_IMAGES), 700))
     assert [len(ids) for _, ids in blocks] == [700, 700, 600]
     exact = FaissIndex(factory="Flat")
     exact.build(images)
@@ -305,16 +313,16 @@ def test_quality_is_1_for_an_exact_index_and_less_for_a_coarse_one(images: Float
     assert expected < 0.9
 
 
-def test_quality_is_measured_at_what_a_small_index_has(images: FloatArray) -> None:
+def test_quality_of_a_small_index_is_measured_with_a_lower_top_k(images: FloatArray) -> None:
     index = FaissIndex(factory="Flat")
     index.build(images[:9])
-    quality = measure_quality(index, cut_blocks(images[:9], np.arange(9)), images[:3], 25)
+    quality = measure_quality(index, split_blocks(images[:9], np.arange(9)), images[:3], 25)
     assert (quality.top_k, quality.recall) == (9, 1)
     with pytest.raises(ValueError, match="at least 1 query, got 0"):
         measure_quality(index, [], images[:0], 25)
 
 
-def test_the_projection_keeps_inner_products_where_most_of_their_length_is() -> None:
+def test_the_projection_preserves_inner_products_of_low_rank_data() -> None:
     random = np.random.default_rng(0)
     mixing = np.linalg.qr(random.normal(size=(16, 16)))[0] * (1 / (1 + np.arange(16)) ** 2)
     sample = (random.normal(size=(500, 16)) @ mixing.T + 3 * mixing[:, 0]).astype(np.float32)
@@ -322,10 +330,10 @@ def test_the_projection_keeps_inner_products_where_most_of_their_length_is() -> 
     np.testing.assert_allclose(kept @ kept.T, np.eye(8), atol=1e-5)
     products, projected = sample @ sample.T, (sample @ kept.T) @ (sample @ kept.T).T
     assert np.abs(products - projected).max() < 0.003 * np.abs(products).max()
-    assert np.ptp(np.log2(np.square(sample @ kept.T).mean(axis=0))) < 8  # mixed; 12.5 if not
+    assert np.ptp(np.log2(np.square(sample @ kept.T).mean(axis=0))) < 8  # 12.5 without the rotation
 
 
-def test_scores_are_inner_products_also_where_all_images_have_much_in_common(
+def test_scores_are_inner_products_even_if_all_images_are_similar(
     images: FloatArray,
 ) -> None:
     near = images + 2 * images[0]
@@ -337,7 +345,7 @@ def test_scores_are_inner_products_also_where_all_images_have_much_in_common(
 
 
 @pytest.mark.parametrize("n_images", [16, 100, 300])
-def test_a_few_images_are_enough_for_every_option(
+def test_every_option_can_be_built_from_a_few_images(
     option: str, n_images: int, images: FloatArray, capfd: pytest.CaptureFixture[str]
 ) -> None:
     index = make_index(option)
@@ -347,6 +355,8 @@ def test_a_few_images_are_enough_for_every_option(
     assert "WARNING" not in capfd.readouterr().err
 
 
-def test_too_few_images_for_the_codes_are_refused_with_both_numbers(images: FloatArray) -> None:
+def test_too_few_images_to_train_the_codes_are_refused_with_both_numbers(
+    images: FloatArray,
+) -> None:
     with pytest.raises(ValueError, match=r"needs at least 16 images to train on, got 15"):
         make_index("ivf_pq").build(images[:15])

@@ -43,7 +43,7 @@ def test_the_jobs_of_a_launcher_run_with_their_gpu_in_the_environment(
 ):
     done = newsimg(
         "-m",
-        "hydra/launcher=submitit_local_gpus",
+        "hydra/launcher=submitit_gpus",
         *tiny_options,
         "weight.value=0,0.5",
         env={"NEWSIMG_GPUS": "0,1", "TMPDIR": str(tmp_path)},

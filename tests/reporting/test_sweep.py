@@ -1,73 +1,117 @@
-"""What a sweep says of its jobs: corrected p values, words, and the jobs' curves."""
+"""What a sweep says: the best weight of each combination, its jobs, corrected p values, words."""
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from mlflow import MlflowClient
+from run_folders import move_first, write_run
 
 from newsimg.reporting.console import console
-from newsimg.reporting.sweep import read_curves, summarize_sweep
+from newsimg.reporting.sweep import find_finished, summarize_sweep
+
+NO_JOBS = pd.DataFrame()
+FLAT = "w_lo,w_hi,hits_at_1,mrr_at_10\n0,1,0.5,0.6\n"
 
 
-def make_jobs(p_values):
-    n_jobs = len(p_values)
-    return pd.DataFrame(
-        {
-            "name": [f"aesthetics w={i / 10:.2f}" for i in range(n_jobs)],
-            "status": "FINISHED",
-            "error": "",
-            "params.weight": [str(i / 10) for i in range(n_jobs)],
-            "params.reranker": "aesthetics",
-            "params.normalization": "l1",
-            "retrieval/hits_at_1": 0.4,
-            "reranked/hits_at_1": [0.4 + i / 100 for i in range(n_jobs)],
-            "delta/hits_at_1": [i / 100 for i in range(n_jobs)],
-            "delta/hits_at_1_low": -0.01,
-            "delta/hits_at_1_high": 0.05,
-            "delta/hits_at_1_p": p_values,
-            "curve/best_hits_at_1": 0.45,
-            "curve/plateau_low": 0.21,
-            "curve/plateau_high": 0.25,
-            "curve/best_weight": 0.23,
-        }
-    )
+def make_sweep(folder: Path, helped: dict[float, tuple[int, int]], reranker: str = "nnn") -> Path:
+    """Write a job for each weight, of 200 queries of which so many are helped and hurt."""
+    for weight, (n_helped, n_hurt) in helped.items():
+        ranks = move_first(200, n_helped, n_hurt)
+        write_run(folder / f"{reranker} {weight}", ranks, weight, {"reranker": reranker})
+    (folder / "summary").mkdir(exist_ok=True)
+    return folder
+
+
+def summarize(folder: Path) -> str:
+    runs = find_finished(NO_JOBS, folder)
+    with console.capture() as said:
+        summarize_sweep(NO_JOBS, runs, "reranked/hits_at_1", folder / "summary")
+    assert max(map(len, said.get().splitlines())) <= 80
+    return " ".join(said.get().split())
 
 
 @pytest.mark.parametrize(
-    ("p_values", "corrected", "words"),
+    ("n_helped", "words"),
     [
-        ([1.0, 0.3, 0.02], 0.06, "this cannot be told from zero"),
-        ([1.0, 0.3, 0.01], 0.03, "more than chance explains"),
+        (6, "as the best of so many this cannot be told from zero"),
+        (7, "more than chance explains"),
     ],
 )
-def test_the_best_jobs_gain_is_judged_by_its_corrected_p(p_values, corrected, words, tmp_path):
-    output_dir = tmp_path / "summary"
-    output_dir.mkdir()
-    with console.capture() as said:
-        metrics = summarize_sweep(make_jobs(p_values), "reranked/hits_at_1", output_dir)
-    assert metrics["best/p_holm"] == pytest.approx(corrected)
-    assert metrics["curve/best_weight"] == 0.23
-    assert "Hits@1 rises by 0.0200" in said.get()
-    assert f"Holm-corrected for 3 configs): {words}" in said.get()
-    table = pd.read_csv(output_dir / "sweep.csv")
-    assert table["p_holm"].tolist() == pytest.approx([1, 0.6, corrected])
+def test_the_best_gain_is_judged_by_its_corrected_p(
+    n_helped: int, words: str, tmp_path: Path
+) -> None:
+    # McNemar's exact p of n helped and none hurt is 2 / 2^n; Holm multiplies the smallest by the
+    # number of weights that change anything, which are three of the four.
+    make_sweep(tmp_path, {0.0: (0, 0), 0.1: (2, 2), 0.2: (3, 0), 0.3: (n_helped, 0)})
+    said = summarize(tmp_path)
+    p = 3 * 2 / 2**n_helped
+    assert f"best: nnn, weight 0.3. Over retrieval Hits@1 rises by {n_helped / 200:.4f}" in said
+    assert f"of this one alone; p = {p:.2g}, Holm-corrected for 3 configs): {words}" in said
+    assert "Holm-corrected for the 3 of 4 runs that change Hits@1 of any headline" in said
+    assert "picked on the headlines that they are measured on (val)" in said
+    (row,) = pd.read_csv(tmp_path / "summary" / "best.csv").to_dict("records")
+    assert row["p_holm"] == pytest.approx(p)
+    assert (row["weight"], row["n_weights"]) == (0.3, 4)
 
 
-def test_jobs_without_tests_are_summarised_without_words(tmp_path):
-    output_dir = tmp_path / "summary"
-    output_dir.mkdir()
-    jobs = make_jobs([1.0, 0.3]).drop(columns=["delta/hits_at_1_p", "curve/best_hits_at_1"])
-    with console.capture() as said:
-        metrics = summarize_sweep(jobs, "reranked/hits_at_1", output_dir)
-    assert set(metrics) == {
-        "n_jobs",
-        "n_finished",
-        "n_failed",
-        "best/reranked/hits_at_1",
-    }
-    assert "Holm" not in said.get()
-    assert not (output_dir / "curves.png").exists()
+def test_each_reranker_has_a_row_with_its_best_weight_and_all_that_gain_are_named(
+    tmp_path: Path,
+) -> None:
+    make_sweep(tmp_path, {0.1: (12, 0), 0.2: (14, 0), 0.3: (14, 0)}, "nnn")
+    make_sweep(tmp_path, {0.1: (16, 1), 0.2: (5, 5)}, "hubness")
+    make_sweep(tmp_path, {0.1: (0, 9), 0.2: (0, 20)}, "aesthetics")
+    said = summarize(tmp_path)
+    table = pd.read_csv(tmp_path / "summary" / "best.csv")
+    assert table["reranker"].tolist() == ["hubness", "nnn", "aesthetics"]
+    assert table["weight"].tolist() == [0.1, 0.2, 0.1]
+    np.testing.assert_allclose(table["hits_at_1"], [0.5 + 15 / 200, 0.5 + 14 / 200, 0.5 - 9 / 200])
+    np.testing.assert_allclose(table["difference"], [15 / 200, 14 / 200, -9 / 200])
+    assert ((table["low"] < table["hits_at_1"]) & (table["hits_at_1"] < table["high"])).all()
+    assert "best: hubness, weight 0.1." in said
+    assert "more than chance explains, too: nnn, weight 0.2 (+0.0700, p =" in said
+    assert "* hubness 0.1 0.5750" in said
+    assert "aesthetics, weight 0.1 (" not in said
+
+
+def test_a_reranker_that_no_weight_changes_is_one_row_of_any_weight_and_normalisation(
+    tmp_path: Path,
+) -> None:
+    for weight in ("l1", "rank"):
+        for value in (0.1, 0.2):
+            folder = tmp_path / f"{weight} {value}"
+            choices = {"reranker": "identity", "weight": weight}
+            write_run(folder, move_first(50, 0, 0), value, choices, curve=FLAT)
+            choices = {"reranker": "nnn", "weight": weight}
+            write_run(tmp_path / f"nnn {weight} {value}", move_first(50, 3, 0), value, choices)
+    (tmp_path / "summary").mkdir()
+    said = summarize(tmp_path)
+    table = pd.read_csv(tmp_path / "summary" / "best.csv")
+    assert table["reranker"].tolist() == ["nnn", "nnn", "identity"]
+    assert table["normalization"].tolist() == ["l1", "rank", "any"]
+    assert table["weight"].isna().tolist() == [False, False, True]
+    assert table["p_holm"].isna().tolist() == [False, False, True]
+    assert "identity any any 0.5000" in said
+    assert "Holm-corrected for the 4 of 8 runs" in said
+
+
+def test_of_many_combinations_the_console_has_the_best_twelve_and_the_file_all(
+    tmp_path: Path,
+) -> None:
+    for k in range(30):
+        shares = [f"reranker.members.{m}.weight={0.1 + k / 7:.10g}" for m in ("nnn", "vlm_judge")]
+        members = {m: {"weight": 0.1 + k / 7} for m in ("nnn", "vlm_judge")}
+        config = {"reranker": {"members": members}}
+        ranks = move_first(100, k, 0)
+        write_run(tmp_path / str(k), ranks, k / 61, {"reranker": "ensemble"}, shares, config=config)
+    (tmp_path / "summary").mkdir()
+    said = summarize(tmp_path)
+    assert "the first 12 of 30 rows; best.csv has all" in said
+    assert "runs nnn weight vlm_judge weight weight Hits@1" in said
+    assert "* 4.243 4.243 0.4754 0.7900" in said
+    assert "0.6700" not in said
+    assert len(pd.read_csv(tmp_path / "summary" / "best.csv")) == 30
 
 
 def test_jobs_that_fail_are_rows_with_their_reason_and_the_sweep_has_its_summary(
@@ -90,9 +134,8 @@ def test_jobs_that_fail_are_rows_with_their_reason_and_the_sweep_has_its_summary
     # Only what was swept sets the jobs apart, although two of them were never composed in full.
     assert [name for name in table if name.startswith("params.")] == ["params.weight"]
     assert {path.name for path in Path("made/summary").iterdir()} == {
-        "sweep.csv",
-        "sweep.png",
-        "curves.png",
+        *("best.csv", "sweep.csv", "table.md", "table.tex", "table.csv"),
+        *("sweep.png", "curves.png"),
     }
     client = MlflowClient(f"sqlite:///{Path('multirun/mlflow.db').absolute()}")
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
@@ -107,19 +150,33 @@ def test_jobs_that_fail_are_rows_with_their_reason_and_the_sweep_has_its_summary
     assert len(runs) == 5
 
 
-def test_curves_are_labelled_by_what_sets_the_jobs_apart_but_the_weight(tmp_path):
-    for job, (reranker, value) in enumerate([("a", 0.1), ("a", 0.2), ("b", 0.1)]):
-        folder = tmp_path / str(job) / ".hydra"
-        folder.mkdir(parents=True)
-        (folder / "overrides.yaml").write_text(
-            f"- top_k=10\n- reranker={reranker}\n- weight.value={value}\n"
-        )
-        (tmp_path / str(job) / "curve.csv").write_text(
-            f"w_lo,w_hi,hits_at_1,mrr_at_5\n0,1,0.{job + 1},0.5\n"
-        )
-    curves = read_curves(tmp_path, "hits_at_1")
-    assert {label: curve["hits_at_1"][0] for label, curve in curves.items()} == {
-        "reranker=a": 0.1,
-        "reranker=b": 0.3,
+def test_a_sweep_that_nothing_tracks_has_its_best_and_the_note_of_one_tells_its_jobs_apart(
+    newsimg_here, tiny_aesthetics
+):
+    swept = ("weight=l1,rank", "weight.value=0.2,0.6", 'backbone.query_template="{title}","{tags}"')
+    result = newsimg_here("-m", *tiny_aesthetics, *swept, "tracking=none", "hydra.sweep.dir=made")
+    assert result.code == 0, result.output
+    quiet = Path("made/summary")
+    assert {path.name for path in quiet.iterdir()} == {
+        *("best.csv", "table.md", "table.tex", "table.csv", "sweep.png", "curves.png")
     }
-    assert read_curves(tmp_path, "hits_at_50") == {}
+    result = newsimg_here("-m", *tiny_aesthetics, *swept, "hydra.sweep.dir=tracked")
+    assert result.code == 0, result.output
+    tracked = Path("tracked/summary")
+    for name in ("best.csv", "table.md", "table.tex", "table.csv", "sweep.png", "curves.png"):
+        assert (tracked / name).read_bytes() == (quiet / name).read_bytes()
+    best = pd.read_csv(tracked / "best.csv")
+    assert sorted(zip(best["normalization"], best["backbone.query_template"], strict=True)) == [
+        *(("l1", "{tags}"), ("l1", "{title}"), ("rank", "{tags}"), ("rank", "{title}"))
+    ]
+    client = MlflowClient(f"sqlite:///{Path('multirun/mlflow.db').absolute()}")
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    runs = client.search_runs(experiments)
+    (parent,) = (run for run in runs if "mlflow.parentRunId" not in run.data.tags)
+    first, second = parent.data.tags["mlflow.note.content"].split("\n\n")[::2]
+    heads = ["", "normalization", "query_template", "weight", "Hits@1"]
+    assert [text.strip() for text in first.splitlines()[0].split("|")][1:6] == heads
+    assert first.count("#/experiments/") == 4
+    rows = [[text.strip() for text in line.split("|")[2:5]] for line in second.splitlines()]
+    assert rows[0] == ["normalization", "weight", "query_template"]
+    assert len({tuple(row) for row in rows[2:]}) == 8  # no two of the jobs look the same

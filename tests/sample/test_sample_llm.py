@@ -16,7 +16,7 @@ from newsimg.sample.training.captions import (
     count_contradictions,
     read_facts,
 )
-from newsimg.sample.training.llm_lessons import expect_captions, write_chat, write_lessons
+from newsimg.sample.training.llm_examples import expect_captions, write_chat, write_examples
 from newsimg.sample.training.train_llm import main
 
 FOLDER = Path(newsimg.__file__).parent / "sample" / "llm"
@@ -30,17 +30,17 @@ def tokenizer():
 
 
 @pytest.fixture(scope="module")
-def lessons():
-    return write_lessons(48, UNSEEN)
+def examples():
+    return write_examples(48, UNSEEN)
 
 
 @pytest.fixture(scope="module")
-def captions(lessons):
+def captions(examples):
     llm = TransformersLLM(
         model=str(FOLDER), revision="main", dtype="float32", device="cpu", batch_size=48,
         max_new_tokens=160, temperature=1.0, top_p=1.0,
     )  # fmt: skip
-    answers = llm.generate([write_chat(lesson.title) for lesson in lessons], seed=None)
+    answers = llm.generate([write_chat(example.title) for example in examples], seed=None)
     return [answer.split("; ") for answer in answers]
 
 
@@ -81,8 +81,8 @@ def test_captions_use_the_words_of_literal_captions(captions) -> None:
     assert np.mean([word in set(caption_words()) for word in words]) > 0.99
 
 
-def test_most_captions_show_the_headlines_subject(captions, lessons) -> None:
-    subjects = [SUBJECTS[lesson.scene.subject] for lesson in lessons]
+def test_most_captions_show_the_headlines_subject(captions, examples) -> None:
+    subjects = [SUBJECTS[example.scene.subject] for example in examples]
     found = [
         subject.singular in caption or subject.plural in caption
         for own, subject in zip(captions, subjects, strict=True)
@@ -100,9 +100,9 @@ def test_facts_of_a_headline_are_read_whatever_its_wording() -> None:
     assert read_facts("Passengers stranded as ferries held", BOAT) == {"count": {2, 3, 4}}
 
 
-def test_a_scene_never_contradicts_its_own_headline(lessons) -> None:
-    facts = [read_facts(lesson.title, lesson.scene) for lesson in lessons]
-    assert not any(count_contradictions(f, s.scene) for f, s in zip(facts, lessons, strict=True))
+def test_a_scene_never_contradicts_its_own_headline(examples) -> None:
+    facts = [read_facts(example.title, example.scene) for example in examples]
+    assert not any(count_contradictions(f, s.scene) for f, s in zip(facts, examples, strict=True))
     assert {name for own in facts for name in own} == set(FACTORS)
 
 
@@ -115,7 +115,7 @@ def test_lessons_say_first_what_the_headline_says_and_then_guess_the_likeliest()
 
 @pytest.mark.slow
 def test_the_training_runs_from_drawing_to_a_folder_that_loads(tmp_path, monkeypatch) -> None:
-    arguments = ["--out", str(tmp_path), "--lessons", "64", "--epochs", "1"]
+    arguments = ["--out", str(tmp_path), "--examples", "64", "--epochs", "1"]
     monkeypatch.setattr("sys.argv", ["train_llm", *arguments])
     main()
     assert isinstance(AutoModelForCausalLM.from_pretrained(tmp_path), LlamaForCausalLM)

@@ -15,8 +15,8 @@ from newsimg.datatypes import Image
 from newsimg.sample.pictures import save_picture
 from newsimg.sample.scenes import training_scenes
 from newsimg.sample.training.train_vlm import draw_epochs
+from newsimg.sample.training.vlm_examples import grade_picture, match, read_small_picture
 from newsimg.sample.training.vlm_fitting import cut_patches, read_answers, see, spread
-from newsimg.sample.training.vlm_lessons import grade_picture, match, read_small_picture
 from newsimg.sample.training.vlm_parts import (
     FIT_QUESTION,
     QUESTIONS,

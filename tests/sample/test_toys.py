@@ -75,9 +75,9 @@ def test_pictures_are_known_by_their_folder(sample_newsroom: Path, newsroom: Any
 def test_a_run_on_other_pictures_says_so_wherever_it_shows(
     newsimg_here: Callable[..., Any], newsroom: Any, sample_cache: Path, tmp_path: Path
 ) -> None:
-    store = f"store.dir={tmp_path / 'store'}"
+    cache = f"cache.dir={tmp_path / 'store'}"
     data = [f"data.csv_path={newsroom.csv_path}", f"data.image_dir={newsroom.image_dir}"]
-    found = newsimg_here("data=newsimages", *data, "data.split=all", "hydra.run.dir=found", store)
+    found = newsimg_here("data=newsimages", *data, "data.split=all", "hydra.run.dir=found", cache)
     said = warn([])
     assert found.stderr.count(f"WARNING: {said}\n") == 1
     assert read_data(Path("found/report.html"))["warning"] == said
@@ -85,10 +85,10 @@ def test_a_run_on_other_pictures_says_so_wherever_it_shows(
     (tagged,) = mlflow.search_runs(search_all_experiments=True, output_format="list")
     assert tagged.data.tags["toy_model"] == "true"
 
-    folder = ["data=collection", f"data.folder={newsroom.image_dir}", "tracking=none", store]
+    folder = ["data=collection", f"data.folder={newsroom.image_dir}", "tracking=none", cache]
     made = newsimg_here("task=index", *folder, "task.index_dir=index", "reranker=identity")
     assert f"WARNING: {warn(['reranker=identity'])}\n" in made.stderr
-    saved = ["index=saved", "index.folders=[index]", "tracking=none", store]
+    saved = ["index=saved", "index.folders=[index]", "tracking=none", cache]
     for name in ("a", "b"):
         run = newsimg_here("task=infer", "query=Storm", *saved, f"hydra.run.dir={name}")
         assert f"WARNING: {warn([], is_indexed=True)}\n" in run.stderr
@@ -102,7 +102,7 @@ def test_a_run_on_other_pictures_says_so_wherever_it_shows(
 def test_pictures_of_the_sample_and_models_of_ones_own_are_not_warned_of(
     newsimg_here: Callable[..., Any], tiny_options: list[str], sample_cache: Path, tmp_path: Path
 ) -> None:
-    own = newsimg_here(*tiny_options, "tracking=none", f"store.dir={tmp_path / 'store'}")
+    own = newsimg_here(*tiny_options, "tracking=none", f"cache.dir={tmp_path / 'store'}")
     sample = newsimg_here("tracking=none", "task.report=false", "task.n_sheet_queries=0")
     pictures = next(sample_cache.glob("sample-newsroom-*")) / "newsimages"
     folder = ["data=collection", f"data.folder={pictures}", "task=index", "task.index_dir=index"]

@@ -1,4 +1,4 @@
-"""The linter, on zips that are broken in one way each, and on some that are not."""
+"""The check of submissions, on zips with one violation each and on valid ones."""
 
 import io
 import zipfile
@@ -56,7 +56,7 @@ def check(files: Files, **subsets: list[str]) -> list[tuple[str, str]]:
 
 
 FIRST = "team_clip/1_team_clip.png"
-WRONG_PLACE_2025 = (
+WRONG_PATH_2025 = (
     "must be [group]/[RET|GEN]_[approach]_[SMALL|LARGE]/[article_id]_[group]_[approach].png, "
     "with or without [group]/"
 )
@@ -75,11 +75,11 @@ def without(name: str, files: Files) -> Files:
 
 
 @pytest.mark.parametrize("files", [make_2026(), make_2025()], ids=["2026", "2025"])
-def test_a_zip_that_keeps_the_rules_has_no_violations(files: Files) -> None:
+def test_a_valid_zip_has_no_violations(files: Files) -> None:
     assert check(files) == []
 
 
-# The organisers' own example, whose zip is named after the group and has no folder of its name.
+# The organisers' example: the zip is named after the group and has no folder of that name.
 EXAMPLE = [
     "GEN_FLUX_SMALL/37FC359AB91C0DC6D21D270AED0C87E3_UnstableOsmosis_FLUX.png",
     "GEN_SD_LARGE/37FC359AB91C0DC6D21D270AED0C87E3_UnstableOsmosis_SD.png",
@@ -97,12 +97,12 @@ def test_the_organisers_example_of_2025_has_no_violations(zip_name: str, above: 
     assert lacking == [Violation(f"{above}GEN_SD_LARGE", "lacks a picture for article x")]
 
 
-def test_generated_pictures_of_2025_may_lie_beside_retrieved_ones() -> None:
+def test_a_zip_of_2025_may_contain_generated_and_retrieved_pictures() -> None:
     names = [f"grp/{kind}_{a}_LARGE/117_grp_{a}.png" for kind, a in (("GEN", "FLUX"), ("RET", "b"))]
     assert check(dict.fromkeys(names, PICTURES[0])) == []
 
 
-def test_a_group_without_a_folder_is_told_by_what_the_names_have_in_common() -> None:
+def test_a_group_without_a_folder_is_inferred_from_the_file_names() -> None:
     names = [f"RET_b_LARGE/{i}_my_grp_b.png" for i in (1, 2)] + ["GEN_c_LARGE/1_my_grp_c.png"]
     found = check(dict.fromkeys([*names, "GEN_c_LARGE/2_other_c.png"], PICTURES[0]))
     assert found == [
@@ -112,7 +112,7 @@ def test_a_group_without_a_folder_is_told_by_what_the_names_have_in_common() -> 
 
 
 @pytest.mark.parametrize("bad", ["a/b/c.png", "notes.txt", "g/RET_a_LARGE/117_g_a.png"])
-def test_one_bad_name_does_not_have_the_good_ones_judged_by_another_layout(bad: str) -> None:
+def test_one_invalid_name_does_not_change_the_guessed_layout(bad: str) -> None:
     names = [f"g_a/{i}_g_a.png" for i in (117, 118)]
     found = check(dict.fromkeys([*names, bad], PICTURES[0]))
     assert [file for file, _ in found] == [bad]
@@ -120,7 +120,7 @@ def test_one_bad_name_does_not_have_the_good_ones_judged_by_another_layout(bad: 
     assert [file for file, _ in alone] == ["x/y/z.png"]
 
 
-def test_entries_for_folders_are_no_violation() -> None:
+def test_folder_entries_are_not_a_violation() -> None:
     assert check({"team_clip/": b"", "team_judge_2/": b"", **make_2026()}) == []
 
 
@@ -128,8 +128,8 @@ exif = PILImage.Exif()
 exif[0x0112] = 6
 TEXT = PngInfo()
 TEXT.add_text("Author", "Ada")
-BROKEN = {
-    "a JPEG by the name of PNG": (
+INVALID = {
+    "a JPEG with the extension of a PNG": (
         replaced(encode(paint(0), "JPEG")),
         [(FIRST, "must be a PNG, is JPEG")],
     ),
@@ -155,21 +155,21 @@ BROKEN = {
     ),
     "animated": (
         replaced(encode(paint(0), save_all=True, append_images=[paint(1)])),
-        [(FIRST, "must be one picture, is 2")],
+        [(FIRST, "must have one frame, has 2")],
     ),
-    "not turned": (
+    "EXIF orientation": (
         replaced(encode(paint(0), exif=exif)),
-        [(FIRST, "asks to be turned by its EXIF orientation")],
+        [(FIRST, "must not have an EXIF orientation other than 1")],
     ),
-    "cut off": (
+    "truncated": (
         replaced(PICTURES[0][:600]),
-        [(FIRST, "is a broken picture: image file is truncated")],
+        [(FIRST, "is a damaged picture: image file is truncated")],
     ),
     "no picture": (replaced(b"<html>"), [(FIRST, "is not a picture")]),
     "empty": (replaced(b""), [(FIRST, "is not a picture")]),
     "a bomb": (
         replaced(bytes(50_000_000)),
-        [(FIRST, "has 50000000 bytes, more than a picture of this size can need")],
+        [(FIRST, "has 50000000 bytes, must have at most 717600")],
     ),
     "the wrong extension": (
         renamed("1_team_clip.png", "1_team_clip.PNG"),
@@ -197,7 +197,7 @@ BROKEN = {
         make_2026() | {"4_team_clip.png": PICTURES[0]},
         [("4_team_clip.png", "must be [group]_[approach]/[article_id]_[group]_[approach].png")],
     ),
-    "a folder too many": (
+    "a nested folder": (
         make_2026() | {"team_clip/more/4_team_clip.png": PICTURES[0]},
         [("team_clip/more/4_team_clip.png",
           "must be [group]_[approach]/[article_id]_[group]_[approach].png")],
@@ -213,34 +213,34 @@ BROKEN = {
     ),
     "two groups": (
         renamed("team_clip", "other_clip"),
-        [("team.zip", "must be of one group, is of other, team")],
+        [("team.zip", "must contain one group, contains other, team")],
     ),
     "one picture in two runs": (
         make_2026() | {"team_judge_2/1_team_judge_2.png": PICTURES[0]},
         [("team_judge_2/1_team_judge_2.png", "shows the same picture as run team_clip")],
     ),
-    "one picture in two runs, encoded anew": (
+    "one picture in two runs, with different metadata": (
         make_2026() | {"team_judge_2/1_team_judge_2.png": encode(paint(0), pnginfo=TEXT)},
         [("team_judge_2/1_team_judge_2.png", "shows the same picture as run team_clip")],
     ),
-    "what macOS adds": (
+    "metadata files of macOS": (
         make_2026() | {"__MACOSX/team_clip/._1_team_clip.png": b"x"},
-        [("__MACOSX/team_clip/._1_team_clip.png", "is left there by an operating system"),
+        [("__MACOSX/team_clip/._1_team_clip.png", "is a metadata file of the operating system"),
          ("__MACOSX/team_clip/._1_team_clip.png", "is not a picture")],
     ),
-    "a way out": (
+    "a path to the parent folder": (
         make_2026() | {"../4_team_clip.png": PICTURES[0]},
-        [("../4_team_clip.png", "leads out of the folder that the zip is unpacked in")],
+        [("../4_team_clip.png", "points outside the folder that the zip is unpacked in")],
     ),
     "a path from the root": (
         make_2026() | {"/etc/4_team_clip.png": PICTURES[0]},
-        [("/etc/4_team_clip.png", "leads out of the folder that the zip is unpacked in")],
+        [("/etc/4_team_clip.png", "points outside the folder that the zip is unpacked in")],
     ),
     "backslashes": (
         make_2026() | {"team_clip\\4_team_clip.png": PICTURES[0]},
-        [("team_clip\\4_team_clip.png", "has a backslash or NUL in its name")],
+        [("team_clip\\4_team_clip.png", "has a backslash or NUL character in its name")],
     ),
-    "a name for one alphabet": (
+    "a non-ASCII name": (
         make_2026() | {"team_clip/ä_team_clip.png": PICTURES[0]},
         [("team_clip/ä_team_clip.png",
           "has a name that is not safe on every system: 'ä_team_clip.png'")],
@@ -249,24 +249,24 @@ BROKEN = {
         make_2026() | {"team_clip/x_team_clip.png": PICTURES[1], "team_judge_2/x_team_judge_2.png":
                        PICTURES[2], "team_CLIP/x_team_CLIP.png": PICTURES[3],
                        **{f"team_CLIP/{i}_team_CLIP.png": PICTURES[-i] for i in (1, 2, 3)}},
-        [("team_CLIP/x_team_CLIP.png", "differs from team_clip/x_team_clip.png in case only")]
+        [("team_CLIP/x_team_CLIP.png", "differs from team_clip/x_team_clip.png only in case")]
         + [(f"team_CLIP/{i}_team_CLIP.png",
-            f"differs from team_clip/{i}_team_clip.png in case only") for i in (1, 2, 3)],
+            f"differs from team_clip/{i}_team_clip.png only in case") for i in (1, 2, 3)],
     ),
     "2025 without RET": (
         renamed("RET_a_SMALL", "a_SMALL", make_2025()),
         [("my_team/a_SMALL/1_my_team_a.png",
-          WRONG_PLACE_2025)],
+          WRONG_PATH_2025)],
     ),
     "2025 in another size": (
         renamed("RET_a_SMALL", "RET_a_MEDIUM", make_2025()),
         [("my_team/RET_a_MEDIUM/1_my_team_a.png",
-          WRONG_PLACE_2025)],
+          WRONG_PATH_2025)],
     ),
     "2025 with another group's picture": (
         renamed("RET_a_SMALL/1_my_team", "RET_a_SMALL/1_your_team", make_2025()),
         [("my_team/RET_a_SMALL/1_your_team_a.png", "must be named [article_id]_my_team_a.png"),
-         ("my_team/RET_a_SMALL", "holds no picture that is named as it should be"),
+         ("my_team/RET_a_SMALL", "contains no correctly named picture"),
          ("my_team/RET_a_SMALL", "lacks a picture for article 1")],
     ),
     "2025 lacks an article": (
@@ -276,17 +276,17 @@ BROKEN = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("kind", BROKEN)
+@pytest.mark.parametrize("kind", INVALID)
 def test_a_violation_is_listed_with_file_and_reason(kind: str) -> None:
-    files, expected = BROKEN[kind]
+    files, expected = INVALID[kind]
     assert check(files) == expected
 
 
-def test_a_file_that_is_there_twice_is_a_violation() -> None:
+def test_a_duplicate_file_is_a_violation() -> None:
     files = [*make_2026().items(), (FIRST, PICTURES[5])]
     with pytest.warns(UserWarning, match="Duplicate name"):
         path = write(files)
-    assert Violation(FIRST, "is there more than once") in check_submission(path, None, {})
+    assert Violation(FIRST, "occurs more than once") in check_submission(path, None, {})
 
 
 def test_a_symbolic_link_is_a_violation() -> None:
@@ -301,7 +301,7 @@ def test_an_encrypted_file_is_a_violation() -> None:
     path = write(make_2026().items())
     content = bytearray(path.read_bytes())
     for signature, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
-        content[content.index(signature) + offset] |= 1  # what says so in both headers
+        content[content.index(signature) + offset] |= 1  # the flag in both headers
     path.write_bytes(content)
     assert check_submission(path, None, {})[0] == Violation(FIRST, "is encrypted")
 
@@ -316,24 +316,24 @@ def test_damaged_bytes_are_a_violation() -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"Rar!", encode(paint(0))])
-def test_what_is_no_zip_is_a_violation(content: bytes) -> None:
+def test_a_file_that_is_not_a_zip_is_a_violation(content: bytes) -> None:
     Path("team.zip").write_bytes(content)
     (found,) = check_submission(Path("team.zip"), None, {})
-    assert found == Violation("team.zip", "is not a zip: File is not a zip file")
+    assert found == Violation("team.zip", "is not a readable zip: File is not a zip file")
 
 
-def test_a_zip_that_is_cut_off_is_a_violation() -> None:
+def test_a_truncated_zip_is_a_violation() -> None:
     path = write(make_2026().items())
     path.write_bytes(path.read_bytes()[:-100])
     (found,) = check_submission(path, None, {})
-    assert found.reason.startswith("is not a zip")
+    assert found.reason.startswith("is not a readable zip")
 
 
 def test_an_empty_zip_is_a_violation() -> None:
-    assert check({}) == [("team.zip", "holds no files")]
+    assert check({}) == [("team.zip", "contains no files")]
 
 
-def test_several_violations_are_all_listed() -> None:
+def test_all_violations_of_a_file_are_listed() -> None:
     files = make_2026() | {FIRST: encode(paint(0, (10, 10)).convert("L"), "JPEG")}
     assert [reason for _, reason in check(files)] == [
         "must be a PNG, is JPEG",
@@ -342,24 +342,24 @@ def test_several_violations_are_all_listed() -> None:
     ]
 
 
-def test_against_a_subset_articles_are_missing_or_too_many_in_every_run() -> None:
+def test_missing_and_additional_articles_of_a_subset_are_listed_for_every_run() -> None:
     assert check(make_2026(), ALL=["2", "3", "4"]) == [
         ("team_clip", "lacks a picture for article 4"),
-        (FIRST, "its article is not in the subset"),
+        (FIRST, "is for an article not in the subset"),
         ("team_judge_2", "lacks a picture for article 4"),
-        ("team_judge_2/1_team_judge_2.png", "its article is not in the subset"),
+        ("team_judge_2/1_team_judge_2.png", "is for an article not in the subset"),
     ]
 
 
 def test_a_subset_without_any_run_is_a_violation() -> None:
     files = {name: content for name, content in make_2025().items() if "SMALL" not in name}
-    assert check(files, SMALL=["1"]) == [("*_SMALL", "no run is there")]
+    assert check(files, SMALL=["1"]) == [("*_SMALL", "there is no run")]
 
 
-def test_the_layout_may_be_said_rather_than_guessed() -> None:
+def test_the_layout_can_be_specified() -> None:
     found = check_submission(write(make_2026().items()), 2025, {})
     assert len(found) == 6
-    assert all(violation.reason == WRONG_PLACE_2025 for violation in found)
+    assert all(violation.reason == WRONG_PATH_2025 for violation in found)
 
 
 @pytest.fixture
@@ -371,10 +371,10 @@ def run_check(tmp_path: Path) -> Callable[..., dict[str, float]]:
     return run
 
 
-def test_the_task_fails_if_there_is_a_violation_and_writes_them_down(
+def test_the_task_fails_if_there_is_a_violation_and_writes_violations_csv(
     run_check: Callable[..., dict[str, float]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    write(BROKEN["too small"][0].items())
+    write(INVALID["too small"][0].items())
     with pytest.raises(SystemExit, match=r"team.zip: 1 violation, listed in .*violations.csv"):
         run_check()
     assert f"{FIRST}: must be 460x260, is 459x260" in capsys.readouterr().out
@@ -382,7 +382,7 @@ def test_the_task_fails_if_there_is_a_violation_and_writes_them_down(
     assert lines == ["file,reason", f'{FIRST},"must be 460x260, is 459x260"']
 
 
-def test_the_task_reads_the_articles_that_must_be_there(
+def test_the_task_reads_the_required_articles_from_a_subset(
     run_check: Callable[..., dict[str, float]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     write(make_2026().items())
@@ -398,26 +398,29 @@ def test_the_task_reads_the_articles_that_must_be_there(
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"submission": None}, r"submission must name a zip, as submission=FILE.zip, got None"),
+        (
+            {"submission": None},
+            r"submission must name a zip, e.g. submission=newsroom.zip, got None",
+        ),
         ({"layout": 2024}, r"task.layout must be one of 2025, 2026, got 2024"),
-        ({"subset": "a.csv"}, r"task.layout must be one of 2025, 2026 where task.subset is given"),
+        ({"subset": "a.csv"}, r"task.layout must be one of 2025, 2026 if task.subset is set"),
     ],
 )
-def test_an_argument_that_is_wrong_is_named(
+def test_an_argument_out_of_range_is_named(
     changes: dict[str, object], message: str, run_check: Callable[..., dict[str, float]]
 ) -> None:
     with pytest.raises(ValueError, match=message):
         run_check(**changes)
 
 
-def test_a_submission_that_is_not_there_is_named(
+def test_a_missing_submission_is_named(
     run_check: Callable[..., dict[str, float]],
 ) -> None:
     with pytest.raises(FileNotFoundError, match=r"no submission nowhere.zip"):
         run_check(submission="nowhere.zip")
 
 
-def test_a_name_that_a_terminal_would_obey_is_printed_harmlessly(
+def test_terminal_control_characters_in_a_name_are_escaped(
     run_check: Callable[..., dict[str, float]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     write({**make_2026(), "team_clip/\x1b[2J.png": PICTURES[0]}.items())

@@ -1,4 +1,4 @@
-"""From results to the benchmark's zip: names, pictures, and the rules that hold for them."""
+"""Submissions written from results: file names, pictures and rules."""
 
 import io
 import re
@@ -33,7 +33,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def submit(runs: dict[str, Path] | None, **changes: Any) -> dict[str, float]:
-    """Run the task, into `out/` of the working folder."""
+    """Run the task with output in `out/` of the working folder."""
     arguments = {
         "submission": "out/team.zip",
         "runs": runs and {approach: str(path) for approach, path in runs.items()},
@@ -65,7 +65,7 @@ def open_zipped(name: str, path: str = "out/team.zip") -> PILImage.Image:
 
 
 def render_plainly(path: Path) -> np.ndarray:
-    """Return what Pillow's own functions make of a picture, decoded in full."""
+    """Return a picture rendered with Pillow's `ImageOps`, without reduced decoding."""
     with PILImage.open(path) as picture:
         upright = ImageOps.exif_transpose(picture).convert("RGB")
     return np.asarray(ImageOps.fit(upright, (460, 260), PILImage.Resampling.LANCZOS), np.float64)
@@ -87,39 +87,39 @@ def test_the_layout_of_2026_has_a_folder_for_each_run(results: Path) -> None:
     assert list_zip() == [f"team_clip/{i}_team_clip.png" for i in IDS]
 
 
-def test_the_layout_of_2025_has_the_group_above_and_the_size_in_the_folder(results: Path) -> None:
+def test_the_layout_of_2025_has_a_group_folder_and_run_folders_with_the_size(results: Path) -> None:
     submit({"clip": results, "judge": results}, layout=2025, size="SMALL")
     names = [f"team/RET_{a}_SMALL/{i}_team_{a}.png" for a in ("clip", "judge") for i in IDS]
     assert list_zip() == names
 
 
-def test_both_sizes_of_2025_go_into_one_zip(results: Path) -> None:
+def test_a_zip_of_2025_can_contain_both_sizes(results: Path) -> None:
     subset = {"SMALL": write_subset("small.csv", IDS[1:2]), "LARGE": None}
     submit({"clip": results}, layout=2025, subset=subset)
     large = [f"team/RET_clip_LARGE/{i}_team_clip.png" for i in IDS]
     assert list_zip() == ["team/RET_clip_SMALL/102_team_clip.png", *large]
 
 
-def test_each_article_shows_the_picture_of_rank_1(results: Path, pictures: dict[str, Path]) -> None:
+def test_each_article_gets_the_picture_of_rank_1(results: Path, pictures: dict[str, Path]) -> None:
     submit({"clip": results})
     for n, article_id in enumerate(IDS):
         shown = np.asarray(open_zipped(f"team_clip/{article_id}_team_clip.png"), np.float64)
         np.testing.assert_array_equal(shown, render_plainly(pictures[f"p{n}"]))
 
 
-def test_the_same_pictures_make_the_same_bytes_by_one_worker_and_by_three(results: Path) -> None:
+def test_the_zip_does_not_depend_on_the_number_of_workers(results: Path) -> None:
     submit({"clip": results}, workers=1)
     first = Path("out/team.zip").read_bytes()
     submit({"clip": results}, workers=3)
     assert Path("out/team.zip").read_bytes() == first
 
 
-def test_a_run_is_also_found_by_its_folder(results: Path) -> None:
+def test_a_run_can_be_given_by_its_folder(results: Path) -> None:
     results.rename("results.parquet")
     assert submit({"clip": Path()})["n_pictures"] == 3
 
 
-def test_a_later_run_takes_its_best_picture_that_no_run_before_shows(
+def test_a_later_run_uses_its_best_picture_that_no_earlier_run_shows(
     pictures: dict[str, Path],
 ) -> None:
     first = write_results(Path("a.parquet"), {"1": ["p0", "p1"], "2": ["p2", "p1"]}, pictures)
@@ -136,7 +136,7 @@ def test_a_later_run_takes_its_best_picture_that_no_run_before_shows(
     assert replaced == [["1", "b", "p0", "a", "2", "p1"], ["1", "c", "p1", "b", "3", "p4"]]
 
 
-def test_runs_that_share_a_picture_are_refused_on_demand(results: Path) -> None:
+def test_on_duplicate_raise_refuses_runs_that_share_a_picture(results: Path) -> None:
     message = r"runs a and b show the same picture for article '101': p0"
     with pytest.raises(ValueError, match=message):
         submit({"a": results, "b": results}, on_duplicate="raise")
@@ -147,7 +147,7 @@ def test_in_2025_runs_may_share_a_picture(results: Path) -> None:
     assert submit({"a": results, "b": results}, layout=2025)["n_replaced"] == 0
 
 
-def test_a_copy_under_another_name_is_the_same_picture(pictures: dict[str, Path]) -> None:
+def test_a_copy_with_another_name_is_a_duplicate(pictures: dict[str, Path]) -> None:
     copy = Path("copy.png")
     copy.write_bytes(pictures["p0"].read_bytes())
     known = pictures | {"copy": copy}
@@ -160,12 +160,12 @@ def test_a_copy_under_another_name_is_the_same_picture(pictures: dict[str, Path]
 
 def test_a_run_without_a_picture_left_is_refused(pictures: dict[str, Path]) -> None:
     only = write_results(Path("a.parquet"), {"1": ["p0"]}, pictures)
-    message = r"run b has no picture left for article '1': all 1 are shown by the runs before it"
+    message = r"run b has no picture left for article '1': all 1 are shown by earlier runs"
     with pytest.raises(ValueError, match=message):
         submit({"a": only, "b": only})
 
 
-def test_near_duplicates_count_as_the_same_if_asked_for(pictures: dict[str, Path]) -> None:
+def test_near_duplicates_are_treated_as_duplicates_if_configured(pictures: dict[str, Path]) -> None:
     pytest.importorskip("imagehash")
     with PILImage.open(pictures["p0"]) as picture:
         picture.save("near.jpg", quality=60)  # other bytes and pixels, the same picture
@@ -176,7 +176,7 @@ def test_near_duplicates_count_as_the_same_if_asked_for(pictures: dict[str, Path
     assert submit({"a": first, "b": second}, near_duplicates=8)["n_replaced"] == 1
 
 
-def test_credits_are_listed_file_by_file_where_results_carry_them(
+def test_credits_in_the_results_are_listed_for_each_file(
     pictures: dict[str, Path],
 ) -> None:
     results = write_results(
@@ -194,20 +194,20 @@ def test_credits_are_listed_file_by_file_where_results_carry_them(
     ]
 
 
-def test_without_credits_there_is_no_file_of_them(results: Path) -> None:
+def test_without_credits_no_credits_csv_is_written(results: Path) -> None:
     submit({"clip": results})
     assert not Path("out/credits.csv").exists()
 
 
-def test_a_subset_chooses_the_articles_and_their_order(results: Path) -> None:
+def test_a_subset_determines_the_articles_and_their_order(results: Path) -> None:
     submit({"clip": results}, subset=write_subset("subset.csv", ("103", "101")))
     assert list_zip() == ["team_clip/103_team_clip.png", "team_clip/101_team_clip.png"]
 
 
-def test_an_article_of_the_subset_must_be_there(results: Path) -> None:
+def test_an_article_of_the_subset_that_is_missing_in_a_run_is_named(results: Path) -> None:
     subset = write_subset("subset.csv", ("101", "999"))
     with pytest.raises(
-        ValueError, match=r"run clip lacks 1 of the 2 articles of subset ALL, '999'"
+        ValueError, match=r"run clip lacks 1 of the 2 articles of subset ALL, first: '999'"
     ):
         submit({"clip": results}, subset=subset)
 
@@ -215,8 +215,8 @@ def test_an_article_of_the_subset_must_be_there(results: Path) -> None:
 @pytest.mark.parametrize(
     ("ids", "message"),
     [
-        (("101", "102"), r"run b lacks 1 of the 3 articles of run a, '103' the first"),
-        (("101", "102", "103", "104"), r"run b has 1 articles that run a lacks, '104' the first"),
+        (("101", "102"), r"run b lacks 1 of the 3 articles of run a, first: '103'"),
+        (("101", "102", "103", "104"), r"run b has 1 articles that run a lacks, first: '104'"),
     ],
 )
 def test_without_a_subset_all_runs_must_have_the_same_articles(
@@ -239,18 +239,18 @@ def test_an_id_that_is_not_safe_as_a_file_name_is_refused(
     assert not Path("out/team.zip").exists()
 
 
-def test_names_may_have_dots_hyphens_and_underscores_inside() -> None:
+def test_names_may_contain_dots_hyphens_and_underscores() -> None:
     assert check_name("task.group", "my-team_2.b") == "my-team_2.b"
 
 
-def test_ids_that_differ_in_case_only_are_refused(pictures: dict[str, Path]) -> None:
+def test_ids_that_differ_only_in_case_are_refused(pictures: dict[str, Path]) -> None:
     results = write_results(Path("a.parquet"), {"x1": ["p0"], "X1": ["p1"]}, pictures)
-    with pytest.raises(ValueError, match="article ids must differ in more than case"):
+    with pytest.raises(ValueError, match="article ids must not differ only in case"):
         submit({"a": results})
 
 
 @pytest.mark.parametrize("workers", [1, 3])
-def test_a_picture_that_cannot_be_read_leaves_no_zip(
+def test_no_zip_is_written_if_a_picture_cannot_be_read(
     workers: int, pictures: dict[str, Path]
 ) -> None:
     broken = Path("broken.png")
@@ -263,10 +263,10 @@ def test_a_picture_that_cannot_be_read_leaves_no_zip(
     assert list(Path("out").iterdir()) == []
 
 
-def test_an_earlier_zip_is_replaced_only_on_demand(results: Path) -> None:
+def test_an_existing_zip_is_replaced_only_with_overwrite(results: Path) -> None:
     submit({"clip": results}, overwrite=False)
     before = Path("out/team.zip").read_bytes()
-    message = r"submission out/team.zip is there already: .* task.overwrite=true"
+    message = r"out/team.zip already exists: .* task.overwrite=true"
     with pytest.raises(ValueError, match=message):
         submit({"judge": results}, overwrite=False)
     assert Path("out/team.zip").read_bytes() == before
@@ -274,7 +274,7 @@ def test_an_earlier_zip_is_replaced_only_on_demand(results: Path) -> None:
     assert list_zip()[0].startswith("team_judge/")
 
 
-def test_an_earlier_zip_stays_where_a_new_one_fails(results: Path) -> None:
+def test_an_existing_zip_is_kept_if_the_task_fails(results: Path) -> None:
     submit({"clip": results})
     before = Path("out/team.zip").read_bytes()
     with pytest.raises(ValueError, match="lacks"):
@@ -290,7 +290,7 @@ def test_an_earlier_zip_stays_where_a_new_one_fails(results: Path) -> None:
         ({"group": None}, r"task.group must be safe .* got None"),
         ({"group": "a/b"}, r"task.group must be safe .* got 'a/b'"),
         ({"runs": {"../x": "a"}}, r"an approach in task.runs must be safe .* got '../x'"),
-        ({"runs": {"x": "a", "X": "a"}}, r"approaches in task.runs must differ in more than case"),
+        ({"runs": {"x": "a", "X": "a"}}, r"approaches in task.runs must not differ only in case"),
         ({"layout": 2024}, r"task.layout must be one of 2025, 2026, got 2024"),
         ({"size": "HUGE"}, r"task.size must be one of SMALL, LARGE, got 'HUGE'"),
         ({"subset": {"SMALL": None}}, r"task.subset must be a file, or in layout 2025 a mapping"),
@@ -300,12 +300,12 @@ def test_an_earlier_zip_stays_where_a_new_one_fails(results: Path) -> None:
         ({"workers": 0}, r"task.workers must be at least 1, got 0"),
     ],
 )
-def test_an_argument_that_is_wrong_is_named(changes: dict[str, Any], message: str) -> None:
+def test_an_argument_out_of_range_is_named(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         submit(**({"runs": {"a": Path("a.parquet")}} | changes))
 
 
-def test_results_that_are_not_there_or_not_results_are_named(pictures: dict[str, Path]) -> None:
+def test_missing_or_invalid_results_are_named(pictures: dict[str, Path]) -> None:
     with pytest.raises(FileNotFoundError, match=r"no results of task=infer at nowhere"):
         submit({"a": Path("nowhere")})
     Path("text.parquet").write_text("article_id,rank")
@@ -328,7 +328,7 @@ def test_results_that_are_not_there_or_not_results_are_named(pictures: dict[str,
 
 @cache
 def photograph(size: tuple[int, int]) -> PILImage.Image:
-    """Draw something with detail at all scales, as photographs have."""
+    """Draw a picture with detail at all scales, like a photograph."""
     random = np.random.default_rng(7)
     layers = [
         np.asarray(
@@ -361,7 +361,9 @@ def test_reduced_decoding_differs_from_full_decoding_by_three_grey_levels_at_mos
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "CMYK", "I;16"])
 @pytest.mark.parametrize("crop", ["center", "saliency"])
-def test_every_mode_becomes_a_plain_rgb_png(mode: str, crop: str, tmp_path: Path) -> None:
+def test_every_mode_is_rendered_as_an_rgb_png_without_metadata(
+    mode: str, crop: str, tmp_path: Path
+) -> None:
     path = tmp_path / ("a.tif" if mode == "CMYK" else "a.png")
     if mode == "I;16":
         PILImage.fromarray(np.arange(600, dtype=np.uint16).reshape(20, 30)).save(path)
@@ -372,7 +374,7 @@ def test_every_mode_becomes_a_plain_rgb_png(mode: str, crop: str, tmp_path: Path
     assert not rendered.info
 
 
-def test_transparent_parts_become_white(tmp_path: Path) -> None:
+def test_transparent_areas_become_white(tmp_path: Path) -> None:
     PILImage.new("RGBA", (46, 26), (0, 0, 0, 0)).save(tmp_path / "a.png")
     rendered = PILImage.open(io.BytesIO(render_picture(Image("a", tmp_path / "a.png"), "center")))
     assert rendered.getextrema() == ((255, 255),) * 3
@@ -380,7 +382,7 @@ def test_transparent_parts_become_white(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("place", [100, 500, 900, 1300, 1700])
 @pytest.mark.parametrize("upright", [False, True])
-def test_the_crop_by_saliency_keeps_the_busiest_region(place: int, upright: bool) -> None:
+def test_the_saliency_crop_contains_the_most_salient_region(place: int, upright: bool) -> None:
     pixels = np.asarray(PILImage.linear_gradient("L").rotate(90).resize((2000, 600))).copy()
     pixels[200:400, place : place + 200] = np.random.default_rng(0).integers(0, 256, (200, 200))
     picture = PILImage.fromarray(pixels.T if upright else pixels).convert("RGB")
@@ -394,7 +396,7 @@ def test_the_crop_by_saliency_keeps_the_busiest_region(place: int, upright: bool
     assert 0 <= top < bottom <= picture.height
 
 
-def test_a_picture_without_a_busy_region_is_cropped_in_the_middle() -> None:
+def test_a_uniform_picture_is_cropped_at_the_centre() -> None:
     flat = PILImage.new("RGB", (2000, 600), "teal")
     assert find_box(flat, "saliency") == pytest.approx(find_box(flat, "center"))
     assert find_box(flat, "center") == pytest.approx((469.23, 0, 1530.77, 600), abs=0.01)
@@ -403,7 +405,7 @@ def test_a_picture_without_a_busy_region_is_cropped_in_the_middle() -> None:
 # The command line.
 
 
-def test_a_zip_of_the_command_line_passes_the_check_and_a_broken_one_does_not(
+def test_a_zip_written_on_the_command_line_passes_the_check_until_it_is_modified(
     results: Path, newsimg_here: Callable[..., Any]
 ) -> None:
     made = newsimg_here(

@@ -1,4 +1,4 @@
-"""Small pictures, and the index of them, made in this process."""
+"""Small pictures, and an index of them built in this process."""
 
 import io
 from pathlib import Path
@@ -12,8 +12,8 @@ from newsimg.data.collection import FolderDataset
 from newsimg.engine.local import LocalEngine
 from newsimg.index.faiss_index import FaissIndex
 from newsimg.interfaces import Components, Dataset
-from newsimg.storage.cache import Store
-from newsimg.storage.cached_models import StoredBackbone
+from newsimg.storage.cache import OutputCache
+from newsimg.storage.cached_models import CachedBackbone
 from newsimg.task.index import IndexTask
 
 
@@ -33,7 +33,7 @@ def fill(folder: Path, n: int, start: int = 0) -> Path:
 
 
 def open_clip(folder: Path, **changes: Any) -> TransformersBackbone:
-    """Return the tiny CLIP."""
+    """Return a backbone with the tiny CLIP model."""
     arguments: dict[str, Any] = {
         "model": str(folder),
         "revision": "main",
@@ -48,11 +48,11 @@ def open_clip(folder: Path, **changes: Any) -> TransformersBackbone:
 
 
 class IndexMaker:
-    """Runs the task; the store, the indexes and the run's folder are below `tmp_path`."""
+    """Runs `task=index` with the cache, the indexes and the run's folder in `tmp_path`."""
 
     def __init__(self, clip: TransformersBackbone, tmp_path: Path) -> None:
         self.tmp_path = tmp_path
-        self.backbone = StoredBackbone(clip, Store(tmp_path / "store"))
+        self.backbone = CachedBackbone(clip, OutputCache(tmp_path / "cache"))
 
     def __call__(
         self,
@@ -81,7 +81,7 @@ class IndexMaker:
         task = IndexTask(index_dir=str(self.tmp_path / index_dir), **arguments | changes)
         if isinstance(data, Path):
             data = FolderDataset(name="c", folder=str(data), id_prefix=id_prefix)
-        parts: Any = (None, None)  # an index is made without reranker and weight
+        parts: Any = (None, None)  # reranker and weight, which the task does not use
         numbers: Any = {"nlist": 4, "nprobe": 1} if "{nlist}" in factory else {}
         index = FaissIndex(factory=factory, **numbers)
         run_dir = self.tmp_path / "run"

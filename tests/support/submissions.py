@@ -1,4 +1,4 @@
-"""What task=infer writes, made by hand: a picture for each id, and results that rank them."""
+"""Results as written by `task=infer`, and pictures for them."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,7 +24,14 @@ def write_results(
     pictures: Mapping[str, Path],
     **extra: Mapping[str, str],
 ) -> Path:
-    """Write results: article id -> image ids, best first; `extra` columns by image id."""
+    """Write a results file.
+
+    Args:
+        path: The file.
+        ranked: Article id -> image ids, best first.
+        pictures: Image id -> file.
+        **extra: Additional columns, with values by image id.
+    """
     rows = [
         {
             "article_id": article_id,
@@ -42,7 +49,7 @@ def write_results(
         for article_id, image_ids in ranked.items()
         for rank, image_id in reversed(
             list(enumerate(image_ids, start=1))
-        )  # rank counts, not order
+        )  # the order of the rows must not matter
     ]
     path.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(pa.Table.from_pylist(rows), path)

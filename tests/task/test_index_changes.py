@@ -1,4 +1,4 @@
-"""What changes an index: other bytes under a known id, names as typed, other models."""
+"""Changes to an index: changed pictures, removal by id or path, other backbones."""
 
 import json
 import shutil
@@ -17,8 +17,8 @@ from newsimg.data.collection_zip import ZipDataset
 from newsimg.data.newsimages import NewsImagesDataset
 from newsimg.index.folder import open_saved_index
 from newsimg.index.saved import SavedIndexes
-from newsimg.storage.cache import Store
-from newsimg.storage.cached_models import StoredBackbone
+from newsimg.storage.cache import OutputCache
+from newsimg.storage.cached_models import CachedBackbone
 from newsimg.storage.files import hash_file
 
 
@@ -43,7 +43,7 @@ def hash_folder(folder: Path) -> dict[str, str]:
 
 @pytest.fixture
 def cameras(make: IndexMaker, tmp_path: Path) -> tuple[Path, Path]:
-    """Two folders with the same names; 00000.jpg is the same picture in both. One is indexed."""
+    """Two folders with the same file names, the first indexed; 00000.jpg is equal in both."""
     first, second = fill(tmp_path / "cam23", 12), fill(tmp_path / "cam24", 3, start=50)
     for i in range(3):
         (second / f"{50 + i:05}.jpg").rename(second / f"{i:05}.jpg")
@@ -52,17 +52,18 @@ def cameras(make: IndexMaker, tmp_path: Path) -> tuple[Path, Path]:
     return first, second
 
 
-def test_other_pictures_with_the_names_of_known_ones_are_an_error_that_shows_the_ways_on(
+def test_other_pictures_with_known_ids_are_an_error_that_names_the_options(
     cameras: tuple[Path, Path], make: IndexMaker, tmp_path: Path
 ) -> None:
     first, second = cameras
     before = {path.name: hash_file(path) for path in (tmp_path / "index").iterdir() if path.suffix}
-    with pytest.raises(ValueError, match="2 known ids with other bytes than in") as error:
+    with pytest.raises(ValueError, match="2 pictures have an id of") as error:
         make(second, action="append")
-    said = str(error.value)
-    assert f"00001.jpg: {first}/00001.jpg there, {second}/00001.jpg here" in said
-    for way in ("data.id_prefix=NAME/", "task.on_changed=replace", "task.on_changed=skip"):
-        assert way in said
+    message = str(error.value)
+    here, there = f"{first}/00001.jpg in the index", f"{second}/00001.jpg in the collection"
+    assert f"00001.jpg: {here}, {there}" in message
+    for option in ("data.id_prefix=NAME/", "task.on_changed=replace", "task.on_changed=skip"):
+        assert option in message
     assert before.items() <= hash_folder_of(tmp_path / "index").items()
 
 
@@ -80,7 +81,7 @@ def test_a_prefix_keeps_both_pictures(
     assert read_digests(tmp_path / "index") == expected
 
 
-def test_what_was_changed_is_kept_or_replaced_where_that_is_asked_for(
+def test_on_changed_skip_keeps_and_replace_replaces_changed_pictures(
     cameras: tuple[Path, Path], make: IndexMaker, clip: TransformersBackbone, tmp_path: Path
 ) -> None:
     first, second = cameras
@@ -101,7 +102,7 @@ def test_what_was_changed_is_kept_or_replaced_where_that_is_asked_for(
     assert metrics["recall_at_10"] == 1
 
 
-def test_a_picture_that_was_damaged_meanwhile_does_not_cost_the_index_what_it_has(
+def test_a_changed_picture_that_is_rejected_does_not_replace_the_indexed_one(
     cameras: tuple[Path, Path], make: IndexMaker, tmp_path: Path
 ) -> None:
     first, _ = cameras
@@ -114,24 +115,24 @@ def test_a_picture_that_was_damaged_meanwhile_does_not_cost_the_index_what_it_ha
     assert read_digests(tmp_path / "index") == expected
 
 
-def test_only_files_whose_size_or_time_is_another_are_read_again(
+def test_only_files_with_another_size_or_modification_time_are_read_again(
     cameras: tuple[Path, Path], make: IndexMaker, clip: TransformersBackbone, tmp_path: Path
 ) -> None:
     first, _ = cameras
     read: list[str] = []
 
-    class Counting(Store):
+    class Counting(OutputCache):
         def hash_images(self, images: Any) -> list[str]:
             read.extend(image.image_id for image in images if image.digest is None)
             return super().hash_images(images)
 
-    make.backbone = StoredBackbone(clip, Counting(tmp_path / "store"))
+    make.backbone = CachedBackbone(clip, Counting(tmp_path / "cache"))
     (first / "00003.jpg").touch()
     assert make(first, action="append")["n_added"] == 0
     assert read == ["00003.jpg"]
 
 
-def test_an_index_of_an_older_form_is_appended_to(
+def test_an_index_without_the_column_stamp_can_be_appended_to(
     cameras: tuple[Path, Path], make: IndexMaker, tmp_path: Path
 ) -> None:
     first, second = cameras
@@ -143,7 +144,7 @@ def test_an_index_of_an_older_form_is_appended_to(
     facts = {"sha256": hash_file(path), "n_bytes": path.stat().st_size}
     manifest["files"]["images.parquet"] = facts
     (index / "manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(ValueError, match="2 known ids with other bytes than in"):
+    with pytest.raises(ValueError, match="2 pictures have an id of"):
         make(second, action="append")
     assert make(first, action="append", on_changed="replace")["n_changed"] == 0
     assert read_digests(index) == hash_folder(first)
@@ -161,11 +162,11 @@ def test_members_of_a_changed_archive_are_compared_by_their_bytes(
         return ZipDataset(name="z", folder=str(tmp_path / "a.zip"), licences=None)
 
     make(write(-1))
-    with pytest.raises(ValueError, match=r"1 known ids .* a\.zip/4\.jpg: .*a\.zip::4\.jpg was"):
+    with pytest.raises(ValueError, match=r"1 pictures have .* a\.zip/4\.jpg: .*a\.zip::4\.jpg has"):
         make(write(4), action="append")
 
 
-def test_a_picture_is_removed_by_its_id_or_its_path_as_the_shell_writes_it(
+def test_pictures_are_removed_by_id_or_path(
     make: IndexMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = fill(tmp_path / "pictures" / "deep", 8).parent
@@ -189,7 +190,7 @@ def test_a_picture_is_removed_by_its_id_or_its_path_as_the_shell_writes_it(
     assert sorted(read_digests(tmp_path / "index")) == left
 
 
-def test_a_member_is_removed_by_its_place_in_the_archive(make: IndexMaker, tmp_path: Path) -> None:
+def test_an_archive_member_is_removed_by_its_path(make: IndexMaker, tmp_path: Path) -> None:
     import zipfile
 
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
@@ -202,25 +203,25 @@ def test_a_member_is_removed_by_its_place_in_the_archive(make: IndexMaker, tmp_p
 
 
 @pytest.mark.parametrize(
-    ("names", "said"),
+    ("names", "message"),
     [
         (["00003.jpgg"], r"no picture '00003\.jpgg' \(did you mean '00003\.jpg'.*\)"),
         (["elsewhere/00003.jpg"], r"'elsewhere/00003\.jpg' \(did you mean '00003\.jpg'\?\)"),
         (["%%"], r"index has no picture '%%'$"),
-        (["00001.jpg", *"vwxyz"], r"no picture 5 of these names; 'v'; 'w'; 'x'$"),
+        (["00001.jpg", *"vwxyz"], r"no picture \(5 names, first:\) 'v'; 'w'; 'x'$"),
     ],
 )
-def test_a_name_that_is_not_there_is_asked_about_and_nothing_is_removed(
-    names: list[str], said: str, make: IndexMaker, tmp_path: Path
+def test_an_unknown_id_is_refused_with_similar_ids_and_nothing_is_removed(
+    names: list[str], message: str, make: IndexMaker, tmp_path: Path
 ) -> None:
     folder = fill(tmp_path / "pictures", 12)
     make(folder)
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=message):
         make(folder, action="remove", image_ids=names)
     assert len(read_digests(tmp_path / "index")) == 12
 
 
-def test_reasons_are_given_and_listed_however_a_job_ends_without_an_index(
+def test_a_job_that_fails_lists_the_rejected_pictures_with_reasons(
     make: IndexMaker, tmp_path: Path
 ) -> None:
     folder = tmp_path / "pictures"
@@ -229,20 +230,20 @@ def test_reasons_are_given_and_listed_however_a_job_ends_without_an_index(
         (folder / f"{i}.jpg").write_bytes(b"no picture" * i)
     listed = tmp_path / "run" / "rejected.parquet"
     expected = {str(folder / f"{i}.jpg"): "not a picture" if i else "zero bytes" for i in range(5)}
-    for max_rejected, said in ((1, "c: none of 5 pictures can be used"), (0.5, "5 of 5 pictures")):
-        for _ in range(2):  # the second time from what the first has left
-            with pytest.raises(ValueError, match=said) as error:
+    for max_rejected, text in ((1, "c: none of 5 pictures can be used"), (0.5, "5 of 5 pictures")):
+        for _ in range(2):  # the second time resumed from the checkpoint
+            with pytest.raises(ValueError, match=text) as error:
                 make(folder, max_rejected=max_rejected)
             assert f"{folder}/0.jpg: zero bytes" in str(error.value)
             assert f"{folder}/2.jpg: not a picture" in str(error.value)
-            assert f"what was rejected, and why: {listed}" in str(error.value)
+            assert f"all rejected files with reasons: {listed}" in str(error.value)
             table = pd.read_parquet(listed)
             assert dict(zip(table["uri"], table["reason"], strict=True)) == expected
             listed.unlink()
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         ("a.jpg\nb.jpg\n".encode("utf-16"), r"list\.txt is in UTF-16; iconv -f UTF-16 .*list_utf8"),
         ("a.jpg\nb.jpg\n".encode("utf-16-le"), r"list\.txt, line 1 has a NUL .* iconv -f UTF-16LE"),
@@ -250,41 +251,41 @@ def test_reasons_are_given_and_listed_however_a_job_ends_without_an_index(
         (b"a.jpg\nb.jpg\nc\0.jpg\n", r"list\.txt, line 3 has a NUL character: b'c.x00.jpg"),
     ],
 )
-def test_a_list_that_cannot_be_read_is_told_by_line_with_the_command_that_converts_it(
-    content: bytes, said: str, tmp_path: Path
+def test_a_list_in_another_encoding_is_refused_with_the_line_and_the_command_to_convert_it(
+    content: bytes, message: str, tmp_path: Path
 ) -> None:
     (tmp_path / "list.txt").write_bytes(content)
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=message):
         list(ListDataset(name="l", path=str(tmp_path / "list.txt")).stream_images())
 
 
-def test_a_list_may_begin_with_a_mark_and_end_its_lines_as_windows_does(tmp_path: Path) -> None:
+def test_a_list_may_have_a_byte_order_mark_and_windows_line_ends(tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_bytes("\ufeffa.jpg\r\n\r\nä.jpg".encode())
     images = list(ListDataset(name="l", path="list.txt").stream_images())
     assert [image.image_id for image in images] == ["a.jpg", "ä.jpg"]
 
 
-def test_an_index_of_other_settings_names_them_and_what_to_type(
+def test_an_index_of_other_backbone_settings_is_refused_with_the_overrides_to_type(
     make: IndexMaker, tiny_clip: Path, tmp_path: Path
 ) -> None:
     make(fill(tmp_path / "pictures", 3))
     other = open_clip(tiny_clip, dtype="bfloat16", decoding="reduced", text_length=20)
-    store = Store(tmp_path / "store")
+    cache = OutputCache(tmp_path / "cache")
     search = SavedIndexes(
-        folders=[str(tmp_path / "index")], backbone=StoredBackbone(other, store), mapped=False
+        folders=[str(tmp_path / "index")], backbone=CachedBackbone(other, cache), mapped=False
     )
-    with pytest.raises(ValueError, match="was made with the backbone") as error:
+    with pytest.raises(ValueError, match="was built with the backbone") as error:
         len(search.images)
-    said = str(error.value)
-    assert f"{tiny_clip} (dtype float32, text_length 48, decoding exact" in said
-    assert "dtype bfloat16, text_length 20, decoding reduced" in said
-    assert said.endswith(
+    message = str(error.value)
+    assert f"{tiny_clip} (dtype float32, text_length 48, decoding exact" in message
+    assert "dtype bfloat16, text_length 20, decoding reduced" in message
+    assert message.endswith(
         "add backbone.dtype=float32 backbone.text_length=48 backbone.decoding=exact"
     )
-    assert "files:" not in said
+    assert "files:" not in message
 
 
-def test_an_index_of_another_model_names_both_and_what_was_typed_for_it(
+def test_an_index_of_another_model_is_refused_with_both_and_the_overrides_to_type(
     make: IndexMaker, tiny_clip: Path, tmp_path: Path
 ) -> None:
     typed = ["backbone=tiny", "backbone.query_template=a {title}"]
@@ -294,22 +295,22 @@ def test_an_index_of_another_model_names_both_and_what_was_typed_for_it(
     assert moved(tmp_path / "pictures", action="append")["n_images"] == 3  # it has the same files
     make(tmp_path / "pictures", index_dir="other", backbone=typed)
     (copy / "notes.txt").write_text("another model")
-    with pytest.raises(ValueError, match="was made with the backbone") as error:
+    with pytest.raises(ValueError, match="was built with the backbone") as error:
         IndexMaker(open_clip(copy), tmp_path)(
             tmp_path / "pictures", index_dir="other", action="append"
         )
-    said = str(error.value)
-    assert f"{tiny_clip} (dtype float32, decoding exact), this run has {copy} (dtype" in said
-    assert said.endswith("add backbone=tiny 'backbone.query_template=a {title}'")
+    message = str(error.value)
+    assert f"{tiny_clip} (dtype float32, decoding exact), this run uses {copy} (dtype" in message
+    assert message.endswith("add backbone=tiny 'backbone.query_template=a {title}'")
 
 
-def test_a_model_whose_files_were_changed_is_told_as_such(
+def test_an_index_of_a_model_whose_files_have_changed_is_refused(
     make: IndexMaker, tiny_clip: Path, tmp_path: Path
 ) -> None:
     copy = shutil.copytree(tiny_clip, tmp_path / "model")
     IndexMaker(open_clip(copy), tmp_path)(fill(tmp_path / "pictures", 3))
     (copy / "notes.txt").write_text("trained further")
-    with pytest.raises(ValueError, match=r"the model's files are not those .*backbone\.model="):
+    with pytest.raises(ValueError, match=r"the model's files have changed since.*backbone\.model="):
         IndexMaker(open_clip(copy), tmp_path)(tmp_path / "pictures", action="append")
 
 
@@ -329,7 +330,7 @@ def read_measured(index: Path) -> tuple[dict[str, Any], float]:
     return manifest["measured_with"], manifest["recall"]["10"]
 
 
-def test_recall_is_measured_with_the_headlines_of_the_data_where_it_has_some(
+def test_recall_is_measured_with_the_headlines_of_the_data(
     make: IndexMaker, clip: TransformersBackbone, newsroom: Any, tmp_path: Path, capsys: Any
 ) -> None:
     data = NewsImagesDataset(
@@ -349,14 +350,14 @@ def test_recall_is_measured_with_the_headlines_of_the_data_where_it_has_some(
     measured, recall = read_measured(tmp_path / "index")
     assert (measured["kind"], measured["queries"]) == ("headlines", "headlines of tiny")
     assert (measured["n_queries"], recall) == (60, metrics["recall_at_10"])
-    said = capsys.readouterr().out
-    assert "60 headlines of tiny" in said
-    assert "task.queries" not in said
+    output = capsys.readouterr().out
+    assert "60 headlines of tiny" in output
+    assert "task.queries" not in output
     make(data, index_dir="few", n_queries=7)
     assert read_measured(tmp_path / "few")[0]["n_queries"] == 7
 
 
-@pytest.mark.parametrize("name", ["asked.txt", "asked.csv"])
+@pytest.mark.parametrize("name", ["queries.txt", "queries.csv"])
 def test_recall_is_measured_with_the_headlines_of_a_file(
     name: str, make: IndexMaker, clip: TransformersBackbone, tmp_path: Path, capsys: Any
 ) -> None:
@@ -370,9 +371,9 @@ def test_recall_is_measured_with_the_headlines_of_a_file(
     make(folder, factory="IVF{nlist},Flat")
     by_pictures = read_measured(tmp_path / "index")
     assert by_pictures[0]["kind"] == "pictures"
-    said = capsys.readouterr().out
-    assert "50 pictures of the index" in said
-    assert "task.queries=FILE" in said
+    output = capsys.readouterr().out
+    assert "50 pictures of the index" in output
+    assert "task.queries=FILE" in output
     fill(folder, 2, start=80)
     make(folder, action="append", factory="IVF{nlist},Flat", queries=str(tmp_path / name))
     measured, recall = read_measured(tmp_path / "index")
@@ -381,9 +382,7 @@ def test_recall_is_measured_with_the_headlines_of_a_file(
     assert recall == pytest.approx(measure_by_hand(tmp_path / "index", clip, titles))
 
 
-def test_a_file_of_headlines_that_is_not_there_or_empty_is_named(
-    make: IndexMaker, tmp_path: Path
-) -> None:
+def test_a_missing_or_empty_file_of_headlines_is_named(make: IndexMaker, tmp_path: Path) -> None:
     folder = fill(tmp_path / "pictures", 3)
     with pytest.raises(FileNotFoundError, match=r"no file of headlines .*nowhere\.txt"):
         make(folder, queries=str(tmp_path / "nowhere.txt"))

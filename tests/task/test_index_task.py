@@ -1,4 +1,4 @@
-"""task=index and index=saved: what goes in comes out, row by row, whatever happens meanwhile."""
+"""task=index and index=saved: rows match their pictures after errors, changes and interruptions."""
 
 import hashlib
 import io
@@ -26,16 +26,16 @@ from PIL import Image as PILImage
 
 from newsimg.backbone.transformers_backbone import TransformersBackbone
 from newsimg.datatypes import FloatArray, Image
-from newsimg.engine.intake import Accepted, IntakeRules, Rejected
 from newsimg.engine.stream import stream_embeddings
+from newsimg.engine.validation import Accepted, Rejected, ValidationRules
 from newsimg.index.folder import open_saved_index
 from newsimg.index.saved import SavedIndexes
-from newsimg.storage.cache import Store
-from newsimg.storage.cached_models import StoredBackbone
+from newsimg.storage.cache import OutputCache
+from newsimg.storage.cached_models import CachedBackbone
 from newsimg.storage.files import hash_files
 
 ROOT = Path(__file__).parents[2]
-RULES = IntakeRules("reject", 1_000_000, 2)
+RULES = ValidationRules("reject", 1_000_000, 2)
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ def read_vectors(folder: Path) -> FloatArray:
 
 
 def check_every_row(folder: Path, clip: TransformersBackbone) -> pd.DataFrame:
-    """Compare each row's vector and digest with those of the picture that it names."""
+    """Compare each row's vector and digest with those of its picture."""
     table = pd.read_parquet(folder / "images.parquet")
     vectors = read_vectors(folder)
     assert len(vectors) == len(table)
@@ -73,7 +73,7 @@ def check_every_row(folder: Path, clip: TransformersBackbone) -> pd.DataFrame:
 
 
 def bad_files() -> dict[str, bytes]:
-    """What a crawler brings that is no picture, by the reason to be given."""
+    """Unusable files as in a crawl, by the expected reason of rejection."""
     png = io.BytesIO()
     PILImage.new("L", (1200, 1200)).save(png, "PNG")
     dot = io.BytesIO()
@@ -87,7 +87,7 @@ def bad_files() -> dict[str, bytes]:
     }
 
 
-def test_bad_pictures_at_random_places_shift_no_other_row(
+def test_rejected_pictures_at_random_positions_shift_no_other_row(
     make: Callable[..., dict[str, float]], clip: TransformersBackbone, tmp_path: Path
 ) -> None:
     folder = fill(tmp_path / "pictures", 120)
@@ -113,7 +113,7 @@ def test_bad_pictures_at_random_places_shift_no_other_row(
     assert metrics["n_images"] == 95
 
 
-def test_one_bad_picture_raises_where_that_is_asked_for(
+def test_on_bad_image_raise_stops_at_the_first_bad_picture(
     make: Callable[..., dict[str, float]], tmp_path: Path
 ) -> None:
     folder = fill(tmp_path / "pictures", 30)
@@ -122,7 +122,7 @@ def test_one_bad_picture_raises_where_that_is_asked_for(
         make(folder, on_bad_image="raise")
 
 
-def test_too_large_a_share_of_bad_pictures_fails_and_names_some(
+def test_a_share_of_bad_pictures_above_max_rejected_fails_and_names_some(
     make: Callable[..., dict[str, float]], tmp_path: Path
 ) -> None:
     folder = fill(tmp_path / "pictures", 38)
@@ -135,14 +135,14 @@ def test_too_large_a_share_of_bad_pictures_fails_and_names_some(
     assert not (tmp_path / "index" / "manifest.json").exists()
 
 
-def test_truncated_pictures_are_taken_where_that_is_asked_for_and_found_again(
+def test_truncated_pictures_are_indexed_only_with_on_truncated_accept(
     make: Callable[..., dict[str, float]], clip: TransformersBackbone, tmp_path: Path
 ) -> None:
     folder = fill(tmp_path / "pictures", 30)
     (folder / "00003.jpg").write_bytes(draw(3, (200, 160))[:3000])
     make(folder, index_dir="rejecting")
     make(folder, index_dir="accepting", on_truncated="accept")
-    make(folder, index_dir="rejecting_again")  # though the store has it now
+    make(folder, index_dir="rejecting_again")  # although the cache now holds its embedding
     table = check_every_row(tmp_path / "accepting", clip)
     assert table.set_index("image_id")["truncated"].to_dict()["00003.jpg"]
     assert table["truncated"].sum() == 1
@@ -150,7 +150,7 @@ def test_truncated_pictures_are_taken_where_that_is_asked_for_and_found_again(
         assert "00003.jpg" not in set(check_every_row(tmp_path / name, clip)["image_id"])
 
 
-def test_a_corrupt_member_costs_its_own_row_alone(
+def test_a_corrupt_archive_member_is_rejected_and_no_other(
     clip: TransformersBackbone, tmp_path: Path
 ) -> None:
     from newsimg.data.collection_zip import ZipDataset
@@ -178,7 +178,7 @@ def test_a_corrupt_member_costs_its_own_row_alone(
     np.testing.assert_allclose(rows, expected, atol=1e-5)
 
 
-def test_the_same_bytes_twice_are_embedded_once_and_both_kept(
+def test_duplicate_pictures_are_embedded_once_and_both_indexed(
     make: Callable[..., dict[str, float]], clip: TransformersBackbone, tmp_path: Path
 ) -> None:
     folder = fill(tmp_path / "pictures", 40)
@@ -191,11 +191,11 @@ def test_the_same_bytes_twice_are_embedded_once_and_both_kept(
     for i in (5, 20, 39):
         pair = table.index[table["image_id"].isin([f"{i:05}.jpg", f"copy{i}.jpg"])]
         np.testing.assert_array_equal(vectors[pair[0]], vectors[pair[1]])
-    (entry,) = Store(tmp_path / "store").list_entries()
+    (entry,) = OutputCache(tmp_path / "cache").list_entries()
     assert entry.n_items == 40
 
 
-def test_a_name_that_is_not_utf8_is_rejected_legibly(
+def test_a_file_name_that_is_not_utf8_is_rejected_with_a_readable_uri(
     make: Callable[..., dict[str, float]], tmp_path: Path
 ) -> None:
     folder = fill(tmp_path / "pictures", 30)
@@ -207,7 +207,7 @@ def test_a_name_that_is_not_utf8_is_rejected_legibly(
     assert rejected["reason"][0] == "its name is not UTF-8"
 
 
-def test_appending_and_removing_give_what_building_anew_gives(
+def test_appending_and_removing_give_the_same_index_as_a_new_build(
     make: Callable[..., dict[str, float]], clip: TransformersBackbone, tmp_path: Path
 ) -> None:
     folder = fill(tmp_path / "pictures", 50)
@@ -218,18 +218,18 @@ def test_appending_and_removing_give_what_building_anew_gives(
     assert metrics["recall_at_10"] == 1
     table = check_every_row(tmp_path / "index", clip)
     assert list(table["row_id"]) == list(range(70))
-    gone = ["00000.jpg", "00031.jpg", "00069.jpg"]
-    assert make(folder, action="remove", image_ids=gone)["n_removed"] == 3
+    removed = ["00000.jpg", "00031.jpg", "00069.jpg"]
+    assert make(folder, action="remove", image_ids=removed)["n_removed"] == 3
     table = check_every_row(tmp_path / "index", clip)
-    assert set(table["image_id"]) == {f"{i:05}.jpg" for i in range(70)} - set(gone)
-    # What was removed is new again, and takes no other picture's number.
+    assert set(table["image_id"]) == {f"{i:05}.jpg" for i in range(70)} - set(removed)
+    # Removed pictures can be appended again, with new row ids.
     make(folder, action="append")
     table = check_every_row(tmp_path / "index", clip)
     assert list(table["row_id"])[-3:] == [70, 71, 72]
-    make(folder, index_dir="anew")
+    make(folder, index_dir="rebuilt")
     queries = clip.embed_images([Image("q", folder / f"{i:05}.jpg") for i in range(20)])
     found = []
-    for name in ("index", "anew"):
+    for name in ("index", "rebuilt"):
         saved = open_saved_index(tmp_path / name, clip.fingerprint)
         scores, rows = saved.search(queries, 5)
         found.append((scores, [[saved.images[row].image_id for row in ranks] for ranks in rows]))
@@ -237,7 +237,7 @@ def test_appending_and_removing_give_what_building_anew_gives(
     assert found[0][1] == found[1][1]
 
 
-def test_what_was_rejected_once_and_is_whole_now_is_appended(
+def test_a_rejected_picture_that_was_repaired_is_appended(
     make: Callable[..., dict[str, float]], tmp_path: Path
 ) -> None:
     folder = fill(tmp_path / "pictures", 40)
@@ -254,9 +254,9 @@ def test_what_was_rejected_once_and_is_whole_now_is_appended(
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({}, "holds an index already: task.action=append"),
+        ({}, "already holds an index: use task.action=append"),
         ({"action": "remove", "image_ids": ["nobody.jpg"]}, "has no picture 'nobody.jpg'"),
-        ({"action": "remove"}, "task.image_ids is for task.action=remove"),
+        ({"action": "remove"}, "task.image_ids must be given if and only if task.action=remove"),
         ({"action": "grow"}, "task.action must be one of build, append, remove, got 'grow'"),
         ({"on_bad_image": "keep"}, "task.on_bad_image must be one of skip, raise, got 'keep'"),
         ({"max_rejected": 5}, r"task.max_rejected must be in \[0, 1\], got 5"),
@@ -266,20 +266,20 @@ def test_what_was_rejected_once_and_is_whole_now_is_appended(
         ({"on_truncated": "x"}, "task.on_truncated must be one of reject, accept, got 'x'"),
     ],
 )
-def test_what_cannot_be_done_is_refused_in_words(
+def test_invalid_arguments_are_refused_with_a_message(
     changes: dict[str, Any],
     message: str,
     make: Callable[..., dict[str, float]],
     tmp_path: Path,
 ) -> None:
     folder = fill(tmp_path / "pictures", 12)
-    if message.startswith(("holds", "has")):
+    if message.startswith(("already holds", "has")):
         make(folder)
     with pytest.raises(ValueError, match=message):
         make(folder, **changes)
 
 
-def test_two_jobs_do_not_work_in_one_folder(
+def test_a_second_job_in_the_same_folder_is_refused(
     make: Callable[..., dict[str, float]], tmp_path: Path
 ) -> None:
     folder = fill(tmp_path / "pictures", 3)
@@ -291,7 +291,7 @@ def test_two_jobs_do_not_work_in_one_folder(
         make(folder)
 
 
-def test_a_job_that_was_stopped_among_the_last_renames_is_finished_by_the_next(
+def test_an_interrupted_installation_of_the_files_is_completed_by_the_next_job(
     make: Callable[..., dict[str, float]], clip: TransformersBackbone, tmp_path: Path
 ) -> None:
     folder = fill(tmp_path / "pictures", 12)
@@ -300,14 +300,14 @@ def test_a_job_that_was_stopped_among_the_last_renames_is_finished_by_the_next(
     staging.mkdir()
     for name in ("rejected.parquet", "manifest.json"):  # the first two were moved
         (tmp_path / "index" / name).rename(staging / name)
-    with pytest.raises(FileNotFoundError, match="no index in"):
+    with pytest.raises(FileNotFoundError, match="no complete index in"):
         open_saved_index(tmp_path / "index", clip.fingerprint)
     assert make(folder) == metrics
     assert not staging.exists()
     check_every_row(tmp_path / "index", clip)
 
 
-def test_a_saved_index_gives_pictures_by_position_and_by_slice(
+def test_the_pictures_of_a_saved_index_are_accessed_by_position_and_by_slice(
     built: Path, clip: TransformersBackbone
 ) -> None:
     images = open_saved_index(built, clip.fingerprint).images
@@ -327,42 +327,44 @@ def built(make: Callable[..., dict[str, float]], tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("name", ["vectors.faiss", "images.parquet", "rejected.parquet"])
-@pytest.mark.parametrize("damage", ["flip", "longer", "gone"])
-def test_a_file_that_is_not_the_manifests_is_named(
+@pytest.mark.parametrize("damage", ["flip", "longer", "missing"])
+def test_a_file_that_differs_from_the_manifest_is_named(
     name: str, damage: str, built: Path, clip: TransformersBackbone, tmp_path: Path
 ) -> None:
     content = bytearray((built / name).read_bytes())
     content[len(content) // 2] ^= 1
-    os.utime(built / name, (1, 1))  # long ago: its hash is remembered
-    hasher = Store(tmp_path / "remembered").hash_files
+    os.utime(built / name, (1, 1))  # an old file, whose hash is cached
+    hasher = OutputCache(tmp_path / "hashes").hash_files
     open_saved_index(built, clip.fingerprint, hasher=hasher)
-    if damage == "gone":
+    if damage == "missing":
         (built / name).unlink()
     else:
         (built / name).write_bytes(content + b"x" * (damage == "longer"))
-    kind = FileNotFoundError if damage == "gone" else ValueError
-    for way in (hasher, hash_files):
+    kind = FileNotFoundError if damage == "missing" else ValueError
+    for function in (hasher, hash_files):
         with pytest.raises(kind, match=rf"{name}.*manifest\.json"):
-            open_saved_index(built, clip.fingerprint, hasher=way)
+            open_saved_index(built, clip.fingerprint, hasher=function)
 
 
-def test_another_backbone_is_refused_and_both_are_named(
+def test_an_index_of_another_backbone_is_refused_with_both_names(
     built: Path, clip: TransformersBackbone
 ) -> None:
-    with pytest.raises(ValueError, match=r"made with the backbone .*TransformersBack.* has other"):
+    with pytest.raises(
+        ValueError, match=r"built with the backbone .*TransformersBack.* uses other"
+    ):
         open_saved_index(built, "other")
 
 
-def test_a_folder_without_a_manifest_is_no_index(built: Path) -> None:
+def test_a_folder_without_a_manifest_is_not_an_index(built: Path) -> None:
     (built / "manifest.json").unlink()
-    with pytest.raises(FileNotFoundError, match=r"no index in .*manifest\.json"):
+    with pytest.raises(FileNotFoundError, match=r"no complete index in .*manifest\.json"):
         open_saved_index(built, "any")
 
 
-def test_rows_that_belong_to_other_pictures_are_noticed(
+def test_rows_shifted_against_the_vectors_are_detected(
     built: Path, clip: TransformersBackbone, tmp_path: Path
 ) -> None:
-    """The fault of the system that this one follows: every path one row too far."""
+    """The fault of the original system: all paths shifted by one row."""
     table = pd.read_parquet(built / "images.parquet")
     for column in ("image_id", "path", "digest"):
         table[column] = np.roll(table[column], 1)
@@ -375,9 +377,9 @@ def test_rows_that_belong_to_other_pictures_are_noticed(
         "n_bytes": len(content),
     }
     (built / "manifest.json").write_text(json.dumps(manifest))
-    backbone = StoredBackbone(clip, Store(tmp_path / "store"))
-    # Forty pictures, ten nearest: some neighbours are met by chance.
-    with pytest.raises(ValueError, match=r"of 40 pictures are found by .* 40 of 40 were when"):
+    backbone = CachedBackbone(clip, OutputCache(tmp_path / "cache"))
+    # Among the ten nearest of forty pictures, some are found by chance.
+    with pytest.raises(ValueError, match=r"of 40 pictures are found by .* 40 of 40 when the"):
         len(SavedIndexes(folders=[str(built)], backbone=backbone, mapped=False).images)
 
 
@@ -386,7 +388,7 @@ def test_several_indexes_are_searched_as_one(
     make: Callable[..., dict[str, float]], clip: TransformersBackbone, tmp_path: Path, mapped: bool
 ) -> None:
     whole = fill(tmp_path / "whole", 60)
-    # Every third picture, so that ids of all folders interleave; one picture is there twice.
+    # Every third picture, so that the ids of the folders interleave; one picture has a duplicate.
     (whole / "twin.jpg").write_bytes(draw(4))
     parts = []
     for i in range(3):
@@ -397,7 +399,7 @@ def test_several_indexes_are_searched_as_one(
         make(part, index_dir=f"index{i}")
         parts.append(str(tmp_path / f"index{i}"))
     make(whole)
-    backbone = StoredBackbone(clip, Store(tmp_path / "store"))
+    backbone = CachedBackbone(clip, OutputCache(tmp_path / "cache"))
     merged = SavedIndexes(folders=parts[::-1], backbone=backbone, mapped=mapped)
     ids = [image.image_id for image in merged.images]
     assert ids == sorted(path.name for path in whole.iterdir())
@@ -418,10 +420,10 @@ def test_several_indexes_are_searched_as_one(
         len(SavedIndexes(folders=folders, backbone=backbone, mapped=mapped).images)
 
 
-def test_a_saved_index_of_the_newsroom_gives_the_measures_of_one_that_is_built(
+def test_a_saved_index_of_the_sample_gives_the_metrics_of_an_index_built_in_the_run(
     newsimg_here: Callable[..., Any], tiny_options: list[str], tmp_path: Path
 ) -> None:
-    options = [*tiny_options, "tracking=none", f"store.dir={tmp_path / 'store'}", "folder=runs"]
+    options = [*tiny_options, "tracking=none", f"cache.dir={tmp_path / 'cache'}", "folder=runs"]
     others = [option for option in options if not option.startswith("task.")]
     made = newsimg_here(*others, "task=index", f"task.index_dir={tmp_path / 'index'}")
     assert made.code == 0, made.output
@@ -453,7 +455,7 @@ def test_a_collection_without_headlines_is_not_evaluated(
     assert "has pictures and no headlines: newsimg task=index" in outcome.stderr
 
 
-def test_a_job_that_is_killed_goes_on_and_ends_as_one_that_was_not(
+def test_a_killed_job_is_resumed_and_gives_the_same_files_as_an_uninterrupted_one(
     newsimg: Callable[..., Any], tiny_clip: Path, tmp_path: Path
 ) -> None:
     n_pictures = 1000
@@ -466,7 +468,7 @@ def test_a_job_that_is_killed_goes_on_and_ends_as_one_that_was_not(
             f"data.folder={tmp_path / 'pictures'}",
             "task=index",
             f"task.index_dir={tmp_path / name}",
-            f"store.dir={tmp_path / 'store' / name}",
+            f"cache.dir={tmp_path / 'cache' / name}",
             f"backbone.model={tiny_clip}",
             "backbone.batch_size=16",
             "index=ivf_flat",
@@ -486,15 +488,17 @@ def test_a_job_that_is_killed_goes_on_and_ends_as_one_that_was_not(
         time.sleep(0.01)
     job.send_signal(signal.SIGKILL)
     job.wait()
-    before = sum(entry.n_items for entry in Store(tmp_path / "store" / "killed").list_entries())
+    before = sum(
+        entry.n_items for entry in OutputCache(tmp_path / "cache" / "killed").list_entries()
+    )
     assert 512 - 1 <= before < n_pictures
     assert not (tmp_path / "killed" / "manifest.json").exists()
-    for name in ("killed", "whole"):  # in processes of their own, as the killed one was
+    for name in ("killed", "whole"):  # each in its own process, like the killed job
         outcome = newsimg(*options(name))
         assert outcome.code == 0, outcome.output
     for name in ("vectors.faiss", "images.parquet", "rejected.parquet"):
         ours, theirs = ((tmp_path / one / name).read_bytes() for one in ("killed", "whole"))
         assert ours == theirs, name
-    (entry,) = Store(tmp_path / "store" / "killed").list_entries()
+    (entry,) = OutputCache(tmp_path / "cache" / "killed").list_entries()
     assert entry.n_items == n_pictures - 1
     assert not (tmp_path / "killed" / ".building").exists()

@@ -292,7 +292,7 @@ def test_an_index_that_is_not_there_or_of_another_model_ends_the_command(
     assert made.code == 0, made.output
     result = newsimg_here(*saved, *quick, "backbone.text_length=12")
     assert result.code == 1
-    assert "was made with the backbone" in result.output
+    assert "was built with the backbone" in result.output
     assert "page " not in result.stdout
 
 

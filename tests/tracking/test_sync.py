@@ -1,4 +1,4 @@
-"""What becomes of runs whose store fails, refuses or is locked: real servers and files."""
+"""Runs whose store is unreachable, rejects them or is locked, with real servers and files."""
 
 import io
 import json
@@ -27,7 +27,7 @@ def runs_of(folder: Path):
 
 
 def track(folder: Path, output_dir: Path, tracker: MlflowTracker | None = None) -> None:
-    """Make a run with one metric and one file, with all that a tracker is told of one."""
+    """Track a run with a param, a tag, a metric and a file."""
     output_dir.mkdir(parents=True, exist_ok=True)
     tracker = tracker or MlflowTracker(uri=None, folder=str(folder))
     with tracker.track("news", "a run", {"a": 1}, {"config_hash": "abc"}, output_dir):
@@ -38,7 +38,7 @@ def track(folder: Path, output_dir: Path, tracker: MlflowTracker | None = None) 
 
 @pytest.fixture
 def refusing_server():
-    """The address of a server that answers everything with 401."""
+    """The URL of a server that responds to every request with 401."""
 
     class Refusal(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -49,7 +49,7 @@ def refusing_server():
         do_POST = do_GET  # noqa: N815
 
         def log_message(self, *arguments: object) -> None:
-            """Say nothing."""
+            """Log nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Refusal)
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -58,20 +58,20 @@ def refusing_server():
     server.server_close()
 
 
-def test_a_run_that_an_unreachable_server_missed_is_sent_once_with_its_own_times(
+def test_a_run_of_an_unreachable_server_is_sent_later_with_its_original_times(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://ada:{SECRET}@127.0.0.1:9")
     track(tmp_path, tmp_path / "single")
-    said = capsys.readouterr().out
-    assert said.count("http://***@127.0.0.1:9 does not take runs now (connection refused)") == 1
-    assert "1 run waits to be sent  newsimg task=sync" in said
-    assert SECRET not in said
+    output = capsys.readouterr().out
+    assert output.count("cannot send runs to http://***@127.0.0.1:9 (connection refused)") == 1
+    assert "1 run waits to be sent  newsimg task=sync" in output
+    assert SECRET not in output
     (path,) = find_records(tmp_path)
     assert SECRET not in path.read_text()
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
     tracker = MlflowTracker(uri=None, folder=str(tmp_path))
-    # What is only on disk is found by resume, too, and sent on the way.
+    # `find_finished` also finds the run on disk, and sends it.
     again = Job("news", "a run", {"a": 1}, {"config_hash": "abc"}, tmp_path / "next")
     assert tracker.find_finished(again) == {"hits": 0.7}
     assert len(tracker.send_waiting()) == 0
@@ -86,17 +86,17 @@ def test_a_run_that_an_unreachable_server_missed_is_sent_once_with_its_own_times
     assert (Path(run.info.artifact_uri.removeprefix("file://")) / "found.txt").read_text()
 
 
-def test_a_run_that_was_half_sent_is_completed_and_not_doubled(tmp_path: Path) -> None:
+def test_a_partially_sent_run_is_completed_and_not_duplicated(tmp_path: Path) -> None:
     track(tmp_path, tmp_path / "single")
     (path,) = find_records(tmp_path)
     tracker = MlflowTracker(uri=None, folder=str(tmp_path))
-    with edit_record(path) as record:  # as if no answer had come to the first request
+    with edit_record(path) as record:  # as if the first response had been lost
         record.run_id, record.described, record.sent = None, False, False
     assert list(tracker.send_waiting()["outcome"]) == ["already there"]
     with edit_record(path) as record:
         record.sent, record.run_id = False, None
     (run,) = runs_of(tmp_path)
-    with sqlite3.connect(tmp_path / "mlflow.db") as database:  # as if it had stopped before the end
+    with sqlite3.connect(tmp_path / "mlflow.db") as database:  # as if interrupted before the end
         database.execute("update runs set end_time = null, status = 'RUNNING'")
     assert list(tracker.send_waiting()["outcome"]) == ["sent"]
     (again,) = runs_of(tmp_path)
@@ -108,7 +108,7 @@ def test_a_run_that_was_half_sent_is_completed_and_not_doubled(tmp_path: Path) -
     assert len(history) == 1
 
 
-def test_a_local_store_that_fails_at_a_runs_end_loses_no_metrics(
+def test_no_metrics_are_lost_if_a_local_store_fails_at_the_end_of_a_run(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     tracker = MlflowTracker(uri=None, folder=str(tmp_path))
@@ -119,8 +119,8 @@ def test_a_local_store_that_fails_at_a_runs_end_loses_no_metrics(
                 "create trigger full before insert on metrics "
                 "begin select raise(abort, 'disk full'); end"
             )
-    assert "does not take runs now" in (said := capsys.readouterr().out)
-    assert "disk full" in said
+    assert "cannot send runs to" in (output := capsys.readouterr().out)
+    assert "disk full" in output
     assert list(tracker.send_waiting()["outcome"].str[:16]) == ["waiting: refused"]
     with sqlite3.connect(tmp_path / "mlflow.db") as database:
         database.execute("drop trigger full")
@@ -129,13 +129,13 @@ def test_a_local_store_that_fails_at_a_runs_end_loses_no_metrics(
     assert (run.info.status, run.data.metrics) == ("FINISHED", {"hits": 0.7})
 
 
-def test_a_server_that_refuses_the_first_run_is_an_error_before_any_work(
+def test_a_server_that_rejects_the_run_is_an_error_before_any_work(
     refusing_server: str, tmp_path: Path
 ) -> None:
     tracker = MlflowTracker(uri=refusing_server, folder=str(tmp_path))
-    with pytest.raises(ValueError, match=r"refuses runs.*401"):
+    with pytest.raises(ValueError, match=r"rejects runs.*401"):
         tracker.open_sweep("news", "sweep", tmp_path)
-    with pytest.raises(ValueError, match=r"refuses runs.*401"):
+    with pytest.raises(ValueError, match=r"rejects runs.*401"):
         track(tmp_path, tmp_path / "single", tracker)
     assert not find_records(tmp_path)
 
@@ -156,14 +156,14 @@ def test_a_run_whose_process_died_is_sent_as_killed(tmp_path: Path) -> None:
 
 @pytest.fixture
 def faulty_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """MLflow's own server in this process, which answers what holds `fails_on` with 500."""
+    """MLflow's server in this process; requests that contain `fails_on` fail with 500."""
     from mlflow.server import app, handlers
     from werkzeug.serving import make_server
 
     monkeypatch.setenv("_MLFLOW_SERVER_FILE_STORE", f"sqlite:///{tmp_path / 'server.db'}")
     monkeypatch.setenv("_MLFLOW_SERVER_ARTIFACT_ROOT", str(tmp_path / "served"))
     monkeypatch.setattr(handlers, "_tracking_store", None)
-    # Making the tables may take longer than a request is waited for.
+    # Creating the tables may take longer than the timeout of a request.
     MlflowClient(os.environ["_MLFLOW_SERVER_FILE_STORE"]).search_experiments()
     state = SimpleNamespace(fails_on=b"nothing")
 
@@ -184,14 +184,14 @@ def faulty_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 @pytest.fixture
 def sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MlflowTracker:
-    """A tracker with an open sweep; to jobs it is known as to other processes."""
-    monkeypatch.setenv(SWEEP_VARIABLE, "")  # put back in the end
+    """A tracker with an open sweep, known to jobs by the environment as in other processes."""
+    monkeypatch.setenv(SWEEP_VARIABLE, "")  # restored at the end
     tracker = MlflowTracker(uri=None, folder=str(tmp_path))
     tracker.open_sweep("news", "sweep", tmp_path / "sweep")
     return tracker
 
 
-def test_a_job_that_runs_when_its_sweep_is_closed_sends_itself_when_it_ends(
+def test_a_job_still_running_when_its_sweep_is_closed_is_sent_when_it_ends(
     sweep: MlflowTracker, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     job = MlflowTracker(uri=None, folder=str(tmp_path))
@@ -202,7 +202,7 @@ def test_a_job_that_runs_when_its_sweep_is_closed_sends_itself_when_it_ends(
         assert "1 job runs on, and is sent when ended" in capsys.readouterr().out
         assert sorted(run.info.status for run in runs_of(tmp_path)) == ["FINISHED", "RUNNING"]
         assert list(sweep.send_waiting()["outcome"]) == ["running"]
-        os.environ[SWEEP_VARIABLE] = str(path)  # as a process of its own has it
+        os.environ[SWEEP_VARIABLE] = str(path)  # as in a separate process
         (output_dir / "found.txt").write_text("seven")
         job.log_metrics({"hits": 0.7})
         job.log_artifacts(output_dir)
@@ -210,13 +210,11 @@ def test_a_job_that_runs_when_its_sweep_is_closed_sends_itself_when_it_ends(
     assert (record["status"], record["metrics"]) == ("FINISHED", {"hits": 0.7})
 
 
-def test_a_job_that_a_queue_begins_again_goes_on_in_its_run(
-    sweep: MlflowTracker, tmp_path: Path
-) -> None:
+def test_a_requeued_job_resumes_its_run(sweep: MlflowTracker, tmp_path: Path) -> None:
     output_dir = tmp_path / "sweep" / "0"
     track(tmp_path, output_dir)
     (path,) = (output_dir / ".tracking").glob("*.json")
-    with edit_record(path) as record:  # as if it had been stopped
+    with edit_record(path) as record:  # as if it had been interrupted
         record.end("KILLED", 1000, "interrupted")
         record.metrics = {}
     assert sorted(sweep.send_waiting()["outcome"]) == ["running", "sent"]
@@ -229,31 +227,31 @@ def test_a_job_that_a_queue_begins_again_goes_on_in_its_run(
     assert (job["status"], job["metrics"]) == ("FINISHED", {"hits": 0.7})
 
 
-def test_a_run_that_was_taken_for_sent_is_mended_by_what_the_store_has(tmp_path: Path) -> None:
-    for name in ("mended", "whole", "edited", "unwanted"):
+def test_a_run_marked_as_sent_is_repaired_if_the_store_is_incomplete(tmp_path: Path) -> None:
+    for name in ("repaired", "complete", "edited", "unwanted"):
         track(tmp_path, tmp_path / name)
     ids = {path.parts[-3]: read_record(path).run_id for path in find_records(tmp_path)}
     client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
-    client.set_tag(ids["edited"], "mlflow.note.content", "what I think of it")
+    client.set_tag(ids["edited"], "mlflow.note.content", "my notes")
     client.delete_run(ids["unwanted"])
-    with sqlite3.connect(tmp_path / "mlflow.db") as database:  # as closing a sweep too early did
-        database.execute("update runs set status='RUNNING' where run_uuid=?", (ids["mended"],))
+    with sqlite3.connect(tmp_path / "mlflow.db") as database:  # an incomplete run
+        database.execute("update runs set status='RUNNING' where run_uuid=?", (ids["repaired"],))
         for table in ("metrics", "latest_metrics"):
-            database.execute(f"delete from {table} where run_uuid=?", (ids["mended"],))
-    shutil.rmtree(client.get_run(ids["mended"]).info.artifact_uri.removeprefix("file://"))
+            database.execute(f"delete from {table} where run_uuid=?", (ids["repaired"],))
+    shutil.rmtree(client.get_run(ids["repaired"]).info.artifact_uri.removeprefix("file://"))
     tracker = MlflowTracker(uri=None, folder=str(tmp_path))
     table = tracker.send_waiting()
-    assert list(zip(table["folder"], table["outcome"], strict=True)) == [("mended", "sent")]
+    assert list(zip(table["folder"], table["outcome"], strict=True)) == [("repaired", "sent")]
     assert len(tracker.send_waiting()) == 0
     assert client.get_run(ids["unwanted"]).info.lifecycle_stage == "deleted"
     note = client.get_run(ids["edited"]).data.tags["mlflow.note.content"]
-    assert note == "what I think of it"
+    assert note == "my notes"
     shutil.rmtree(tmp_path / "unwanted")
     assert len(check_tracking(tmp_path)) == 3
 
 
 @pytest.mark.parametrize("lacking", ["metrics", "params", "tags", "files"])
-def test_whatever_the_store_lacks_of_a_run_is_sent(lacking: str, tmp_path: Path) -> None:
+def test_data_missing_in_the_store_is_sent(lacking: str, tmp_path: Path) -> None:
     track(tmp_path, tmp_path / "single")
     (run,) = runs_of(tmp_path)
     with sqlite3.connect(tmp_path / "mlflow.db") as database:
@@ -271,7 +269,7 @@ def test_whatever_the_store_lacks_of_a_run_is_sent(lacking: str, tmp_path: Path)
     check_tracking(tmp_path)
 
 
-def test_a_faulty_record_or_run_keeps_no_other_run_from_being_sent(
+def test_a_damaged_record_or_failing_run_does_not_prevent_others_from_being_sent(
     tmp_path: Path, faulty_server: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:  # no run is sent at first
@@ -283,12 +281,12 @@ def test_a_faulty_record_or_run_keeps_no_other_run_from_being_sent(
     faulty_server.fails_on = read_record(paths["0"]).record_id.encode()
     tracker = MlflowTracker(uri=faulty_server.uri, folder=str(tmp_path))
     outcomes = dict(tracker.send_waiting()[["folder", "outcome"]].itertuples(index=False))
-    assert "is no record of a run" in outcomes["1"]
+    assert "is not the record of a run" in outcomes["1"]
     assert outcomes["0"] == "waiting: no answer (too many 500 error responses)"
     assert (outcomes["2"], outcomes["3"]) == ("sent", "sent")
 
 
-def test_the_reason_of_an_outage_is_told_however_long_its_text_is(
+def test_the_reason_of_an_outage_is_extracted_from_a_long_error_text(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://tracking-box.invalid:5000")
@@ -296,7 +294,7 @@ def test_the_reason_of_an_outage_is_told_however_long_its_text_is(
     assert "Failed to resolve 'tracking-box.invalid'" in capsys.readouterr().out
 
 
-def test_a_sweep_whose_store_does_not_answer_says_so_once_whatever_process_finds_it(
+def test_a_sweep_warns_once_about_an_unreachable_store(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv(SWEEP_VARIABLE, "")
@@ -304,22 +302,22 @@ def test_a_sweep_whose_store_does_not_answer_says_so_once_whatever_process_finds
     sweep = MlflowTracker(uri=None, folder=str(tmp_path))
     sweep.open_sweep("news", "sweep", tmp_path / "sweep")
     for number in ("0", "1"):
-        track(tmp_path, tmp_path / "sweep" / number)  # with a tracker of its own
+        track(tmp_path, tmp_path / "sweep" / number)  # with separate trackers
     sweep.close_sweep("FINISHED", {}, None, "")
-    said = capsys.readouterr().out
-    assert said.count("does not take runs now (connection refused)") == 1, said
-    assert "3 runs wait to be sent" in said
+    output = capsys.readouterr().out
+    assert output.count("(connection refused); runs continue") == 1, output
+    assert "3 runs wait to be sent" in output
 
 
 @pytest.mark.parametrize("uri", ["http://", "http://host:port", "https:///runs"])
-def test_a_malformed_address_is_refused(uri: str, tmp_path: Path) -> None:
+def test_a_malformed_uri_is_refused(uri: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"tracking\.uri must be like http://host:5000"):
         MlflowTracker(uri=uri, folder=str(tmp_path))
 
 
 def test_a_password_in_the_config_is_refused_without_repeating_it(tmp_path: Path) -> None:
     with pytest.raises(
-        ValueError, match=r"must hold no password, got http://\*\*\*@host"
+        ValueError, match=r"must not contain a password, got http://\*\*\*@host"
     ) as caught:
         MlflowTracker(uri=f"http://ada:{SECRET}@host:5000", folder=str(tmp_path))
     assert SECRET not in str(caught.value)

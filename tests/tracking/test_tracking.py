@@ -1,4 +1,4 @@
-"""What a run leaves in MLflow: real stores, real runs, also those that fail or are stopped."""
+"""Runs in real MLflow stores, including failed and interrupted ones."""
 
 import os
 import re
@@ -45,7 +45,7 @@ def parent_of(run: Run) -> str | None:
     return run.data.tags.get("mlflow.parentRunId")
 
 
-def test_a_run_keeps_its_config_tags_metrics_and_files(
+def test_config_tags_metrics_and_files_of_a_run_are_logged(
     newsimg_here: Callable[..., Any], tiny_aesthetics: list[str], tmp_path: Path
 ) -> None:
     result = newsimg_here(
@@ -79,7 +79,7 @@ def test_a_run_keeps_its_config_tags_metrics_and_files(
 
 
 def check_metrics(run: Run) -> None:
-    """Count Hits and MRR from the kept run files, and compare with the kept metrics."""
+    """Compute Hits and MRR from the logged run files, and compare with the logged metrics."""
     folder, metrics = artifacts_of(run), run.data.metrics
     qrels = dict(line.split()[::2] for line in (folder / "qrels.txt").read_text().splitlines())
     ranks: dict[str, dict[str, int]] = {"retrieval": {}, "reranked": {}}
@@ -115,7 +115,7 @@ def check_metrics(run: Run) -> None:
     assert metrics["n_changed"] == changed.sum()
 
 
-def test_weight_0_leaves_retrieval_as_it_is_and_1_is_the_rerankers_order(
+def test_weight_0_gives_the_retrieval_order_and_1_the_rerankers_order(
     newsimg_here: Callable[..., Any], tiny_aesthetics: list[str], tmp_path: Path
 ) -> None:
     result = newsimg_here("-m", *tiny_aesthetics, "folder=runs", "weight.value=0,1")
@@ -127,7 +127,7 @@ def test_weight_0_leaves_retrieval_as_it_is_and_1_is_the_rerankers_order(
         return [line.split()[:4] for line in lines]
 
     assert order(jobs["0"], "reranked") == order(jobs["0"], "retrieval")
-    # The rating is a picture's own: at weight 1 any two pictures stand in one order everywhere.
+    # The score does not depend on the query: at weight 1 all queries order two pictures alike.
     above: set[tuple[str, str]] = set()
     rows: dict[str, list[str]] = {}
     for query_id, _, image_id, _ in order(jobs["1"], "reranked"):
@@ -137,7 +137,7 @@ def test_weight_0_leaves_retrieval_as_it_is_and_1_is_the_rerankers_order(
     assert not {(b, a) for a, b in above} & above
 
 
-def test_a_sweep_is_one_parent_made_before_its_children_with_a_table_and_a_plot(
+def test_a_sweep_is_a_parent_run_created_before_its_children_with_a_table_and_a_plot(
     newsimg_here: Callable[..., Any], tiny_aesthetics: list[str], tmp_path: Path
 ) -> None:
     result = newsimg_here("-m", *tiny_aesthetics, "folder=runs", "weight.value=0,0.2,0.5")
@@ -186,7 +186,7 @@ def test_a_single_run_that_fails_is_recorded_as_failed_with_its_error(
     assert run.info.end_time is not None
 
 
-def test_a_sweep_whose_store_cannot_be_opened_ends_before_its_first_job(
+def test_a_sweep_with_an_invalid_store_ends_before_its_first_job(
     newsimg_here: Callable[..., Any], tiny_options: list[str]
 ) -> None:
     result = newsimg_here("-m", *tiny_options, "tracking.uri=nonsense://store", "seed=1,2")
@@ -195,7 +195,7 @@ def test_a_sweep_whose_store_cannot_be_opened_ends_before_its_first_job(
     assert "#0" not in result.stdout
 
 
-def test_a_sweep_without_an_objective_ends_well(
+def test_a_sweep_without_an_objective_finishes(
     newsimg_here: Callable[..., Any], tiny_options: list[str], tmp_path: Path
 ) -> None:
     result = newsimg_here(
@@ -205,7 +205,7 @@ def test_a_sweep_without_an_objective_ends_well(
     assert [run.info.status for run in runs_of(tmp_path / "runs")] == ["FINISHED"] * 3
 
 
-def test_an_objective_that_no_task_measures_is_refused_with_those_there_are(
+def test_an_unknown_objective_is_refused_with_the_available_ones(
     newsimg_here: Callable[..., Any], tiny_options: list[str]
 ) -> None:
     result = newsimg_here("-m", *tiny_options, "tracking=none", "seed=1,2", "objective=hits")
@@ -213,7 +213,7 @@ def test_an_objective_that_no_task_measures_is_refused_with_those_there_are(
     assert re.search(r"objective must be one of .*reranked/hits_at_1.*got hits", result.stderr)
 
 
-def test_without_tracking_nothing_is_left_but_the_runs_own_folder(
+def test_without_tracking_only_the_runs_folder_is_written(
     newsimg_here: Callable[..., Any], tiny_options: list[str], tmp_path: Path
 ) -> None:
     result = newsimg_here(*tiny_options, "folder=runs", "tracking=none")
@@ -225,7 +225,7 @@ def test_without_tracking_nothing_is_left_but_the_runs_own_folder(
     assert f"written to     {folder}" in result.stdout
 
 
-def test_a_sweep_without_tracking_ends_with_its_table_too(
+def test_a_sweep_without_tracking_prints_its_table(
     newsimg_here: Callable[..., Any], tiny_options: list[str], tmp_path: Path
 ) -> None:
     result = newsimg_here(
@@ -236,7 +236,7 @@ def test_a_sweep_without_tracking_ends_with_its_table_too(
     assert result.stdout.count("reranked/hits_at_1 ") >= 2
 
 
-def test_the_store_that_the_environment_names_is_used(
+def test_the_store_in_the_environment_is_used(
     newsimg_here: Callable[..., Any],
     tiny_options: list[str],
     tmp_path: Path,
@@ -252,7 +252,7 @@ def test_the_store_that_the_environment_names_is_used(
     assert f"mlflow ui --backend-store-uri {uri}" in result.stdout
 
 
-def test_the_last_lines_say_where_things_are_also_in_a_folder_with_a_space(
+def test_the_command_to_compare_runs_is_quoted_for_a_folder_with_a_space(
     newsimg_here: Callable[..., Any], tiny_options: list[str], tmp_path: Path
 ) -> None:
     result = newsimg_here(*tiny_options, "folder=my runs")
@@ -280,7 +280,7 @@ class SlowReranker(IdentityReranker):
 
 
 @pytest.mark.parametrize(("mode", "how"), [("single", signal.SIGTERM), ("sweep", signal.SIGINT)])
-def test_what_is_stopped_by_ctrl_c_or_a_scheduler_is_recorded_as_killed(
+def test_a_run_interrupted_by_ctrl_c_or_a_scheduler_is_recorded_as_killed(
     mode: str, how: signal.Signals, tiny_options: list[str], tmp_path: Path
 ) -> None:
     (tmp_path / "slow_part.py").write_text(SLOW)
@@ -306,7 +306,7 @@ def test_what_is_stopped_by_ctrl_c_or_a_scheduler_is_recorded_as_killed(
     assert runs[-1].data.tags["error"] == "interrupted"
 
 
-def test_four_processes_at_once_lose_no_run_in_an_empty_folder(
+def test_four_processes_that_start_in_an_empty_folder_lose_no_run(
     tiny_options: list[str], tmp_path: Path
 ) -> None:
     command = [sys.executable, "-m", "newsimg.run", *tiny_options, "folder=runs"]
@@ -331,6 +331,6 @@ def test_logging_outside_of_a_run_is_refused(tmp_path: Path) -> None:
         tracker.log_metrics({"a": 1.0})
 
 
-def test_flattening_keeps_lists_and_empty_groups_as_values() -> None:
+def test_flattening_preserves_lists_and_empty_groups() -> None:
     config = {"a": {"b": {"c": 1}, "d": [1, {"e": 2}]}, "f": None, "g": {}}
     assert flatten(config) == {"a.b.c": 1, "a.d": [1, {"e": 2}], "f": None, "g": {}}

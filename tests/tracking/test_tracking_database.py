@@ -1,4 +1,4 @@
-"""The local database of runs: kills while it is made, strange paths, folders that move."""
+"""The local tracking database: kills during its creation, special characters, moved folders."""
 
 import multiprocessing
 import os
@@ -31,7 +31,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture
 def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the database be made from nothing."""
+    """An empty cache, so that the database is created from scratch."""
     monkeypatch.setenv("NEWSIMG_CACHE", str(tmp_path / "cache"))
 
 
@@ -47,7 +47,7 @@ def track(folder: Path, name: str = "a run") -> MlflowTracker:
 
 
 def read(folder: Path, query: str) -> list[Any]:
-    """Ask the file itself, whatever MLflow thinks of its URI."""
+    """Query the SQLite file directly, without MLflow."""
     assert (folder / "mlflow.db").is_file()
     with closing(sqlite3.connect(folder / "mlflow.db")) as database:
         return database.execute(query).fetchall()
@@ -58,7 +58,7 @@ def statuses_of(folder: Path) -> list[str]:
 
 
 def artifacts_of(folder: Path) -> dict[str, Path]:
-    """Return, for every run, its file at the place that MLflow has for it."""
+    """Return the path of every run's artifact as recorded in MLflow."""
     client = MlflowClient(sqlite_uri(folder / "mlflow.db"))
     return {
         name: Path(url2pathname(urlsplit(client.get_run(run_id).info.artifact_uri).path))
@@ -68,7 +68,7 @@ def artifacts_of(folder: Path) -> dict[str, Path]:
 
 
 def make_and_kill(arguments: tuple[str, Path], after: float | None) -> float:
-    """Make a database in a process that is killed after some seconds; return those it took."""
+    """Create a database in a process that is killed after some seconds; return the duration."""
     start = time.monotonic()
     child = multiprocessing.get_context("fork").Process(target=prepare_database, args=arguments)
     child.start()
@@ -78,16 +78,16 @@ def make_and_kill(arguments: tuple[str, Path], after: float | None) -> float:
     return time.monotonic() - start
 
 
-def test_of_twenty_kills_while_the_database_is_made_none_leaves_half_of_one(
+def test_a_kill_during_the_creation_never_leaves_an_incomplete_database(
     tmp_path: Path, empty_cache: None
 ) -> None:
     folder = tmp_path / "runs"
     path = folder / "mlflow.db"
     arguments = (sqlite_uri(path), folder / "mlartifacts")
     head = [(utils._get_latest_schema_revision(),)]
-    slow = make_and_kill(arguments, None)  # from nothing
+    slow = make_and_kill(arguments, None)  # from scratch
     path.unlink()
-    quick = make_and_kill(arguments, None)  # from what the cache keeps then
+    quick = make_and_kill(arguments, None)  # from the cached copy
     moments = random.Random(0)
     n_cut = 0
     for number in range(20):
@@ -107,7 +107,7 @@ def test_of_twenty_kills_while_the_database_is_made_none_leaves_half_of_one(
     assert not [left for left in folder.glob(".mlflow.db.*") if left.suffix != ".lock"]
 
 
-def test_the_run_after_a_first_one_that_was_stopped_at_once_is_tracked_and_closes_that(
+def test_a_run_closes_the_first_run_of_a_folder_that_was_killed_at_its_start(
     empty_cache: None,
     newsimg_here: Callable[..., Any],
     tiny_options: list[str],
@@ -139,12 +139,12 @@ def test_the_run_after_a_first_one_that_was_stopped_at_once_is_tracked_and_close
 
 
 def cut_off(path: Path, *statements: str) -> None:
-    """Make a database and take back what comes last when MLflow makes one."""
+    """Create a database and undo the last steps of its initialisation."""
     prepare_database(sqlite_uri(path), path.parent / "mlartifacts")
     with closing(sqlite3.connect(path)) as database, database:
         for statement in statements:
             database.execute(statement)
-    os.utime(path, (0, 0))  # nobody is at work on it
+    os.utime(path, (0, 0))  # no process is creating it
 
 
 EARLIER = "update alembic_version set version_num = '451aebb31d03'"
@@ -157,7 +157,7 @@ EARLIER = "update alembic_version set version_num = '451aebb31d03'"
         ([EARLIER], "out-of-date"),
     ],
 )
-def test_a_database_that_was_left_half_made_is_made_anew(
+def test_an_incompletely_initialised_database_is_created_again(
     statements: list[str], complaint: str, tmp_path: Path
 ) -> None:
     folder = tmp_path / "runs"
@@ -172,32 +172,32 @@ def test_a_database_that_was_left_half_made_is_made_anew(
     assert read(folder, "pragma integrity_check") == [("ok",)]
 
 
-def test_an_old_database_with_somebodys_experiment_is_refused_and_kept(tmp_path: Path) -> None:
+def test_an_old_database_with_data_is_refused_and_not_changed(tmp_path: Path) -> None:
     mine = "insert into experiments (experiment_id, name) values (1, 'mine')"
     cut_off(tmp_path / "runs" / "mlflow.db", mine, EARLIER)
-    with pytest.raises(ValueError, match=r"refuses runs: .*mlflow db upgrade"):
+    with pytest.raises(ValueError, match=r"rejects runs: .*mlflow db upgrade"):
         track(tmp_path / "runs")
     assert read(tmp_path / "runs", "select name from experiments") == [("mine",)]
 
 
-def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_database_is_named(tmp_path: Path) -> None:
     path = tmp_path / "runs" / "mlflow.db"
     path.parent.mkdir()
     path.write_bytes(b"a letter to the editor" * 100)
-    with pytest.raises(ValueError, match=rf"{path} is damaged or no database .*move it away"):
+    with pytest.raises(ValueError, match=rf"{path} is not a valid SQLite database .*move it to"):
         track(tmp_path / "runs")
     assert path.read_bytes().startswith(b"a letter")
 
 
 @pytest.mark.parametrize("name", ["ws%2Fx", "a?b", "100%", "a#b; c", "it's \u00fc&co"])
-def test_a_folder_may_have_any_name(name: str, tmp_path: Path) -> None:
+def test_the_path_of_a_folder_may_contain_special_characters(name: str, tmp_path: Path) -> None:
     folder = tmp_path / name / "runs"
     tracker = track(folder)
     assert statuses_of(folder) == ["FINISHED"]
     (place,) = artifacts_of(folder).values()
     assert (folder / "mlartifacts") in place.parents
     assert place.read_text() == "a run"
-    assert [path.name for path in tmp_path.iterdir()] == [name]  # nothing beside it
+    assert [path.name for path in tmp_path.iterdir()] == [name]  # no other folder is created
     *_, uri = shlex.split(tracker.describe() or "")
     with sqlalchemy.create_engine(uri).connect() as connection:  # as `mlflow ui` opens it
         assert connection.execute(sqlalchemy.text("select status from runs")).all() == [
@@ -205,7 +205,7 @@ def test_a_folder_may_have_any_name(name: str, tmp_path: Path) -> None:
         ]
 
 
-def test_runs_that_moved_have_their_artifacts_there_and_so_has_the_next(
+def test_artifacts_of_a_moved_folder_are_found_and_new_ones_are_written_there(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     track(tmp_path / "old")
@@ -222,7 +222,7 @@ def test_runs_that_moved_have_their_artifacts_there_and_so_has_the_next(
     assert "moved from" not in capsys.readouterr().out
 
 
-def test_task_sync_is_enough_for_runs_that_moved(tmp_path: Path) -> None:
+def test_sync_updates_the_artifact_locations_of_a_moved_folder(tmp_path: Path) -> None:
     track(tmp_path / "old")
     shutil.move(tmp_path / "old", tmp_path / "new")
     assert len(MlflowTracker(uri=None, folder=str(tmp_path / "new")).send_waiting()) == 0
@@ -230,7 +230,9 @@ def test_task_sync_is_enough_for_runs_that_moved(tmp_path: Path) -> None:
     assert (tmp_path / "new" / "mlartifacts") in place.parents
 
 
-def test_a_copy_has_artifacts_of_its_own_and_a_link_to_a_folder_is_no_copy(tmp_path: Path) -> None:
+def test_a_copied_folder_has_separate_artifacts_and_a_symbolic_link_does_not(
+    tmp_path: Path,
+) -> None:
     track(tmp_path / "runs")
     shutil.copytree(tmp_path / "runs", tmp_path / "copy")
     (tmp_path / "link").symlink_to("runs")
@@ -244,7 +246,7 @@ def test_a_copy_has_artifacts_of_its_own_and_a_link_to_a_folder_is_no_copy(tmp_p
         )
 
 
-def test_a_deleted_experiment_is_named_with_the_command_that_restores_it(tmp_path: Path) -> None:
+def test_a_deleted_experiment_is_named_with_the_command_to_restore_it(tmp_path: Path) -> None:
     track(tmp_path / "runs")
     client = MlflowClient(sqlite_uri(tmp_path / "runs" / "mlflow.db"))
     experiment = client.get_experiment_by_name("news")
@@ -253,7 +255,7 @@ def test_a_deleted_experiment_is_named_with_the_command_that_restores_it(tmp_pat
     with pytest.raises(ValueError, match="the experiment 'news' was deleted") as caught:
         track(tmp_path / "runs", "another")
     variable, *command = shlex.split(str(caught.value).partition("to restore it: ")[2])
-    # The command line is MLflow's own; its parts are what is checked here, without its start.
+    # Only the command's arguments are checked, as starting MLflow takes seconds.
     name, _, uri = variable.partition("=")
     assert (name, uri) == ("MLFLOW_TRACKING_URI", sqlite_uri(tmp_path / "runs" / "mlflow.db"))
     assert command == ["mlflow", "experiments", "restore", "--experiment-id", "1"]
@@ -262,7 +264,7 @@ def test_a_deleted_experiment_is_named_with_the_command_that_restores_it(tmp_pat
     assert statuses_of(tmp_path / "runs") == ["FINISHED"] * 2
 
 
-def test_a_run_that_was_deleted_before_it_ended_is_named_and_sent_when_it_is_restored(
+def test_a_run_deleted_before_it_ended_is_sent_after_it_is_restored(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     tracker = MlflowTracker(uri=None, folder=str(tmp_path))
@@ -270,9 +272,9 @@ def test_a_run_that_was_deleted_before_it_ended_is_named_and_sent_when_it_is_res
     with tracker.track("news", "mine", {}, {}, tmp_path / "single"):
         ((run_id,),) = read(tmp_path, "select run_uuid from runs")
         client.delete_run(run_id)
-    said = capsys.readouterr().out
-    assert "the run 'mine' was deleted in MLflow; to restore it: MLFLOW_TRACKING_URI=" in said
-    assert f"mlflow runs restore --run-id {run_id}" in said
+    output = capsys.readouterr().out
+    assert "the run 'mine' was deleted in MLflow; to restore it: MLFLOW_TRACKING_URI=" in output
+    assert f"mlflow runs restore --run-id {run_id}" in output
     client.restore_run(run_id)
     assert list(tracker.send_waiting()["outcome"]) == ["sent"]
 
@@ -289,7 +291,7 @@ with tracker.track("news", "a job", {}, {}, folder / "sweep" / "0"):
 """
 
 
-def test_runs_that_were_killed_are_closed_by_the_next_run_in_the_folder(
+def test_killed_runs_are_closed_by_the_next_run_in_the_folder(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     env = os.environ | {"PYTHONPATH": str(ROOT)}
@@ -308,7 +310,7 @@ def test_runs_that_were_killed_are_closed_by_the_next_run_in_the_folder(
     assert "KILLED" not in capsys.readouterr().out
 
 
-def test_a_run_of_another_process_that_is_at_work_is_left_alone(tmp_path: Path) -> None:
+def test_an_active_run_of_another_process_is_not_closed(tmp_path: Path) -> None:
     tracker = MlflowTracker(uri=None, folder=str(tmp_path))
     with tracker.track("news", "at work", {}, {}, tmp_path / "single"):
         track(tmp_path, "meanwhile")
@@ -333,8 +335,8 @@ print([thread.name for thread in threading.enumerate() if "elemetry" in thread.n
 """
 
 
-def test_mlflow_sends_nothing_about_its_use(tmp_path: Path) -> None:
-    # MLflow is silent by itself where it takes itself to be tested.
+def test_mlflow_sends_no_telemetry(tmp_path: Path) -> None:
+    # MLflow disables telemetry itself if it detects a test or CI.
     tested = ("PYTEST_CURRENT_TEST", "CI", "GITHUB_ACTIONS", "MLFLOW_DISABLE_TELEMETRY")
     env = {key: value for key, value in os.environ.items() if key not in tested}
     done = subprocess.run(

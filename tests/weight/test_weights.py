@@ -1,4 +1,4 @@
-"""How a second opinion is fused: every option of conf/weight against matrices done by hand."""
+"""Every option of conf/weight against matrices computed by hand."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from newsimg.run import CONF_DIR
 
 OPTIONS = sorted(path.stem for path in (CONF_DIR / "weight").glob("*.yaml"))
 SIXTIETHS = [1 / 61, 1 / 62, 1 / 63]
-# (retrieval, rerank) of one query, three candidates, and what each option makes of either side.
+# Retrieval and rerank scores of one query with three candidates, and their normalised values.
 RETRIEVAL, RERANK = [0.5, 0.3, 0.2], [1.0, -4.0, 3.0]
 NORMALIZED = {
     "l1": ([0.5, 0.3, 0.2], [0.125, -0.5, 0.375]),
@@ -27,7 +27,7 @@ NORMALIZED = {
     "rank": ([1.0, 2 / 3, 1 / 3], [2 / 3, 1 / 3, 1.0]),
     "rrf": (SIXTIETHS, [SIXTIETHS[1], SIXTIETHS[2], SIXTIETHS[0]]),
 }
-# Differences that float32 can hold, at a scale of their own for each array.
+# Integer scores times a scale per array, exact in float32.
 STEPS = st.one_of(st.integers(-3, 3), st.integers(-(2**22), 2**22))
 SCALES = st.sampled_from([1.0, 2.0**-21, 2.0**-140, 2.0**100])
 
@@ -38,30 +38,28 @@ def make(option: str, value: float) -> Weight:
 
 
 def order(fused: np.ndarray) -> list[list[int]]:
-    """Sort as a stable sort in plain Python does: best first, ties in the order they come."""
+    """Return the order of each row, best first, ties in input order, by Python's stable sort."""
     return [sorted(range(len(row)), key=lambda i: -row[i]) for row in fused.tolist()]
 
 
 def rows_of(width: int) -> st.SearchStrategy[np.ndarray]:
-    """Return two rows of scores, ties and signs of both kinds among them."""
+    """Return a strategy for two rows of scores with ties and both signs."""
     steps = arrays(np.int64, (2, width), elements=STEPS)
     return st.builds(lambda values, scale: (values * scale).astype(np.float32), steps, SCALES)
 
 
 def as_retrieved(rows: np.ndarray) -> np.ndarray:
-    """Sort each row descending: what a retrieval hands over."""
+    """Sort each row descending, as retrieval scores are."""
     return -np.sort(-rows, axis=1)
 
 
-def test_every_option_has_a_row_in_this_table() -> None:
+def test_the_expected_values_cover_every_option() -> None:
     assert sorted(NORMALIZED) == OPTIONS
 
 
 @pytest.mark.parametrize("option", OPTIONS)
 @pytest.mark.parametrize("value", [0.0, 0.25, 0.5, 1.0])
-def test_the_fused_scores_are_those_of_the_formula_worked_out_by_hand(
-    option: str, value: float
-) -> None:
+def test_fused_scores_equal_the_values_computed_by_hand(option: str, value: float) -> None:
     left, right = NORMALIZED[option]
     expected = [(1 - value) * a + value * b for a, b in zip(left, right, strict=True)]
     fused = make(option, value).combine(np.float32([RETRIEVAL]), np.float32([RERANK]))
@@ -69,7 +67,7 @@ def test_the_fused_scores_are_those_of_the_formula_worked_out_by_hand(
 
 
 @pytest.mark.parametrize("option", OPTIONS)
-def test_each_query_is_normalised_for_itself(option: str) -> None:
+def test_each_query_is_normalised_separately(option: str) -> None:
     other = np.float32([[9.0, 5.0, -7.0]])
     together = make(option, 0.4).combine(
         np.vstack([np.float32([RETRIEVAL]), other]), np.vstack([np.float32([RERANK]), other])
@@ -86,7 +84,7 @@ def test_each_query_is_normalised_for_itself(option: str) -> None:
         [0.7],  # a single candidate
         [-0.7],
         [0.0],
-        [0.1, 0.1, 0.1],  # flat, of a number that binary fractions cannot hold
+        [0.1, 0.1, 0.1],  # constant, a number without an exact binary representation
         [0.0, 0.0, 0.0],
         [-0.3, -0.3, -0.3],
         [3e38, 3e38, 3e38],
@@ -97,7 +95,7 @@ def test_each_query_is_normalised_for_itself(option: str) -> None:
         [3e38, 0.0, -3e38],
     ],
 )
-def test_rows_without_a_natural_scale_are_defined_and_divide_by_nothing(
+def test_degenerate_rows_are_fused_without_floating_point_errors(
     option: str, value: float, row: list[float]
 ) -> None:
     scores = np.float32([row])
@@ -106,11 +104,11 @@ def test_rows_without_a_natural_scale_are_defined_and_divide_by_nothing(
     assert np.isfinite(fused).all()
     assert order(fused) == order(scores)
     if len(set(row)) == 1:
-        assert len(set(fused[0].tolist())) == 1  # what was equal stays equal
+        assert len(set(fused[0].tolist())) == 1  # equal scores remain equal
 
 
 @pytest.mark.parametrize("option", OPTIONS)
-def test_a_flat_side_leaves_the_order_to_the_other(option: str) -> None:
+def test_constant_scores_of_one_side_do_not_change_the_order_of_the_other(option: str) -> None:
     flat = np.float32([[0.1, 0.1, 0.1]])
     other = np.float32([[0.3, 0.9, 0.6]])
     for value in (0.01, 0.5, 0.99):
@@ -120,7 +118,7 @@ def test_a_flat_side_leaves_the_order_to_the_other(option: str) -> None:
 
 @pytest.mark.parametrize("option", OPTIONS)
 @given(data=st.data())
-def test_value_0_is_the_retrieval_order_and_1_the_rerankers(
+def test_weight_0_gives_the_retrieval_order_and_1_the_rerankers_order(
     option: str, data: st.DataObject
 ) -> None:
     width = data.draw(st.integers(1, 6))
@@ -132,7 +130,7 @@ def test_value_0_is_the_retrieval_order_and_1_the_rerankers(
 
 @pytest.mark.parametrize("option", OPTIONS)
 @given(data=st.data())
-def test_the_same_opinion_twice_keeps_the_order_at_any_weight(
+def test_equal_scores_of_both_sides_preserve_the_order_at_any_weight(
     option: str, data: st.DataObject
 ) -> None:
     retrieval = as_retrieved(data.draw(rows_of(data.draw(st.integers(1, 6)))))
@@ -143,7 +141,7 @@ def test_the_same_opinion_twice_keeps_the_order_at_any_weight(
 
 @pytest.mark.parametrize("option", OPTIONS)
 @given(data=st.data())
-def test_a_candidate_that_both_sides_prefer_never_falls_behind(
+def test_a_candidate_preferred_by_both_sides_is_never_ranked_lower(
     option: str, data: st.DataObject
 ) -> None:
     width = data.draw(st.integers(2, 6))
@@ -156,7 +154,7 @@ def test_a_candidate_that_both_sides_prefer_never_falls_behind(
 
 @pytest.mark.parametrize("option", OPTIONS)
 @given(data=st.data())
-def test_a_fused_score_is_a_straight_line_in_the_weight(option: str, data: st.DataObject) -> None:
+def test_a_fused_score_is_linear_in_the_weight(option: str, data: st.DataObject) -> None:
     elements = st.floats(-1, 1, width=32).map(np.float32)
     retrieval, rerank = (data.draw(arrays(np.float32, (1, 4), elements=elements)) for _ in "ab")
     value = data.draw(st.floats(0, 1))
@@ -166,7 +164,7 @@ def test_a_fused_score_is_a_straight_line_in_the_weight(option: str, data: st.Da
 
 
 @pytest.mark.parametrize("option", OPTIONS)
-def test_the_arguments_are_left_as_they_are(option: str) -> None:
+def test_the_arguments_are_not_modified(option: str) -> None:
     retrieval, rerank = np.float32([RETRIEVAL]), np.float32([RERANK])
     make(option, 0.3).combine(retrieval, rerank)
     np.testing.assert_array_equal(retrieval, np.float32([RETRIEVAL]))
@@ -174,14 +172,14 @@ def test_the_arguments_are_left_as_they_are(option: str) -> None:
 
 
 @pytest.mark.parametrize("option", ["rank", "rrf"])
-def test_equal_scores_share_their_mean_rank(option: str) -> None:
+def test_equal_scores_get_their_mean_rank(option: str) -> None:
     tied = np.float32([[0.4, 0.4, 0.1]])
     expected = {"rank": [2.5 / 3, 2.5 / 3, 1 / 3], "rrf": [1 / 61.5, 1 / 61.5, 1 / 63]}[option]
     fused = make(option, 0).combine(tied, np.float32([[1, 2, 3]]))
     np.testing.assert_allclose(fused, [expected])
 
 
-def test_rrf_takes_another_k_and_refuses_a_negative_one() -> None:
+def test_rrf_uses_k_and_refuses_a_negative_one() -> None:
     weight = get_class("newsimg.weight.rrf.RRFWeight")
     fused = weight(value=0.5, k=1).combine(np.float32([[2, 1]]), np.float32([[1, 2]]))
     np.testing.assert_allclose(fused, [[0.5 / 2 + 0.5 / 3] * 2])

@@ -1,4 +1,4 @@
-"""The steps that building, extending and shrinking a saved index have in common."""
+"""Steps shared by building a saved index, appending to it and removing from it."""
 
 import logging
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -14,31 +14,31 @@ import pyarrow.parquet as pq
 
 from newsimg.datatypes import FloatArray, Image, IntArray, Listed, Query, render_queries
 from newsimg.engine.base import Engine
-from newsimg.engine.intake import Accepted, IntakeRules, Rejected
 from newsimg.engine.listing import Listing, write_listing
+from newsimg.engine.validation import Accepted, Rejected, ValidationRules
 from newsimg.index.base import GrowingIndex
-from newsimg.index.building.quality import IndexQuality, cut_blocks, measure_quality
-from newsimg.index.building.scratch import IMAGES, REJECTED, Scratch
+from newsimg.index.building.checkpoint import IMAGES, REJECTED, BuildCheckpoint
+from newsimg.index.building.quality import IndexQuality, measure_quality, split_blocks
 from newsimg.index.folder import SavedIndex, count_found
 from newsimg.interfaces import Backbone
 from newsimg.storage.progress import Progress
 
 log = logging.getLogger(__name__)
 
-CHUNK = 512  # pictures whose results are written at once: what a killed job may lose
+CHUNK = 512  # pictures per checkpoint write: the most that a killed job may lose
 
 
-class UnusableError(ValueError):
-    """Too many pictures cannot be used; the reasons are in the scratch."""
+class TooManyRejectedError(ValueError):
+    """Raised if too many pictures are rejected; the reasons are in the checkpoint."""
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What an index is measured with.
+class QuerySample:
+    """Queries with which the quality of an index is measured.
 
     Attributes:
         kind: "headlines" or "pictures".
-        source: What they are, in words.
+        source: Description of their origin.
         embeddings: (n_queries, dim) float32.
     """
 
@@ -47,61 +47,61 @@ class Asked:
     embeddings: FloatArray
 
 
-def ask_pictures(embeddings: FloatArray) -> Asked:
-    """Return pictures of the index, which find themselves first."""
-    return Asked("pictures", "pictures of the index", embeddings)
+def make_picture_sample(embeddings: FloatArray) -> QuerySample:
+    """Use pictures of the index as queries; each finds itself first, which inflates recall."""
+    return QuerySample("pictures", "pictures of the index", embeddings)
 
 
-def collect(
+def embed_collection(
     images: Iterable[Listed],
     backbone: Backbone,
-    scratch: Scratch,
+    checkpoint: BuildCheckpoint,
     *,
     engine: Engine,
-    rules: IntakeRules,
+    rules: ValidationRules,
     on_bad_image: str,
     max_rejected: float,
     n_threads: int,
 ) -> Listing:
-    """Embed a collection into `scratch`, chunk by chunk, going on where an earlier job stopped.
+    """Embed a collection into `checkpoint`, chunk by chunk, resuming an interrupted job.
 
     Raises:
-        UnusableError: If the share of bad pictures is above `max_rejected`.
-        ValueError: If a picture is bad and `on_bad_image` is "raise", or two pictures have the same
-            id.
+        TooManyRejectedError: If the share of rejected pictures is above `max_rejected`.
+        ValueError: If a picture is rejected and `on_bad_image` is "raise", or two pictures have
+            the same id.
     """
-    # Whole batches, so that a job that goes on has the same ones as a job that was never stopped.
+    # A chunk is a multiple of the batch size, so that a resumed job has the same batches.
     size = -(-CHUNK // backbone.batch_size) * backbone.batch_size
-    listing = write_listing(images, scratch.folder / "listing.arrow", size)
-    done = scratch.resume(listing)
+    listing = write_listing(images, checkpoint.folder / "listing.arrow", size)
+    done = checkpoint.resume(listing)
     numbers = range(done, listing.n_chunks)
     results = engine.embed(listing, numbers, backbone, rules, n_threads)
-    _check_share(scratch, len(listing), max_rejected)
-    n_done = scratch.n_accepted + scratch.n_rejected
+    _check_share(checkpoint, len(listing), max_rejected)
+    n_done = checkpoint.n_accepted + checkpoint.n_rejected
     with Progress("Embedding pictures", len(listing), done=n_done) as progress:
         for number in numbers:
             n_chunk = min(size, len(listing) - number * size)
-            kept: list[Accepted | Rejected] = []
+            chunk: list[Accepted | Rejected] = []
             for result in islice(results, n_chunk):
-                kept.append(result)
+                chunk.append(result)
                 progress.update()
                 if isinstance(result, Rejected) and on_bad_image == "raise":
                     raise ValueError(f"cannot use {result.uri}: {result.reason}")
-            scratch.add(listing, number, kept)
-            _check_share(scratch, len(listing), max_rejected)
+            checkpoint.add(listing, number, chunk)
+            _check_share(checkpoint, len(listing), max_rejected)
     return listing
 
 
-def _check_share(scratch: Scratch, n_listed: int, max_rejected: float) -> None:
-    if scratch.n_rejected > max_rejected * n_listed:
-        raise UnusableError(
-            f"{scratch.n_rejected} of {n_listed} pictures cannot be used, more than the share "
+def _check_share(checkpoint: BuildCheckpoint, n_listed: int, max_rejected: float) -> None:
+    if checkpoint.n_rejected > max_rejected * n_listed:
+        raise TooManyRejectedError(
+            f"{checkpoint.n_rejected} of {n_listed} pictures are rejected, more than the share "
             f"task.max_rejected={max_rejected} allows"
         )
 
 
 def train_index(index: GrowingIndex, embeddings: FloatArray) -> None:
-    """Train on a random sample of the embeddings, which may lie on disk."""
+    """Train on a random sample of the embeddings, which may be memory-mapped."""
     n_images = len(embeddings)
     random = np.random.default_rng(index.seed)
     drawn = random.choice(n_images, index.training_size(n_images), replace=False)
@@ -109,50 +109,58 @@ def train_index(index: GrowingIndex, embeddings: FloatArray) -> None:
 
 
 def add_embeddings(index: GrowingIndex, embeddings: FloatArray, first_id: int) -> None:
-    """Add embeddings under the ids from `first_id` on, part by part."""
+    """Add embeddings with consecutive ids from `first_id`, block by block."""
     ids = np.arange(first_id, first_id + len(embeddings))
-    for block, block_ids in cut_blocks(embeddings, ids):
+    for block, block_ids in split_blocks(embeddings, ids):
         index.add(block, block_ids)
 
 
 def embed_headlines(
     queries: Sequence[Query], source: str, backbone: Backbone, n_queries: int
-) -> Asked | None:
-    """Return some headlines to measure an index with; None if there are none.
+) -> QuerySample | None:
+    """Embed a random sample of headlines to measure an index with; None if there are none.
 
     Args:
         queries: The headlines.
-        source: Where they are from, in words.
-        backbone: Embeds them.
-        n_queries: How many of them.
+        source: Description of their origin.
+        backbone: Backbone that embeds them.
+        n_queries: Size of the sample.
     """
     if not queries:
         return None
     random = np.random.default_rng(len(queries))
     drawn = np.sort(random.choice(len(queries), min(n_queries, len(queries)), replace=False))
     texts = render_queries([queries[i] for i in drawn], backbone.query_template)
-    return Asked("headlines", f"headlines of {source}", backbone.embed_texts(texts))
+    return QuerySample("headlines", f"headlines of {source}", backbone.embed_texts(texts))
 
 
 def measure_saved(
     saved: SavedIndex,
     index: GrowingIndex,
     backbone: Backbone,
-    asked: Asked | None,
+    query_sample: QuerySample | None,
     n_queries: int,
     top_k: int,
-) -> tuple[Asked, IndexQuality] | None:
-    """Measure an index against an exact search of the embeddings that the backbone can find.
+) -> tuple[QuerySample, IndexQuality] | None:
+    """Measure an index against an exact search over the cached embeddings.
 
-    The queries are those that are given, or random pictures of the index. Returns None, and says
-    so, if the embedding of a picture is gone.
+    Args:
+        saved: The index with its pictures.
+        index: The index itself.
+        backbone: Backbone with a cache of the pictures' embeddings.
+        query_sample: The queries; None for random pictures of the index.
+        n_queries: Number of random pictures.
+        top_k: Images per query.
+
+    Returns:
+        The queries and the quality; None, with a warning, if an embedding is not in the cache.
     """
     try:
-        if asked is None:
+        if query_sample is None:
             drawn = [saved.images[row] for row in draw_rows(saved, n_queries)]
-            asked = ask_pictures(_find_rows(drawn, backbone))
+            query_sample = make_picture_sample(_find_rows(drawn, backbone))
         blocks = _read_blocks(saved, backbone)
-        return asked, measure_quality(index, blocks, asked.embeddings, top_k)
+        return query_sample, measure_quality(index, blocks, query_sample.embeddings, top_k)
     except LookupError as error:
         log.warning("the index is not measured: %s", error)
         return None
@@ -162,19 +170,20 @@ def measure_built(
     saved: SavedIndex,
     index: GrowingIndex,
     embeddings: FloatArray,
-    asked: Asked | None,
+    query_sample: QuerySample | None,
     n_queries: int,
     top_k: int,
-) -> tuple[Asked, IndexQuality]:
-    """Measure an index against an exact search of its embeddings, which may lie on disk."""
-    if asked is None:
-        asked = ask_pictures(np.ascontiguousarray(embeddings[draw_rows(saved, n_queries)]))
-    blocks = cut_blocks(embeddings, saved.images.row_ids)
-    return asked, measure_quality(index, blocks, asked.embeddings, top_k)
+) -> tuple[QuerySample, IndexQuality]:
+    """Measure an index against an exact search over its embeddings; see `measure_saved`."""
+    if query_sample is None:
+        rows = draw_rows(saved, n_queries)
+        query_sample = make_picture_sample(np.ascontiguousarray(embeddings[rows]))
+    blocks = split_blocks(embeddings, saved.images.row_ids)
+    return query_sample, measure_quality(index, blocks, query_sample.embeddings, top_k)
 
 
 def draw_rows(saved: SavedIndex, n_rows: int) -> IntArray:
-    """Draw rows of an index, always the same ones."""
+    """Draw random rows of an index, reproducibly."""
     n_images = len(saved.images)
     random = np.random.default_rng(n_images)
     return np.sort(random.choice(n_images, min(n_rows, n_images), replace=False))
@@ -190,52 +199,52 @@ def _find_rows(images: list[Image], backbone: Backbone) -> FloatArray:
     rows = backbone.find_embeddings(images)
     for image, row in zip(images, rows, strict=True):
         if row is None:
-            raise LookupError(f"the store has no embedding of {image.uri}")
+            raise LookupError(f"the cache has no embedding of {image.uri}")
     return np.stack([row for row in rows if row is not None])
 
 
-def read_kept_images(path: Path, removed: Collection[str] = ()) -> Iterator[pa.Table]:
-    """Yield the rows of an images.parquet, without the images of some ids."""
-    gone = pa.array(sorted(removed), pa.string())
+def read_remaining_images(path: Path, removed: Collection[str] = ()) -> Iterator[pa.Table]:
+    """Yield the rows of an images.parquet without the removed image ids."""
+    removed_ids = pa.array(sorted(removed), pa.string())
     with pq.ParquetFile(path) as file:
         for batch in file.iter_batches():
             table = pa.Table.from_batches([batch])
             for field in IMAGES:
-                if field.name not in table.schema.names:  # of an older form
+                if field.name not in table.schema.names:  # written by an older version
                     table = table.append_column(field, pa.nulls(len(table), field.type))
             table = table.select(IMAGES.names).cast(IMAGES)
-            yield table.filter(pc.invert(pc.is_in(table["image_id"], gone)))
+            yield table.filter(pc.invert(pc.is_in(table["image_id"], removed_ids)))
 
 
-def merge_rejected(path: Path, scratch: Scratch) -> Iterator[pa.Table]:
-    """Yield what was rejected before and not tried again, then what is rejected now."""
+def merge_rejected(path: Path, checkpoint: BuildCheckpoint) -> Iterator[pa.Table]:
+    """Yield the earlier rejected rows that this job did not process again, then its own."""
     before = pq.read_table(path, schema=REJECTED)
-    tried = [_uris(images) for images in scratch.read_images(0)]
-    tried += [rejected["uri"] for rejected in scratch.read_rejected()]
-    for uris in tried:
+    processed = [_uris(images) for images in checkpoint.read_images(0)]
+    processed += [rejected["uri"] for rejected in checkpoint.read_rejected()]
+    for uris in processed:
         before = before.filter(
             pc.invert(pc.is_in(before["uri"], pa.array(uris.to_pylist(), pa.string())))
         )
     yield before
-    yield from scratch.read_rejected()
+    yield from checkpoint.read_rejected()
 
 
 def _uris(images: pa.Table) -> pa.ChunkedArray:
-    inside = pc.binary_join_element_wise(images["path"], images["member"], "::")
-    return pc.if_else(pc.is_valid(images["member"]), inside, images["path"])
+    members = pc.binary_join_element_wise(images["path"], images["member"], "::")
+    return pc.if_else(pc.is_valid(images["member"]), members, images["path"])
 
 
-def describe_quality(measured: tuple[Asked, IndexQuality] | None) -> dict[str, Any]:
-    """Return what a manifest says of a measured index, or of one that could not be measured."""
+def describe_quality(measured: tuple[QuerySample, IndexQuality] | None) -> dict[str, Any]:
+    """Return the manifest entries about quality; empty values if it was not measured."""
     if measured is None:
         return {"recall": {}, "ms_per_query": {}, "measured_with": None}
-    asked, quality = measured
+    query_sample, quality = measured
     return {
         "recall": {str(quality.top_k): quality.recall},
         "ms_per_query": {"single": quality.ms_single, "batched": quality.ms_batched},
         "measured_with": {
-            "kind": asked.kind,
-            "queries": asked.source,
+            "kind": query_sample.kind,
+            "queries": query_sample.source,
             "n_queries": quality.n_queries,
             "n_threads": quality.n_threads,
         },
@@ -245,13 +254,13 @@ def describe_quality(measured: tuple[Asked, IndexQuality] | None) -> dict[str, A
 def describe_contents(
     saved: SavedIndex, index: GrowingIndex, backbone: Backbone, typed: list[str]
 ) -> dict[str, Any]:
-    """Return what a manifest says of an index and of the backbone that it was made with.
+    """Return the manifest entries about an index and its backbone.
 
     Args:
         saved: The index with its pictures.
         index: The index itself.
-        backbone: What embedded the pictures.
-        typed: What chooses this backbone on the command line.
+        backbone: Backbone that embedded the pictures.
+        typed: Command-line overrides that select this backbone.
     """
     n_checked, n_found = count_found(saved, backbone)
     return {
@@ -267,7 +276,7 @@ def describe_contents(
 
 
 def describe_versions() -> dict[str, Any]:
-    """Return the versions that an index depends on."""
+    """Return the versions of newsimg and FAISS."""
     from importlib.metadata import version
 
     import faiss

@@ -1,4 +1,4 @@
-"""What changes in a saved index: pictures that are new, that have other bytes now, that go."""
+"""Find the new, changed and removed pictures of a saved index."""
 
 import difflib
 import logging
@@ -16,33 +16,34 @@ from newsimg.index.folder import SavedIndex
 log = logging.getLogger(__name__)
 
 ON_CHANGED = ("raise", "skip", "replace")
-CHUNK = 512  # pictures that are compared at once
-N_NAMED = 3  # pictures that a message names
-MANY = 200_000  # ids among which similar ones are looked for by their beginning or end alone
+CHUNK = 512  # pictures compared at once
+N_NAMED = 3  # pictures named in a message
+MAX_COMPARED = 200_000  # above this many ids, similar ids are searched by prefix or suffix only
 
 Hasher = Callable[[Sequence[Image]], list[str]]
 """Returns the SHA-256 of each picture's bytes."""
 
 
-class Newcomers:
-    """The pictures of a collection that an index lacks, in the collection's order.
+class NewImages:
+    """The pictures of a collection that are not in an index, in the collection's order.
 
-    A picture whose id the index has is compared with what it has: nothing is read where place, size
-    and time of change are as they were, elsewhere the bytes are compared.
+    A picture whose id is in the index is compared with the indexed one: unchanged if path, size and
+    modification time are equal, otherwise their hashes are compared.
 
     Args:
         images: The collection.
         saved: The index.
-        hasher: Hashes pictures.
-        on_changed: What becomes of those with other bytes: "raise" an error when all are known,
-            "skip" them, or "replace" what the index has, so that they come as well.
+        hasher: Returns the SHA-256 of pictures.
+        on_changed: Treatment of pictures with a known id and other bytes: "raise" an error after
+            all pictures are compared, "skip" them, or "replace" the indexed ones (they are yielded
+            too).
     """
 
     def __init__(
         self, images: Iterable[Listed], saved: SavedIndex, hasher: Hasher, on_changed: str
     ) -> None:
         self.changed: dict[str, int] = {}
-        """Ids with other bytes -> their rows in the index."""
+        """Ids whose bytes have changed -> rows in the index."""
         self._images = iter(images)
         self._saved = saved
         self._hasher = hasher
@@ -50,20 +51,19 @@ class Newcomers:
         ids = saved.images.table["image_id"].to_pylist()
         self._rows = {image_id: row for row, image_id in enumerate(ids)}
         path = saved.folder / "images.parquet"
-        known = "stamp" in pq.read_schema(path).names  # indexes of an older form lack it
+        has_stamps = "stamp" in pq.read_schema(path).names  # older indexes lack the column
         self._stamps = None
-        if known:  # in one piece: there is a chunk for every few hundred pictures
+        if has_stamps:  # combined, as the file has a chunk for every few hundred pictures
             stamps = pq.read_table(path, columns=["stamp"])["stamp"]
             self._stamps = stamps.cast(pa.large_string()).combine_chunks()
         self._examples: list[str] = []
         self._unreadable: list[str] = []
 
     def __iter__(self) -> Iterator[Listed]:
-        """Yield them, and what else the collection lists.
+        """Yield the new pictures, and the collection's rejected and skipped files.
 
         Raises:
-            ValueError: If pictures have other bytes than those of the same id, and `on_changed` is
-                "raise"; names some.
+            ValueError: If pictures have changed and `on_changed` is "raise"; names some.
         """
         while chunk := list(islice(self._images, CHUNK)):
             known = [one for one in chunk if isinstance(one, Image) and one.image_id in self._rows]
@@ -77,50 +77,50 @@ class Newcomers:
                     yield image
         if self._unreadable:
             log.warning(
-                "%d pictures of the index cannot be read here and stay as they are, %s the first",
+                "%d pictures of the index cannot be read and remain unchanged, first: %s",
                 len(self._unreadable),
                 self._unreadable[0],
             )
         if self.changed and self._on_changed == "raise":
             raise ValueError(
-                f"{len(self.changed)} known ids with other bytes than in {self._saved.folder}, "
-                f"{'; '.join(self._examples)}. If they are other pictures, "
-                "data.id_prefix=NAME/ sets NAME/ before their ids; if they were changed, "
-                "task.on_changed=replace takes them as they are now, task.on_changed=skip keeps "
-                "what the index has"
+                f"{len(self.changed)} pictures have an id of {self._saved.folder} but other bytes: "
+                f"{'; '.join(self._examples)}. If they are different pictures, add "
+                "data.id_prefix=NAME/ to put NAME/ before their ids; if the files have changed, "
+                "add task.on_changed=replace to index the new versions, or task.on_changed=skip "
+                "to keep the old ones"
             )
 
     def _find_changed(self, known: list[Image]) -> set[str]:
-        """Return the ids of the pictures with other bytes, and remember them."""
+        """Return the ids of the changed pictures, and record them in `changed`."""
         rows = [self._rows[image.image_id] for image in known]
         pairs = [(image, self._saved.images[row]) for image, row in zip(known, rows, strict=True)]
-        doubtful = [
+        to_compare = [
             (image, before)
             for (image, before), row in zip(pairs, rows, strict=True)
-            if not self._is_untouched(image, before, row)
+            if not self._is_unmodified(image, before, row)
         ]
         changed = set()
-        hashes = self._hash([image for image, _ in doubtful])
-        for (image, before), digest in zip(doubtful, hashes, strict=True):
+        hashes = self._hash([image for image, _ in to_compare])
+        for (image, before), digest in zip(to_compare, hashes, strict=True):
             if digest is None:
                 self._unreadable.append(image.uri)
             elif digest != before.digest:
                 changed.add(image.image_id)
                 self.changed[image.image_id] = self._rows[image.image_id]
                 if len(self._examples) < N_NAMED:
-                    places = f"{before.uri} there, {image.uri} here"
+                    difference = f"{before.uri} in the index, {image.uri} in the collection"
                     if before.uri == image.uri:
-                        places = f"{image.uri} was changed"
-                    self._examples.append(f"{image.image_id}: {places}")
+                        difference = f"{image.uri} has changed"
+                    self._examples.append(f"{image.image_id}: {difference}")
         return changed
 
-    def _is_untouched(self, image: Image, before: Image, row: int) -> bool:
+    def _is_unmodified(self, image: Image, before: Image, row: int) -> bool:
         if self._stamps is None or image.uri != before.uri:
             return False
         return self._stamps[row].as_py() == stamp_file(image.path)
 
     def _hash(self, images: list[Image]) -> list[str | None]:
-        """Return the digest of each picture; None of one that cannot be read."""
+        """Return the digest of each picture; None for one that cannot be read."""
         try:
             return list(self._hasher(images))
         except (OSError, ValueError) as error:
@@ -131,13 +131,13 @@ class Newcomers:
         return self._hash(images[:half]) + self._hash(images[half:])
 
 
-def find_named(saved: SavedIndex, names: Iterable[str]) -> list[int]:
-    """Return the rows of pictures by id, or by path as the shell writes it.
+def find_rows(saved: SavedIndex, names: Iterable[str]) -> list[int]:
+    """Return the rows of pictures given by id or by path.
 
-    A member of an archive has the path `archive.zip::member`.
+    The path of an archive member is `archive.zip::member`.
 
     Raises:
-        ValueError: If there is no such picture; names similar ones.
+        ValueError: If a picture is not in the index; suggests similar ids.
     """
     table = saved.images.table.select(["image_id", "path", "member"])
     ids = {image_id: row for row, image_id in enumerate(table["image_id"].to_pylist())}
@@ -149,32 +149,33 @@ def find_named(saved: SavedIndex, names: Iterable[str]) -> list[int]:
         else:
             rows.add(row)
     if others:
-        places = {
+        paths = {
             os.path.normpath(path) + (f"::{member}" if member is not None else ""): row
             for row, (path, member) in enumerate(
                 zip(table["path"].to_pylist(), table["member"].to_pylist(), strict=True)
             )
         }
-        found = {name: places.get(_find_place(name)) for name in others}
+        found = {name: paths.get(_normalize_path(name)) for name in others}
         if unknown := [name for name, row in found.items() if row is None]:
-            named = "; ".join(_ask(name, list(ids)) for name in unknown[:N_NAMED])
-            many = f"{len(unknown)} of these names; " if len(unknown) > N_NAMED else ""
-            raise ValueError(f"{saved.folder} has no picture {many}{named}")
+            named = "; ".join(_suggest_ids(name, list(ids)) for name in unknown[:N_NAMED])
+            count = f"({len(unknown)} names, first:) " if len(unknown) > N_NAMED else ""
+            raise ValueError(f"{saved.folder} has no picture {count}{named}")
         rows |= {row for row in found.values() if row is not None}
     return sorted(rows)
 
 
-def _find_place(name: str) -> str:
-    path, inside, member = name.partition("::")
-    return os.path.abspath(os.path.expanduser(path)) + inside + member
+def _normalize_path(name: str) -> str:
+    path, separator, member = name.partition("::")
+    return os.path.abspath(os.path.expanduser(path)) + separator + member
 
 
-def _ask(name: str, ids: list[str]) -> str:
-    """Return the name, and which ids may have been meant."""
+def _suggest_ids(name: str, ids: list[str]) -> str:
+    """Return the name followed by similar ids, if there are any."""
     last = make_image_id(name).rpartition("/")[2]
-    near = [image_id for image_id in ids if image_id.rpartition("/")[2] == last][:N_NAMED]
-    if not near:
-        if len(ids) > MANY:
-            ids = [one for one in ids if one[:4] == name[:4] or one[-6:] == name[-6:]][:MANY]
-        near = difflib.get_close_matches(name, ids, N_NAMED)
-    return f"{name!r} (did you mean {' or '.join(map(repr, near))}?)" if near else repr(name)
+    similar = [image_id for image_id in ids if image_id.rpartition("/")[2] == last][:N_NAMED]
+    if not similar:
+        if len(ids) > MAX_COMPARED:
+            ids = [one for one in ids if one[:4] == name[:4] or one[-6:] == name[-6:]]
+            ids = ids[:MAX_COMPARED]
+        similar = difflib.get_close_matches(name, ids, N_NAMED)
+    return f"{name!r} (did you mean {' or '.join(map(repr, similar))}?)" if similar else repr(name)

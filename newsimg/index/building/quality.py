@@ -1,4 +1,4 @@
-"""What an index gives and costs: recall against an exact search, time per query, bytes."""
+"""Measure an index: recall against an exact search, and time per query."""
 
 import time
 from collections.abc import Iterable, Iterator
@@ -12,21 +12,21 @@ import numpy as np
 from newsimg.datatypes import FloatArray, IntArray
 from newsimg.index.merged_search import Searchable
 
-SAME_SCORE = 1e-6  # images that differ less are as good as each other
+SAME_SCORE = 1e-6  # smaller score differences count as ties
 N_TIMED = 100
 
 
 @dataclass(frozen=True)
 class IndexQuality:
-    """Measured on a sample of queries.
+    """Quality of an index on a sample of queries.
 
     Attributes:
         top_k: Images per query.
-        recall: Share of the exact `top_k` that was found; an equal score is as good.
-        ms_single: Milliseconds for a query alone on one thread, median.
-        ms_batched: Milliseconds per query with all of them in one batch on `n_threads` threads.
-        n_queries: Queries in the sample.
-        n_threads: Threads that FAISS has for a batch.
+        recall: Share of the exact `top_k` that was found; images with an equal score count.
+        ms_single: Median milliseconds of a single query on one thread.
+        ms_batched: Milliseconds per query with all queries in one batch on `n_threads` threads.
+        n_queries: Number of queries in the sample.
+        n_threads: Number of FAISS threads for a batch.
     """
 
     top_k: int
@@ -43,7 +43,7 @@ class IndexQuality:
     def __str__(self) -> str:
         return (
             f"recall@{self.top_k} {self.recall:.4f} against exact over {self.n_queries} queries; "
-            f"{self.ms_single:.3g} ms for a query alone, {self.ms_batched:.3g} ms in a batch "
+            f"{self.ms_single:.3g} ms per single query, {self.ms_batched:.3g} ms in a batch "
             f"({self.n_threads} threads)"
         )
 
@@ -54,14 +54,14 @@ def measure_quality(
     queries: FloatArray,
     top_k: int,
 ) -> IndexQuality:
-    """Search with an index, and compare with an exact search of the embeddings.
+    """Compare a search in an index with an exact search over its embeddings.
 
-    Queries should be what will be asked: those that are images of the collection find themselves
-    first, which flatters.
+    Queries should be like those of later searches: images of the collection find themselves first,
+    which inflates recall.
 
     Args:
-        index: Holds what `blocks` hold.
-        blocks: The embeddings and their ids in parts, (n, dim) and (n,) ascending; read once.
+        index: Index of the vectors in `blocks`.
+        blocks: Pairs of embeddings (n, dim) and ascending ids (n,); read once.
         queries: (n_queries, dim) float32, rows of unit length.
         top_k: Images per query; lowered to the number in the index.
 
@@ -71,9 +71,11 @@ def measure_quality(
     if len(queries) == 0:
         raise ValueError("measuring an index needs at least 1 query, got 0")
     top_k = min(top_k, index.n_vectors)
-    with one_thread():  # more only wait for one another over a single query
-        ms_single = [_clock(index, queries[[i]], top_k) for i in range(min(len(queries), N_TIMED))]
-    ms_batched = min(_clock(index, queries, top_k) for _ in range(3)) / len(queries)
+    with single_thread():  # threads only add overhead to a single query
+        ms_single = [
+            _time_search(index, queries[[i]], top_k) for i in range(min(len(queries), N_TIMED))
+        ]
+    ms_batched = min(_time_search(index, queries, top_k) for _ in range(3)) / len(queries)
     _, found = index.search(queries, top_k)
     return IndexQuality(
         top_k=top_k,
@@ -88,7 +90,7 @@ def measure_quality(
 def measure_recall(
     found: IntArray, blocks: Iterable[tuple[FloatArray, IntArray]], queries: FloatArray
 ) -> float:
-    """Return the share of the exact nearest images that is in `found`: (n_queries, top_k) ids."""
+    """Return the share of the exact nearest images in `found`, (n_queries, top_k) ids."""
     n_queries, top_k = found.shape
     best = np.full((n_queries, top_k), -np.inf, np.float32)
     found_scores = np.full((n_queries, top_k), -np.inf, np.float32)
@@ -97,25 +99,25 @@ def measure_recall(
             queries, embeddings, min(top_k, len(ids)), metric=faiss.METRIC_INNER_PRODUCT
         )
         best = -np.sort(-np.concatenate([best, scores], axis=1), axis=1)[:, :top_k]
-        places = np.minimum(np.searchsorted(ids, found), len(ids) - 1)
-        query, rank = np.nonzero(ids[places] == found)
-        here = embeddings[places[query, rank]]
-        found_scores[query, rank] = np.einsum("nd,nd->n", queries[query], here)
+        positions = np.minimum(np.searchsorted(ids, found), len(ids) - 1)
+        query, rank = np.nonzero(ids[positions] == found)
+        vectors = embeddings[positions[query, rank]]
+        found_scores[query, rank] = np.einsum("nd,nd->n", queries[query], vectors)
     return float((found_scores >= best[:, -1:] - SAME_SCORE).mean())
 
 
-def cut_blocks(
+def split_blocks(
     embeddings: FloatArray, ids: IntArray, n_rows: int = 65_536
 ) -> Iterator[tuple[FloatArray, IntArray]]:
-    """Yield rows in parts that fit in memory, from an array that may lie on disk."""
+    """Yield blocks of rows that fit into memory from an array that may be memory-mapped."""
     for start in range(0, len(ids), n_rows):
         part = np.ascontiguousarray(embeddings[start : start + n_rows], np.float32)
         yield part, ids[start : start + n_rows]
 
 
 @contextmanager
-def one_thread() -> Iterator[None]:
-    """Let FAISS use a single thread inside the block."""
+def single_thread() -> Iterator[None]:
+    """Restrict FAISS to a single thread."""
     n_threads = faiss.omp_get_max_threads()
     faiss.omp_set_num_threads(1)
     try:
@@ -124,7 +126,7 @@ def one_thread() -> Iterator[None]:
         faiss.omp_set_num_threads(n_threads)
 
 
-def _clock(index: Searchable, queries: FloatArray, top_k: int) -> float:
-    began = time.perf_counter()
+def _time_search(index: Searchable, queries: FloatArray, top_k: int) -> float:
+    start = time.perf_counter()
     index.search(queries, top_k)
-    return (time.perf_counter() - began) * 1000
+    return (time.perf_counter() - start) * 1000

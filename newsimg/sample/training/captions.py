@@ -1,4 +1,4 @@
-"""Literal captions: what a person who sees only the picture would write."""
+"""Literal captions and alt texts of scenes, and the facts that a headline mentions."""
 
 import re
 from collections.abc import Mapping
@@ -39,26 +39,26 @@ DEFECT_WORDS = {
     "watermark": "a stock photo with watermark bars of",
     "clickbait": "a photo with a red arrow and circle of",
 }
-KEEP_SHARE = 0.72  # how often an alt text keeps each factor
-SAY_DEFECT_SHARE = 0.05  # how often an alt text mentions a visible defect
+KEEP_SHARE = 0.72  # probability that an alt text mentions a factor
+SAY_DEFECT_SHARE = 0.05  # probability that an alt text mentions a visible defect
 
 
 def literal_caption(scene: Scene) -> str:
-    """Describe the whole picture: 'two red boats on the sea at dusk in rain, seen from near'."""
+    """Return a full description: 'two red boats on the sea at dusk in rain, seen from near'."""
     parts = [NUMBERS[scene.count], scene.colour, _noun(scene), SUBJECTS[scene.subject].where]
     parts += [TIME_WORDS[scene.time], WEATHER_WORDS[scene.weather]]
     return " ".join(parts) + ", " + VIEW_WORDS[scene.view]
 
 
 def write_alt_text(scene: Scene, rng: np.random.Generator) -> str:
-    """A caption as the web has them: some factors left out, some defects mentioned.
+    """Write an alt text as found on the web, without some factors and with some defects.
 
     Args:
-        scene: What the picture shows.
-        rng: Decides what is left out.
+        scene: The scene.
+        rng: Random generator of the omitted factors.
 
     Returns:
-        The alt text, always with the subject's noun.
+        The alt text, which always contains the subject's noun.
     """
     keeps = rng.random(6) < KEEP_SHARE
     parts = [
@@ -78,7 +78,7 @@ def write_alt_text(scene: Scene, rng: np.random.Generator) -> str:
 
 
 def caption_words() -> list[str]:
-    """Every word a literal caption can contain, sorted (the vocabulary for caption writers)."""
+    """Return the sorted vocabulary of literal captions."""
     subjects = [f"{s.singular} {s.plural} {s.where}" for s in SUBJECTS.values()]
     phrases = [*NUMBERS.values(), *COLOURS, *TIME_WORDS.values(), *WEATHER_WORDS.values()]
     return sorted(set(" ".join([*subjects, *phrases, *VIEW_WORDS.values()]).split()))
@@ -101,14 +101,14 @@ PHRASES: dict[str, Mapping[Any, tuple[str, ...]]] = {
 
 
 def read_facts(title: str, scene: Scene) -> Facts:
-    """Read a headline that was written about a scene.
+    """Return the factors of a scene that its headline mentions.
 
     Args:
-        title: The headline; `write_story` made it.
-        scene: What it was made from, which tells a factor's words from a place's or an event's.
+        title: A headline written by `write_story`.
+        scene: Its scene, to distinguish words for a factor from those in names and templates.
 
     Returns:
-        Factor -> values that agree with the headline; factors it leaves open are absent.
+        Factor -> values consistent with the headline; unmentioned factors are absent.
     """
     text = title[0].lower() + title[1:]
     facts: Facts = {}
@@ -121,14 +121,14 @@ def read_facts(title: str, scene: Scene) -> Facts:
         facts.setdefault("count", frozenset(range(2, SUBJECTS[scene.subject].max_count + 1)))
     elif any(_contains(text, singular) for singular, _ in things):
         facts["count"] = frozenset({1})
-    else:  # without its thing, a headline counts and paints other things: "golden voices"
+    else:  # without the subject, number and colour refer to other things: "golden voices"
         facts.pop("count", None)
         facts.pop("colour", None)
     return facts
 
 
 def count_contradictions(facts: Facts, scene: Scene) -> int:
-    """How many facts of a headline about the same subject a scene contradicts."""
+    """Return how many facts of a headline about the same subject contradict a scene."""
     return sum(getattr(scene, factor) not in values for factor, values in facts.items())
 
 

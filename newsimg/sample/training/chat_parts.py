@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerFast
 
 PAD, START, END = "<pad>", "<|im_start|>", "<|im_end|>"
 SPECIAL_TOKENS = (PAD, START, END)
-# As in Qwen2-VL, but without a system turn of its own: it would only cost tokens.
+# As in Qwen2-VL, but without its default system message, to save tokens.
 CHAT_TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
     "{% if message['content'] is string %}{{ message['content'] }}{% else %}"
@@ -32,13 +32,13 @@ def train_chat_tokenizer(
     special_tokens: Sequence[str] = SPECIAL_TOKENS,
     phrases: Sequence[str] = (),
 ) -> PreTrainedTokenizerFast:
-    """Train a tokenizer, which can write any unicode text.
+    """Train a byte-level BPE tokenizer, which can encode any Unicode text.
 
     Args:
-        texts: What the model will read and write.
-        vocabulary_size: Number of learned tokens, bytes and special tokens included.
-        special_tokens: Tokens that no plain text is split into; `<pad>` must be the first.
-        phrases: Plain texts that become one token each, to keep fixed prompts short.
+        texts: Training texts.
+        vocabulary_size: Number of tokens, including bytes and special tokens.
+        special_tokens: Special tokens; `<pad>` must be the first.
+        phrases: Texts that become a single token each, to keep fixed prompts short.
 
     Returns:
         The tokenizer, with its chat template.

@@ -1,4 +1,4 @@
-"""The parts of the sample's small CLIP: tokenizer, model and image processor."""
+"""Tokenizer, model and image processor of the sample's small CLIP."""
 
 from collections.abc import Iterable
 
@@ -29,7 +29,7 @@ PAD_ID, START_ID, END_ID = 0, 1, 3
 
 
 def train_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
-    """Train a byte-level BPE tokenizer, which can write any unicode text."""
+    """Train a byte-level BPE tokenizer, which can encode any Unicode text."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Lowercase()])
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
@@ -54,7 +54,7 @@ def train_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
 
 
 def build_model(vocabulary_size: int) -> CLIPModel:
-    """A CLIP of 1.3 million random parameters (relu is the cheapest on a CPU)."""
+    """Return a CLIP of 1.3 million random parameters (ReLU is the fastest on a CPU)."""
     tower = {
         "hidden_size": 128,
         "intermediate_size": 512,
@@ -72,12 +72,12 @@ def build_model(vocabulary_size: int) -> CLIPModel:
         text_config={**tower, **text, **ids}, vision_config={**tower, **vision}, projection_dim=128
     )
     model = CLIPModel(config)
-    _place_patches(model)
+    _init_positions(model)
     return model
 
 
-def _place_patches(model: CLIPModel) -> None:
-    """Start from position embeddings that know the grid, which saves the first epochs."""
+def _init_positions(model: CLIPModel) -> None:
+    """Initialise the position embeddings with 2D sinusoids, which saves the first epochs."""
     positions = model.vision_model.embeddings.position_embedding.weight
     side, width = IMAGE_SIZE // PATCH_SIZE, positions.shape[1] // 4
     y, x = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
@@ -88,7 +88,7 @@ def _place_patches(model: CLIPModel) -> None:
 
 
 def build_processor() -> CLIPImageProcessorPil:
-    """Squeeze the whole picture into a square: a news picture's edges count as well."""
+    """Return an image processor that resizes to a square without cropping the edges."""
     size = {"height": IMAGE_SIZE, "width": IMAGE_SIZE}
     return CLIPImageProcessorPil(
         size=size,

@@ -1,4 +1,4 @@
-"""The linear aesthetics head on unit embeddings, and the Hits@1 that fusing it gives."""
+"""The linear aesthetics head on unit embeddings, and Hits@1 with its scores fused."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,7 +8,7 @@ TOP_K = 25
 
 
 def fit_head(embeddings: FloatArray, quality: FloatArray, ridge: float) -> tuple[FloatArray, float]:
-    """Fit by ridge regression.
+    """Fit a linear head by ridge regression.
 
     Args:
         embeddings: (n_pictures, dim) unit rows.
@@ -16,7 +16,8 @@ def fit_head(embeddings: FloatArray, quality: FloatArray, ridge: float) -> tuple
         ridge: Penalty on the squared weights, per picture.
 
     Returns:
-        weight: (dim,) float32, and the bias.
+        weight: (dim,) float32.
+        bias: The bias.
     """
     mean, level = embeddings.mean(axis=0), float(quality.mean())
     centred = (embeddings - mean).astype(np.float64)
@@ -26,23 +27,23 @@ def fit_head(embeddings: FloatArray, quality: FloatArray, ridge: float) -> tuple
 
 
 def hits_at_1(texts: FloatArray, images: FloatArray) -> float:
-    """Share of texts whose own picture (the same row) has the highest cosine."""
+    """Return the share of texts whose relevant picture (same row) has the highest cosine."""
     return float((np.argmax(texts @ images.T, axis=1) == np.arange(len(texts))).mean())
 
 
 def fused_hits_at_1(
     texts: FloatArray, images: FloatArray, scores: FloatArray, weights: FloatArray
 ) -> FloatArray:
-    """Hits@1 after the head's second opinion on the best `TOP_K` pictures.
+    """Return Hits@1 after fusing the head's scores of the best `TOP_K` pictures.
 
     Args:
         texts: (n, dim) unit rows; row i belongs to picture i.
         images: (n, dim) unit rows.
-        scores: (n,) the head's score of each picture.
-        weights: Shares of the head in the fused score.
+        scores: (n,) head's score of each picture.
+        weights: (n_weights,) shares of the head in the fused score.
 
     Returns:
-        One Hits@1 per weight.
+        (n_weights,) Hits@1.
     """
     cosines = texts @ images.T
     rows = np.argsort(-cosines, axis=1, kind="stable")[:, :TOP_K]

@@ -1,4 +1,4 @@
-"""Make the sample's weights again: python -m newsimg.sample.training.train --out FOLDER."""
+"""Train the sample's CLIP and head: python -m newsimg.sample.training.train --out FOLDER."""
 
 import argparse
 import os
@@ -23,14 +23,14 @@ from newsimg.sample.training.training_data import (
 
 SEED = 7
 N_PICTURES, LABEL_EPOCHS, PAIR_EPOCHS = 8_000, 13, 4
-N_HEAD, N_CHECK = 2_000, 1_600  # pictures to fit the head on, and to print figures on
+N_HEAD, N_CHECK = 2_000, 1_600  # pictures to fit the head on, and to evaluate on
 HEAD_POOR_SHARE = 0.5
 RIDGE = 1e-4
 WEIGHTS = np.arange(0, 0.51, 0.05, dtype=np.float32)
 
 
 def main() -> None:
-    """Train, print figures of fresh scenes, and save."""
+    """Train, save and evaluate."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path(__file__).parents[1])
     parser.add_argument("--pictures", type=int, default=N_PICTURES)
@@ -44,7 +44,7 @@ def main() -> None:
     model = build_model(len(tokenizer))
     fit_pictures(model, pictures, LABEL_EPOCHS, SEED)
     fit_pairs(model, tokenizer, pictures, PAIR_EPOCHS, SEED)
-    model = model.half().float()  # the head and the figures are those of the saved weights
+    model = model.half().float()  # fit the head and evaluate with the saved precision
     weight, bias = make_head(model)
     save(arguments.out, model, tokenizer, weight, bias)
     print_figures(model, tokenizer, weight, bias)
@@ -52,12 +52,12 @@ def main() -> None:
 
 
 def quality_of(pictures: Pictures) -> FloatArray:
-    """The score a perfect judge of pictures would give, 0 to 10."""
+    """Return the true quality of each picture, 0 to 10."""
     return np.array([10 * (1 - s.severity) for s in pictures.scenes], dtype=np.float32)
 
 
 def make_head(model: CLIPModel) -> tuple[FloatArray, float]:
-    """Fit the head on fresh training-side pictures, many of them poor."""
+    """Fit the head on other training scenes with a larger share of poor pictures."""
     pictures = draw_web_pictures(N_HEAD, SEED + 1, HEAD_POOR_SHARE)
     return fit_head(embed_pictures(model, pictures.pixels), quality_of(pictures), RIDGE)
 
@@ -78,7 +78,7 @@ def save(
 def print_figures(
     model: CLIPModel, tokenizer: PreTrainedTokenizerFast, weight: FloatArray, bias: float
 ) -> None:
-    """Hits@1 on fresh training-side scenes chosen by editors, in pools of 400."""
+    """Print Hits@1 on other training scenes, selected as in the newsroom, in pools of 400."""
     pictures = draw_edited_pictures(N_CHECK, SEED + 2)
     images = embed_pictures(model, pictures.pixels)
     scores = images @ weight + np.float32(bias)

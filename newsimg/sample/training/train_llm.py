@@ -1,4 +1,4 @@
-"""Make the sample's language model: python -m newsimg.sample.training.train_llm --out FOLDER."""
+"""Train the sample's language model: python -m newsimg.sample.training.train_llm --out FOLDER."""
 
 import argparse
 import os
@@ -13,56 +13,56 @@ from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTra
 from transformers.utils import logging
 
 from newsimg.sample.training.chat_parts import END, train_chat_tokenizer
-from newsimg.sample.training.llm_lessons import Lesson, write_chat, write_lessons
+from newsimg.sample.training.llm_examples import Example, write_chat, write_examples
 
 SEED = 31
-N_LESSONS, N_EPOCHS, N_CHECK = 16_000, 1, 400
+N_EXAMPLES, N_EPOCHS, N_CHECK = 16_000, 1, 400
 BATCH_SIZE = 32
 LEARNING_RATE = 3e-3
 VOCABULARY_SIZE = 1400
 FEWER_CAPTIONS = (
     1,
     3,
-)  # asked for in some batches, so that the number in the prompt means something
+)  # requested in some batches, so that the model follows the number in the prompt
 FEWER_SHARE = 0.1
-IGNORED = -100  # label of what no loss is taken of
+IGNORED = -100  # label of tokens without a loss
 
 
 def main() -> None:
-    """Train, save, and print figures of fresh headlines."""
+    """Train, save and evaluate on headlines of other scenes."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "llm")
-    parser.add_argument("--lessons", type=int, default=N_LESSONS)
+    parser.add_argument("--examples", type=int, default=N_EXAMPLES)
     parser.add_argument("--epochs", type=int, default=N_EPOCHS)
     arguments = parser.parse_args()
     start = time.perf_counter()
     torch.manual_seed(SEED)
     torch.set_num_threads(2)
-    lessons = write_lessons(arguments.lessons, SEED)
-    tokenizer = train_chat_tokenizer(list_texts(lessons[:8000]), VOCABULARY_SIZE)
+    examples = write_examples(arguments.examples, SEED)
+    tokenizer = train_chat_tokenizer(list_texts(examples[:8000]), VOCABULARY_SIZE)
     model = build_model(tokenizer)
     n_parameters = sum(p.numel() for p in model.parameters())
     print(
-        f"{n_parameters} parameters, lessons after {time.perf_counter() - start:.0f} s", flush=True
+        f"{n_parameters} parameters, examples after {time.perf_counter() - start:.0f} s", flush=True
     )
-    fit(model, tokenizer, lessons, arguments.epochs)
+    fit(model, tokenizer, examples, arguments.epochs)
     save(model, tokenizer, arguments.out)
     print(f"trained after {time.perf_counter() - start:.0f} s", flush=True)
-    print_figures(model.half().float(), tokenizer, write_lessons(N_CHECK, SEED + 1))
+    print_figures(model.half().float(), tokenizer, write_examples(N_CHECK, SEED + 1))
 
 
-def list_texts(lessons: list[Lesson]) -> list[str]:
-    """What the tokenizer is trained on: headlines, captions and the prompt around them."""
-    titles = [lesson.title for lesson in lessons]
-    captions = ["; ".join(lesson.captions) for lesson in lessons]
+def list_texts(examples: list[Example]) -> list[str]:
+    """Return the training texts of the tokenizer: headlines, captions and the prompt."""
+    titles = [example.title for example in examples]
+    captions = ["; ".join(example.captions) for example in examples]
     prompt = (
         "\n".join(f"{part['role']}\n{part['content']}" for part in write_chat("")) + "assistant"
     )
-    return titles + captions + [prompt] * (len(lessons) // 10)
+    return titles + captions + [prompt] * (len(examples) // 10)
 
 
 def build_model(tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
-    """A Llama of under a million parameters with random weights."""
+    """Return a Llama of under a million parameters with random weights."""
     config = LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=128,
@@ -82,12 +82,12 @@ def build_model(tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
 def fit(
     model: LlamaForCausalLM,
     tokenizer: PreTrainedTokenizerFast,
-    lessons: list[Lesson],
+    examples: list[Example],
     n_epochs: int,
 ) -> None:
-    """Train the model in place to answer; only the answers' tokens count."""
+    """Train the model in place, with a loss on the tokens of the answers only."""
     rng = np.random.default_rng([9, SEED])
-    n_steps = n_epochs * (len(lessons) // BATCH_SIZE)
+    n_steps = n_epochs * (len(examples) // BATCH_SIZE)
     optimizer = torch.optim.AdamW(model.parameters(), LEARNING_RATE, weight_decay=0.05)
     scheduler = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, LEARNING_RATE, total_steps=n_steps, pct_start=0.08
@@ -95,10 +95,10 @@ def fit(
     model.train()
     losses, start = [], time.perf_counter()
     for epoch in range(n_epochs):
-        order = rng.permutation(len(lessons))
+        order = rng.permutation(len(examples))
         for first in range(0, len(order) - BATCH_SIZE + 1, BATCH_SIZE):
             n_captions = int(rng.choice(FEWER_CAPTIONS)) if rng.random() < FEWER_SHARE else 5
-            batch = [lessons[i] for i in order[first : first + BATCH_SIZE]]
+            batch = [examples[i] for i in order[first : first + BATCH_SIZE]]
             loss = _answer_loss(model, *_write_rows(tokenizer, batch, n_captions))
             optimizer.zero_grad()
             loss.backward()
@@ -112,21 +112,21 @@ def fit(
 
 
 def _write_rows(
-    tokenizer: PreTrainedTokenizerFast, lessons: list[Lesson], n_captions: int
+    tokenizer: PreTrainedTokenizerFast, examples: list[Example], n_captions: int
 ) -> tuple[list[list[int]], list[list[int]]]:
-    """Tokens of each prompt, and of each answer with its end."""
-    chats = [write_chat(lesson.title, n_captions) for lesson in lessons]
+    """Return the tokens of each prompt, and of each answer with its end token."""
+    chats = [write_chat(example.title, n_captions) for example in examples]
     prompts = tokenizer.apply_chat_template(chats, tokenize=False, add_generation_prompt=True)
-    answers = ["; ".join(lesson.captions[:n_captions]) + END for lesson in lessons]
+    answers = ["; ".join(example.captions[:n_captions]) + END for example in examples]
     rows = tokenizer([*prompts, *answers], add_special_tokens=False)["input_ids"]
-    return rows[: len(lessons)], rows[len(lessons) :]
+    return rows[: len(examples)], rows[len(examples) :]
 
 
 def _answer_loss(
     model: LlamaForCausalLM, prompts: list[list[int]], answers: list[list[int]]
 ) -> Tensor:
     n_shared = count_shared(prompts)
-    # The prompt's fixed beginning is run once for the whole batch.
+    # The common prefix of the prompts is computed once for the batch.
     cache = model(input_ids=torch.tensor([prompts[0][:n_shared]]), use_cache=True).past_key_values
     cache.batch_repeat_interleave(len(prompts))
     rows = [prompt[n_shared:] + answer for prompt, answer in zip(prompts, answers, strict=True)]
@@ -136,7 +136,7 @@ def _answer_loss(
     for i, (row, answer) in enumerate(zip(rows, answers, strict=True)):
         tokens[i, : len(row)] = torch.tensor(row)
         labels[i, len(row) - len(answer) : len(row)] = torch.tensor(answer)
-    # Padding is on the right, where no token of the row can see it.
+    # Padding is on the right, where causal attention ignores it.
     hidden = model.model(input_ids=tokens, past_key_values=cache).last_hidden_state[:, :-1]
     answered = labels[:, 1:] != IGNORED
     return torch.nn.functional.cross_entropy(
@@ -145,7 +145,7 @@ def _answer_loss(
 
 
 def count_shared(rows: list[list[int]]) -> int:
-    """Count the tokens that all rows begin with."""
+    """Return the length of the common prefix of all rows."""
     columns = zip(*rows, strict=False)
     return sum(1 for _ in takewhile(lambda column: len(set(column)) == 1, columns))
 
@@ -161,25 +161,25 @@ def save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, out: Path)
 
 
 def print_figures(
-    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, lessons: list[Lesson]
+    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, examples: list[Example]
 ) -> None:
-    """How often fresh headlines get the captions they should."""
-    answers = answer(model, tokenizer, [lesson.title for lesson in lessons])
+    """Print how often the captions of other headlines are the expected ones."""
+    answers = answer(model, tokenizer, [example.title for example in examples])
     captions = [text.split("; ") for text in answers]
-    pairs = list(zip(captions, lessons, strict=True))
+    pairs = list(zip(captions, examples, strict=True))
     n_different = np.array([len(set(own)) for own in captions])
-    first = np.mean([own[0] == lesson.captions[0] for own, lesson in pairs])
-    found = np.mean([caption in lesson.captions for own, lesson in pairs for caption in own])
+    first = np.mean([own[0] == example.captions[0] for own, example in pairs])
+    found = np.mean([caption in example.captions for own, example in pairs for caption in own])
     print(f"five different captions {np.mean(n_different == 5):.3f}")
-    print(f"first caption as it should be {first:.3f}, of all captions {found:.3f}")
-    for lesson, text in list(zip(lessons, answers, strict=True))[:3]:
-        print(f"{lesson.title}\n  -> {text}")
+    print(f"first caption correct {first:.3f}, captions among the expected ones {found:.3f}")
+    for example, text in list(zip(examples, answers, strict=True))[:3]:
+        print(f"{example.title}\n  -> {text}")
 
 
 def answer(
     model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, titles: list[str]
 ) -> list[str]:
-    """The likeliest answer for each headline."""
+    """Return the answer for each headline by greedy decoding."""
     model.eval()
     tokenizer.padding_side = "left"
     chats = [write_chat(title) for title in titles]

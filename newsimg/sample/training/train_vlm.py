@@ -1,4 +1,4 @@
-"""Make the sample's judge again: python -m newsimg.sample.training.train_vlm --out FOLDER."""
+"""Train the sample's VLM: python -m newsimg.sample.training.train_vlm --out FOLDER."""
 
 import argparse
 import os
@@ -17,19 +17,19 @@ from transformers.utils import logging
 
 from newsimg.sample.headlines import write_story
 from newsimg.sample.scenes import Scene
-from newsimg.sample.training.vlm_fitting import (
-    fit_grades,
-    fit_pictures,
-    fit_words,
-    read_answers,
-    see,
-)
-from newsimg.sample.training.vlm_lessons import (
+from newsimg.sample.training.vlm_examples import (
     COLUMN_SHARE,
     Match,
     draw_small_pictures,
     grade_picture,
     write_matches,
+)
+from newsimg.sample.training.vlm_fitting import (
+    encode_pictures,
+    fit_grades,
+    fit_pictures,
+    fit_words,
+    read_answers,
 )
 from newsimg.sample.training.vlm_parts import (
     QUESTIONS,
@@ -45,7 +45,7 @@ N_CHECK, CHECK_POOR_SHARE = 800, 0.45
 
 
 def main() -> None:
-    """Train, save, and print figures of fresh scenes."""
+    """Train, save and evaluate on other scenes."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "vlm")
     parser.add_argument("--pictures", type=int, default=N_PICTURES)
@@ -65,23 +65,27 @@ def main() -> None:
     model = build_vlm(tokenizer)
     print(f"{sum(p.numel() for p in model.parameters())} parameters", flush=True)
     fit_pictures(model, scenes, pictures, arguments.label_epochs, SEED)
-    seen = see_all(model, pictures)
-    fit_words(model, tokenizer, seen, [story.title for story in stories], N_WORD_EPOCHS, SEED)
-    fit_grades(model, tokenizer, scenes, seen, draw_epochs(scenes), arguments.grade_epochs, SEED)
+    features = encode_all(model, pictures)
+    fit_words(model, tokenizer, features, [story.title for story in stories], N_WORD_EPOCHS, SEED)
+    fit_grades(
+        model, tokenizer, scenes, features, draw_epochs(scenes), arguments.grade_epochs, SEED
+    )
     save(model, tokenizer, arguments.out)
     print(f"trained after {time.perf_counter() - start:.0f} s", flush=True)
     check_scenes, check_pictures = draw_small_pictures(N_CHECK, SEED + 1, CHECK_POOR_SHARE)
     print_figures(model.half().float(), tokenizer, check_scenes, check_pictures)
 
 
-def see_all(model: Qwen2VLForConditionalGeneration, pictures: NDArray[np.uint8]) -> Tensor:
-    """What the picture tower makes of all pictures."""
+def encode_all(model: Qwen2VLForConditionalGeneration, pictures: NDArray[np.uint8]) -> Tensor:
+    """Return the features of all pictures, (n, n_tokens, width)."""
     with torch.no_grad():
-        return torch.cat([see(model, pictures[i : i + 100]) for i in range(0, len(pictures), 100)])
+        return torch.cat(
+            [encode_pictures(model, pictures[i : i + 100]) for i in range(0, len(pictures), 100)]
+        )
 
 
 def draw_epochs(scenes: list[Scene], seed: int = SEED) -> Iterator[list[list[Match]]]:
-    """Without end: headlines held against each picture, worded anew each time."""
+    """Yield new graded headlines of each picture for every epoch, infinitely."""
     rng = np.random.default_rng([11, seed])
     while True:
         others = rng.integers(len(scenes), size=(len(scenes), 2))
@@ -94,7 +98,7 @@ def draw_epochs(scenes: list[Scene], seed: int = SEED) -> Iterator[list[list[Mat
 def save(
     model: Qwen2VLForConditionalGeneration, tokenizer: PreTrainedTokenizerFast, out: Path
 ) -> None:
-    """Write the model (float16), tokenizer and image processor as the transformers library does."""
+    """Save the model (float16), tokenizer and image processor."""
     model.generation_config = GenerationConfig(
         do_sample=False, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id
     )
@@ -110,15 +114,15 @@ def print_figures(
     scenes: list[Scene],
     pictures: NDArray[np.uint8],
 ) -> None:
-    """Rank correlations of expected grades with the true ones."""
+    """Print the rank correlations of expected grades with the true ones."""
     matches = next(draw_epochs(scenes, SEED + 1))
-    expected = rate(model, tokenizer, see_all(model, pictures), matches)
+    expected = rate(model, tokenizer, encode_all(model, pictures), matches)
     for i, name in enumerate(QUESTIONS):
         true = np.array([grade_picture(scene)[name] for scene in scenes])
         flawed, clean = np.flatnonzero(true < 5), np.flatnonzero(true == 5)
         half = np.concatenate([flawed, clean[: len(flawed)]])
-        evenly = correlate(expected[half, i], true[half])
-        print(f"{name}: {correlate(expected[:, i], true):.3f}, half of them flawed {evenly:.3f}")
+        balanced = correlate(expected[half, i], true[half])
+        print(f"{name}: {correlate(expected[:, i], true):.3f}, balanced {balanced:.3f}")
     fit, true = expected[:, len(QUESTIONS) :], np.array([[m.grade for m in ms] for ms in matches])
     same = true > 1
     within = correlate(fit[same], true[same])
@@ -128,18 +132,18 @@ def print_figures(
 def rate(
     model: Qwen2VLForConditionalGeneration,
     tokenizer: PreTrainedTokenizerFast,
-    seen: Tensor,
+    features: Tensor,
     matches: list[list[Match]],
 ) -> NDArray[np.float64]:
-    """Expected grades: (n_pictures, n_questions), those of headlines last."""
+    """Return the expected grades, (n_pictures, n_questions), those of headlines last."""
     model.eval()
     digits = torch.tensor(tokenizer.convert_tokens_to_ids(list("12345")))
     found = []
     with torch.no_grad():
-        for i in range(0, len(seen), 50):
+        for i in range(0, len(features), 50):
             titles = [[match.title for match in own] for own in matches[i : i + 50]]
             answers = read_answers(
-                model, pack_questions(model, tokenizer, titles), seen[i : i + 50]
+                model, pack_questions(model, tokenizer, titles), features[i : i + 50]
             )
             shares = linear(answers, model.lm_head.weight)[..., digits].softmax(-1)
             found.append(shares @ torch.arange(1.0, 6.0))
@@ -147,7 +151,7 @@ def rate(
 
 
 def correlate(found: NDArray[np.float64], true: NDArray[np.float64]) -> float:
-    """Spearman's rank correlation."""
+    """Return Spearman's rank correlation."""
     return float(spearmanr(found, true).statistic)
 
 

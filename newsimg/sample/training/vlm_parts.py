@@ -1,4 +1,4 @@
-"""The parts of the sample's small vision-language model: tokenizer, model and image processor."""
+"""Tokenizer, model and image processor of the sample's small VLM, and packing of prompts."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -15,9 +15,9 @@ from transformers import (
 from newsimg.sample.training.chat_parts import SPECIAL_TOKENS, train_chat_tokenizer
 
 VOCABULARY_SIZE = 1400
-PICTURE_SIZE = (196, 112)  # what a picture of 460 x 260 is resized to
+PICTURE_SIZE = (196, 112)  # size to which a picture of 460 x 260 is resized
 MIN_PIXELS, MAX_PIXELS = 56 * 56, 22_500
-PATCH_SIZE, MERGE_SIZE = 14, 2  # Qwen2-VL's own: 14 x 8 patches become 7 x 4 tokens
+PATCH_SIZE, MERGE_SIZE = 14, 2  # as in Qwen2-VL: 14 x 8 patches become 7 x 4 tokens
 IMAGE_TOKEN = "<|image_pad|>"
 VISION_TOKENS = ("<|vision_start|>", "<|vision_end|>", IMAGE_TOKEN, "<|video_pad|>")
 WIDTH = 128
@@ -38,7 +38,7 @@ FIT_QUESTION = (
 
 
 def build_tokenizer(titles: Iterable[str]) -> PreTrainedTokenizerFast:
-    """Train the tokenizer on headlines; each known question is one token of its own."""
+    """Train the tokenizer on headlines; each fixed question is a single token."""
     digits = " ".join("12345")
     texts = [*titles, *[f"user\nassistant\n{digits}"] * 100]
     special = (*SPECIAL_TOKENS, *VISION_TOKENS)
@@ -47,7 +47,7 @@ def build_tokenizer(titles: Iterable[str]) -> PreTrainedTokenizerFast:
 
 
 def build_vlm(tokenizer: PreTrainedTokenizerFast) -> Qwen2VLForConditionalGeneration:
-    """A Qwen2-VL of under two million parameters with random weights."""
+    """Return a Qwen2-VL of under two million parameters with random weights."""
     vision_start, vision_end, image, video = tokenizer.convert_tokens_to_ids(list(VISION_TOKENS))
     text = {
         "vocab_size": len(tokenizer),
@@ -69,10 +69,10 @@ def build_vlm(tokenizer: PreTrainedTokenizerFast) -> Qwen2VLForConditionalGenera
         "hidden_size": WIDTH,
         "num_heads": 4,
         "mlp_ratio": 3,
-        "hidden_act": "relu",  # the cheapest on a CPU
+        "hidden_act": "relu",  # the fastest on a CPU
         "patch_size": PATCH_SIZE,
         "spatial_merge_size": MERGE_SIZE,
-        "temporal_patch_size": 1,  # there are no films here
+        "temporal_patch_size": 1,  # no videos
     }
     config = Qwen2VLConfig(
         text_config=text,
@@ -87,7 +87,7 @@ def build_vlm(tokenizer: PreTrainedTokenizerFast) -> Qwen2VLForConditionalGenera
 
 
 def build_image_processor() -> Qwen2VLImageProcessorPil:
-    """Resize to about `MAX_PIXELS`, keeping the shape, and cut into patches."""
+    """Return an image processor that resizes to about `MAX_PIXELS` with the aspect ratio kept."""
     return Qwen2VLImageProcessorPil(
         size={"shortest_edge": MIN_PIXELS, "longest_edge": MAX_PIXELS},
         patch_size=PATCH_SIZE,
@@ -99,7 +99,10 @@ def build_image_processor() -> Qwen2VLImageProcessorPil:
 
 
 N_ROWS, N_COLUMNS = (size // PATCH_SIZE // MERGE_SIZE for size in reversed(PICTURE_SIZE))
-PREFIX, PADDING = 0, -1  # segments: the picture's prompt, which all others see; and nothing
+PREFIX, PADDING = (
+    0,
+    -1,
+)  # segment ids of the picture's prompt, visible to all tokens, and of padding
 
 
 @dataclass(frozen=True)
@@ -108,10 +111,10 @@ class Pack:
 
     Attributes:
         tokens: (n_pictures, n_tokens).
-        positions: (3, n_pictures, n_tokens), each question's as if it stood alone.
-        mask: (n_pictures, 1, n_tokens, n_tokens), True where a token sees another.
-        ends: (n_pictures, n_questions), where each answer is read.
-        picture_start: Place of the picture's first token.
+        positions: (3, n_pictures, n_tokens), those of each question in a separate prompt.
+        mask: (n_pictures, 1, n_tokens, n_tokens), True where a token attends to another.
+        ends: (n_pictures, n_questions), position of the last token of each question.
+        picture_start: Position of the picture's first token.
     """
 
     tokens: Tensor
@@ -129,9 +132,9 @@ def pack_questions(
     """Pack the questions of `QUESTIONS` and one about each headline, for each picture.
 
     Args:
-        model: Knows the positions of a picture's tokens.
+        model: The model, which computes positions.
         tokenizer: Its tokenizer.
-        titles: For each picture the same number of headlines.
+        titles: Headlines of each picture, the same number for all.
     """
     prompts = [write_prompt(tokenizer, question) for question in QUESTIONS.values()]
     prompts += [write_prompt(tokenizer, f"{FIT_QUESTION} {t}") for own in titles for t in own]
@@ -140,7 +143,7 @@ def pack_questions(
     prefix = rows[0][:start] + [image] * N_ROWS * N_COLUMNS
     tails = [row[start + 1 :] for row in rows]
     shared = tails[len(QUESTIONS)][:2]  # end of the picture, and the fit question as one token
-    places, after = place_prefix(model, prefix)
+    places, after = locate_prefix(model, prefix)
     n_titles = len(titles[0])
     packed = []
     for i in range(len(titles)):
@@ -161,21 +164,21 @@ def pack_questions(
         positions[:, i, : len(prefix)] = places
         positions[:, i, len(prefix) : n_tokens] = torch.tensor(line)
     ends = lengths.cumsum(dim=1) - 1
-    asked = [*range(1, len(QUESTIONS) + 1), *range(len(QUESTIONS) + 2, lengths.shape[1])]
-    mask = see_each_other(segments, shared=len(QUESTIONS) + 1)
-    return Pack(tokens, positions, mask, ends[:, asked], start)
+    answered = [*range(1, len(QUESTIONS) + 1), *range(len(QUESTIONS) + 2, lengths.shape[1])]
+    mask = make_attention_mask(segments, shared=len(QUESTIONS) + 1)
+    return Pack(tokens, positions, mask, ends[:, answered], start)
 
 
-def see_each_other(segments: Tensor, shared: int) -> Tensor:
-    """Which token sees which: earlier ones of its own segment, the prefix, and what it shares."""
-    looking, seen = segments[:, :, None], segments[:, None, :]
+def make_attention_mask(segments: Tensor, shared: int) -> Tensor:
+    """Return the mask: tokens attend to earlier ones of their segment, prefix and shared part."""
+    queries, keys = segments[:, :, None], segments[:, None, :]
     is_earlier = torch.ones(segments.shape[1], segments.shape[1], dtype=torch.bool).tril()
-    is_seen = (seen == PREFIX) | (seen == looking) | ((seen == shared) & (looking > shared))
-    return (is_earlier & is_seen)[:, None]
+    is_visible = (keys == PREFIX) | (keys == queries) | ((keys == shared) & (queries > shared))
+    return (is_earlier & is_visible)[:, None]
 
 
 def write_prompt(tokenizer: PreTrainedTokenizerFast, question: str) -> str:
-    """A prompt as a run writes it: one user turn, the picture before the question."""
+    """Return the prompt of a run: one user message with the picture before the question."""
     content = [{"type": "image"}, {"type": "text", "text": question}]
     prompt: str = tokenizer.apply_chat_template(
         [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True
@@ -183,8 +186,8 @@ def write_prompt(tokenizer: PreTrainedTokenizerFast, question: str) -> str:
     return prompt
 
 
-def place_prefix(model: Qwen2VLForConditionalGeneration, prefix: list[int]) -> tuple[Tensor, int]:
-    """Positions (3, n_tokens) of the picture's prompt, and where the text after it goes on."""
+def locate_prefix(model: Qwen2VLForConditionalGeneration, prefix: list[int]) -> tuple[Tensor, int]:
+    """Return the positions (3, n_tokens) of the picture's prompt, and that of the next token."""
     tokens = torch.tensor([prefix])
     grid = torch.tensor([[1, N_ROWS * MERGE_SIZE, N_COLUMNS * MERGE_SIZE]])
     kinds = (tokens == model.config.image_token_id).int()

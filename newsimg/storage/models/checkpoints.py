@@ -15,18 +15,21 @@ from newsimg.storage.models.fit import (
     check_image_processor,
     check_tokenizer,
 )
+from newsimg.storage.models.hub import download_config
 from newsimg.storage.models.precision import inference
 from newsimg.storage.progress import announce
+from newsimg.storage.text.suggest import check_choice, refuse_all
 
 DTYPES = ("float32", "tf32", "bfloat16", "float16")
 
 
-def find_config(model: str, revision: str) -> Path:
+def find_config(model: str, revision: str, key: str) -> Path:
     """Return the path of a model's config.json, in its folder or in the hub's cache.
 
     Args:
         model: Local folder or hub id.
         revision: Branch, tag or commit, for a hub id.
+        key: What to type for the model, for messages, e.g. "backbone.model".
 
     Raises:
         OSError: If there is neither such a folder nor such a hub model in reach.
@@ -39,31 +42,21 @@ def find_config(model: str, revision: str) -> Path:
                 "transformers library writes"
             )
         return folder / "config.json"
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
-
-    try:
-        return Path(hf_hub_download(model, "config.json", revision=revision))
-    except HFValidationError as error:
-        raise FileNotFoundError(f"model must be a folder or a hub id, got {model}") from error
-    except LocalEntryNotFoundError as error:
-        raise FileNotFoundError(
-            f"{model} is no folder, and cannot be reached on the hub; without a connection, give "
-            "the folder of a copy instead"
-        ) from error
+    return download_config(model, revision, key)
 
 
-def identify_model(model: str, revision: str) -> str:
+def identify_model(model: str, revision: str, key: str) -> str:
     """Return what a model's outputs depend on: its files' hash, or its hub id and commit.
 
     Args:
         model: Local folder or hub id.
         revision: Branch, tag or commit, for a hub id.
+        key: What to type for the model, for messages, e.g. "backbone.model".
 
     Raises:
         OSError: If there is neither such a folder nor such a hub model in reach.
     """
-    config = find_config(model, revision)
+    config = find_config(model, revision, key)
     folder = Path(model).expanduser()
     if not folder.is_dir():
         # The hub's cache keeps a file under its commit, also when there is no connection.
@@ -74,11 +67,28 @@ def identify_model(model: str, revision: str) -> str:
     return f"files:{digest.hexdigest()}"
 
 
-def choose_device(device: str) -> str:
-    """Return `device`, or for "auto" CUDA where there is one, else the CPU."""
+def choose_device(device: str, key: str = "device") -> str:
+    """Return `device`, or for "auto" CUDA where there is one, else the CPU.
+
+    Args:
+        device: A torch device, or "auto".
+        key: What to type for it, for messages.
+
+    Raises:
+        ValueError: If torch knows no such device, or there is no GPU for it.
+    """
     import torch
 
-    return ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    has_gpu = torch.cuda.is_available()
+    if device == "auto":
+        return "cuda" if has_gpu else "cpu"
+    try:
+        kind = torch.device(device).type
+    except RuntimeError as error:
+        raise ValueError(f"{key} must be auto, cpu, cuda or cuda:N, got {device!r}") from error
+    if kind == "cuda" and not has_gpu:
+        raise ValueError(f"{key}={device} needs a GPU, and torch finds none; {key}=cpu does not")
+    return device
 
 
 @dataclass(frozen=True)
@@ -110,10 +120,7 @@ class Checkpoint:
     vocab_size: int | None = None
 
     def __post_init__(self) -> None:
-        if self.dtype not in DTYPES:
-            raise ValueError(
-                f"{self.group}.dtype must be one of {', '.join(DTYPES)}, got {self.dtype!r}"
-            )
+        check_choice(f"{self.group}.dtype", self.dtype, DTYPES)
 
     @property
     def source(self) -> dict[str, Any]:
@@ -150,7 +157,7 @@ class Checkpoint:
             ModelError: If it is of another family than is asked for.
         """
         self._check_architecture()
-        return identify_model(self.model, self.revision)
+        return identify_model(self.model, self.revision, f"{self.group}.model")
 
     def describe(self) -> dict[str, str]:
         """Return the model's name and what tells its revisions apart; see `identify`."""
@@ -182,7 +189,7 @@ class Checkpoint:
                 f"{self.model} lacks {len(missing)} weights of {type(model).__name__}, "
                 f"{missing[0]} first"
             )
-        return model.to(choose_device(self.device)).eval()
+        return model.to(choose_device(self.device, f"{self.group}.device")).eval()
 
     def load_tokenizer(self) -> Any:
         """Load the model's own tokenizer.
@@ -233,7 +240,11 @@ class Checkpoint:
             raise ModelError(f"the {what} of {self.model} cannot be loaded: {reason}") from error
 
     def _check_architecture(self) -> None:
-        config = json.loads(find_config(self.model, self.revision).read_text(encoding="utf-8"))
+        path = find_config(self.model, self.revision, f"{self.group}.model")
+        try:
+            config = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ModelError(f"{path} is no JSON: {error}") from error
         check_architecture(self.group, self.model, config, self.architectures, self.vocab_size)
 
 
@@ -241,11 +252,13 @@ def check_positive(group: str, **numbers: int) -> None:
     """Refuse numbers below 1.
 
     Raises:
-        ValueError: If there is one; names it.
+        ValueError: If there are some; names each.
     """
-    for name, number in numbers.items():
-        if number < 1:
-            raise ValueError(f"{group}.{name} must be at least 1, got {number}")
+    refuse_all(
+        f"{group}.{name} must be at least 1, got {number}"
+        for name, number in numbers.items()
+        if number < 1
+    )
 
 
 def greedy_settings(model: Any, tokenizer: Any, max_new_tokens: int) -> Any:

@@ -1,4 +1,4 @@
-"""What the sample's judge learns from: pictures with grades, and headlines that fit or do not."""
+"""Training examples of the sample's VLM: graded pictures and headline-picture pairs."""
 
 import tempfile
 from dataclasses import dataclass, replace
@@ -15,19 +15,19 @@ from newsimg.sample.scenes import Scene, is_held_out, training_scenes
 from newsimg.sample.training.captions import FACTORS, count_contradictions, read_facts
 from newsimg.sample.training.vlm_parts import PICTURE_SIZE
 
-COLUMN_SHARE = 0.15  # of the headlines: opinion columns, which only name a subject
-POOR_SHARE = 0.4  # of the pictures
-DISAGREES, AGREES, UNSAID = 0, 1, 2
+COLUMN_SHARE = 0.15  # share of titles of opinion columns, which mention only a subject
+POOR_SHARE = 0.4  # share of poor pictures
+DISAGREES, AGREES, UNMENTIONED = 0, 1, 2
 
 
 @dataclass(frozen=True)
 class Match:
-    """A headline held against a picture.
+    """A headline with its grade for a picture.
 
     Attributes:
         title: The headline.
-        grade: How well it fits, 1 to 5.
-        verdicts: For the subject and each of `FACTORS`: DISAGREES, AGREES or UNSAID.
+        grade: How well it fits the picture, 1 to 5.
+        verdicts: DISAGREES, AGREES or UNMENTIONED for the subject and each of `FACTORS`.
     """
 
     title: str
@@ -38,10 +38,11 @@ class Match:
 def draw_small_pictures(
     n: int, seed: int, poor_share: float = POOR_SHARE
 ) -> tuple[list[Scene], NDArray[np.uint8]]:
-    """Draw training scenes by the newsroom's own path: full size, JPEG, decode, resize.
+    """Draw, save and decode pictures of training scenes like the newsroom's, and resize them.
 
     Returns:
-        The scenes, and (n, height, width, 3) uint8 as the model's image processor resizes them.
+        scenes: The scenes.
+        pictures: (n, height, width, 3) uint8, resized like by the model's image processor.
     """
     scenes = list(islice(training_scenes(seed, poor_share), n))
     with tempfile.TemporaryDirectory() as name:
@@ -53,14 +54,14 @@ def draw_small_pictures(
 
 
 def read_small_picture(path: Path) -> NDArray[np.uint8]:
-    """Decode and resize a picture as the model's image processor does."""
+    """Decode and resize a picture like the model's image processor."""
     with Image.open(path) as image:
         small = image.convert("RGB").resize(PICTURE_SIZE, Image.Resampling.BICUBIC)
     return np.asarray(small)
 
 
 def grade_picture(scene: Scene) -> dict[str, float]:
-    """The grades from 1 to 5 that need no headline."""
+    """Return the grades, 1 to 5, that do not depend on a headline."""
     return {
         "quality": 1 + 4 * scene.image_quality,
         "trustworthiness": 1 + 4 * scene.trustworthiness,
@@ -68,12 +69,14 @@ def grade_picture(scene: Scene) -> dict[str, float]:
     }
 
 
-def match(scene: Scene, title: str, told: Scene) -> Match:
-    """Hold a headline that was written about the scene `told` against the picture of `scene`."""
-    facts = read_facts(title, told)
-    is_same = scene.subject == told.subject
+def match(scene: Scene, title: str, source: Scene) -> Match:
+    """Grade a headline that was written for the scene `source` for the picture of `scene`."""
+    facts = read_facts(title, source)
+    is_same = scene.subject == source.subject
     verdicts = [
-        (AGREES if getattr(scene, name) in facts[name] else DISAGREES) if name in facts else UNSAID
+        (AGREES if getattr(scene, name) in facts[name] else DISAGREES)
+        if name in facts
+        else UNMENTIONED
         for name in FACTORS
     ]
     grade = max(2.0, 5.0 - count_contradictions(facts, scene)) if is_same else 1.0
@@ -81,27 +84,27 @@ def match(scene: Scene, title: str, told: Scene) -> Match:
 
 
 def write_matches(
-    scene: Scene, strangers: tuple[Scene, Scene], rng: np.random.Generator
+    scene: Scene, others: tuple[Scene, Scene], rng: np.random.Generator
 ) -> list[Match]:
-    """Hold six headlines against a picture: its own, three of the same subject, two strangers'.
+    """Grade six headlines: of the picture's scene, three of the same subject, two of other scenes.
 
     Args:
-        scene: What the picture shows.
-        strangers: Other scenes, to take factors from.
-        rng: Decides which, and the wording.
+        scene: Scene of the picture.
+        others: Two other scenes; the first also provides factors for the same subject.
+        rng: Random generator of the factors and the headlines.
     """
-    near = [_mix(scene, strangers[0], share, rng) for share in (0.3, 0.5, 1.0)]
-    told = [scene, *near, *strangers]
-    columns = rng.random(len(told)) < COLUMN_SHARE
-    stories = [write_story(o, rng, bool(c)) for o, c in zip(told, columns, strict=True)]
-    return [match(scene, s.title, other) for s, other in zip(stories, told, strict=True)]
+    similar = [_mix(scene, others[0], share, rng) for share in (0.3, 0.5, 1.0)]
+    sources = [scene, *similar, *others]
+    columns = rng.random(len(sources)) < COLUMN_SHARE
+    stories = [write_story(o, rng, bool(c)) for o, c in zip(sources, columns, strict=True)]
+    return [match(scene, s.title, source) for s, source in zip(stories, sources, strict=True)]
 
 
 def _mix(scene: Scene, other: Scene, share: float, rng: np.random.Generator) -> Scene:
-    """The scene with a share of its factors from another; never of a held-out combination."""
+    """Replace a share of a scene's factors by another's, avoiding held-out combinations."""
     while True:
         taken = {name: getattr(other, name) for name in FACTORS if rng.random() < share}
         mixed = replace(scene, **taken)
         if not is_held_out(mixed):
             return mixed
-        share *= 0.9  # all of the other's factors may be held out for this subject
+        share *= 0.9  # with all factors of the other scene, the combination may be held out

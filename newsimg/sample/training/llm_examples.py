@@ -1,4 +1,4 @@
-"""What the sample's language model learns from: chats about headlines, and captions as answers."""
+"""Training examples of the sample's language model: headlines with captions as answers."""
 
 from dataclasses import dataclass
 from itertools import islice, product
@@ -36,53 +36,53 @@ USER = (
     "write nothing else.\nHeadline: {title}"
 )
 N_CAPTIONS = 5
-# Of the headlines, opinion columns: the CLIP never reads their idioms, but a language model has
-# read newspapers.
+# Share of opinion columns. The CLIP is not trained on their idioms, but a language model is trained
+# on newspapers.
 COLUMN_SHARE = 0.25
-# What an editor would expect of a headline that leaves it open: clear skies are seldom mentioned.
-_CLEAR_SILENT, _SILENT = 1 - MENTION_SHARES["weather"] / 2, 1 - MENTION_SHARES["weather"]
+# Probability of each value if a headline does not mention it: clear weather is seldom mentioned.
+_CLEAR_UNMENTIONED, _UNMENTIONED = 1 - MENTION_SHARES["weather"] / 2, 1 - MENTION_SHARES["weather"]
 LIKELY: dict[str, dict[int | str, float]] = {
     "time": dict(zip(TIMES, TIME_SHARES, strict=True)),
     "weather": {
-        weather: share * (_CLEAR_SILENT if weather == "clear" else _SILENT)
+        weather: share * (_CLEAR_UNMENTIONED if weather == "clear" else _UNMENTIONED)
         for weather, share in zip(WEATHERS, WEATHER_SHARES, strict=True)
     },
     "count": dict(zip(range(1, 5), COUNT_SHARES, strict=True)),
     "view": dict.fromkeys(VIEWS, 1 / len(VIEWS)),
     "colour": dict.fromkeys(COLOURS, 1 / len(COLOURS)),
 }
-GUESSED = ("time", "weather"), ("view",), ("colour",)  # tried in this order
+GUESSED = ("time", "weather"), ("view",), ("colour",)  # completed in this order
 
 
 @dataclass(frozen=True)
-class Lesson:
-    """A headline of a scene, and the captions a good answer has."""
+class Example:
+    """A headline of a scene with the expected captions."""
 
     scene: Scene
     title: str
     captions: tuple[str, ...]
 
 
-def write_lessons(n: int, seed: int, column_share: float = COLUMN_SHARE) -> list[Lesson]:
-    """Write lessons about training scenes, five captions each."""
+def write_examples(n: int, seed: int, column_share: float = COLUMN_SHARE) -> list[Example]:
+    """Write examples for training scenes, with five captions each."""
     rng = np.random.default_rng([8, seed])
-    lessons = []
+    examples = []
     for scene in islice(training_scenes(seed), n):
         title = write_story(scene, rng, bool(rng.random() < column_share)).title
         captions = expect_captions(scene.subject, read_facts(title, scene))
-        lessons.append(Lesson(scene, title, captions))
-    return lessons
+        examples.append(Example(scene, title, captions))
+    return examples
 
 
 def expect_captions(subject: str, facts: Facts) -> tuple[str, ...]:
-    """Caption a headline: first what it says alone, then with the likeliest guesses added.
+    """Return captions of a headline: first its facts alone, then with likely values added.
 
     Args:
         subject: A key of `SUBJECTS`.
-        facts: What the headline says.
+        facts: Facts of the headline.
 
     Returns:
-        Five different captions, all in agreement with the headline.
+        Five different captions that are consistent with the headline.
     """
     known = {name: next(iter(values)) for name, values in facts.items() if len(values) == 1}
     is_plural = "count" in facts and 1 not in facts["count"]
@@ -94,7 +94,7 @@ def expect_captions(subject: str, facts: Facts) -> tuple[str, ...]:
 
 
 def write_caption(subject: str, factors: dict[str, Any], is_plural: bool) -> str:
-    """Write a literal caption that leaves out the factors that are not given."""
+    """Write a literal caption of the given factors."""
     noun = SUBJECTS[subject].plural if is_plural else SUBJECTS[subject].singular
     words = [
         NUMBERS.get(factors.get("count", 0), ""),
@@ -109,23 +109,23 @@ def write_caption(subject: str, factors: dict[str, Any], is_plural: bool) -> str
 
 
 def write_chat(title: str, num_captions: int = N_CAPTIONS) -> list[dict[str, str]]:
-    """The messages that ask for captions, word for word as a run asks with `prompt=plain`."""
+    """Return the chat messages that request captions, as with `prompt=plain`."""
     user = USER.format(num_captions=num_captions, title=title)
     return [{"role": "system", "content": SYSTEM}, {"role": "user", "content": user}]
 
 
 def _guess(subject: str, facts: Facts, factors: list[str]) -> list[dict[str, int | str]]:
-    """Values for the factors, likeliest combinations first, none of them held out."""
+    """Return combinations of values, most likely first, without held-out ones."""
     if not factors:
         return []
     combinations = product(*(LIKELY[name].items() for name in factors))
     by_share = sorted(combinations, key=lambda chosen: -np.prod([share for _, share in chosen]))
     guesses = [{name: v for name, (v, _) in zip(factors, c, strict=True)} for c in by_share]
     known = {name: next(iter(values)) for name, values in facts.items() if len(values) == 1}
-    return [guess for guess in guesses if not _is_unseen(subject, {**known, **guess})]
+    return [guess for guess in guesses if not _is_held_out(subject, {**known, **guess})]
 
 
-def _is_unseen(subject: str, factors: dict[str, int | str]) -> bool:
+def _is_held_out(subject: str, factors: dict[str, int | str]) -> bool:
     if "time" not in factors or "weather" not in factors:
         return False
     time, weather = str(factors["time"]), str(factors["weather"])

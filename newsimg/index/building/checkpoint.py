@@ -1,4 +1,4 @@
-"""What an unfinished index has so far: results chunk by chunk, and one file of embeddings."""
+"""The build checkpoint: results of finished chunks and one file of embeddings."""
 
 import json
 import logging
@@ -14,40 +14,40 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from newsimg.datatypes import FloatArray
-from newsimg.engine.intake import Accepted, Rejected
 from newsimg.engine.listing import KNOWN, METADATA, PLACE, Listing, escape
+from newsimg.engine.validation import Accepted, Rejected
 from newsimg.storage.files import name_full_disk, write_atomically
 from newsimg.storage.pictures.passed_over import BEGINNING, Tally
 
 log = logging.getLogger(__name__)
 
-N_NAMED = 3  # rejected pictures that an error names
+N_NAMED = 3  # rejected pictures named in an error
 
 SIZES = [("width", pa.int32()), ("height", pa.int32())]
 PICTURE = [*PLACE, ("digest", pa.string()), *SIZES, ("truncated", pa.bool_()), *KNOWN]
-PICTURE.append(("stamp", pa.string()))  # size and time of change of the file
+PICTURE.append(("stamp", pa.string()))  # file size and modification time
 IMAGES = pa.schema([("row_id", pa.int64()), *PICTURE])
 REJECTED = pa.schema([("uri", pa.string()), ("reason", pa.string())])
 PART = pa.schema([*PICTURE, *REJECTED])
 
 
-class Scratch:
-    """A folder where a job leaves what it has, so that another one can go on.
+class BuildCheckpoint:
+    """A folder with the state of an index build, from which an interrupted job is resumed.
 
-    A chunk's results lie in `parts/`, in a file named by the chunk's number and hash; it is written
-    after the chunk's embeddings are safe in `embeddings.f32`.
+    The results of a chunk are in `parts/`, in a file named after the chunk's number and hash, which
+    is written after the chunk's embeddings are flushed to `embeddings.f32`.
 
     Args:
-        folder: Where; made if needed.
-        identity: What the results depend on; work that was begun for another one is dropped, for
-            its embeddings are in the store.
+        folder: The folder; created if necessary.
+        identity: Settings that the results depend on. A checkpoint with other settings is deleted;
+            its embeddings remain in the cache.
     """
 
     def __init__(self, folder: Path, identity: dict[str, Any]) -> None:
         self.folder = folder
         journal = folder / "journal.json"
         if journal.is_file() and json.loads(journal.read_text()) != identity:
-            log.warning("the unfinished work in %s was for other settings: starting anew", folder)
+            log.warning("the build checkpoint in %s has other settings: starting again", folder)
             shutil.rmtree(folder)
         (folder / "parts").mkdir(parents=True, exist_ok=True)
         if not journal.is_file():
@@ -60,7 +60,7 @@ class Scratch:
         self.passed_over = Tally()
 
     def resume(self, listing: Listing) -> int:
-        """Take up the chunks that are done and still as they were; return how many."""
+        """Load the finished chunks whose input has not changed; return their number."""
         self.passed_over = listing.passed_over
         self._embeddings.touch()
         n_bytes = self._embeddings.stat().st_size
@@ -80,7 +80,7 @@ class Scratch:
         return len(self._parts)
 
     def add(self, listing: Listing, number: int, results: list[Accepted | Rejected]) -> None:
-        """Keep the results of the next chunk; they are safe on disk when this returns."""
+        """Write the results of the next chunk; they are flushed to disk on return."""
         good = [one for one in results if isinstance(one, Accepted)]
         with name_full_disk(self._embeddings), self._embeddings.open("ab") as file:
             for one in good:
@@ -97,13 +97,13 @@ class Scratch:
         self._count(path, len(good), len(results) - len(good), dim)
 
     def open_embeddings(self) -> FloatArray:
-        """Return (n_accepted, dim) float32, memory-mapped."""
+        """Return the embeddings, (n_accepted, dim) float32, memory-mapped."""
         if not self.n_accepted:
             return np.empty((0, self.dim), np.float32)
         return np.memmap(self._embeddings, np.float32, "r", shape=(self.n_accepted, self.dim))
 
     def read_images(self, first_id: int) -> Iterator[pa.Table]:
-        """Yield the accepted pictures chunk by chunk, numbered from `first_id` on."""
+        """Yield the accepted pictures chunk by chunk, with row ids from `first_id`."""
         for part in self._read_parts():
             good = part.filter(pc.is_valid(part["width"])).select([name for name, _ in PICTURE])
             ids = pa.array(range(first_id, first_id + len(good)), pa.int64())
@@ -117,7 +117,7 @@ class Scratch:
     def read_rejected(self) -> Iterator[pa.Table]:
         """Yield uri and reason of the rejected pictures chunk by chunk.
 
-        Then, for each extension of files that were passed over, those of the first one.
+        Last come the skipped files: the first one of each extension.
         """
         for part in self._read_parts():
             yield part.filter(pc.is_valid(part["reason"])).select(REJECTED.names)
@@ -140,7 +140,7 @@ class Scratch:
 
 
 def write_tables(tables: Iterator[pa.Table], schema: pa.Schema, path: Path) -> int:
-    """Write tables into one Parquet file, one after the other; return the number of rows."""
+    """Write tables to one Parquet file; return the number of rows."""
     n_rows = 0
     with write_atomically(path) as temporary, pq.ParquetWriter(temporary, schema) as writer:
         for table in tables:
@@ -150,7 +150,7 @@ def write_tables(tables: Iterator[pa.Table], schema: pa.Schema, path: Path) -> i
 
 
 def count_rejected(path: Path) -> int:
-    """Return how many pictures a rejected.parquet lists, files that were passed over aside."""
+    """Return how many pictures a rejected.parquet lists, not counting skipped files."""
     reasons = pq.read_table(path, columns=["reason"])["reason"]
     return len(reasons) - (pc.sum(pc.starts_with(reasons, BEGINNING)).as_py() or 0)
 
@@ -169,17 +169,17 @@ def _to_row(result: Accepted | Rejected) -> dict[str, Any]:
     return row | {name: (image.metadata or {}).get(name) for name in METADATA}
 
 
-def explain_rejected(scratch: Scratch, output_dir: Path) -> str:
-    """Write `rejected.parquet` for a job that fails; return the first reasons, and where it is.
+def explain_rejected(checkpoint: BuildCheckpoint, output_dir: Path) -> str:
+    """Write `rejected.parquet` for a failing job; return the first reasons and the file's path.
 
     Args:
-        scratch: What the job has done so far.
-        output_dir: The run's folder: an index that is there keeps its own file.
+        checkpoint: State of the job.
+        output_dir: The run's folder, so that the `rejected.parquet` of an existing index is kept.
     """
     examples: list[str] = []
 
     def read() -> Iterator[pa.Table]:
-        for table in scratch.read_rejected():
+        for table in checkpoint.read_rejected():
             for row in table.slice(0, N_NAMED - len(examples)).to_pylist():
                 examples.append(f"\n  {row['uri']}: {row['reason']}")
             yield table
@@ -188,4 +188,4 @@ def explain_rejected(scratch: Scratch, output_dir: Path) -> str:
     if not write_tables(read(), REJECTED, path):
         path.unlink()
         return ""
-    return "".join(examples) + f"\nwhat was rejected, and why: {path}"
+    return "".join(examples) + f"\nall rejected files with reasons: {path}"

@@ -16,12 +16,13 @@ from newsimg.storage.pictures.images import (
     read_header,
     read_image,
 )
+from newsimg.storage.text.suggest import check_choice
 
 TRUNCATED = ("reject", "accept")
 
 
 @dataclass(frozen=True)
-class IntakeRules:
+class ValidationRules:
     """What is taken.
 
     Args:
@@ -38,11 +39,7 @@ class IntakeRules:
     min_side: int
 
     def __post_init__(self) -> None:
-        if self.on_truncated not in TRUNCATED:
-            raise ValueError(
-                f"task.on_truncated must be one of {', '.join(TRUNCATED)}, "
-                f"got {self.on_truncated!r}"
-            )
+        check_choice("task.on_truncated", self.on_truncated, TRUNCATED)
         if not 1 <= self.max_pixels <= PILLOW_MAX_PIXELS:
             raise ValueError(
                 f"task.max_pixels must be in [1, {PILLOW_MAX_PIXELS}], got {self.max_pixels}"
@@ -78,7 +75,7 @@ class Prepared:
     inputs: Any
 
 
-def load_picture(image: Image, rules: IntakeRules) -> Loaded | Rejected:
+def load_picture(image: Image, rules: ValidationRules) -> Loaded | Rejected:
     """Read and hash a picture's bytes, and look at its header."""
     try:
         content = read_image(image)
@@ -110,7 +107,7 @@ def load_picture(image: Image, rules: IntakeRules) -> Loaded | Rejected:
 
 
 def prepare_picture(
-    image: LoadedImage, backbone: Backbone, rules: IntakeRules
+    image: LoadedImage, backbone: Backbone, rules: ValidationRules
 ) -> Prepared | Rejected:
     """Decode a picture and do what comes before the model.
 

@@ -1,0 +1,94 @@
+"""Checks a config before anything heavy is imported, and tells all that is wrong at once."""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from newsimg.launch.builder import Builder, check_shortcuts
+from newsimg.launch.errors.origin import is_mistake
+from newsimg.launch.errors.sentences import explain
+from newsimg.storage.files import CONF_DIR
+
+COMPONENTS = ("data", "backbone", "index", "reranker", "weight", "task")
+
+
+def resolve(config: DictConfig) -> dict[str, Any]:
+    """Return a config's values.
+
+    Raises:
+        ValueError: If values that must be given are not; names each with an example.
+        OmegaConfBaseException: If a value refers to one that is not there.
+    """
+    if missing := sorted(OmegaConf.missing_keys(config)):
+        examples = " ".join(filter(None, map(_find_example, missing)))
+        hint = f", e.g. {examples}" if examples else ""
+        raise ValueError(f"{', '.join(missing)} must be given{hint}")
+    values: dict[str, Any] = OmegaConf.to_container(  # type: ignore[assignment]
+        config, resolve=True, throw_on_missing=True
+    )
+    if not isinstance(values["trusted_packages"], list):
+        raise ValueError(
+            "trusted_packages must be a list such as [newsimg,my_rerankers], "
+            f"got {values['trusted_packages']!r}"
+        )
+    return values
+
+
+def check_config(config: Mapping[str, Any], builder: Builder, task: str | None = None) -> None:
+    """Build the components, whose constructors check their arguments and load nothing.
+
+    Args:
+        config: All values, resolved.
+        builder: Keeps the components.
+        task: The option that is chosen for it; None if no task will run.
+
+    Raises:
+        ValueError: If values are wrong; tells all that constructors find.
+    """
+    wrong = list(_list_wrong(config))
+    errors: list[Exception] = []
+    if task is not None:
+        try:
+            check_shortcuts(config, task)
+        except ValueError as error:
+            errors.append(error)
+    for name in COMPONENTS:
+        if name != "weight" or not any(text.startswith("weight.value ") for text in wrong):
+            builder.collect_errors(config[name], errors)
+    for found in errors:
+        if not is_mistake(found, builder.trusted):
+            raise found
+    wrong = list(dict.fromkeys([*wrong, *"\n".join(map(explain, errors)).splitlines()]))
+    if wrong:
+        several = f"{len(wrong)} values are wrong:\n- " if len(wrong) > 1 else ""
+        raise ValueError(several + "\n- ".join(wrong))
+
+
+def _list_wrong(config: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what is wrong with the values that belong to no component."""
+    top_k, value = config["top_k"], config["weight"]["value"]
+    if not _is_number(top_k, int) or top_k < 1:
+        yield f"top_k must be a whole number of at least 1, got {top_k!r}"
+    if not _is_number(value, int | float) or not 0 <= value <= 1:
+        yield f"weight.value must be in [0, 1], got {value!r}"
+    if not isinstance(config["tags"], dict):
+        yield f"tags must be a mapping, e.g. +tags.note=trial, got {config['tags']!r}"
+    if not isinstance(config["resume"], bool):
+        yield f"resume must be true or false, got {config['resume']!r}"
+
+
+def _is_number(value: Any, kind: Any) -> bool:
+    return isinstance(value, kind) and not isinstance(value, bool)
+
+
+def _find_example(key: str) -> str | None:
+    """Return `key=value` from the commands on top of the group's yaml files."""
+    group = key.partition(".")[0]
+    for path in sorted((CONF_DIR / group).glob("*.yaml")):
+        for line in path.read_text(encoding="utf-8").splitlines():
+            found = re.search(rf"\s({re.escape(key)}=\S+)", line) if line.startswith("#") else None
+            if found:
+                return found[1]
+    return None

@@ -1,0 +1,102 @@
+"""Prints what has failed: one sentence for a mistake of the user's, a traceback for a defect."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from hydra.core.utils import JobReturn
+
+from newsimg import __version__
+from newsimg.launch.errors.origin import format_trace, is_mistake
+from newsimg.launch.errors.sentences import explain
+from newsimg.storage.files import FULL as FULL_DISK
+
+FULL = "HYDRA_FULL_ERROR"
+MISTAKE, DEFECT = 2, 1  # exit statuses
+DEFECT_NOTE = (
+    f"newsimg: error: this is a defect of newsimg {__version__}, not of your input: please report "
+    "it\nwith the lines above, as CONTRIBUTING.md says"
+)
+
+
+class ErrorReport:
+    """What is printed of the errors of one program.
+
+    Attributes:
+        full: Whether the user asked for tracebacks.
+        told: Errors of jobs that have been printed already.
+        folder: What is being written, which Hydra does not say of a full disk.
+    """
+
+    def __init__(self) -> None:
+        self.full = os.environ.get(FULL) == "1"
+        self.told: list[Exception] = []
+        self.folder: str | None = None
+
+    def tell(self, error: Exception, job: str = "") -> None:
+        """Print an error once.
+
+        Args:
+            error: What was raised.
+            job: The job of a sweep that failed by it, for the sentence.
+        """
+        if any(error is one for one in self.told):
+            return
+        self.told.append(error)
+        if isinstance(error, OSError) and error.errno in FULL_DISK and error.filename is None:
+            error.filename = self.folder
+        mistake = is_mistake(error)
+        if self.full or not mistake:
+            print(format_trace(error).rstrip(), file=sys.stderr)
+        where = f"{job}: " if job else ""
+        if mistake:
+            print(f"newsimg: error: {where}{explain(error)}", file=sys.stderr)
+        else:
+            print(where + DEFECT_NOTE, file=sys.stderr)
+
+    @property
+    def status(self) -> int:
+        """The exit status: 2 if all that failed were mistakes of the user's."""
+        return MISTAKE if all(map(is_mistake, self.told)) else DEFECT
+
+
+current = ErrorReport()  # Hydra makes the callback that tells of jobs, so it is found here
+
+
+@contextmanager
+def report_errors() -> Iterator[None]:
+    """Print what fails inside the block, and exit; Hydra, which would print it, hands it on.
+
+    Raises:
+        SystemExit: With the status of what failed.
+    """
+    global current
+    current = ErrorReport()
+    before = os.environ.get(FULL)
+    os.environ[FULL] = "1"
+    try:
+        yield
+    except Exception as error:
+        current.tell(error)
+        sys.exit(current.status)
+    except SystemExit as stop:  # of a callback, whose errors Hydra makes warnings of
+        if not isinstance(stop.__cause__, Exception):
+            raise
+        current.tell(stop.__cause__)
+        sys.exit(current.status)
+    finally:
+        if before is None:
+            del os.environ[FULL]
+        else:
+            os.environ[FULL] = before
+
+
+class FailedJob(JobReturn):
+    """What Hydra knows of a job that failed, without a line of Hydra's own on its error."""
+
+    @property  # type: ignore[misc]
+    def return_value(self) -> Any:
+        """Raise what the job raised."""
+        raise self._return_value

@@ -1,0 +1,262 @@
+"""Runs as they lie on disk: what was set in each, and what each reached."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from newsimg.evaluation.stats import correct_holm
+from newsimg.tracking.record import RECORDS
+
+STATISTICS = "statistics.csv"
+# Where a run is kept and what it writes beside its measures, which are no ways to rank pictures.
+IGNORED = re.compile(
+    r"(folder|objective|resume|tags|tracking|cache|cache|submission)\b"
+    r"|task\.(n_sheet_queries|report)$"
+)
+NAMES = {"weight": "normalization", "weight.value": "weight"}  # as a run's params have them
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where it is built in
+
+
+@dataclass(frozen=True, eq=False)
+class FinishedRun:
+    """What a run left in its folder.
+
+    Attributes:
+        folder: The run's folder.
+        overrides: What was overridden: name -> text.
+        choices: The options that were chosen: group -> option.
+        config: All values.
+        statistics: A row per measure, such as `reranked/hits_at_1`: `value`, `low`, `high`, `p`.
+    """
+
+    folder: Path
+    overrides: Mapping[str, str]
+    choices: Mapping[str, Any]
+    config: Mapping[str, Any]
+    statistics: pd.DataFrame
+
+    def find_value(self, name: str) -> Any:
+        """Return an option or a value by its name; None if the run has no such thing."""
+        if name == "weight":
+            return self.weight
+        if name in ("reranker", "normalization") and self._was_chosen(name):
+            return self.choice[name]
+        if name == "normalization":
+            return self.choices.get("weight")
+        if name in self.choices:
+            return self.choices[name]
+        value: Any = self.config
+        for part in name.split("."):
+            value = value.get(part) if isinstance(value, Mapping) else None
+        return self.overrides.get(name) if value is None else value
+
+    @property
+    def is_tuned(self) -> bool:
+        """Whether the run chose its weight on other queries than it reports on."""
+        return (self.folder / "options.csv").is_file()
+
+    @cached_property
+    def choice(self) -> Mapping[str, Any]:
+        """What `task=tune` chose: `reranker`, `normalization`, `weight`."""
+        return pd.read_csv(self.folder / "options.csv").iloc[0].to_dict()
+
+    def _was_chosen(self, name: str) -> bool:
+        own = ("rerankers",) if name == "reranker" else ("rerankers", "weights")
+        return self.is_tuned and any(self.config["task"].get(options) for options in own)
+
+    @property
+    def weight(self) -> float:
+        """The reranker's share."""
+        return float(self.choice["weight"] if self.is_tuned else self.config["weight"]["value"])
+
+    @property
+    def split(self) -> str:
+        """The part of the data that is reported on."""
+        own = str(self.config["data"].get("split", "all"))
+        reported = self.config["task"].get("report_split") if self.is_tuned else own
+        return str(reported) if reported else f"folds of {own}"
+
+    @property
+    def chosen_on(self) -> str | None:
+        """The part of the data that `task=tune` chose on."""
+        return str(self.config["data"].get("split", "all")) if self.is_tuned else None
+
+    @cached_property
+    def curve(self) -> pd.DataFrame | None:
+        """The measures over all weights, where they are known; of `task=tune` they are not its."""
+        path = self.folder / "curve.csv"
+        return pd.read_csv(path) if path.is_file() and not self.is_tuned else None
+
+    @cached_property
+    def n_queries(self) -> int:
+        """Number of queries that are reported on; 0 if the run does not say."""
+        path = self.folder / "queries.csv"
+        return len(pd.read_csv(path, usecols=["query_id"])) if path.is_file() else 0
+
+    @cached_property
+    def ignores_weight(self) -> bool:
+        """Whether every weight gives the same ranks, as those of `reranker=identity` do."""
+        path = self.folder / "curve.csv"
+        if self.is_tuned or not path.is_file():
+            return False
+        with path.open(encoding="utf-8") as file:
+            return sum(1 for _ in islice(file, 3)) == 2  # the header and one interval
+
+    @property
+    def link(self) -> str:
+        """What becomes a link to the run in the text of a sweep; empty if it is not tracked."""
+        records = sorted((self.folder / RECORDS).glob("*.json"))
+        return f"record:{records[0].stem}" if records else ""
+
+
+def read_runs(folders: Iterable[Path]) -> list[FinishedRun]:
+    """Read the runs of task=evaluate and task=tune in some folders, those of a sweep in its order.
+
+    The run that reports on the best trial of a study is left out: it is of another split.
+
+    Raises:
+        FileNotFoundError: If a folder is not there.
+        ValueError: If there is no finished run in one.
+    """
+    runs = []
+    for folder in folders:
+        if not folder.is_dir():
+            raise FileNotFoundError(f"no folder of runs {folder}")
+        found = find_runs(folder)
+        if not found:
+            raise ValueError(f"{folder} holds no finished run of task=evaluate or task=tune")
+        runs += found
+    return list({run.folder.resolve(): run for run in runs}.values())
+
+
+def find_runs(folder: Path) -> list[FinishedRun]:
+    """Return what `read_runs` does of one folder; nothing if there is nothing."""
+    paths = [p for p in folder.rglob(STATISTICS) if (p.parent / "config.yaml").is_file()]
+    found = [_read_run(path.parent, folder) for path in sorted(paths, key=_order)]
+    return [run for run in found if "report" not in (run.config.get("tags") or {})]
+
+
+def list_differences(runs: Sequence[FinishedRun]) -> list[str]:
+    """Return the names of what was overridden in any of the runs and differs between them."""
+    names = dict.fromkeys(NAMES.get(name, name) for run in runs for name in run.overrides)
+    return [name for name in names if len({repr(run.find_value(name)) for run in runs}) > 1]
+
+
+def name_rows(runs: Sequence[FinishedRun]) -> list[str]:
+    """Return what rows of the best are about: all that differs but the weight."""
+    return [name for name in list_differences(runs) if name != "weight"] or ["reranker"]
+
+
+def list_swept(sweep_dir: Path) -> list[str]:
+    """Return the names of what was overridden differently in the jobs of a sweep, failed or not."""
+    paths = sorted(sweep_dir.rglob(".hydra/overrides.yaml"))
+    jobs = [_read_overrides(path) for path in paths]
+    jobs = [job for job in jobs if not any(name.startswith("tags.report") for name in job)]
+    names = dict.fromkeys(name for job in jobs for name in job)
+    return [NAMES.get(name, name) for name in names if len({job.get(name, "") for job in jobs}) > 1]
+
+
+def correct_p_values(runs: Sequence[FinishedRun], measure: str) -> np.ndarray:
+    """Return each run's p value of the gain over retrieval, corrected for their number (Holm).
+
+    NaN for runs that change nothing for any query, which are no tests and do not count.
+    """
+    rows = [run.statistics.loc[f"delta/{measure}"] for run in runs]
+    p_values = [
+        np.nan if row["low"] == row["high"] == 0 == row["value"] else row["p"] for row in rows
+    ]
+    return correct_holm(np.array(p_values, dtype=float))
+
+
+def count_tested(runs: Sequence[FinishedRun], measure: str) -> int:
+    """Return for how many runs `correct_p_values` corrects."""
+    return int(np.isfinite(correct_p_values(runs, measure)).sum())
+
+
+def write_value(value: Any) -> str:
+    """Return a value as a table shows it: numbers with at most four digits."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return "" if value is None else str(value)
+    return f"{value:.4g}"
+
+
+def shorten_names(names: Sequence[str]) -> dict[str, str]:
+    """Return for each dotted name its shortest end that tells it from the others.
+
+    The parts are divided by spaces, where a header may be broken into lines.
+    """
+    parts = {name: name.split(".") for name in names}
+    short = {}
+    for name, own in parts.items():
+        ends = [" ".join(own[i:]) for i in range(len(own) - 1, -1, -1)]
+        others = [f" {' '.join(other)}" for key, other in parts.items() if key != name]
+        alone = (end for end in ends if not any(o.endswith(f" {end}") for o in others))
+        short[name] = next(alone, ends[-1])
+    return short
+
+
+def label_runs(runs: Sequence[FinishedRun], names: Sequence[str]) -> list[dict[str, str]]:
+    """Return for each run the values of some names as a table shows them.
+
+    The weight of a run that has the same ranks at every weight is "any", and so is its
+    normalisation, if that holds for all that were tried.
+    """
+    own = [name for name in list_differences(runs) if name not in NAMES.values()]
+    kinds = [repr([run.find_value(name) for name in own]) for run in runs]
+    moved = {kind for kind, run in zip(kinds, runs, strict=True) if not run.ignores_weight}
+
+    def label(run: FinishedRun, kind: str, name: str) -> str:
+        is_any = run.ignores_weight if name == "weight" else kind not in moved
+        return "any" if name in NAMES.values() and is_any else write_value(run.find_value(name))
+
+    return [
+        {name: label(run, kind, name) for name in names}
+        for run, kind in zip(runs, kinds, strict=True)
+    ]
+
+
+def describe(run: FinishedRun, names: Sequence[str]) -> str:
+    """Return the values of some names in one line; an option stands for its group."""
+    short = shorten_names(names)
+    return ", ".join(
+        write_value(run.find_value(name))
+        if name in run.choices or name == "normalization"
+        else f"{short[name].replace(' ', '.')}={write_value(run.find_value(name))}"
+        for name in names
+    )
+
+
+def _read_run(folder: Path, top: Path) -> FinishedRun:
+    # A job that found its folder in use has one in it: Hydra's files are in the outer one.
+    above = [folder, *folder.parents]
+    hydra_dir = next((f / ".hydra" for f in above if (f / ".hydra").is_dir() or f == top), folder)
+    hydra: Any = _load(hydra_dir / "hydra.yaml") or {}
+    choices = ((hydra.get("hydra") or {}).get("runtime") or {}).get("choices") or {}
+    return FinishedRun(
+        folder,
+        _read_overrides(hydra_dir / "overrides.yaml"),
+        choices,
+        _load(folder / "config.yaml"),
+        pd.read_csv(folder / STATISTICS, index_col="measure"),
+    )
+
+
+def _read_overrides(path: Path) -> dict[str, str]:
+    pairs = (str(text).lstrip("+~").partition("=") for text in _load(path) or [])
+    return {name: value for name, _, value in pairs if not IGNORED.match(name)}
+
+
+def _load(path: Path) -> Any:
+    return yaml.load(path.read_text(encoding="utf-8"), LOADER) if path.is_file() else None
+
+
+def _order(path: Path) -> list[tuple[int, str]]:
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in path.parts]
