@@ -53,8 +53,8 @@ def test_what_is_to_be_typed_leaves_no_toy(overrides: list[str], advice: str) ->
 
 
 def test_an_index_has_to_be_made_with_the_other_backbone_too() -> None:
-    assert warn([], is_indexed=True).endswith("and make the index with it")
-    assert "make the index" not in warn(["backbone=clip_vit_b32"], is_indexed=True)
+    assert warn([], is_indexed=True).endswith(", and index the pictures anew with that backbone")
+    assert "anew" not in warn(["backbone=clip_vit_b32"], is_indexed=True)
 
 
 def test_each_model_of_the_sample_has_a_real_one_to_be_replaced_by() -> None:
@@ -94,6 +94,9 @@ def test_a_run_on_other_pictures_says_so_wherever_it_shows(
         assert f"WARNING: {warn([], is_indexed=True)}\n" in run.stderr
         assert json.loads(Path(name, "summary.json").read_text())["warning"] == warn([], True)
         assert read_data(Path(name, "report.html"))["warning"] == warn([], True)
+        assert "invented" not in run.stderr
+    invented = newsimg_here("task=infer", *saved, "task.report=false")
+    assert "WARNING: the headlines are those of the sample newsroom, invented" in invented.stderr
     submitted = newsimg_here("task=submit", "task.group=g", "task.runs={a:a,b:b}", "tracking=none")
     assert submitted.code == 0, submitted.output
     assert re.findall(r"^WARNING: run (\w): TOY", submitted.stderr, re.M) == ["a", "b"]
