@@ -281,7 +281,7 @@ def test_an_index_that_is_not_there_or_of_another_model_ends_the_command(
     saved = ["task=search", "index=saved", "index.folders=[index]"]
     result = newsimg_here(*saved, *quick)
     assert result.code == 1
-    assert "no index in index" in result.output
+    assert "no complete index in index" in result.output
     assert "page " not in result.stdout
 
     (tmp_path / "pictures").mkdir()

@@ -103,8 +103,8 @@ def check_metrics(run: Run) -> None:
     table = pd.read_csv(folder / "queries.csv", dtype={"query_id": str, "image_id": str})
     assert dict(zip(table["query_id"], table["image_id"], strict=True)) == qrels
     for stage, found in ranks.items():
-        kept = table.set_index("query_id")[f"{stage}_rank"].dropna().astype(int).to_dict()
-        assert kept == found
+        logged = table.set_index("query_id")[f"{stage}_rank"].dropna().astype(int).to_dict()
+        assert logged == found
         assert table[f"{stage}/hits_at_1"].mean() == pytest.approx(metrics[f"{stage}/hits_at_1"])
     won = {q for q in qrels if ranks["reranked"].get(q) == 1 and ranks["retrieval"].get(q) != 1}
     lost = {q for q in qrels if ranks["retrieval"].get(q) == 1 and ranks["reranked"].get(q) != 1}
