@@ -30,7 +30,11 @@ def print_fitting(table: pd.DataFrame, n_keys: int, title: str, bold: int | None
         bold: The row to stress.
     """
     n_marks = list(table).count("")
-    if n_keys > 1 and sum(map(_min_width, _columns(table))) + len(table.columns) - 1 > WIDTH:
+    columns = _columns(table)
+    least = sum(map(_min_width, columns))
+    for texts in columns[n_marks + n_keys :]:  # an interval stays in one line
+        least += max(0, max(map(len, texts[1:]), default=0) - _min_width(texts))
+    if n_keys > 1 and least + len(columns) - 1 > WIDTH:
         table, n_keys = _join_keys(table, n_marks, n_keys), 1
     columns = _columns(table)
     n_gaps = len(columns) - 1
