@@ -96,6 +96,18 @@ def test_a_reranker_that_no_weight_changes_is_one_row_of_any_weight_and_normalis
     assert "Holm-corrected for the 4 of 8 runs" in said
 
 
+def test_values_that_differ_in_their_last_digits_stay_two_rows(tmp_path: Path) -> None:
+    for i, top_p in enumerate((0.123451, 0.123452)):
+        config = {"llm": {"top_p": top_p}}
+        ranks, value = move_first(100, i, 0), f"llm.top_p={top_p}"
+        write_run(tmp_path / str(i), ranks, 0.1, {"reranker": "nnn"}, [value], config=config)
+    (tmp_path / "summary").mkdir()
+    said = summarize(tmp_path)
+    assert "* 0.123452 0.1 0.5100" in said
+    rows = (tmp_path / "summary" / "table.md").read_text(encoding="utf-8").splitlines()[3:5]
+    assert [row.split("|")[1].strip() for row in rows] == ["0.123451", "0.123452"]
+
+
 def test_of_many_combinations_the_console_has_the_best_twelve_and_the_file_all(
     tmp_path: Path,
 ) -> None:

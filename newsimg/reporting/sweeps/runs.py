@@ -188,6 +188,12 @@ def write_value(value: Any) -> str:
     return f"{value:.4g}"
 
 
+def write_values(values: Sequence[Any]) -> list[str]:
+    """Return values as a table shows them, in as many digits as it takes to tell them apart."""
+    texts = list(map(write_value, values))
+    return texts if len(set(texts)) == len(set(map(repr, values))) else list(map(str, values))
+
+
 def shorten_names(names: Sequence[str]) -> dict[str, str]:
     """Return for each dotted name its shortest end that tells it from the others.
 
@@ -213,14 +219,13 @@ def label_runs(runs: Sequence[FinishedRun], names: Sequence[str]) -> list[dict[s
     kinds = [repr([run.find_value(name) for name in own]) for run in runs]
     moved = {kind for kind, run in zip(kinds, runs, strict=True) if not run.ignores_weight}
 
-    def label(run: FinishedRun, kind: str, name: str) -> str:
-        is_any = run.ignores_weight if name == "weight" else kind not in moved
-        return "any" if name in NAMES.values() and is_any else write_value(run.find_value(name))
+    texts = {name: write_values([run.find_value(name) for run in runs]) for name in names}
 
-    return [
-        {name: label(run, kind, name) for name in names}
-        for run, kind in zip(runs, kinds, strict=True)
-    ]
+    def label(i: int, name: str) -> str:
+        is_any = runs[i].ignores_weight if name == "weight" else kinds[i] not in moved
+        return "any" if name in NAMES.values() and is_any else texts[name][i]
+
+    return [{name: label(i, name) for name in names} for i in range(len(runs))]
 
 
 def describe(run: FinishedRun, names: Sequence[str]) -> str:
