@@ -11,7 +11,7 @@ N_WEIGHTS = 201  # evenly spaced: an interval changes little from one to the nex
 
 
 def bound_curve(
-    start: FusedArray, end: FusedArray, positions: IntArray, measure: str, best: float
+    start: FusedArray, end: FusedArray, gold_columns: IntArray, measure: str, best: float
 ) -> pd.DataFrame:
     """Compute a measure's difference to weight 0, and to the best weight, with 95 % intervals.
 
@@ -20,7 +20,7 @@ def bound_curve(
     Args:
         start: (n_queries, top_k) fused scores at weight 0, in retrieval order.
         end: The same at weight 1.
-        positions: (n_queries,) column of each query's relevant image, -1 if it is not there.
+        gold_columns: (n_queries,) column of each query's relevant image, -1 if it is not there.
         measure: One of those of `trace_curve`.
         best: The weight that the others are compared with.
 
@@ -30,7 +30,7 @@ def bound_curve(
         difference to `best` includes 0.
     """
     weights = np.union1d(np.linspace(0, 1, N_WEIGHTS), [best])
-    ranks = np.stack([rank_at(start, end, positions, weight) for weight in weights])
+    ranks = np.stack([rank_at(start, end, gold_columns, weight) for weight in weights])
     scores = score_ranks(ranks.ravel(), [int(measure.rpartition("_")[2])])[measure]
     table = scores.to_numpy().reshape(ranks.shape).T  # (n_queries, n_weights)
     at_best = table[:, [int(np.searchsorted(weights, best))]]

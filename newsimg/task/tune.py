@@ -15,7 +15,7 @@ from newsimg.evaluation.stats import compare_means
 from newsimg.evaluation.tuning import Choice, Lines, cross_validate, rate_options
 from newsimg.interfaces import Components, Reranker, Task, Weight
 from newsimg.pipeline import load_and_retrieve, retrieve_readable, score_candidates
-from newsimg.reporting.evaluation import find_positions, report_statistics, write_curve
+from newsimg.reporting.evaluation import find_gold_columns, report_statistics, write_curve
 from newsimg.reporting.plots import CurvePlot
 from newsimg.reporting.sweeps.options import (
     list_choices,
@@ -132,12 +132,15 @@ class TuneTask(Task):
                 seed=self.seed,
             )
             choices, after = folds.choices, folds.reported
-            positions = lines[choice.option].positions
+            gold_columns = lines[choice.option].gold_columns
         else:
             choices = [choice]
             unseen = draw_lines(report, reported, *options[choice.option])
-            after, positions = unseen.score(choice.plateau.midpoint, cutoffs), unseen.positions
-        before = score_ranks(positions + 1, cutoffs)
+            after, gold_columns = (
+                unseen.score(choice.plateau.midpoint, cutoffs),
+                unseen.gold_columns,
+            )
+        before = score_ranks(gold_columns + 1, cutoffs)
 
         list_choices(choices).to_csv(output_dir / "choices.csv", index=False)
         listed = list_options(rated)
@@ -222,7 +225,7 @@ def draw_lines(
     return Lines(
         weight.normalize(retrieved.parts["retrieval"]),
         weight.normalize(scores),
-        find_positions(collection, retrieved, collection.qrels or {}),
+        find_gold_columns(collection, retrieved, collection.qrels or {}),
     )
 
 
@@ -230,9 +233,9 @@ def draw_choice(
     lines: Lines, choice: Choice, measure: str, cutoffs: list[int], output_dir: Path
 ) -> None:
     """Write the curve that the choice was made by."""
-    curve = trace_curve(lines.start, lines.end, lines.positions, cutoffs)
+    curve = trace_curve(lines.start, lines.end, lines.gold_columns, cutoffs)
     write_curve(curve, output_dir / "curve.csv")
     weight = choice.plateau.midpoint
-    bounds = bound_curve(lines.start, lines.end, lines.positions, measure, weight)
+    bounds = bound_curve(lines.start, lines.end, lines.gold_columns, measure, weight)
     plot = CurvePlot(curve, bounds, [measure])
     plot.save(weight, output_dir / "curve.png")

@@ -13,18 +13,18 @@ def make_lines(seed: int) -> Lines:
     """Return queries whose relevant image is found better by the second side up to a point."""
     random = np.random.default_rng(seed)
     start = -np.sort(-random.random((150, 8)), axis=1)
-    positions = random.integers(-1, 4, 150)
+    gold_columns = random.integers(-1, 4, 150)
     end = random.random((150, 8))
-    end[np.arange(150), positions] += 0.4
-    return Lines(start, 0.5 * end, positions)
+    end[np.arange(150), gold_columns] += 0.4
+    return Lines(start, 0.5 * end, gold_columns)
 
 
 @pytest.mark.parametrize("measure", ["hits_at_1", "mrr_at_5"])
 def test_bounds_of_a_curve_are_those_of_the_comparison_at_each_weight(measure: str) -> None:
     lines = make_lines(3)
-    curve = trace_curve(lines.start, lines.end, lines.positions, (1, 5))
+    curve = trace_curve(lines.start, lines.end, lines.gold_columns, (1, 5))
     best = find_plateau(curve, measure).midpoint
-    bounds = bound_curve(lines.start, lines.end, lines.positions, measure, best)
+    bounds = bound_curve(lines.start, lines.end, lines.gold_columns, measure, best)
     assert bounds["weight"].is_monotonic_increasing
     assert best in set(bounds["weight"])
     retrieval, at_best = lines.score(0.0, (1, 5)), lines.score(best, (1, 5))
