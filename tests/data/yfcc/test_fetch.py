@@ -375,7 +375,7 @@ def test_a_file_that_is_not_the_database_is_refused(server, tmp_path):
         connection.execute("CREATE TABLE yfcc100m_dataset (photoid, title)")
     with pytest.raises(ValueError, match=r"other\.sql has no column downloadurl, licensename"):
         fetch(server, database=str(tmp_path / "other.sql"))
-    with pytest.raises(FileNotFoundError, match="no file task.database=none"):
+    with pytest.raises(FileNotFoundError, match=r"no file task\.database=none"):
         fetch(server, database="none")
 
 
