@@ -162,7 +162,7 @@ def test_compare_tests_each_config_against_the_baseline_with_holms_correction(
         (lambda desk: newsimg.compare([desk], correction="bonferroni"), "correction must be"),
         (
             lambda desk: newsimg.compare([desk], metrics=["hits"]),
-            "metrics must be one of hits_at_1",
+            "metrics must be one of hits",
         ),
     ],
 )

@@ -14,6 +14,7 @@ from newsimg.launch.errors.sentences import explain
 from newsimg.storage.files import FULL as FULL_DISK
 
 FULL = "HYDRA_FULL_ERROR"
+JOB = "newsimg_job"  # attribute of an error: the number of the sweep's job that it ended
 MISTAKE, DEFECT = 2, 1  # exit statuses
 
 
@@ -31,13 +32,8 @@ class ErrorReport:
         self.told: list[Exception] = []
         self.folder: str | None = None
 
-    def tell(self, error: Exception, job: str = "") -> None:
-        """Print an error once.
-
-        Args:
-            error: What was raised.
-            job: The job of a sweep that failed by it, for the sentence.
-        """
+    def tell(self, error: Exception) -> None:
+        """Print an error once."""
         if any(error is one for one in self.told):
             return
         self.told.append(error)
@@ -46,7 +42,8 @@ class ErrorReport:
         mistake = is_mistake(error)
         if self.full or not mistake:
             print(format_trace(error).rstrip(), file=sys.stderr)
-        where = "newsimg: error: " + (f"{job}: " if job else "")
+        number = error.__dict__.get(JOB)
+        where = "newsimg: error: " + ("" if number is None else f"job {number}: ")
         print(where + (explain(error) if mistake else _describe_defect(error)), file=sys.stderr)
 
     @property
