@@ -577,9 +577,9 @@ def test_a_missing_model_is_named(model: str) -> None:
         (
             "text_padding",
             "left",
-            r"backbone.text_padding must be longest or max_length, got 'left'",
+            r"backbone.text_padding must be one of longest, max_length, got 'left'",
         ),
-        ("decoding", "half", r"backbone.decoding must be exact or reduced, got 'half'"),
+        ("decoding", "half", r"backbone.decoding must be one of exact, reduced, got 'half'"),
         ("batch_size", 0, r"backbone.batch_size must be at least 1, got 0"),
         ("text_length", -1, r"backbone.text_length must be at least 1, got -1"),
         ("query_template", "{headline}", r"query_template must use .*\{title\}.*'{headline}'"),

@@ -131,7 +131,7 @@ def test_jobs_that_fail_are_rows_with_their_reason_and_the_sweep_has_its_summary
 ):
     weights = "weight.value=0.1,1.5,x,0.2"
     result = newsimg_here("-m", *tiny_options, weights, "hydra.sweep.dir=made")
-    assert result.code == 1
+    assert result.code == 2
     assert "2 of 4 jobs failed" in result.stdout
     table = pd.read_csv("made/summary/sweep.csv", keep_default_na=False)
     assert table["status"].tolist() == ["FINISHED", "FAILED", "FAILED", "FINISHED"]
