@@ -16,7 +16,13 @@ from newsimg.launch.builder import Builder, check_shortcuts, get_builder
 from newsimg.launch.gpus import VISIBLE
 from newsimg.launch.job_folders import open_job_folder
 from newsimg.launch.job_hash import hash_config
-from newsimg.launch.resolvers import find_choice, is_sweeping, keep_own_weight, number_job
+from newsimg.launch.resolvers import (
+    find_choice,
+    find_swept,
+    is_sweeping,
+    keep_own_weight,
+    number_job,
+)
 from newsimg.pipeline import forget
 from newsimg.storage.files import name_full_disk, write_atomically
 from newsimg.tracking.base import Job, Tracker
@@ -118,10 +124,11 @@ def open_job(cfg: DictConfig) -> OpenJob:
     kind = builder.find_class(config["task"]["_target_"])
     tracked = getattr(kind, "tracked", True)
     tracker: Tracker = builder.build(config["tracking"] if tracked else NO_TRACKING)
-    params = list_params(config, choices)
+    swept = find_swept()
+    params = list_params(config, choices, swept)
     job = Job(
         config["data"]["name"],
-        name_run(config, choices),
+        name_run(config, choices, swept),
         params,
         _describe(config, params),
         Path(output_dir),

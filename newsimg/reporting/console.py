@@ -119,11 +119,10 @@ def print_job(where: str, objectives: Mapping[str, float]) -> None:
     console.print(f"\t   {result}{where}")
 
 
-def print_outcome(output_dir: Path, show_runs: str | None) -> None:
-    """Print where a run wrote, and the commands worth typing next."""
-    console.print(f"written to     {output_dir}")
-    if show_runs:
-        console.print(f"compare runs   {show_runs}")
+def print_outcome(output_dir: Path, pages: Mapping[str, str]) -> None:
+    """Print where a run wrote, and what shows it: label -> the page, or the command to type."""
+    for label, text in {"written to": output_dir, **pages}.items():
+        console.print(f"{label:<14} {text}")
 
 
 def confirm(question: str) -> bool:

@@ -3,6 +3,7 @@
 import re
 
 QUOTED = re.compile(r"""(["'])(?:(?!\1)[^\\]|\\.)*\1""", re.DOTALL)
+PLAIN = re.compile(r"[A-Za-z0-9_/.:%@+-]+")
 
 
 def quote_headline(argument: str) -> str:
@@ -14,6 +15,11 @@ def quote_headline(argument: str) -> str:
     if key != "query" or text in ("", "null") or QUOTED.fullmatch(text):
         return argument
     return f"{key}={quote_text(text)}"
+
+
+def quote_override(name: str, text: str) -> str:
+    """Return an override of a text, which is in Hydra's quotes if it may mean something to it."""
+    return f"{name}={text if PLAIN.fullmatch(text) else quote_text(text)}"
 
 
 def quote_text(text: str) -> str:

@@ -11,6 +11,7 @@ from newsimg.evaluation.stats import Gain, correct_holm, describe_gain
 from newsimg.reporting.console import console, print_outcome, print_table, show_weights
 from newsimg.reporting.plots import label_line, name_measure, plot_curves
 from newsimg.tracking.base import Tracker
+from newsimg.tracking.params import OTHERS
 
 MAX_REASON = 100  # characters of a failed job's reason in the table; `sweep.csv` has all of it
 
@@ -171,20 +172,13 @@ def read_curves(sweep_dir: Path, measure: str) -> dict[str, pd.DataFrame]:
 
 
 def varying_params(jobs: pd.DataFrame) -> list[str]:
-    """Return the columns of params that set the jobs apart, not those that follow others."""
+    """Return the columns of params that set the jobs apart, not those that follow others.
+
+    What a sweep has several values of is among the compared params, before all others.
+    """
     params = [str(name) for name in jobs if str(name).startswith("params.")]
-    varying = [name for name in params if _varies(jobs[name])]
-    # A change of the reranker changes all params of the group: its name says it.
-    groups = {
-        name.removeprefix("params.") for name in varying if "." not in name.removeprefix("params.")
-    }
-    if "normalization" in groups:
-        groups.add("weight")  # whose option it is; its value is a column of its own
-    return [
-        name
-        for name in varying
-        if "." not in name.removeprefix("params.") or name.split(".")[1] not in groups
-    ]
+    compared = [name for name in params if not name.startswith(f"params.{OTHERS}")]
+    return [name for name in compared if _varies(jobs[name])]
 
 
 def plot_sweep(jobs: pd.DataFrame, params: list[str], objective: str, path: Path) -> None:

@@ -1,7 +1,7 @@
 """What remembers runs, whatever it keeps them in."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -73,13 +73,22 @@ class Tracker(ABC):
         """Add every file below `output_dir` to the open run, but for those of runs in it."""
 
     @abstractmethod
-    def open_sweep(self, experiment: str, name: str, output_dir: Path) -> None:
+    def open_sweep(
+        self,
+        experiment: str,
+        name: str,
+        output_dir: Path,
+        objective: str | None = None,
+        swept: Sequence[str] = (),
+    ) -> None:
         """Open the run that the jobs of a sweep become children of, before the first of them.
 
         Args:
             experiment: The experiment of the sweep's run.
             name: The name of the sweep's run.
             output_dir: The folder that the jobs' folders lie in.
+            objective: The metric that the sweep looks for the largest value of, if there is one.
+            swept: Overrides that the jobs differ in.
         """
 
     @abstractmethod
@@ -116,5 +125,23 @@ class Tracker(ABC):
         """
 
     @abstractmethod
-    def describe(self) -> str | None:
-        """Return the command that shows the runs, if there is one."""
+    def describe(self) -> dict[str, str]:
+        """Return what shows the last run: the page's address, and the command that serves it.
+
+        Returns:
+            Label -> text; nothing if there is no such page.
+        """
+
+    @abstractmethod
+    def serve(self, port: int) -> AbstractContextManager[tuple[str, bool]]:
+        """Serve the pages of runs until the block is left, unless a server does so already.
+
+        Args:
+            port: Where a server that is started listens, on this machine alone.
+
+        Yields:
+            The address of the latest run or sweep, and whether it is there for the block only.
+
+        Raises:
+            ValueError: If no runs are kept, or the port is in use.
+        """

@@ -19,6 +19,7 @@ from urllib.request import url2pathname
 
 import pytest
 import sqlalchemy
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from mlflow import MlflowClient
 from mlflow.store.db import utils
 
@@ -198,8 +199,10 @@ def test_a_folder_may_have_any_name(name: str, tmp_path: Path) -> None:
     assert (folder / "mlartifacts") in place.parents
     assert place.read_text() == "a run"
     assert [path.name for path in tmp_path.iterdir()] == [name]  # nothing beside it
-    *_, uri = shlex.split(tracker.describe() or "")
-    with sqlalchemy.create_engine(uri).connect() as connection:  # as `mlflow ui` opens it
+    _, override = shlex.split(tracker.describe()["served by"])
+    (parsed,) = OverridesParser.create().parse_overrides([override])
+    assert (parsed.key_or_group, parsed.value()) == ("folder", str(folder))
+    with sqlalchemy.create_engine(tracker.uri).connect() as connection:  # as MLflow opens it
         assert connection.execute(sqlalchemy.text("select status from runs")).all() == [
             ("FINISHED",)
         ]
