@@ -69,7 +69,7 @@ def share_view(
     there = client.get_experiment(experiment_id).tags
     views = sorted(
         (name for name in there if name.startswith(own) and name != key),
-        key=lambda name: json.loads(there[name])["createdAt"],
+        key=lambda name: _find_time(there[name]),
     )
     for name in views[: max(0, len(views) + 1 - MAX_VIEWS)]:
         client.delete_experiment_tag(experiment_id, name)
@@ -170,6 +170,14 @@ def check_port(port: int) -> None:
 
 def _name_view(run_id: str) -> str:
     return f"sweep-{run_id[:12]}"
+
+
+def _find_time(view: str) -> int:
+    """Return when a view was stored; 0 of one that was edited to what is none."""
+    try:
+        return int(json.loads(view)["createdAt"])
+    except (ValueError, TypeError, KeyError):
+        return 0
 
 
 def _answers(address: str) -> bool:
