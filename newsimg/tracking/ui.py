@@ -29,7 +29,7 @@ VIEW_TAG = "mlflow.sharedViewState."  # of an experiment: a view that somebody h
 MAX_VIEWS = 20  # views of sweeps in an experiment, the newest; its tags are read with every page
 SWEEP_TAG, OBJECTIVE_TAG, SWEPT_TAG = "sweep", "objective", "swept"  # of a sweep's run
 # In pixels. The time of a run is a column that cannot be left out.
-WIDTHS = {"attributes.`Run Name`": 230, "runDateAndNestInfo": 70, "params.`reranker`": 95}
+WIDTHS = {"attributes.`Run Name`": 220, "runDateAndNestInfo": 60, "params.`reranker`": 95}
 
 
 def link_run(address: str, experiment_id: str, run_id: str, tags: Mapping[str, str]) -> str:
@@ -87,7 +87,8 @@ def describe_view(run_id: str, tags: Mapping[str, str]) -> dict[str, object]:
     measure = objective.removeprefix("reranked/")
     metrics = [objective] if objective else []
     if measure != objective:
-        metrics += ["reranked/mrr_at_10", f"delta/{measure}", f"delta/{measure}_p"]
+        metrics += ["reranked/hits_at_1", "reranked/mrr_at_10"]
+        metrics += [f"delta/{measure}", f"delta/{measure}_p"]
     swept = tags[SWEPT_TAG].split(" ") if tags.get(SWEPT_TAG) else []
     ranking = ["reranker", "normalization", "weight"]
     columns = [f"params.`{name}`" for name in ranking]
@@ -103,7 +104,7 @@ def describe_view(run_id: str, tags: Mapping[str, str]) -> dict[str, object]:
         "datasetsFilter": [],
         "selectedColumns": columns,
         "columnOrder": [*dict.fromkeys([*WIDTHS, *columns, "duration"])],
-        "columnWidths": {name: 28 + 6 * len(name.split("`")[1]) for name in columns} | WIDTHS,
+        "columnWidths": {name: 20 + 7 * len(name.split("`")[1]) for name in columns} | WIDTHS,
     }
 
 

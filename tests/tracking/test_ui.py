@@ -45,7 +45,8 @@ def test_a_sweep_has_a_view_of_its_jobs_under_the_key_of_its_link(tracker, tmp_p
     assert state["searchFilter"] == f"tags.mlflow.parentRunId = '{run_id}'"
     assert (state["orderByKey"], state["orderByAsc"]) == ("metrics.`reranked/hits_at_5`", False)
     assert [name.split("`")[1] for name in state["selectedColumns"]] == [
-        *("reranker", "normalization", "weight", "reranked/hits_at_5", "reranked/mrr_at_10"),
+        *("reranker", "normalization", "weight"),
+        *("reranked/hits_at_5", "reranked/hits_at_1", "reranked/mrr_at_10"),
         *("delta/hits_at_5", "delta/hits_at_5_p", "index.ef_search"),
     ]
 
