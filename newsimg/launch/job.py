@@ -21,6 +21,7 @@ from newsimg.launch.job_folders import open_job_folder
 from newsimg.launch.job_hash import hash_config
 from newsimg.launch.resolvers import (
     find_choice,
+    find_swept,
     is_sweeping,
     list_flags,
     number_job,
@@ -141,10 +142,11 @@ def open_job(cfg: DictConfig) -> OpenJob:
     kind = builder.find_class(config["task"]["_target_"])
     tracked = getattr(kind, "tracked", True)
     tracker: Tracker = builder.build(config["tracking"] if tracked else NO_TRACKING)
-    params = list_params(config, choices)
+    swept = find_swept()
+    params = list_params(config, choices, swept)
     job = Job(
         config["data"]["name"],
-        name_run(config, choices),
+        name_run(config, choices, swept),
         params,
         _describe(config, params),
         Path(output_dir),

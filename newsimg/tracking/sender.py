@@ -21,6 +21,7 @@ from newsimg.tracking.record import (
     read_record,
     run_dir,
 )
+from newsimg.tracking.ui import SWEEP_TAG, delete_view, share_view
 from newsimg.tracking.uri import hide_password
 
 if TYPE_CHECKING:
@@ -131,6 +132,8 @@ class RunSender:
         try:
             if record.run_id is not None:
                 self._client.delete_run(record.run_id)
+                if SWEEP_TAG in record.tags:
+                    delete_view(self._client, str(record.experiment_id), record.run_id)
         except Exception:
             return False
         return record.run_id is not None or not record.attempted
@@ -225,6 +228,8 @@ class RunSender:
             record.run_id = self._create_run(path, record)
         if not record.described:
             self._log_params(record.run_id, record.params)
+            if SWEEP_TAG in record.tags:
+                share_view(self._client, str(record.experiment_id), record.run_id, record.tags)
             record.described = True
         return record.run_id
 
