@@ -19,11 +19,11 @@ def explain_mismatch(
 
     Args:
         folder: The index.
-        manifest: Its own; `backbone` describes the one that it was made with, in new ones.
+        manifest: Its own; `backbone` describes the one that it was made with.
         fingerprint: Of the run's backbone.
         description: See `Backbone.description`.
     """
-    own = dict(manifest.get("backbone") or _read(manifest["fingerprint"]))
+    own = dict(manifest["backbone"])
     typed = own.pop("typed", [])
     other = dict(description or _read(fingerprint))
     different = [key for key in {**own, **other} if own.get(key) != other.get(key)]

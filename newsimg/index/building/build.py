@@ -204,11 +204,7 @@ def read_kept_images(path: Path, removed: Collection[str] = ()) -> Iterator[pa.T
     gone = pa.array(sorted(removed), pa.string())
     with pq.ParquetFile(path) as file:
         for batch in file.iter_batches():
-            table = pa.Table.from_batches([batch])
-            for field in IMAGES:
-                if field.name not in table.schema.names:  # of an older form
-                    table = table.append_column(field, pa.nulls(len(table), field.type))
-            table = table.select(IMAGES.names).cast(IMAGES)
+            table = pa.Table.from_batches([batch]).cast(IMAGES)
             yield table.filter(pc.invert(pc.is_in(table["image_id"], gone)))
 
 
