@@ -2,7 +2,7 @@
 
 The package yfcc100m (1.0.1) makes the same shards of the same bucket, but takes a picture that is
 refused for the moment for one that is missing, begins a stopped shard again, and needs numpy below
-2; so boto3 does it here. What that package wrote of the metadata is used where it lies.
+2; so newsimg does it itself. What that package wrote of the metadata is used where it lies.
 """
 
 import hashlib
@@ -44,7 +44,8 @@ class FetchTask(Task):
         bucket: The bucket's name.
         region: Its region.
         endpoint_url: Another server than AWS, of S3's protocol; null: AWS.
-        anonymous: Ask without credentials; false: with those that boto3 finds.
+        anonymous: Ask without credentials; false: with those of the environment or of the
+            machine's role.
         database: The database of all pictures, `yfcc100m_dataset.sql` (61 GiB); null: fetched into
             `folder` when shards lack their metadata.
         database_md5: What a fetched database must hash to; null: anything.
@@ -119,7 +120,6 @@ class FetchTask(Task):
             with lock_folder(self.folder):
                 return self._run(bucket, pool)
         finally:
-            bucket.stop()
             pool.shutdown(cancel_futures=True)
 
     def _run(self, bucket: Bucket, pool: Executor) -> dict[str, float]:
