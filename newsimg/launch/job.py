@@ -108,7 +108,7 @@ def open_job(cfg: DictConfig) -> OpenJob:
     config = resolve_config(cfg)
     builder = get_builder(tuple(config["trusted_packages"]), config["store"]["dir"])
     sweeping = is_sweeping()
-    sought = list_objectives(config["objective"]) if sweeping else []
+    sought = list_objectives(config["objective"], find_choice("task")) if sweeping else []
     output_dir = open_job_folder(HydraConfig.get(), config["folder"])
     choices = {group: find_choice(group) for group in GROUPS}
     check_shortcuts(config, choices["task"])
@@ -137,10 +137,10 @@ def _describe(config: dict[str, Any], params: Mapping[str, Any]) -> dict[str, st
     return tags
 
 
-def list_objectives(objective: str | list[str] | None) -> list[str]:
-    """Return the names of the metrics that sweepers look at."""
+def list_objectives(objective: str | list[str] | None, task: str) -> list[str]:
+    """Return the names of the metrics that sweepers over a task look at."""
     if objective == "auto":
-        return [OBJECTIVE] if find_choice("task") == "evaluate" else []
+        return [OBJECTIVE] if task == "evaluate" else []
     return [objective] if isinstance(objective, str) else list(objective or [])
 
 

@@ -45,7 +45,8 @@ class SweepCallback(Callback):
         name = " ".join(overrides or config.hydra.overrides.task) or "sweep"
         sweep_dir = open_sweep_folder(config)
         self.tracker.open_sweep(config.data.name, name[:250], sweep_dir)
-        objective = next(iter(list_objectives(config.objective)), None)
+        task = config.hydra.runtime.choices.task
+        objective = next(iter(list_objectives(config.objective, task)), None)
         _open.append(OpenSweep(self.tracker, objective, sweep_dir))
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
