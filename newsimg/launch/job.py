@@ -135,7 +135,7 @@ def open_job(cfg: DictConfig) -> OpenJob:
     config = resolve_config(cfg)
     builder = get_builder(tuple(config["trusted_packages"]), config["cache"]["dir"])
     sweeping = is_sweeping()
-    sought = list_objectives(config["objective"]) if sweeping else []
+    sought = list_objectives(config["objective"], find_choice("task")) if sweeping else []
     choices = {group: find_choice(group) for group in GROUPS}
     check_config(config, builder, choices["task"])
     output_dir = open_job_folder(HydraConfig.get(), config["folder"])
@@ -195,10 +195,10 @@ def describe_run(
     )
 
 
-def list_objectives(objective: str | list[str] | None) -> list[str]:
-    """Return the names of the metrics that sweepers look at."""
+def list_objectives(objective: str | list[str] | None, task: str) -> list[str]:
+    """Return the names of the metrics that a sweep of a task maximises."""
     if objective == "auto":
-        return [OBJECTIVE] if find_choice("task") == "evaluate" else []
+        return [OBJECTIVE] if task == "evaluate" else []
     return [objective] if isinstance(objective, str) else list(objective or [])
 
 

@@ -23,7 +23,10 @@ log = logging.getLogger(__name__)
 
 
 class RayLauncher(OnRay, Launcher):
-    """Hydra's own plugin for Ray cannot be installed beside MLflow 3, which wants a newer urllib3.
+    """Runs jobs in actors; Hydra's own plugin for Ray, 1.2.2, does not do.
+
+    It wants cloudpickle below 3, with which joblib 1.6 cannot be installed; Ctrl-C leaves its jobs
+    without an end in their records, and a job whose worker is killed runs again without a word.
 
     A worker runs one job after the other in one process, and so loads its models once. A job whose
     worker dies ends the sweep, as with Hydra's other launchers; `resume=true` goes on with it.

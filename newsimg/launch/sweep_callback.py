@@ -64,7 +64,8 @@ class SweepCallback(Callback):
         overrides = [text for text in config.hydra.overrides.task if "," in text or "(" in text]
         name = " ".join(overrides or config.hydra.overrides.task) or "sweep"
         sweep_dir = open_sweep_folder(config)
-        objective = next(iter(list_objectives(config.objective)), None)
+        task = config.hydra.runtime.choices.task
+        objective = next(iter(list_objectives(config.objective, task)), None)
         self.swept = tuple(list_swept(config.hydra))
         self.tracker.open_sweep(config.data.name, name[:250], sweep_dir, objective, self.swept)
         _current.set(OpenSweep(self.tracker, objective, sweep_dir))

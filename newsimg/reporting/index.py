@@ -39,7 +39,7 @@ def report_index(folder: Path, manifest: dict[str, Any], info: RunInfo) -> dict[
             "headlines are found less surely than pictures of the index: task.queries=FILE "
             "measures with those of a CSV, or of a text file with one in each line"
         )
-    passed_over = manifest.get("passed_over", {})  # an older index has none
+    passed_over = manifest["passed_over"]
     metrics["n_passed_over"] = sum(passed_over.values())
     if passed_over:
         console.print(describe_counts(passed_over))

@@ -167,8 +167,6 @@ class ShardFolder:
             self._loaded.add(path.name)
             with self._setting_aside(path):
                 with _open(path) as file:
-                    if "crc" not in file.schema_arrow.names and not _is_whole(path):
-                        raise DamagedFileError("its bytes are not those that it is named by")
                     keys = file.read(["key"])["key"].combine_chunks()
                 if keys.type != KEY:
                     raise DamagedFileError(f"its keys are {keys.type}")
@@ -179,11 +177,7 @@ class ShardFolder:
         """Return so many rows of a file, and keep them at hand."""
         if (path, group) not in self._groups:
             with _open(path) as file:
-                if "crc" in file.schema_arrow.names:
-                    rows = file.read_row_group(group)
-                else:  # of newsimg's first days
-                    rows = file.read().slice(group * GROUP_ROWS, GROUP_ROWS)
-            self._groups[path, group] = rows.combine_chunks()
+                self._groups[path, group] = file.read_row_group(group).combine_chunks()
         self._groups.move_to_end((path, group))
         while len(self._groups) > GROUPS_AT_HAND:
             self._groups.popitem(last=False)
@@ -231,8 +225,7 @@ def _take(group: pa.Table, positions: IntArray, keys: Sequence[bytes]) -> list[b
     taken = group.take(positions)
     rows: list[bytes] = taken["row"].to_pylist()
     crcs = [zlib.crc32(key + row) for key, row in zip(keys, rows, strict=True)]
-    same_crcs = "crc" not in taken.column_names or taken["crc"].to_pylist() == crcs
-    if taken["key"].to_pylist() != list(keys) or not same_crcs:
+    if taken["key"].to_pylist() != list(keys) or taken["crc"].to_pylist() != crcs:
         raise DamagedFileError("a row is not what was written")
     return rows
 

@@ -13,8 +13,6 @@ import time
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from newsimg.storage.cache import OutputCache
@@ -212,21 +210,6 @@ def test_a_wrong_bit_that_reading_does_not_notice_is_found_by_verifying(tmp_path
     assert not path.exists()
     get_rows(OutputCache(tmp_path))
     assert verify_entry(entry) == 0
-
-
-def test_files_from_before_rows_had_a_crc_are_still_read(tmp_path):
-    n_rows = GROUP_ROWS + 5
-    keys = [digest_key(str(i)) for i in range(n_rows)]
-    rows = to_bytes(np.arange(n_rows, dtype=np.float32)[:, None])
-    table = pa.table({"key": pa.array(keys, pa.binary(32)), "row": pa.array(rows, pa.binary(4))})
-    pq.write_table(table, tmp_path / "new")
-    name = hashlib.sha256((tmp_path / "new").read_bytes()).hexdigest()
-    path = (tmp_path / "new").rename(tmp_path / f"{name}.parquet")
-    assert ShardFolder(tmp_path).read(keys[::-1]) == rows[::-1]
-    content = bytearray(path.read_bytes())
-    content[content.index(rows[3] + rows[4])] ^= 1
-    path.write_bytes(content)
-    assert ShardFolder(tmp_path).read(keys) == [None] * n_rows
 
 
 def test_of_many_keys_each_is_found_where_it_was_put_last():

@@ -4,6 +4,7 @@ import warnings
 from dataclasses import dataclass, field
 
 from PIL import Image as PILImage
+from PIL import ImageOps
 
 from newsimg.datatypes import Image
 from newsimg.storage.pictures.archives import read_member
@@ -18,15 +19,6 @@ JPEG_TABLES = (b"\xff\xc4", b"\xff\xda")
 ORIENTATION = 0x0112
 # How many times the wanted size is decoded: at once, errors are five grey levels, at twice three.
 REDUCING_GAP = 2
-UPRIGHT = {
-    2: PILImage.Transpose.FLIP_LEFT_RIGHT,
-    3: PILImage.Transpose.ROTATE_180,
-    4: PILImage.Transpose.FLIP_TOP_BOTTOM,
-    5: PILImage.Transpose.TRANSPOSE,
-    6: PILImage.Transpose.ROTATE_270,
-    7: PILImage.Transpose.TRANSVERSE,
-    8: PILImage.Transpose.ROTATE_90,
-}
 # Pillow warns at half its limit; here there is one limit, and what is above it is refused.
 warnings.filterwarnings("ignore", category=PILImage.DecompressionBombWarning)
 
@@ -147,8 +139,10 @@ def _decode(content: bytes, fill: tuple[int, int] | None = None) -> PILImage.Ima
             _reduce(picture, fill)
         picture.load()  # a TIFF is turned by Pillow itself, and loses the tag
         srgb = to_srgb(picture)
-        turn = UPRIGHT.get(_read_orientation(picture))
-        return srgb if turn is None else srgb.transpose(turn)
+        # Of the picture itself, whose EXIF data may be damaged, Pillow would raise errors.
+        srgb.getexif()[ORIENTATION] = _read_orientation(picture)
+        ImageOps.exif_transpose(srgb, in_place=True)
+        return srgb
 
 
 def _reduce(picture: PILImage.Image, fill: tuple[int, int]) -> None:
