@@ -1,4 +1,4 @@
-"""Loading models of the transformers library: where they are, what identifies them, and quietly."""
+"""Location, identity and loading of transformers models."""
 
 import hashlib
 import json
@@ -21,21 +21,21 @@ DTYPES = ("float32", "tf32", "bfloat16", "float16")
 
 
 def find_config(model: str, revision: str) -> Path:
-    """Return the path of a model's config.json, in its folder or in the hub's cache.
+    """Return the path of a model's config.json, in its folder or in the Hub's cache.
 
     Args:
-        model: Local folder or hub id.
-        revision: Branch, tag or commit, for a hub id.
+        model: Local folder or Hub id.
+        revision: Branch, tag or commit of a Hub model.
 
     Raises:
-        OSError: If there is neither such a folder nor such a hub model in reach.
+        OSError: If the folder does not exist and the Hub model cannot be reached.
     """
     folder = Path(model).expanduser()
     if folder.is_dir():
         if not (folder / "config.json").is_file():
             raise FileNotFoundError(
-                f"{folder} has no config.json: a model's folder is what save_pretrained of the "
-                "transformers library writes"
+                f"{folder} has no config.json: expected a folder written by save_pretrained of the "
+                "transformers library"
             )
         return folder / "config.json"
     from huggingface_hub import hf_hub_download
@@ -44,28 +44,28 @@ def find_config(model: str, revision: str) -> Path:
     try:
         return Path(hf_hub_download(model, "config.json", revision=revision))
     except HFValidationError as error:
-        raise FileNotFoundError(f"model must be a folder or a hub id, got {model}") from error
+        raise FileNotFoundError(f"model must be a folder or a Hub id, got {model}") from error
     except LocalEntryNotFoundError as error:
         raise FileNotFoundError(
-            f"{model} is no folder, and cannot be reached on the hub; without a connection, give "
-            "the folder of a copy instead"
+            f"{model} is not a folder and cannot be reached on the Hub; without a connection, set "
+            "model to the folder of a copy"
         ) from error
 
 
 def identify_model(model: str, revision: str) -> str:
-    """Return what a model's outputs depend on: its files' hash, or its hub id and commit.
+    """Return the identity of a model: the hash of its files, or its Hub id and commit.
 
     Args:
-        model: Local folder or hub id.
-        revision: Branch, tag or commit, for a hub id.
+        model: Local folder or Hub id.
+        revision: Branch, tag or commit of a Hub model.
 
     Raises:
-        OSError: If there is neither such a folder nor such a hub model in reach.
+        OSError: If the folder does not exist and the Hub model cannot be reached.
     """
     config = find_config(model, revision)
     folder = Path(model).expanduser()
     if not folder.is_dir():
-        # The hub's cache keeps a file under its commit, also when there is no connection.
+        # In the Hub's cache the folder of a file is named by its commit, also offline.
         return f"{model}@{config.parent.name}"
     digest = hashlib.sha256()
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
@@ -74,7 +74,7 @@ def identify_model(model: str, revision: str) -> str:
 
 
 def choose_device(device: str) -> str:
-    """Return `device`, or for "auto" CUDA where there is one, else the CPU."""
+    """Return `device`; "auto" is CUDA if available, else the CPU."""
     import torch
 
     return ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
@@ -82,21 +82,21 @@ def choose_device(device: str) -> str:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Where a component's model comes from, and how it is loaded.
+    """Source and loading options of a component's model.
 
     Attributes:
         group: The component's group, for messages.
         model: Hub id or local folder.
-        revision: Branch, tag or commit of a hub model.
-        dtype: Of weights and activations: float32, bfloat16 or float16; tf32 is float32 whose
-            products a GPU may round, see `inference`.
-        device: A torch device, or "auto".
-        trust_remote_code: Whether the model may run Python code that comes with it.
-        architectures: Classes that the model may be of, by their names; None for any.
+        revision: Branch, tag or commit of a Hub model.
+        dtype: Type of weights and activations: float32, bfloat16 or float16; tf32 is float32 with
+            products in TF32 on a GPU, see `inference`.
+        device: Torch device, or "auto".
+        trust_remote_code: Whether to run Python code from the model's repository.
+        architectures: Names of the accepted model classes; None accepts any.
         vocab_size: See `check_architecture`.
 
     Raises:
-        ValueError: If `dtype` is not one of these.
+        ValueError: If `dtype` is none of these.
     """
 
     group: str
@@ -116,7 +116,7 @@ class Checkpoint:
 
     @property
     def source(self) -> dict[str, Any]:
-        """What `from_pretrained` needs to find a hub model or a local folder."""
+        """Arguments of `from_pretrained` that locate the model."""
         folder = Path(self.model).expanduser()
         return {
             "pretrained_model_name_or_path": str(folder) if folder.is_dir() else self.model,
@@ -126,39 +126,39 @@ class Checkpoint:
 
     @property
     def arithmetic(self) -> dict[str, Any]:
-        """What the model's outputs depend on beside its files, for fingerprints."""
+        """Precision settings that outputs depend on, for fingerprints."""
         if self.dtype in ("float32", "tf32"):
             return {"dtype": "float32", "tf32": self.dtype == "tf32"}
         return {"dtype": self.dtype}
 
     def inference(self) -> AbstractContextManager[None]:
-        """Run the model inside of this; see `inference`."""
+        """Return the context manager to run the model in; see `inference`."""
         return inference(self.dtype == "tf32")
 
     def identify(self) -> str:
-        """Return what the model's outputs depend on; see `identify_model`.
+        """Return the identity of the model; see `identify_model`.
 
         Raises:
             OSError: If the model is not found.
-            ModelError: If it is of another family than is asked for.
+            ModelError: If its architecture is not accepted.
         """
         self._check_architecture()
         return identify_model(self.model, self.revision)
 
     def describe(self) -> dict[str, str]:
-        """Return the model's name and what tells its revisions apart; see `identify`."""
+        """Return the model's name and exact revision; see `identify`."""
         identity = self.identify()
         if identity.startswith("files:"):
             return {"model": Path(self.model).expanduser().resolve().name, "revision": identity}
         return {"model": self.model, "revision": identity.rpartition("@")[2]}
 
     def load_model(self, auto_class: Any) -> Any:
-        """Load the model for inference, without a word on the console.
+        """Load the model for inference, without console output.
 
         Raises:
             OSError: If the model is not found.
-            ModelError: If it is of another family than is asked for, or the checkpoint lacks
-                weights of the model, which would then be random.
+            ModelError: If its architecture is not accepted, or the checkpoint lacks weights, which
+                transformers would initialise randomly.
         """
         import torch
         from transformers.utils import logging
@@ -172,15 +172,15 @@ class Checkpoint:
         if missing := sorted(report["missing_keys"]):
             raise ModelError(
                 f"{self.model} lacks {len(missing)} weights of {type(model).__name__}, "
-                f"{missing[0]} first"
+                f"the first is {missing[0]}"
             )
         return model.to(choose_device(self.device)).eval()
 
     def load_tokenizer(self) -> Any:
-        """Load the model's own tokenizer.
+        """Load the model's tokenizer.
 
         Raises:
-            ModelError: If it cannot be loaded, or is not the model's; see `check_tokenizer`.
+            ModelError: If it cannot be loaded or does not fit the model; see `check_tokenizer`.
         """
         from transformers import AutoTokenizer
 
@@ -189,10 +189,11 @@ class Checkpoint:
         return tokenizer
 
     def load_image_processor(self) -> Any:
-        """Load the model's own resizing, cropping and scaling, in the form that runs on Pillow.
+        """Load the model's image processor with the Pillow backend.
 
         Raises:
-            ModelError: If it cannot be loaded, or is not the model's; see `check_image_processor`.
+            ModelError: If it cannot be loaded or does not fit the model; see
+                `check_image_processor`.
         """
         from transformers import AutoImageProcessor
 
@@ -204,12 +205,12 @@ class Checkpoint:
         return processor
 
     def check_image_processor(self, processor: Any) -> None:
-        """Refuse an image processor that is not the model's; see `check_image_processor`."""
-        one_size = self.group == "backbone"  # chat models may look at pictures of any size
+        """Check that an image processor fits the model; see `check_image_processor`."""
+        one_size = self.group == "backbone"  # chat models may take pictures of any size
         check_image_processor(processor, self._load_config(), self.model, one_size)
 
     def _load_config(self) -> Any:
-        # Not kept: a class that came with the model would not survive pickling.
+        # Not cached, because a config class from remote code cannot be pickled.
         from transformers import AutoConfig
 
         return AutoConfig.from_pretrained(**self.source)
@@ -228,10 +229,10 @@ class Checkpoint:
 
 
 def check_positive(group: str, **numbers: int) -> None:
-    """Refuse numbers below 1.
+    """Check that all numbers are at least 1.
 
     Raises:
-        ValueError: If there is one; names it.
+        ValueError: If one is smaller; names it.
     """
     for name, number in numbers.items():
         if number < 1:
@@ -239,7 +240,7 @@ def check_positive(group: str, **numbers: int) -> None:
 
 
 def greedy_settings(model: Any, tokenizer: Any, max_new_tokens: int) -> Any:
-    """Return generation settings that take the likeliest token, whatever the model's own say."""
+    """Return settings for greedy decoding, which override the model's generation config."""
     from transformers import GenerationConfig
 
     ends = model.generation_config.eos_token_id
