@@ -1,4 +1,4 @@
-"""The embedded sample newsroom: synthetic news, drawn on this machine at first use."""
+"""The built-in sample newsroom: synthetic news, generated at first use."""
 
 import copy
 from dataclasses import replace
@@ -12,17 +12,17 @@ from newsimg.storage.files import user_cache_dir
 
 
 class SampleDataset(Dataset):
-    """4,000 invented articles with drawn pictures, in the benchmark's own layout.
+    """4,000 synthetic articles with drawn pictures, in the benchmark's layout.
 
     Args:
-        name: What to call the collection.
+        name: Name of the collection.
         split: train, val, test (80/10/10) or all.
-        subset: A CSV that lists the articles to take instead of a split.
-        seed: Of the split's permutation.
-        pool: Which pictures are searched: those of the split, or all.
+        subset: CSV with the ids of the articles to load instead of a split.
+        seed: Seed of the permutation that defines the split.
+        pool: Pictures to search: those of the split, or all.
 
     Raises:
-        ValueError: If `split` or `pool` is not one of its choices.
+        ValueError: If `split` or `pool` has an invalid value.
     """
 
     def __init__(self, *, name: str, split: str, subset: str | None, seed: int, pool: str) -> None:
@@ -43,7 +43,7 @@ class SampleDataset(Dataset):
         newsroom = ensure_newsroom(user_cache_dir())
         csv_path, image_dir = newsroom / "newsarticles.csv", newsroom / "newsimages"
         collection = load_articles(self.name, csv_path, image_dir, self.source)
-        return replace(collection, on_damaged=None)  # it is no setting of this data
+        return replace(collection, on_damaged=None)  # not an option of this data set
 
     def with_split(self, split: str) -> "SampleDataset":
         """See `Dataset.with_split`."""

@@ -1,4 +1,4 @@
-"""A bucket of S3's protocol: listed, and read in many threads in spite of throttling and breaks."""
+"""An S3 bucket, read by many threads with retries."""
 
 import hashlib
 import logging
@@ -14,20 +14,20 @@ from newsimg.storage.prefetch import prefetch
 
 log = logging.getLogger(__name__)
 
-LONGEST_WAIT = 20.0  # seconds before a broken transfer is tried again
+LONGEST_WAIT = 20.0  # seconds before a retry
 
 
 class BucketError(OSError):
-    """A bucket did not give what it was asked for, in spite of all attempts."""
+    """A request to a bucket failed after all retries."""
 
 
 class BrokenTransferError(Exception):
-    """An object arrived in another form than it has on the server; worth trying again."""
+    """A transfer was interrupted or its content is damaged; it is retried."""
 
 
 @dataclass(frozen=True)
 class RemoteObject:
-    """An object as the server lists it; `etag` is the MD5 of its bytes, unless it has a dash."""
+    """An object in the server's listing. `etag` is the MD5 of its bytes unless it has a dash."""
 
     key: str
     size: int
@@ -35,19 +35,20 @@ class RemoteObject:
 
 
 class Bucket:
-    """Reads a bucket; safe in threads.
+    """A thread-safe reader of a bucket.
 
-    Refused and throttled requests are repeated by botocore ("adaptive": after "Slow Down" the
-    client itself goes slower); transfers that break off or arrive damaged are repeated here.
+    botocore retries failed and throttled requests (mode "adaptive", which also limits the request
+    rate after "Slow Down"); this class retries interrupted and damaged transfers.
 
     Args:
-        name: The bucket.
-        region: Where it is.
-        endpoint_url: Another server than AWS; null: AWS.
-        anonymous: Ask without credentials; otherwise with those that boto3 finds.
-        n_threads: Connections that are kept open.
-        n_attempts: How often a request is sent at most, and an object read.
-        timeout: Seconds without an answer after which a connection counts as broken.
+        name: Name of the bucket.
+        region: AWS region.
+        endpoint_url: URL of the server; null is AWS.
+        anonymous: Whether to send unsigned requests instead of using the credentials that boto3
+            finds.
+        n_threads: Size of the connection pool.
+        n_attempts: Maximum number of attempts per request and per object.
+        timeout: Seconds without an answer after which a connection is broken.
 
     Raises:
         ImportError: If the extra `yfcc` is not installed.
@@ -88,10 +89,10 @@ class Bucket:
         self._stopped = threading.Event()
 
     def list_objects(self, prefix: str) -> list[RemoteObject]:
-        """Return the objects whose keys begin with `prefix`, in the order of their keys.
+        """Return the objects whose keys start with `prefix`, sorted by key.
 
         Raises:
-            BucketError: If there is no such bucket, or it may not be listed.
+            BucketError: If the bucket does not exist or cannot be listed.
         """
         pages = self._client.get_paginator("list_objects_v2")
         with self._named(prefix):
@@ -103,20 +104,20 @@ class Bucket:
             ]
 
     def find_object(self, key: str) -> RemoteObject:
-        """Return an object without its bytes.
+        """Return the size and etag of an object.
 
         Raises:
-            BucketError: If it is not there, or may not be read.
+            BucketError: If the object does not exist or cannot be read.
         """
         with self._named(key):
             head = self._client.head_object(Bucket=self.name, Key=key)
         return RemoteObject(key, head["ContentLength"], head["ETag"].strip('"'))
 
     def read(self, remote: RemoteObject, part: range | None = None) -> bytes:
-        """Return the bytes of an object, or a part of them, as they were when it was listed.
+        """Return the bytes of an object, or a range of them.
 
         Raises:
-            BucketError: If it cannot be read, or has changed.
+            BucketError: If the object cannot be read or has changed since it was listed.
         """
         from tenacity import (
             Retrying,
@@ -140,7 +141,7 @@ class Bucket:
     def read_all(
         self, pool: Executor, wanted: Iterable[tuple[RemoteObject, range | None]]
     ) -> Iterator[bytes]:
-        """Yield what `read` returns of each, in their order, while others are on their way.
+        """Yield the content of each object in order, while the next ones are being read.
 
         Raises:
             BucketError: See `read`.
@@ -150,7 +151,7 @@ class Bucket:
             yield one.result()
 
     def stop(self) -> None:
-        """Let no read that is under way in another thread try again."""
+        """Stop retries of reads in all threads."""
         self._stopped.set()
 
     def _read(self, remote: RemoteObject, part: range | None) -> bytes:
@@ -166,7 +167,7 @@ class Bucket:
             Bucket=self.name, Key=remote.key, IfMatch=f'"{remote.etag}"', **span
         )
         try:
-            with closing(answer["Body"]) as body:  # as a context it would not name its own errors
+            with closing(answer["Body"]) as body:  # `with body` would give urllib3's stream
                 content: bytes = body.read()
         except (
             ConnectionError,
@@ -186,7 +187,7 @@ class Bucket:
 
     @contextmanager
     def _named(self, key: str) -> Iterator[None]:
-        """Say of every error where it happened."""
+        """Convert errors to `BucketError`s that name bucket, server and key."""
         from botocore.exceptions import BotoCoreError, ClientError
 
         try:
@@ -203,7 +204,7 @@ class Bucket:
 
 
 def describe_bytes(n_bytes: float) -> str:
-    """Return a number of bytes for people: "61.1 GiB"."""
+    """Format a number of bytes, such as "61.1 GiB"."""
     units: list[Any] = ["B", "KiB", "MiB", "GiB", "TiB"]
     for unit in units:
         if n_bytes < 1024 or unit == units[-1]:
