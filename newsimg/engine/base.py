@@ -1,17 +1,17 @@
-"""Where the pictures of a collection are embedded."""
+"""Interface of the engines that embed a collection."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:  # brings pyarrow, too slow for --help
+if TYPE_CHECKING:  # imports pyarrow, which would slow down --help
     from newsimg.engine.listing import Listing
     from newsimg.engine.validation import Accepted, Rejected, ValidationRules
     from newsimg.interfaces import Backbone
 
 
 class Engine(ABC):
-    """Reads, judges and embeds pictures: in this process, or in several."""
+    """Validates and embeds pictures, in one process or several."""
 
     @abstractmethod
     def embed(
@@ -22,17 +22,17 @@ class Engine(ABC):
         rules: "ValidationRules",
         n_threads: int,
     ) -> "Iterator[Accepted | Rejected]":
-        """Yield one result for each picture of some chunks, in their order.
+        """Yield one result per picture of the given chunks, in order.
 
-        What is held in memory does not grow with the number of chunks.
+        Memory use does not depend on the number of chunks.
 
         Args:
-            listing: What is to be embedded.
-            numbers: The chunks, which are whole batches.
-            backbone: Embeds, and keeps what it computed.
-            rules: What to take.
-            n_threads: Threads of each process that read and decode.
+            listing: The pictures to embed.
+            numbers: Chunks to embed; their size is a multiple of the batch size.
+            backbone: Backbone that computes, and may cache, the embeddings.
+            rules: Rules for accepting pictures.
+            n_threads: Reading and decoding threads per process.
 
         Raises:
-            OSError: If what is computed cannot be kept.
+            OSError: If the embeddings cannot be cached.
         """

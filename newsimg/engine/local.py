@@ -1,4 +1,4 @@
-"""One process."""
+"""Embedding in one process."""
 
 from collections.abc import Iterator
 
@@ -10,7 +10,7 @@ from newsimg.interfaces import Backbone
 
 
 class LocalEngine(Engine):
-    """Embeds in this process."""
+    """An engine that embeds in this process."""
 
     def embed(
         self,

@@ -1,4 +1,4 @@
-"""What a collection brings, picture by picture: what can be used, and why the rest cannot."""
+"""Validation and decoding of pictures, with the reason if one is rejected."""
 
 import hashlib
 from dataclasses import dataclass, replace
@@ -22,15 +22,16 @@ TRUNCATED = ("reject", "accept")
 
 @dataclass(frozen=True)
 class ValidationRules:
-    """What is taken.
+    """Rules for accepting pictures.
 
     Args:
-        on_truncated: "reject" or "accept" JPEGs whose tail is missing; other formats are refused.
-        max_pixels: Pictures that claim more are refused before they are decoded.
-        min_side: Pixels that width and height must have.
+        on_truncated: Whether to "reject" or "accept" truncated JPEGs; other truncated formats are
+            always rejected.
+        max_pixels: Maximum number of pixels, checked before decoding.
+        min_side: Minimum width and height in pixels.
 
     Raises:
-        ValueError: If a rule is not one of its choices.
+        ValueError: If a value is invalid.
     """
 
     on_truncated: str
@@ -53,7 +54,7 @@ class ValidationRules:
 
 @dataclass(frozen=True)
 class Accepted:
-    """A picture that can be used: `image` knows its digest; width and height are upright."""
+    """An embedded picture; `image` has its digest, width and height are upright."""
 
     image: Image
     width: int
@@ -63,7 +64,7 @@ class Accepted:
 
 @dataclass(frozen=True)
 class Loaded:
-    """A picture whose bytes are in memory and whose header is good."""
+    """A picture whose bytes are in memory and whose header is valid."""
 
     image: LoadedImage
     width: int
@@ -72,14 +73,14 @@ class Loaded:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A decoded picture, ready for the model."""
+    """A preprocessed picture, ready for the model."""
 
     image: LoadedImage
     inputs: Any
 
 
 def load_picture(image: Image, rules: ValidationRules) -> Loaded | Rejected:
-    """Read and hash a picture's bytes, and look at its header."""
+    """Read and hash a picture's bytes, and check its header."""
     try:
         content = read_image(image)
         if not content:
@@ -95,7 +96,7 @@ def load_picture(image: Image, rules: ValidationRules) -> Loaded | Rejected:
         width, height = _measure(content, (width, height))
     except FileNotFoundError:
         return Rejected(image.uri, "no such file")
-    except (OSError, ValueError) as error:  # a disk's error, a damaged member, no picture
+    except (OSError, ValueError) as error:  # disk error, damaged member, not a picture
         return Rejected(image.uri, _shorten(error))
     loaded = LoadedImage(
         image_id=image.image_id,
@@ -112,10 +113,10 @@ def load_picture(image: Image, rules: ValidationRules) -> Loaded | Rejected:
 def prepare_picture(
     image: LoadedImage, backbone: Backbone, rules: ValidationRules
 ) -> Prepared | Rejected:
-    """Decode a picture and do what comes before the model.
+    """Decode and preprocess a picture.
 
     Raises:
-        ModelError: If the model cannot take any picture.
+        ModelError: If the model cannot be used at all.
     """
     try:
         return Prepared(image, _prepare(image, backbone))
@@ -125,13 +126,13 @@ def prepare_picture(
         marked = replace(image, truncated=True)
         return Prepared(marked, _prepare(marked, backbone))
     except ModelError:
-        raise  # no picture is to blame
+        raise  # not an error of this picture
     except ValueError as error:
         return Rejected(image.uri, _name_reason(image, error))
 
 
 def without_content(image: Image) -> Image:
-    """Return the picture without its bytes."""
+    """Return a copy of the picture without its bytes."""
     return Image(
         image.image_id, image.path, image.member, image.digest, image.truncated, image.metadata
     )
@@ -139,7 +140,7 @@ def without_content(image: Image) -> Image:
 
 def _prepare(image: LoadedImage, backbone: Backbone) -> Any:
     inputs = backbone.preprocess(image)
-    if inputs is image:  # the backbone decodes later, and is to meet no broken picture
+    if inputs is image:  # the backbone decodes later; damaged pictures must be rejected here
         open_image(image)
     return inputs
 
@@ -147,7 +148,7 @@ def _prepare(image: LoadedImage, backbone: Backbone) -> Any:
 def _measure(content: bytes, header: tuple[int, int]) -> tuple[int, int]:
     try:
         return measure_picture(content)
-    except ValueError:  # decoding will say what is wrong with it, or whether that is accepted
+    except ValueError:  # reported, or accepted, when the picture is decoded
         return header
 
 
