@@ -84,11 +84,11 @@ def read_articles(
             duplicated or not one word, or a title is empty.
     """
     if not csv_path.is_file():
-        raise FileNotFoundError(f"no articles file {csv_path}")
+        raise FileNotFoundError(f"no CSV of articles at {csv_path}")
     # A detected separator needs no hint.
     found = find_separator(csv_path) if separator else None
     separator = separator or _choose_separator(csv_path, names)
-    hint = f"the first row is separated by {found}, not by {separator}: data.separator={found}"
+    hint = f"the first row is separated by {found}, not by {separator}: set data.separator={found}"
     if found not in (None, separator) and len(split_first_row(csv_path)[separator]) == 1:
         raise ValueError(f"{csv_path}: {hint}")
     try:
@@ -117,7 +117,7 @@ def read_listed_ids(path: Path, names: Mapping[str, str] = MappingProxyType({}))
         ValueError: See `read_articles`.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"no articles file {path}")
+        raise FileNotFoundError(f"no CSV of articles at {path}")
     known = {value.strip() for row in split_first_row(path).values() for value in row}
     own = {name: column for name, column in names.items() if column in known}
     return read_articles(path, own)["article_id"]

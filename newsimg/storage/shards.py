@@ -26,7 +26,7 @@ from newsimg.storage.key_table import KeyTable
 
 log = logging.getLogger(__name__)
 
-MERGE_AT = 64  # small files of one writer that become one larger file
+MERGE_AT = 64  # number of small files of one writer that triggers a merge
 GROUP_ROWS = 256  # rows per Parquet row group, the unit of reading
 MAX_CACHED_GROUPS = 32
 SMALL_BYTES = 1 << 20  # a merged file below this size is merged again

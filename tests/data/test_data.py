@@ -350,9 +350,9 @@ def test_an_invalid_option_is_rejected_with_the_choices(
 
 def test_missing_files_and_folders_are_named_in_the_error(folder: Path) -> None:
     path = write(folder / "a.csv", ALL, rows_of(ALL))
-    with pytest.raises(FileNotFoundError, match=r"no articles file .*b\.csv"):
+    with pytest.raises(FileNotFoundError, match=r"no CSV of articles at .*b\.csv"):
         load(folder / "b.csv")
-    with pytest.raises(FileNotFoundError, match=r"no articles file .*subset\.csv"):
+    with pytest.raises(FileNotFoundError, match=r"no CSV of articles at .*subset\.csv"):
         load(path, subset=str(folder / "subset.csv"))
     with pytest.raises(FileNotFoundError, match=r"no folder of pictures at .*nowhere"):
         load(path, image_dir=folder / "nowhere")

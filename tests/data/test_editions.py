@@ -144,12 +144,12 @@ ERRORS: dict[str, tuple[Callable[[Path], Path], dict[str, str], str]] = {
     "semicolons": (
         lambda p: write(p, SIX, SIX, ";"),
         {},
-        r"a\.csv: the first row is separated by semicolon, not by comma: data\.separator=semicolon",
+        r"first row is separated by semicolon, not by comma: set data\.separator=semicolon",
     ),
     "tabs, but commas in a title of the first row": (
         lambda p: write(p, SIX, None, "\t"),
         {},
-        r"Or the first row is separated by tab, not by comma: data\.separator=tab",
+        r"Or the first row is separated by tab, not by comma: set data\.separator=tab",
     ),
     "a header of unknown names": (
         lambda p: write(p, ["article_id", "article_title", "image_id"], OWN),

@@ -63,11 +63,11 @@ def test_help_names_every_group_and_option_and_imports_nothing_heavy() -> None:
         ("backbone.batch_size=0", r"backbone.batch_size must be at least 1, got 0"),
         ("task.n_sheet_queries=-1", r"task.n_sheet_queries must be at least 0, got -1"),
         ("query=Storm", r"task=evaluate takes no query, got 'Storm'"),
-        ("data.csv_path=nowhere.csv", r"FileNotFoundError: no articles file nowhere.csv"),
+        ("data.csv_path=nowhere.csv", r"FileNotFoundError: no CSV of articles at nowhere.csv"),
         ("data.image_dir=nowhere", r"FileNotFoundError: no folder of pictures at nowhere"),
         (
             "backbone.model=no/such/folder",
-            r"model must be a folder or a Hub id, got no/such/folder",
+            r"model must be a folder or a hub id, got no/such/folder",
         ),
     ],
 )

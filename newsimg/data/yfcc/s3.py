@@ -197,9 +197,9 @@ class Bucket:
             code = error.response["Error"]["Code"] if isinstance(error, ClientError) else ""
             hint = ""
             if code in ("PreconditionFailed", "412"):
-                hint = "; it has changed since it was listed: give the same command again"
+                hint = "; it has changed since it was listed: run the same command again"
             elif code in ("AccessDenied", "403"):
-                hint = "; with credentials of your own: task.anonymous=false"
+                hint = "; to use your credentials, set task.anonymous=false"
             raise BucketError(f"{where}: {error}{hint}") from error
 
 

@@ -21,14 +21,14 @@ DTYPES = ("float32", "tf32", "bfloat16", "float16")
 
 
 def find_config(model: str, revision: str) -> Path:
-    """Return the path of a model's config.json, in its folder or in the Hub's cache.
+    """Return the path of a model's config.json, in its folder or in the hub's cache.
 
     Args:
-        model: Local folder or Hub id.
-        revision: Branch, tag or commit of a Hub model.
+        model: Local folder or hub id.
+        revision: Branch, tag or commit of a hub model.
 
     Raises:
-        OSError: If the folder does not exist and the Hub model cannot be reached.
+        OSError: If the folder does not exist and the hub model cannot be reached.
     """
     folder = Path(model).expanduser()
     if folder.is_dir():
@@ -44,28 +44,28 @@ def find_config(model: str, revision: str) -> Path:
     try:
         return Path(hf_hub_download(model, "config.json", revision=revision))
     except HFValidationError as error:
-        raise FileNotFoundError(f"model must be a folder or a Hub id, got {model}") from error
+        raise FileNotFoundError(f"model must be a folder or a hub id, got {model}") from error
     except LocalEntryNotFoundError as error:
         raise FileNotFoundError(
-            f"{model} is not a folder and cannot be reached on the Hub; without a connection, set "
+            f"{model} is not a folder and cannot be reached on the hub; without a connection, set "
             "model to the folder of a copy"
         ) from error
 
 
 def identify_model(model: str, revision: str) -> str:
-    """Return the identity of a model: the hash of its files, or its Hub id and commit.
+    """Return the identity of a model: the hash of its files, or its hub id and commit.
 
     Args:
-        model: Local folder or Hub id.
-        revision: Branch, tag or commit of a Hub model.
+        model: Local folder or hub id.
+        revision: Branch, tag or commit of a hub model.
 
     Raises:
-        OSError: If the folder does not exist and the Hub model cannot be reached.
+        OSError: If the folder does not exist and the hub model cannot be reached.
     """
     config = find_config(model, revision)
     folder = Path(model).expanduser()
     if not folder.is_dir():
-        # In the Hub's cache the folder of a file is named by its commit, also offline.
+        # In the hub's cache the folder of a file is named by its commit, also offline.
         return f"{model}@{config.parent.name}"
     digest = hashlib.sha256()
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
@@ -87,7 +87,7 @@ class Checkpoint:
     Attributes:
         group: The component's group, for messages.
         model: Hub id or local folder.
-        revision: Branch, tag or commit of a Hub model.
+        revision: Branch, tag or commit of a hub model.
         dtype: Type of weights and activations: float32, bfloat16 or float16; tf32 is float32 with
             products in TF32 on a GPU, see `inference`.
         device: Torch device, or "auto".

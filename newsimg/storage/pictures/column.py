@@ -91,17 +91,17 @@ class ParquetPictures(Archive):
         with_path = types.is_struct(element) and element.get_field_index("path") >= 0
         row = 0
         for group in range(len(self._starts) - 1):
-            whole = self._has_all_bytes(column, group)
-            if whole and not (in_list or with_path):
+            complete = self._has_all_bytes(column, group)
+            if complete and not (in_list or with_path):
                 cells: Iterator[Any] = iter([b""] * int(np.diff(self._starts)[group]))
             else:
-                leaves = self._find_leaves(column, "path") if whole and with_path else [column]
-                cells = self._read_cells(group, leaves, N_LISTED if whole else BATCH)
+                leaves = self._find_leaves(column, "path") if complete and with_path else [column]
+                cells = self._read_cells(group, leaves, N_LISTED if complete else BATCH)
             for cell in cells:
                 elements = (cell or []) if in_list else [cell]
                 name = f"{column}/{row}"
                 yield [
-                    _describe(one, f"{name}/{i}" if in_list else name, whole)
+                    _describe(one, f"{name}/{i}" if in_list else name, complete)
                     for i, one in enumerate(elements)
                 ]
                 row += 1
@@ -186,9 +186,9 @@ def _is_binary(kind: pa.DataType) -> bool:
     return types.is_binary(kind) or types.is_large_binary(kind) or types.is_binary_view(kind)
 
 
-def _describe(cell: Any, member: str, whole: bool) -> Cell:
+def _describe(cell: Any, member: str, complete: bool) -> Cell:
     if isinstance(cell, dict):
-        has_bytes = whole or cell.get("bytes") is not None
+        has_bytes = complete or cell.get("bytes") is not None
         return Cell(cell.get("path") or None, member if has_bytes else None)
     return Cell(None, member if cell is not None else None)
 
