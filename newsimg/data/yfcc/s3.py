@@ -1,4 +1,4 @@
-"""A bucket of S3's protocol: listed, and read in many threads in spite of throttling and breaks."""
+"""An S3 bucket, read by many threads with retries."""
 
 import hashlib
 import logging
@@ -22,12 +22,12 @@ WHOLE = timedelta(days=1)  # that a transfer may take; what bounds it is the wai
 
 
 class BucketError(OSError):
-    """A bucket did not give what it was asked for, in spite of all attempts."""
+    """A request to a bucket failed after all retries."""
 
 
 @dataclass(frozen=True)
 class RemoteObject:
-    """An object as the server lists it; `etag` is the MD5 of its bytes, unless it has a dash."""
+    """An object in the server's listing. `etag` is the MD5 of its bytes unless it has a dash."""
 
     key: str
     size: int
@@ -35,7 +35,7 @@ class RemoteObject:
 
 
 class Bucket:
-    """Reads a bucket; safe in threads.
+    """A thread-safe reader of a bucket.
 
     Refused and throttled requests and transfers that break off are repeated by obstore; objects
     that arrive damaged are read again here.
@@ -94,29 +94,29 @@ class Bucket:
         )
 
     def list_objects(self, prefix: str) -> list[RemoteObject]:
-        """Return the objects whose keys begin with `prefix`, in the order of their keys.
+        """Return the objects whose keys start with `prefix`, sorted by key.
 
         Raises:
-            BucketError: If there is no such bucket, or it may not be listed.
+            BucketError: If the bucket does not exist or cannot be listed.
         """
         with self._named(prefix):
             listed = [_describe(found) for page in self._cache.list(prefix) for found in page]
         return sorted(listed, key=lambda remote: remote.key)
 
     def find_object(self, key: str) -> RemoteObject:
-        """Return an object without its bytes.
+        """Return the size and etag of an object.
 
         Raises:
-            BucketError: If it is not there, or may not be read.
+            BucketError: If the object does not exist or cannot be read.
         """
         with self._named(key):
             return _describe(self._cache.head(key))
 
     def read(self, remote: RemoteObject, part: range | None = None) -> bytes:
-        """Return the bytes of an object, or a part of them, as they were when it was listed.
+        """Return the bytes of an object, or a range of them.
 
         Raises:
-            BucketError: If it cannot be read, or has changed.
+            BucketError: If the object cannot be read or has changed since it was listed.
         """
         options: GetOptions = {"if_match": f'"{remote.etag}"'}
         if part is not None:
@@ -133,7 +133,7 @@ class Bucket:
     def read_all(
         self, pool: Executor, wanted: Iterable[tuple[RemoteObject, range | None]]
     ) -> Iterator[bytes]:
-        """Yield what `read` returns of each, in their order, while others are on their way.
+        """Yield the content of each object in order, while the next ones are being read.
 
         Raises:
             BucketError: See `read`.
@@ -182,7 +182,7 @@ def shorten_reason(text: str) -> str:
 
 
 def describe_bytes(n_bytes: float) -> str:
-    """Return a number of bytes for people: "61.1 GiB"."""
+    """Format a number of bytes, such as "61.1 GiB"."""
     units: list[Any] = ["B", "KiB", "MiB", "GiB", "TiB"]
     for unit in units:
         if n_bytes < 1024 or unit == units[-1]:
