@@ -52,8 +52,8 @@ def retrieve_readable(
     images = collection.images if index.images is None else index.images
     if not images:
         raise ValueError(
-            f"{collection.name} has headlines and no pictures: index=saved index.folders=[FOLDER] "
-            "searches those that newsimg task=index has made searchable"
+            f"{collection.name} has headlines and no pictures: index=saved "
+            "'index.folders=[FOLDER]' searches those that newsimg task=index has made searchable"
         )
     if index.images is None:
         collection, embeddings = embed_readable(collection, backbone)

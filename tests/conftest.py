@@ -222,6 +222,7 @@ def newsimg() -> Callable[..., Outcome]:
 def newsimg_here(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Outcome]]:
     """Run the command line in this process: the same entry point without the start-up time."""
     from hydra.core.global_hydra import GlobalHydra
+    from hydra.core.hydra_config import HydraConfig
 
     from newsimg.launch.builder import get_builder
     from newsimg.run import main
@@ -240,6 +241,7 @@ def newsimg_here(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Outc
                         print(stop.code, file=err)
                 finally:
                     GlobalHydra.instance().clear()
+                    HydraConfig.instance().cfg = None
         return Outcome(code, out.getvalue(), err.getvalue())
 
     handlers = logging.root.handlers[:]

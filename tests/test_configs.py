@@ -267,6 +267,9 @@ def test_an_option_that_needs_no_network_runs(
         arguments.append(f"data.image_dir={sample_newsroom / 'newsimages'}")
     if option in ("submit", "check"):
         arguments += prepare_submission(sample_newsroom)[option]
+    if option == "table":
+        assert run_sample("hydra.run.dir=made").code == 0
+        arguments.append("task.runs=[made]")
     if option.startswith("collection"):
         arguments += ["task=index", *make_collection(option, sample_newsroom / "newsimages")]
     if option == "queries":

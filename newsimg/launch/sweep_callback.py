@@ -65,8 +65,10 @@ class SweepCallback(Callback):
         job_return.__class__ = report.FailedJob
         if not is_sweeping():
             return
+        error = job_return._return_value
+        error.__dict__[report.JOB] = config.hydra.job.num
         if self.process == os.getpid():  # of another process the end of the program tells
-            report.current.tell(job_return._return_value, f"job {config.hydra.job.num}")
+            report.current.tell(error)
         assert job_return.cfg is not None
         values = resolve_what_can_be(job_return.cfg)
         choices = {group: find_choice(group) for group in GROUPS}
@@ -77,7 +79,7 @@ class SweepCallback(Callback):
             number_job(),
             Path(config.hydra.runtime.output_dir),
         )
-        self.tracker.add_failed(job, job_return._return_value)
+        self.tracker.add_failed(job, error)
 
     @fatal()
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 N_LETTERS = 80  # of a line's label
 LABELS = {"hits": "Hits", "mrr": "MRR"}
-LINES = ("-", "--", "-.", ":")
+LINES = ("-", "--", ":", "-.", (0, (6, 2, 1, 2, 1, 2)), (0, (8, 3)), (0, (1, 4)), (0, (3, 6)))
+N_INSIDE = 6  # lines and areas that are explained inside the axes
 SMALLEST = 0.02  # gain that the scale leaves room for, where there is less
 Style = Mapping[str, Any]
 
@@ -43,7 +44,7 @@ class CurvePlot:
         style = {"color": "grey", "linestyle": "--", "linewidth": 1}
         axes.plot([], [], label="this run", **style)
         axes.set_ylabel("mean over queries")
-        axes.legend(fontsize="small")
+        place_legend(axes)
         self._canvas.draw()
         # The jobs of a sweep differ in the mark alone: it is drawn upon a copy of all the rest.
         self._background = self._canvas.copy_from_bbox(axes.figure.bbox)
@@ -84,7 +85,7 @@ def plot_curves(
     if bounds is not None:
         draw_bounds(axes, bounds[1], colours[bounds[0]], bounds[0])
     axes.set_ylabel(name_measure(measure))
-    axes.legend(fontsize="small")
+    place_legend(axes)
     canvas.print_png(path)
 
 
@@ -129,6 +130,21 @@ def open_axes() -> "tuple[Axes, FigureCanvasAgg]":
     axes.set_xlabel("weight")
     axes.set_xlim(0, 1)
     return axes, FigureCanvasAgg(figure)
+
+
+def place_legend(axes: "Axes") -> None:
+    """Explain the lines, inside the axes if they are few and below them if they are many."""
+    labels = axes.get_legend_handles_labels()[1]
+    if len(labels) <= N_INSIDE:
+        axes.legend(fontsize="small")
+        return
+    width, height = axes.figure.get_size_inches()
+    below = 0.6 + 0.2 * len(labels)  # inches, with the axis and its label
+    axes.figure.set_size_inches(width, height + below - 0.5)
+    axes.figure.subplots_adjust(bottom=below / (height + below - 0.5))
+    axes.legend(
+        fontsize="small", loc="upper left", bbox_to_anchor=(0, 0.5 / (0.5 - height)), frameon=False
+    )
 
 
 def limit_values(

@@ -8,8 +8,8 @@ import pandas as pd
 
 from newsimg.evaluation.metric_names import STAGE, list_companions, list_intervals
 from newsimg.evaluation.stats import Gain, correct_holm, describe_gain
-from newsimg.reporting.console import console, print_table
 from newsimg.reporting.plots import name_measure
+from newsimg.reporting.sweeps.fitting import print_fitting, print_text
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -51,12 +51,30 @@ def report_best(
         table["p"] = correct_holm(table["p"].to_numpy(dtype=float))
     chosen = pd.DataFrame([trial.params for trial in best])
     pd.concat([table, chosen], axis="columns").to_csv(output_dir / "report.csv", index=False)
-    print_table(table, f"chosen on {chosen_on}, reported on {reported_on}")
+    print_fitting(_show(table), 1, f"chosen on {chosen_on}, reported on {reported_on}")
     for trial in best:
-        params = (f"{name}={value}" for name, value in trial.params.items())
-        console.print(f"trial {trial.number}: {' '.join(params)}")
+        params = (
+            f"{name}={f'{value:.10g}' if isinstance(value, float) else value}"
+            for name, value in trial.params.items()
+        )
+        print_text(f"trial {trial.number}: {' '.join(params)}")
     if "p" in table:
         names = ["difference", "95 % low", "95 % high", "p"]
         first = Gain(*(float(table[name].iloc[0]) for name in names))
         measure = name_measure(objectives[0].removeprefix(STAGE))
-        console.print(f"on {reported_on} {describe_gain(measure, first, len(table))}")
+        print_text(f"on {reported_on} {describe_gain(measure, first, len(table))}")
+
+
+def _show(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the table as rounded texts."""
+    shown = table.drop(columns=["95 % low", "95 % high"], errors="ignore").map(_round)
+    if "p" in table:
+        ends = zip(table["95 % low"], table["95 % high"], strict=True)
+        texts = [f"{low:+.4f} {high:+.4f}" for low, high in ends]
+        shown.insert(list(shown).index("p"), "95 % interval", texts)
+        shown["p"] = [f"{p:.2g}" for p in table["p"]]
+    return shown
+
+
+def _round(value: float) -> str:
+    return f"{value:.4f}" if isinstance(value, float) else str(value)

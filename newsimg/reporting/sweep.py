@@ -35,7 +35,9 @@ from newsimg.reporting.sweeps.runs import (
     count_tested,
     describe,
     find_runs,
+    name_option,
     name_rows,
+    shorten_names,
     write_value,
 )
 
@@ -215,7 +217,9 @@ def find_best_plateau(jobs: pd.DataFrame, names: Sequence[str] = ()) -> dict[str
     best = jobs.loc[jobs["curve/best_hits_at_1"].idxmax()]
     value, *ends = (float(best[name]) for name in metrics)
     low, high = show_weights(*ends)
-    where = [write_param(best[name]) for name in names if name != "params.weight"]
+    own = [name.removeprefix("params.") for name in names if name != "params.weight"]
+    short = shorten_names(own)
+    where = [name_option(name, write_param(best[f"params.{name}"]), short) for name in own]
     of = f" ({', '.join(where)})" if where else ""
     print_text(f"largest Hits@1 of any weight: {value:.4f}, from {low} to {high}{of}")
     metrics.append("curve/best_weight")

@@ -43,7 +43,11 @@ def describe_toys(config: Mapping[str, Any], parts: Sequence[str], is_indexed: b
         f"TOY MODEL ({', '.join(groups)}): trained on the sample newsroom's drawings alone, which "
         "these pictures are not. The order of the results means nothing. For photographs add "
         + " ".join(toys)
-        + (" and make the index with it" if is_indexed and "backbone" in groups else "")
+        + (
+            ", and index the pictures anew with that backbone"
+            if is_indexed and "backbone" in groups
+            else ""
+        )
     )
 
 

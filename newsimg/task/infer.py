@@ -1,6 +1,7 @@
 """Find pictures for headlines that need not have one yet."""
 
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -34,6 +35,8 @@ from newsimg.reporting.quoting import quote_value, write_command
 from newsimg.reporting.results import gather, write_results
 from newsimg.storage.files import write_atomically
 from newsimg.storage.progress import announce
+
+log = logging.getLogger(__name__)
 
 N_LETTERS = 100  # of a headline on the console
 N_PRINTED = 5  # headlines on the console, or candidates of a single one
@@ -79,6 +82,11 @@ class InferTask(Task):
         Raises:
             ValueError: If there are no headlines or no pictures.
         """
+        if self.query is None and components.dataset.is_sample and not components.info.is_sample:
+            log.warning(
+                "the headlines are those of the sample newsroom, invented for its own pictures: "
+                'query="HEADLINE" or data=queries data.csv_path=FILE searches for others'
+            )
         listed, found = self._retrieve(components)
         shared, reranker = components.shared, components.reranker
         listed = shared.get("ground truth", match_ground_truth, listed, found)

@@ -72,7 +72,8 @@ class SubmitTask(Task):
     ) -> None:
         if not runs:
             raise ValueError(
-                f"task.runs must name at least one run, e.g. task.runs={{clip:FOLDER}}, got {runs}"
+                "task.runs must name at least one run, e.g. 'task.runs={clip:FOLDER}', "
+                f"got {runs}"
             )
         self.group = check_name("task.group", group)
         for approach in runs:

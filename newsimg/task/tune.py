@@ -4,23 +4,25 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from newsimg.datatypes import Candidates, Collection, SharedResults
 from newsimg.evaluation.comparison import keep_judged
 from newsimg.evaluation.curve import score_ranks, trace_curve
 from newsimg.evaluation.curve_bounds import bound_curve
-from newsimg.evaluation.ground_truth import describe_coverage, match_ground_truth, measure_coverage
+from newsimg.evaluation.ground_truth import match_ground_truth, measure_coverage
 from newsimg.evaluation.metrics import CUTOFFS
-from newsimg.evaluation.stats import Gain, compare_means, describe_gain
+from newsimg.evaluation.stats import compare_means
 from newsimg.evaluation.tuning import Choice, Lines, cross_validate, rate_options
 from newsimg.interfaces import Components, Reranker, Task, Weight
 from newsimg.pipeline import load_and_retrieve, retrieve_readable, score_candidates
-from newsimg.reporting.console import show_weight, show_weights
 from newsimg.reporting.evaluation import find_gold_columns, report_statistics, write_curve
-from newsimg.reporting.plots import CurvePlot, name_measure
-from newsimg.reporting.sweeps.best import N_ROWS
-from newsimg.reporting.sweeps.fitting import print_fitting, print_text
+from newsimg.reporting.plots import CurvePlot
+from newsimg.reporting.sweeps.options import (
+    list_choices,
+    list_options,
+    print_choice,
+    print_options,
+)
 from newsimg.weight.base import LinearWeight, check_scores
 
 
@@ -40,6 +42,8 @@ class TuneTask(Task):
             reranker's own.
         rerankers: Name -> reranker to choose from. None for the run's own.
         own_weights: Name of a reranker -> the weight that it brings along.
+        reranker: Name of the run's own reranker.
+        weight: Name of the run's own weight.
         n_folds: Parts that cross-validation divides the queries into.
         n_repeats: How often it does.
         seed: Of these divisions.
@@ -56,6 +60,8 @@ class TuneTask(Task):
         weights: Mapping[str, Weight] | None,
         rerankers: Mapping[str, Reranker] | None,
         own_weights: Mapping[str, Weight],
+        reranker: str,
+        weight: str,
         n_folds: int,
         n_repeats: int,
         seed: int,
@@ -67,13 +73,15 @@ class TuneTask(Task):
         for name, choices in (("weights", weights), ("rerankers", rerankers)):
             if choices is not None and not choices:
                 raise ValueError(f"task.{name} must name at least one component or be null")
-        for name, weight in (weights or {}).items():
-            check_linear(f"task.weights.{name}", weight)
+        for name, one in (weights or {}).items():
+            check_linear(f"task.weights.{name}", one)
         self.measure = measure
         self.report_split = report_split
         self.weights = weights
         self.rerankers = rerankers
         self.own_weights = own_weights
+        self.reranker = reranker
+        self.weight = weight
         self.n_folds = n_folds
         self.n_repeats = n_repeats
         self.seed = seed
@@ -162,61 +170,21 @@ class TuneTask(Task):
             result |= {f"delta/{name}_{end}": gain[end] for end in ("low", "high", "p")}
         if len(listed) > 1:
             print_options(listed, self.measure)
-        self._print(result, choice, choices, output_dir)
+        where = self.report_split or f"{self.n_repeats} x {self.n_folds} folds"
+        print_choice(result, choices, choice, self.measure, where).to_csv(
+            output_dir / "tune.csv", index=False
+        )
         return result
 
     def _list_options(self, components: Components) -> dict[str, tuple[Reranker, LinearWeight]]:
-        rerankers = self.rerankers or {type(components.reranker).__name__: components.reranker}
+        rerankers = self.rerankers or {self.reranker: components.reranker}
         options = {}
         for r, reranker in rerankers.items():
             own = self.own_weights.get(r, components.weight)
-            for w, weight in (self.weights or {type(own).__name__: own}).items():
+            name = self.weight if own is components.weight else type(own).__name__
+            for w, weight in (self.weights or {name: own}).items():
                 options[f"{r} {w}"] = (reranker, check_linear("weight", weight))
         return options
-
-    def _print(
-        self, result: Mapping[str, float], choice: Choice, choices: list[Choice], output_dir: Path
-    ) -> None:
-        name, delta = self.measure, f"delta/{self.measure}"
-        measure = name_measure(name)
-        table = pd.DataFrame(
-            {
-                "option": [choice.option],
-                f"identity {measure}": [result[f"retrieval/{name}"]],
-                "chosen weight": [result["tune/weight"]],
-                f"its {measure}": [result[f"reranked/{name}"]],
-                "difference": [result[delta]],
-                "95 % low": [result[f"{delta}_low"]],
-                "95 % high": [result[f"{delta}_high"]],
-                "p": [result[f"{delta}_p"]],
-                "optimism": [result["tune/optimism"]],
-            }
-        )
-        table.to_csv(output_dir / "tune.csv", index=False)
-        where = self.report_split or f"{self.n_repeats} x {self.n_folds} folds"
-        ends = choice.plateau.low, choice.plateau.high
-        shown = {
-            "option": choice.option,
-            "weight": show_weight(choice.plateau.midpoint, *ends),
-            f"retrieval {measure}": f"{result[f'retrieval/{name}']:.4f}",
-            measure: f"{result[f'reranked/{name}']:.4f}",
-            "gain": f"{result[delta]:+.4f}",
-            "95 % interval": f"{result[f'{delta}_low']:+.4f} {result[f'{delta}_high']:+.4f}",
-            "p": f"{result[f'{delta}_p']:.2g}",
-            "optimism": f"{result['tune/optimism']:+.4f}",
-        }
-        print_fitting(pd.DataFrame([shown]), 1, f"reported on {where}")
-        gain = Gain(*(float(result[f"{delta}{end}"]) for end in ("", "_low", "_high", "_p")))
-        print_text(describe_gain(measure, gain))
-        midpoints = [c.plateau.midpoint for c in choices]
-        spread = f"; over the folds {min(midpoints):.4f} to {max(midpoints):.4f}"
-        low, high = show_weights(*ends)
-        print_text(
-            f"any weight from {low} to {high} is best where it was "
-            f"chosen{spread if len(choices) > 1 else ''}"
-        )
-        if told := describe_coverage(result):
-            print_text(told)
 
 
 def check_linear(name: str, weight: Weight) -> LinearWeight:
@@ -266,52 +234,6 @@ def draw_lines(
         weight.normalize(scores.values),
         find_gold_columns(collection, retrieved, collection.qrels or {}),
     )
-
-
-def list_choices(choices: list[Choice]) -> pd.DataFrame:
-    """Return a row per choice: option, weight, plateau and value there."""
-    return pd.DataFrame(
-        [
-            {
-                "option": choice.option,
-                "weight": choice.plateau.midpoint,
-                "plateau_low": choice.plateau.low,
-                "plateau_high": choice.plateau.high,
-                "identity": choice.identity,
-                "chosen_on": choice.plateau.value,
-            }
-            for choice in choices
-        ]
-    )
-
-
-def list_options(rated: list[Choice]) -> pd.DataFrame:
-    """Return a row per option, the best first: what its best weight gives where it was chosen."""
-    names = [choice.option.rpartition(" ") for choice in rated]
-    parts = [{"reranker": own, "normalization": weight} for own, _, weight in names]
-    table = pd.concat([pd.DataFrame(parts), list_choices(rated).drop(columns="option")], axis=1)
-    return table.assign(gain=table["chosen_on"] - table["identity"])
-
-
-def print_options(listed: pd.DataFrame, measure: str) -> None:
-    """Print all options, or the best twelve."""
-    shown = pd.DataFrame(
-        {
-            "": ["*", *[""] * (len(listed) - 1)],
-            "reranker": listed["reranker"],
-            "normalization": listed["normalization"],
-            "weight": [
-                show_weight(row.weight, row.plateau_low, row.plateau_high)
-                for row in listed.itertuples()
-            ],
-            name_measure(measure): [f"{value:.4f}" for value in listed["chosen_on"]],
-            "gain": [f"{value:+.4f}" for value in listed["gain"]],
-        }
-    )
-    title = "options on data.split, each at its best weight"
-    print_fitting(shown.head(N_ROWS), 2, title, bold=0)
-    left = f"; the first {N_ROWS} of {len(listed)}, all are in options.csv"
-    print_text(f"the one marked * is chosen{left if len(listed) > N_ROWS else ''}")
 
 
 def draw_choice(

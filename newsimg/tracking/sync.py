@@ -78,7 +78,7 @@ def send_all(sender: RunSender, folder: Path) -> list[tuple[str, str, str, str]]
 
 
 def tell_waiting(folder: Path, paths: Sequence[Path], n_running: int = 0) -> None:
-    """Say how many of the runs are not sent, and what sends them, and how many run on."""
+    """Print how many runs are unsent with the command to send them, and how many are running."""
     n_waiting = sum(not read_record(path).sent for path in paths)
     if n_waiting:
         command = shlex.join(["newsimg", "task=sync", f"folder={folder}"])

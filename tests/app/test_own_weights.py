@@ -7,20 +7,20 @@ import pytest
 from newsimg.tracking.record import find_records, read_record
 
 L1 = {"weight._target_": "newsimg.weight.l1.L1Weight", "weight.value": "0.15"}
+MISSING = "data.subset=nowhere.csv"  # ends a run after it was recorded
 NEAR = ["+reranker@task.rerankers.near=nnn", "task.rerankers.near.k=3"]
 
 
 def record_of(newsimg_here, *arguments):
     """Return what a run recorded of its config before it failed by its last argument."""
     result = newsimg_here(*arguments, "folder=runs")
-    assert result.code == 1, result.output
+    assert result.code == 2, result.output
     return [read_record(path) for path in find_records(Path("runs"))]
 
 
 @pytest.mark.parametrize("task", ["search", "tune"])
 def test_a_reranker_beside_the_runs_own_leaves_the_weight_and_brings_its_own(newsimg_here, task):
-    bad = {"search": "task.n_examples=-1", "tune": "task.n_folds=1"}[task]
-    (record,) = record_of(newsimg_here, f"task={task}", *NEAR, "top_k=7", bad)
+    (record,) = record_of(newsimg_here, f"task={task}", *NEAR, "top_k=7", MISSING)
     params = record.params
     assert params | L1 == params
     assert (params["normalization"], params["weight"], params["top_k"]) == ("l1", "0.15", "7")
@@ -34,7 +34,7 @@ def test_a_reranker_beside_the_runs_own_leaves_the_weight_and_brings_its_own(new
 
 def test_what_is_typed_for_the_runs_own_stays_beside_others(newsimg_here):
     own = ["reranker=hubness", "weight=rank", "weight.value=0.4"]
-    (record,) = record_of(newsimg_here, "task=tune", *own, *NEAR, "task.n_folds=1")
+    (record,) = record_of(newsimg_here, "task=tune", *own, *NEAR, MISSING)
     assert record.params["weight._target_"] == "newsimg.weight.rank.RankWeight"
     assert record.params["weight"] == "0.4"
     assert record.params["task.own_weights.near.value"] == "1"

@@ -470,10 +470,10 @@ def test_a_text_is_truncated_to_text_length_tokens(
     family: str, model_of: Any, pictures: list[Image]
 ) -> None:
     short, _ = embed_directly(family, model_of(family), pictures, max_length=5)
-    whole, _ = embed_directly(family, model_of(family), pictures)
+    full, _ = embed_directly(family, model_of(family), pictures)
     embedded = make_backbone(family, model_of(family), text_length=5).embed_texts(TEXTS)
     np.testing.assert_allclose(embedded, short, atol=1e-5)
-    assert np.abs(embedded - whole).max() > 0.01
+    assert np.abs(embedded - full).max() > 0.01
 
 
 @pytest.mark.parametrize("family", ["siglip2", "clip"])
@@ -577,9 +577,9 @@ def test_a_missing_model_is_named(model: str) -> None:
         (
             "text_padding",
             "left",
-            r"backbone.text_padding must be longest or max_length, got 'left'",
+            r"backbone.text_padding must be one of longest, max_length, got 'left'",
         ),
-        ("decoding", "half", r"backbone.decoding must be exact or reduced, got 'half'"),
+        ("decoding", "half", r"backbone.decoding must be one of exact, reduced, got 'half'"),
         ("batch_size", 0, r"backbone.batch_size must be at least 1, got 0"),
         ("text_length", -1, r"backbone.text_length must be at least 1, got -1"),
         ("query_template", "{headline}", r"query_template must use .*\{title\}.*'{headline}'"),
@@ -667,8 +667,8 @@ def test_reduced_decoding_keeps_twice_the_size_of_the_models_input(tmp_path: Pat
         opened = PILImage.open(photograph.path)
         opened.draft("RGB", (192, 192))  # the oracle: the scales of libjpeg
         assert min(opened.size) >= 192
-        with PILImage.open(photograph.path) as whole:
-            upright = ImageOps.exif_transpose(whole)
+        with PILImage.open(photograph.path) as full:
+            upright = ImageOps.exif_transpose(full)
         expected = PILImage.Image.reduce(upright, 4)  # 1600x1200 at an eighth is below 192
         found = open_image(photograph, backbone._target_size)
         assert found.size == expected.size

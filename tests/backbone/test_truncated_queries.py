@@ -88,8 +88,8 @@ def test_a_text_is_truncated_at_text_length(clip):
     assert clip.find_truncated(["x" * 75, "x" * 76, "x" * 75, "y"]) == [False, True, False, False]
     assert clip.find_truncated(["y", "x" * 76]) == [False, True]
     assert clip.cache.counts["cache/embeddings_computed"] == 0
-    whole, longer = clip.embed_texts(["x" * 76, "x" * 76 + " and much more"])
-    np.testing.assert_allclose(whole, longer, atol=1e-6)
+    text, longer = clip.embed_texts(["x" * 76, "x" * 76 + " and much more"])
+    np.testing.assert_allclose(text, longer, atol=1e-6)
 
 
 class Writer(LanguageModel):

@@ -1,4 +1,4 @@
-"""How long the whole curve takes, and what sorting anew on a grid of weights would.
+"""Time to compute the exact curve over the weight, compared with sorting on a grid of weights.
 
 python tests/bench/bench_curve.py
 """
@@ -23,18 +23,18 @@ T = TypeVar("T")
 
 
 def main() -> None:
-    """Time 850 queries x 100 candidates, the benchmark's size, and four times as many."""
+    """Measure 850 queries x 100 candidates, the benchmark's size, and four times as many."""
     import pandas as pd
 
     rows = []
     for n_queries in (850, 3400):
         for weight in (L1Weight(value=0.5), ZScoreWeight(value=0.5), RankWeight(value=0.5)):
             rows.append(measure(weight, n_queries, top_k=100))
-    print_table(pd.DataFrame(rows), "the whole curve, and sorting on a grid (seconds, best of 5)")
+    print_table(pd.DataFrame(rows), "exact curve, and sorting on a grid (seconds, best of 5)")
 
 
 def measure(weight: LinearWeight, n_queries: int, top_k: int) -> dict[str, object]:
-    """Time one curve and grids of 11 and 101 weights, and compare their values."""
+    """Measure the curve and grids of 11 and 101 weights, and compare their values."""
     random = np.random.default_rng(28)
     scores = random.normal(0.25, 0.03, (n_queries, top_k)).astype(np.float32)
     start = weight.normalize(-np.sort(-scores, axis=1))
@@ -62,7 +62,7 @@ def measure(weight: LinearWeight, n_queries: int, top_k: int) -> dict[str, objec
 
 
 def sort_grid(start: np.ndarray, end: np.ndarray, positions: np.ndarray, grid: np.ndarray) -> float:
-    """Return the largest Hits@1 on a grid, sorting anew for each weight."""
+    """Return the largest Hits@1 on a grid, sorting for each weight."""
     best = 0.0
     for w in grid:
         order = np.argsort(-interpolate(start, end, w), axis=1, kind="stable")
@@ -71,12 +71,12 @@ def sort_grid(start: np.ndarray, end: np.ndarray, positions: np.ndarray, grid: n
 
 
 def clock(work: Callable[[], T]) -> tuple[T, float]:
-    """Return what `work` returns, and its shortest time of several."""
+    """Return the result of `work`, and the shortest of `N_REPEATS` times in seconds."""
     times = []
     for _ in range(N_REPEATS):
-        began = time.perf_counter()
+        start = time.perf_counter()
         value = work()
-        times.append(time.perf_counter() - began)
+        times.append(time.perf_counter() - start)
     return value, min(times)
 
 

@@ -1,12 +1,12 @@
-"""Pictures embedded per second: a plain loop, newsimg's stream, and what limits it.
+"""Pictures embedded per second: a plain loop, newsimg's stream, and its limits.
 
     python tests/bench/bench_embed.py [repeats]
 
-For the shape of CLIP ViT-B/32 (random weights) and the sample CLIP, on JPEGs of 500x375 and
-1600x1200. All ways take turns in one process; the table has medians, and ratios of medians.
-The two limits are the model alone, on pictures that are decoded, and reading, decoding and
-resizing alone, each on all cores. The stream does both with the same cores, which then can give no
-more than one limit's work after the other's: where there is no GPU, that is the ceiling.
+Measures a model of the shape of CLIP ViT-B/32 (random weights) and the sample CLIP on JPEGs of
+500x375 and 1600x1200. The methods alternate in one process; the table has medians and ratios of
+medians. The two limits are the model alone on decoded pictures, and reading, decoding and resizing
+alone, each on all cores. Without a GPU the stream uses the same cores for both, so its ceiling is
+the sum of both times.
 """
 
 import os
@@ -18,7 +18,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line does, for all ways
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as on the command line, for all methods
 
 import numpy as np
 import pandas as pd
@@ -55,10 +55,10 @@ def main() -> None:
 
 
 def measure(name: str, model: Path, pictures: list[Image], repeats: int) -> list[dict[str, object]]:
-    """Time every way, in turns."""
+    """Measure all methods, alternating."""
     exact, reduced = (make_backbone(model, decoding) for decoding in ("exact", "reduced"))
     inputs = [exact.preprocess(picture) for picture in pictures]
-    ways: dict[str, Callable[[], Any]] = {
+    methods: dict[str, Callable[[], Any]] = {
         "plain loop": lambda: embed_plainly(exact, pictures),
         "stream": lambda: embed_stream(exact, pictures),
         "stream, reduced": lambda: embed_stream(reduced, pictures),
@@ -66,31 +66,36 @@ def measure(name: str, model: Path, pictures: list[Image], repeats: int) -> list
         "limit: decoding alone": lambda: decode_only(exact, pictures),
         "limit: decoding alone, reduced": lambda: decode_only(reduced, pictures),
     }
-    rows = {way: work() for way, work in ways.items()}  # warms up, and shows what each computes
-    seconds: dict[str, list[float]] = {way: [] for way in ways}
+    rows = {
+        method: work() for method, work in methods.items()
+    }  # warm-up, and the embeddings to compare
+    seconds: dict[str, list[float]] = {method: [] for method in methods}
     for _ in range(repeats):
-        for way, work in ways.items():
-            began = time.perf_counter()
+        for method, work in methods.items():
+            start = time.perf_counter()
             work()
-            seconds[way].append(time.perf_counter() - began)
-    medians = {way: statistics.median(times) for way, times in seconds.items()}
+            seconds[method].append(time.perf_counter() - start)
+    medians = {method: statistics.median(times) for method, times in seconds.items()}
     table: list[dict[str, object]] = []
-    for way, median in medians.items():
+    for method, median in medians.items():
         limit, ceiling = "", ""
-        if way.startswith("stream"):
-            decoding = way.replace("stream", "limit: decoding alone")
+        if method.startswith("stream"):
+            decoding = method.replace("stream", "limit: decoding alone")
             slower = max(medians["limit: model alone"], medians[decoding])
             limit = f"{slower / median:.2f}"
             ceiling = f"{(medians['limit: model alone'] + medians[decoding]) / median:.2f}"
-        cosine = "" if rows[way] is None else f"{(rows[way] * rows['plain loop']).sum(1).min():.6f}"
+        embeddings = rows[method]
+        cosine = ""
+        if embeddings is not None:
+            cosine = f"{(embeddings * rows['plain loop']).sum(1).min():.6f}"
         table.append(
             {
                 "model, pictures": name,
-                "way": way,
+                "method": method,
                 "pictures/s": f"{len(pictures) / median:.1f}",
-                "times plain": f"{medians['plain loop'] / median:.2f}",
-                "of the slower limit": limit,
-                "of one after the other": ceiling,
+                "speedup": f"{medians['plain loop'] / median:.2f}",
+                "of slower limit": limit,
+                "of both limits": ceiling,
                 "smallest cosine": cosine,
             }
         )
@@ -98,7 +103,7 @@ def measure(name: str, model: Path, pictures: list[Image], repeats: int) -> list
 
 
 def embed_plainly(backbone: TransformersBackbone, pictures: list[Image]) -> np.ndarray:
-    """Open, process and embed one batch after the other."""
+    """Open, preprocess and embed batch by batch."""
     rows = []
     with torch.inference_mode():
         for start in range(0, len(pictures), BATCH):
@@ -114,7 +119,7 @@ def embed_plainly(backbone: TransformersBackbone, pictures: list[Image]) -> np.n
 
 
 def embed_stream(backbone: TransformersBackbone, pictures: list[Image]) -> np.ndarray:
-    """Embed as `task=index` does, into an empty cache."""
+    """Embed as in `task=index`, with an empty cache."""
     with TemporaryDirectory() as folder:
         cached = CachedBackbone(backbone, OutputCache(Path(folder)))
         found = list(stream_embeddings(pictures, cached, RULES, n_threads=4))
@@ -124,7 +129,7 @@ def embed_stream(backbone: TransformersBackbone, pictures: list[Image]) -> np.nd
 
 
 def decode_only(backbone: TransformersBackbone, pictures: list[Image]) -> None:
-    """Do all but the model, in as many threads as there are cores."""
+    """Preprocess without the model, with one thread per core."""
     from concurrent.futures import ThreadPoolExecutor
 
     with ThreadPoolExecutor(torch.get_num_threads()) as pool:
@@ -132,7 +137,7 @@ def decode_only(backbone: TransformersBackbone, pictures: list[Image]) -> None:
 
 
 def make_backbone(model: Path, decoding: str) -> TransformersBackbone:
-    """Make a backbone of the model in a folder."""
+    """Return a backbone with the model of a folder."""
     return TransformersBackbone(
         model=str(model),
         revision="main",
@@ -147,7 +152,7 @@ def make_backbone(model: Path, decoding: str) -> TransformersBackbone:
 
 
 def make_vit_b32(folder: Path) -> Path:
-    """Save a CLIP of ViT-B/32's shape with random weights."""
+    """Save a CLIP of the shape of ViT-B/32 with random weights."""
     torch.manual_seed(0)
     CLIPModel(CLIPConfig()).save_pretrained(folder)
     CLIPImageProcessor().save_pretrained(folder)
@@ -155,7 +160,7 @@ def make_vit_b32(folder: Path) -> Path:
 
 
 def save_photograph(folder: Path, size: tuple[int, int], number: int) -> Image:
-    """Save a JPEG with the large shapes and the fine grain of a photograph."""
+    """Save a JPEG with large shapes and fine noise, like a photograph."""
     path = folder / f"{size[0]}_{number:03}.jpg"
     if not path.is_file():
         rng = np.random.default_rng(number)

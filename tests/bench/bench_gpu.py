@@ -1,9 +1,9 @@
-"""Pictures embedded per second by the device at hand, against what its matrix products allow.
+"""Pictures embedded per second on a GPU or CPU, compared with its matrix-product throughput.
 
     python tests/bench/bench_gpu.py [batch]
 
-CLIP's vision towers in the shapes of ViT-B/32 and ViT-L/14 with random weights; without a GPU tiny
-ones. The ceiling is the time of one large matrix product of the same dtype in the same round,
+Measures CLIP vision towers of the shapes of ViT-B/32 and ViT-L/14 with random weights; without a
+GPU tiny ones. The ceiling is computed from the time of a large matrix product of the same dtype,
 scaled to the tower's floating-point operations.
 """
 
@@ -22,7 +22,7 @@ ROUNDS = 7
 
 
 def measure(work: Callable[[], object]) -> float:
-    """Return how many seconds some work takes."""
+    """Return the duration of `work` in seconds."""
     start = time.perf_counter()
     work()
     if DEVICE == "cuda":

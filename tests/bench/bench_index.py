@@ -1,16 +1,15 @@
-"""What each index option gives and costs on a million clustered vectors.
+"""Recall, search time, size and build time of each index option on a million clustered vectors.
 
     python tests/bench/bench_index.py --folder FOLDER --options flat,ivf_flat [--n 1000000]
 
-The vectors are drawn once into FOLDER, and the rows of the table are kept there, so that the
-options can be measured one at a time. Flat's time per query is measured anew beside each option,
-query by query in turn.
+The vectors and the rows of the table are saved in FOLDER, so that the options can be measured one
+at a time. The time of an exact search is measured again with each option, alternating query by
+query.
 
-The vectors imitate those of an image encoder: the variance of their dimensions falls as 1/i in a
-random basis (so that some thirty dimensions carry as much as all), images crowd around 5,000 topics
+The vectors resemble those of an image encoder: the variance of their dimensions decreases as 1/i in
+a random basis (most of it is in about thirty dimensions), images are clustered around 5,000 topics
 of unequal popularity, half of the variance is between topics, and a third of an image's length is
-common to all. Queries are drawn like the images,
-and are none of them.
+common to all. Queries are drawn from the same distribution and are not in the index.
 """
 
 import argparse
@@ -40,7 +39,7 @@ OPTIONS = "flat,flat_fp16,ivf_flat,ivf_sq8,ivf_pq,ivf_pq_refined,hnsw"
 
 
 def main() -> None:
-    """Measure the options that are asked for, and print the table of all in the folder."""
+    """Measure the given options, and print the table of all options measured in the folder."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--options", default=OPTIONS)
@@ -62,12 +61,12 @@ def main() -> None:
         rows.drop(columns=["seconds"]),
         f"{arguments.n:,} vectors of dim {arguments.dim}, {arguments.queries} queries",
     )
-    console.print("ms: for a query alone, and in a batch; speedup: flat's ms over its own")
-    console.print("a query alone has one thread, a batch and the build those of the last column")
+    console.print("ms: per single query, and per query in a batch; speedup: over exact search")
+    console.print("threads: of batches and builds; single queries use one thread")
 
 
 def draw_vectors(path: Path, n: int, dim: int) -> FloatArray:
-    """Draw clustered unit vectors into a file, unless it is there, and map it."""
+    """Write clustered unit vectors to a file if it does not exist, and memory-map it."""
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
         random = np.random.default_rng(SEED)
@@ -93,7 +92,7 @@ def draw_vectors(path: Path, n: int, dim: int) -> FloatArray:
 def measure(
     option: str, images: FloatArray, queries: FloatArray, overrides: list[str]
 ) -> dict[str, object]:
-    """Build one option in blocks, and measure it beside flat."""
+    """Build an option block by block, and compare it with an exact search."""
     n = len(images)
     with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
         config = compose("config", [f"index={option}", *overrides]).index
@@ -130,7 +129,7 @@ def measure(
 def compare_singly(
     index: GrowingIndex, images: FloatArray, queries: FloatArray
 ) -> tuple[float, float]:
-    """Return the medians of flat's and the index's milliseconds for one query, taken in turn."""
+    """Return the median milliseconds per query of an exact search and of the index."""
     times: list[tuple[float, float]] = []
     with single_thread():
         for i in range(len(queries)):
@@ -142,10 +141,10 @@ def compare_singly(
 
 
 def clock(work: Callable[[], object]) -> float:
-    """Return how many seconds it took."""
-    began = time.perf_counter()
+    """Return the duration of `work` in seconds."""
+    start = time.perf_counter()
     work()
-    return time.perf_counter() - began
+    return time.perf_counter() - start
 
 
 if __name__ == "__main__":

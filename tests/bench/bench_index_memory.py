@@ -1,10 +1,10 @@
-"""Peak memory of task=index: does it grow with the collection?
+"""Peak memory of task=index for collections of different sizes.
 
     python tests/bench/bench_index_memory.py [n_pictures ...]
 
-Draws so many small distinct JPEGs (2,000 and 20,000 unless told), indexes each collection from an
-empty cache with the sample model, in a process of its own, and prints the peaks of resident memory.
-Beside the difference stands what the index itself needs: its vectors, which FAISS has in memory.
+Draws collections of small distinct JPEGs (by default 2,000 and 20,000), indexes each with the
+sample model and an empty cache in a separate process, and prints peak resident memory and the size
+of the index, which is in memory as well.
 """
 
 import io
@@ -23,7 +23,7 @@ PER_FOLDER = 1000
 
 
 def draw_collection(folder: Path, n_pictures: int) -> None:
-    """Write JPEGs of 96x72 that all differ, a thousand to a folder."""
+    """Write distinct JPEGs of 96x72, a thousand per folder."""
     random = np.random.default_rng(n_pictures)
     for i in range(n_pictures):
         patches = random.integers(0, 256, (6, 8, 3), dtype=np.uint8)
@@ -36,8 +36,8 @@ def draw_collection(folder: Path, n_pictures: int) -> None:
 
 
 def index_collection(folder: Path, pictures: Path) -> tuple[float, float]:
-    """Run the command line; return its peak of resident memory in MB, and its seconds."""
-    began = time.perf_counter()
+    """Run `task=index`; return its peak resident memory in MB and its duration in seconds."""
+    start = time.perf_counter()
     job = subprocess.Popen(
         [
             *(sys.executable, "-m", "newsimg.run", "task=index", "data=collection"),
@@ -50,11 +50,11 @@ def index_collection(folder: Path, pictures: Path) -> tuple[float, float]:
     _, status, usage = os.wait4(job.pid, 0)
     if status:
         raise SystemExit(f"task=index ended with status {status}")
-    return usage.ru_maxrss / 1024, time.perf_counter() - began
+    return usage.ru_maxrss / 1024, time.perf_counter() - start
 
 
 def main(sizes: list[int]) -> None:
-    """Print a row for each size, and the difference between the last and the first."""
+    """Print a row for each size, and the difference between the last and the first size."""
     print(f"{'pictures':>9}{'peak MB':>9}{'index MB':>10}{'seconds':>9}", flush=True)
     peaks, vectors = [], []
     for n_pictures in sizes:
@@ -67,7 +67,9 @@ def main(sizes: list[int]) -> None:
         peaks.append(peak)
         vectors.append(size)
     growth = vectors[-1] - vectors[0]
-    print(f"\n{peaks[-1] - peaks[0]:+.0f} MB of peak memory, {growth:+.1f} MB of them the index")
+    print(
+        f"\n{peaks[-1] - peaks[0]:+.0f} MB of peak memory, {growth:+.1f} MB of which is the index"
+    )
 
 
 if __name__ == "__main__":

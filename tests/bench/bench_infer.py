@@ -1,11 +1,11 @@
-"""Seconds of task=infer for 1,000 headlines against 100,000 vectors of the sample model's dim.
+"""Duration of task=infer for 1,000 headlines and an index of 100,000 vectors.
 
     python tests/bench/bench_infer.py [n_images [n_headlines]]
 
-Writes random unit vectors as a saved index, and into an empty cache, as if a collection had been
-indexed; the pictures themselves are those of the sample newsroom, over and over, under other ids.
-Then it runs the command line, start-up and all, with and without the page, and prints the seconds
-beside those of the plain way to the same candidates: all cosines by numpy, sorted in full.
+Writes random unit vectors to a saved index and a cache, as if a collection had been indexed; its
+pictures are those of the sample newsroom, repeated under other ids. Then it runs the command line,
+including start-up, with and without the report, and prints the duration next to that of a plain
+numpy computation of the same candidates: all cosines, fully sorted.
 """
 
 import csv
@@ -37,7 +37,7 @@ TARGET = 20.0
 
 
 def write_index(folder: Path, embeddings: FloatArray, pictures: list[Path], model: str) -> None:
-    """Write a flat index of `embeddings`, and the cache that they came from."""
+    """Write a flat index of `embeddings`, and a cache with them."""
     staging = folder / "index" / ".building"
     staging.mkdir(parents=True)
     n_images = len(embeddings)
@@ -68,7 +68,7 @@ def write_index(folder: Path, embeddings: FloatArray, pictures: list[Path], mode
 
 
 def write_headlines(path: Path, source: Path, n_headlines: int) -> list[str]:
-    """Write the first headlines of the sample newsroom under ids of their own; return them."""
+    """Write the first headlines of the sample newsroom with new ids; return them."""
     with source.open(encoding="utf-8") as file:
         titles = [row["article_title"] for row in csv.DictReader(file)][:n_headlines]
     with path.open("w", newline="", encoding="utf-8") as file:
@@ -77,7 +77,7 @@ def write_headlines(path: Path, source: Path, n_headlines: int) -> list[str]:
 
 
 def time_command(folder: Path, report: bool) -> float:
-    """Run the command line in a process of its own; return its seconds."""
+    """Run the command line in a separate process; return its duration in seconds."""
     command = [
         *(sys.executable, "-m", "newsimg.run", "task=infer", "data=queries", "tracking=none"),
         *(f"data.csv_path={folder / 'headlines.csv'}", "data.id_column=id"),
@@ -86,13 +86,13 @@ def time_command(folder: Path, report: bool) -> float:
         *(f"top_k={TOP_K}", f"task.report={str(report).lower()}"),
     ]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    began = time.perf_counter()
+    start = time.perf_counter()
     subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)
-    return time.perf_counter() - began
+    return time.perf_counter() - start
 
 
 def main(n_images: int = 100_000, n_headlines: int = 1000) -> None:
-    """Print a row for each way."""
+    """Print a row for each method."""
     newsroom = ensure_newsroom(user_cache_dir())
     backbone = TransformersBackbone(
         model=str(PACKAGE_DIR / "sample" / "clip"),
@@ -115,18 +115,16 @@ def main(n_images: int = 100_000, n_headlines: int = 1000) -> None:
             folder / "headlines.csv", newsroom / "newsarticles.csv", n_headlines
         )
         print(f"{n_headlines} headlines, {n_images} vectors, dim {DIM}, {TOP_K} candidates")
-        whole = time_command(folder, report=True)
-        print(f"{'task=infer, first time':36}{whole:8.1f} s   target {TARGET:.0f} s")
+        first = time_command(folder, report=True)
+        print(f"{'task=infer, first run':36}{first:8.1f} s   target {TARGET:.0f} s")
         found = pq.read_table(folder / "run" / "results.parquet").to_pandas()
         print(f"{'task=infer again':36}{time_command(folder, report=True):8.1f} s")
-        print(
-            f"{'task=infer again, without the page':36}{time_command(folder, report=False):8.1f} s"
-        )
-    began = time.perf_counter()
+        print(f"{'task=infer again, without report':36}{time_command(folder, report=False):8.1f} s")
+    start = time.perf_counter()
     texts = backbone.embed_texts(titles)
     cosines = texts @ embeddings.T
     best = np.argsort(-cosines, axis=1)[:, :TOP_K]
-    print(f"{'numpy, candidates alone':36}{time.perf_counter() - began:8.1f} s")
+    print(f"{'numpy, candidates only':36}{time.perf_counter() - start:8.1f} s")
     ours = found.groupby("article_id", sort=False)["image_id"].agg(set)
     same = [own == {f"{row:07}.jpg" for row in rows} for own, rows in zip(ours, best, strict=True)]
     print(f"the same candidates for {sum(same)} of {len(same)} headlines")

@@ -1,9 +1,9 @@
-"""The same sweep, whatever launches its jobs.
+"""Duration of the same sweep with each launcher.
 
     python tests/bench/bench_launchers.py
 
-Two rerankers at three weights on the sample newsroom from a warm cache, by the command line.
-Launchers that are not installed are left out.
+Runs two rerankers at three weights on the sample newsroom with a warm cache on the command line.
+Launchers that are not installed are skipped.
 """
 
 import sqlite3
@@ -34,7 +34,7 @@ def sweep(launcher: str, folder: Path, cache: str) -> float:
 
 
 def count_jobs(folder: Path) -> int:
-    """Return how many jobs are tracked as finished below a sweep."""
+    """Return the number of finished jobs of a sweep in MLflow."""
     with sqlite3.connect(folder / "mlflow.db") as database:
         return database.execute(
             "select count(*) from runs r join tags t on r.run_uuid = t.run_uuid "

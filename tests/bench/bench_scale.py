@@ -1,10 +1,10 @@
-"""A collection too large for memory: trained once, written in shards, searched as one.
+"""An index larger than memory: trained once, written in shards, searched with merged results.
 
     python tests/bench/bench_scale.py --folder FOLDER [--n 10000000] [--dim 128] [--shard 1000000]
 
-Random vectors stand for embeddings: rates, bytes and memory are those of real ones, recall is not
-(nothing is near anything), so that what is checked is that vectors find themselves, wherever they
-lie.
+Uses random vectors instead of embeddings. Rates, sizes and memory are the same; recall is not
+meaningful, as random vectors have no near neighbours. Instead, it is checked that vectors find
+themselves.
 """
 
 import argparse
@@ -35,7 +35,7 @@ TOP_K = 25
 
 
 def main() -> None:
-    """Write the shards, search them, and print rates, bytes and memory."""
+    """Write the shards, search them, and print rates, sizes and memory."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--n", type=int, default=10_000_000)
@@ -77,7 +77,7 @@ def main() -> None:
 
 
 def draw(seed: int, n: int, dim: int) -> Iterator[FloatArray]:
-    """Yield random unit vectors in blocks, the same for the same seed."""
+    """Yield random unit vectors in blocks, reproducibly."""
     random = np.random.default_rng([28, seed])
     for start in range(0, n, BLOCK):
         block = random.standard_normal((min(BLOCK, n - start), dim), dtype=np.float32)
@@ -86,7 +86,7 @@ def draw(seed: int, n: int, dim: int) -> Iterator[FloatArray]:
 
 
 def write_shard(trained: Path, path: Path, number: int, n: int, dim: int) -> dict[str, object]:
-    """Fill one shard in blocks; its ids begin at 0 like those of every shard."""
+    """Write a shard block by block; the ids of every shard start at 0."""
     index = VectorIndex.read(trained)
     added, start = 0.0, 0
     for block in tqdm(draw(number + 1, n, dim), path.name, -(-n // BLOCK), disable=None):
@@ -107,15 +107,15 @@ def write_shard(trained: Path, path: Path, number: int, n: int, dim: int) -> dic
 
 
 def search_shards(paths: list[Path], dim: int, shard: int, mapped: bool) -> None:
-    """Search all shards as one for vectors of some, which should be their own nearest."""
+    """Search all shards for vectors of some shards, which should be found at rank 1."""
     before = resident()
     indexes = [VectorIndex.read(path, mapped) for path in paths]
     offsets = [number * shard for number in range(len(paths))]
-    asked = sorted({0, len(paths) // 2, len(paths) - 1})
-    n_each = N_QUERIES // len(asked)
-    queries = np.concatenate([next(draw(number + 1, BLOCK, dim))[:n_each] for number in asked])
-    expected = np.concatenate([number * shard + np.arange(n_each) for number in asked])
-    search_merged(indexes, offsets, queries, TOP_K)  # reads what is mapped
+    numbers = sorted({0, len(paths) // 2, len(paths) - 1})
+    n_each = N_QUERIES // len(numbers)
+    queries = np.concatenate([next(draw(number + 1, BLOCK, dim))[:n_each] for number in numbers])
+    expected = np.concatenate([number * shard + np.arange(n_each) for number in numbers])
+    search_merged(indexes, offsets, queries, TOP_K)  # reads the mapped files
     singles = []
     for i in range(50):
         began = time.perf_counter()
@@ -126,14 +126,14 @@ def search_shards(paths: list[Path], dim: int, shard: int, mapped: bool) -> None
     batched = (time.perf_counter() - began) / len(queries)
     console.print(
         f"{len(indexes)} shards {'mapped' if mapped else 'in memory'}: "
-        f"{1000 * float(np.median(singles)):.1f} ms for a query alone, {1000 * batched:.1f} ms in "
+        f"{1000 * float(np.median(singles)):.1f} ms per single query, {1000 * batched:.1f} ms in "
         f"a batch of {len(queries)}; {(rows[:, 0] == expected).mean():.3f} find themselves first; "
         f"RSS {before:,.0f} -> {resident():,.0f} MiB"
     )
 
 
 def resident() -> float:
-    """Return the MiB that this process has in memory now, mapped files included."""
+    """Return the resident memory of this process in MiB, including mapped files."""
     with open("/proc/self/statm") as file:
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / MIB
 

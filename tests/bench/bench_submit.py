@@ -1,4 +1,4 @@
-"""Pictures per second of a submission, against decoding in full, one after the other.
+"""Pictures rendered per second for a submission, compared with a plain loop with full decoding.
 
 python tests/bench/bench_submit.py
 """
@@ -26,7 +26,7 @@ N_REPEATS = 5
 
 
 def main() -> None:
-    """Render photographs of 12 megapixels and of a newspaper's size, in turns."""
+    """Measure photographs of 12 and 2 megapixels."""
     rows = []
     with TemporaryDirectory() as folder:
         for name, size in (("12 megapixels", (4000, 3000)), ("1600x1200", (1600, 1200))):
@@ -39,34 +39,34 @@ def main() -> None:
 
 
 def measure(name: str, entries: list[Entry]) -> list[dict[str, object]]:
-    """Time the plain way, and `render_all` by 1 and 2 workers."""
-    ways: dict[str, Callable[[], object]] = {
+    """Measure the plain loop, and `render_all` with 1 and 2 workers, alternating."""
+    methods: dict[str, Callable[[], object]] = {
         "plain": lambda: [render_plainly(entry.choice.image.path) for entry in entries],
         "1 worker": lambda: list(render_all(entries, "center", 1)),
         "2 workers": lambda: list(render_all(entries, "center", 2)),
         "2 workers, saliency": lambda: list(render_all(entries, "saliency", 2)),
     }
-    seconds: dict[str, list[float]] = {way: [] for way in ways}
-    for _ in range(N_REPEATS):  # in turns, so that a busy moment hits all
-        for way, work in ways.items():
-            began = time.perf_counter()
+    seconds: dict[str, list[float]] = {method: [] for method in methods}
+    for _ in range(N_REPEATS):  # alternating, so that other load affects all methods
+        for method, work in methods.items():
+            start = time.perf_counter()
             work()
-            seconds[way].append(time.perf_counter() - began)
-    medians = {way: statistics.median(times) for way, times in seconds.items()}
+            seconds[method].append(time.perf_counter() - start)
+    medians = {method: statistics.median(times) for method, times in seconds.items()}
     return [
         {
             "pictures": name,
-            "way": way,
+            "method": method,
             "PNGs/s": f"{len(entries) / median:.1f}",
-            "times plain": f"{medians['plain'] / median:.2f}",
-            "times 1 worker": f"{medians['1 worker'] / median:.2f}",
+            "speedup over plain": f"{medians['plain'] / median:.2f}",
+            "over 1 worker": f"{medians['1 worker'] / median:.2f}",
         }
-        for way, median in medians.items()
+        for method, median in medians.items()
     ]
 
 
 def render_plainly(path: Path) -> bytes:
-    """Do what Pillow's manual suggests."""
+    """Render a picture as in Pillow's documentation."""
     with PILImage.open(path) as picture:
         upright = ImageOps.exif_transpose(picture).convert("RGB")
     buffer = io.BytesIO()
@@ -75,7 +75,7 @@ def render_plainly(path: Path) -> bytes:
 
 
 def photograph(folder: Path, size: tuple[int, int], seed: int) -> Image:
-    """Write something with detail at all scales, as photographs have."""
+    """Save a JPEG with detail at all scales, like a photograph."""
     random = np.random.default_rng(seed)
     pixels = np.zeros((size[1], size[0], 3), np.float32)
     for n, share in ((6, 2), (24, 4), (96, 8), (384, 8)):

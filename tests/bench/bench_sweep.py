@@ -1,9 +1,9 @@
-"""What a sweep costs: against one run, and against a shell loop that computes everything anew.
+"""Duration of a sweep, compared with a single run and with a shell loop without a cache.
 
     python tests/bench/bench_sweep.py [rounds] [reranker ...]
 
-Both sides run the real command line on the sample newsroom, in processes of their own, one after
-the other in each round; the table gives medians over the rounds.
+All commands are run in separate processes on the sample newsroom, alternating in each round; the
+table has medians over the rounds.
 """
 
 import os
@@ -35,7 +35,7 @@ def run(folder: Path, *arguments: str) -> float:
 
 
 def seconds_per_job(folder: Path) -> float:
-    """Return the median time between the starts of a sweep's jobs, from MLflow's own record."""
+    """Return the median time between the starts of a sweep's jobs, as recorded in MLflow."""
     with sqlite3.connect(folder / "multirun" / "mlflow.db") as database:
         starts = [
             start / 1000
@@ -49,12 +49,12 @@ def seconds_per_job(folder: Path) -> float:
 
 
 def warm_sweep(rounds: int) -> None:
-    """One run against eleven weights, when the cache has every embedding."""
+    """Compare a single run with a sweep of eleven weights, with a warm cache."""
     single, sweep, job = [], [], []
     for _ in range(rounds):
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
-            run(folder)  # makes the newsroom, the cache and the tracking database
+            run(folder)  # creates the newsroom, the cache and the tracking database
             single.append(run(folder))
             sweep.append(run(folder, "-m", f"weight.value={','.join(WEIGHTS)}"))
             job.append(seconds_per_job(folder))
@@ -62,11 +62,11 @@ def warm_sweep(rounds: int) -> None:
     print(f"{'warm cache':<34}{'seconds':>9}{'ratio':>8}")
     print(f"{'one run':<34}{one:9.2f}{1:8.2f}")
     print(f"{'sweep of 11 weights':<34}{many:9.2f}{many / one:8.2f}")
-    print(f"{'a further job of the sweep':<34}{statistics.median(job):9.2f}")
+    print(f"{'each further job of the sweep':<34}{statistics.median(job):9.2f}")
 
 
 def cold_sweep(rounds: int, rerankers: list[str]) -> None:
-    """A sweep of rerankers and weights from a cold cache, against a loop that keeps nothing."""
+    """Compare a sweep of rerankers and weights with a loop that starts with an empty cache."""
     loop, sweep = [], []
     for _ in range(rounds):
         seconds = 0.0
@@ -84,7 +84,7 @@ def cold_sweep(rounds: int, rerankers: list[str]) -> None:
     plain, ours = statistics.median(loop), statistics.median(sweep)
     jobs = len(rerankers) * len(WEIGHTS)
     print(f"\n{f'cold cache, {jobs} jobs':<34}{'seconds':>9}{'ratio':>8}")
-    print(f"{'loop, everything anew':<34}{plain:9.2f}{plain / ours:8.2f}")
+    print(f"{'loop without cache':<34}{plain:9.2f}{plain / ours:8.2f}")
     print(f"{'sweep':<34}{ours:9.2f}{1:8.2f}")
 
 

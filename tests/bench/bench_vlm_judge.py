@@ -1,10 +1,10 @@
-"""Pairs of headline and picture judged per second, by shared prefixes and the plain ways.
+"""Headline-picture pairs judged per second with shared prefixes, and with plain methods.
 
 python tests/bench/bench_vlm_judge.py [--pictures 2] [--headlines 5] [--rounds 3]
 
-The model is a random Qwen2-VL of a few layers, the pictures have the number of tokens that
-photographs have. The ways take turns, so that a busy machine slows all of them; the table has
-medians. Every pair is judged by the five criteria of `criteria=all`.
+The model is a random Qwen2-VL of a few layers; the pictures have as many tokens as photographs. The
+methods alternate, so that other load affects all of them; the table has medians. Every pair is
+judged by the five criteria of `criteria=all`.
 """
 
 import argparse
@@ -35,12 +35,12 @@ SETTINGS: dict[str, Any] = {
     "dtype": "float32",
     "device": "cpu",
     "answer_prefix": "",
-    "max_new_tokens": 2,  # a digit and the end of the turn, as a model that does as told writes
+    "max_new_tokens": 2,  # a digit and the end token
 }
 
 
 def main() -> None:
-    """Make the model, let the ways take turns, print the table."""
+    """Create the model, measure all methods and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pictures", type=int, default=2)
     parser.add_argument("--headlines", type=int, default=5, help="per picture")
@@ -53,7 +53,7 @@ def main() -> None:
 
 
 def compare(folder: Path, options: argparse.Namespace) -> None:
-    """Time every way in turn."""
+    """Measure all methods, alternating."""
     model = make_qwen2_vl(
         folder / "model",
         max_pixels=1280 * 28 * 28,
@@ -88,27 +88,27 @@ def compare(folder: Path, options: argparse.Namespace) -> None:
     def judge_by_forward() -> list[FloatArray]:
         return plain.ask(images, [distinct] * len(images), ANSWERS, "probabilities")
 
-    def judge_by_writing() -> None:
+    def judge_by_generation() -> None:
         for image in images:
             for own in pairs:
                 for text in own:
                     plain.ask([image], [[text]], ANSWERS, "text")
 
-    ways: dict[str, Callable[[], object]] = {
+    methods: dict[str, Callable[[], object]] = {
         "expected, shared prefixes": judge_shared,
         "expected, one forward per distinct question": judge_by_forward,
-        "generate, one call per pair and criterion": judge_by_writing,
+        "generate, one call per pair and criterion": judge_by_generation,
     }
     difference = max(
         np.abs(rate(one) - rate(other)).max()
         for one, other in zip(judge_shared(), judge_by_forward(), strict=True)
     )
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    seconds: dict[str, list[float]] = {name: [] for name in methods}
     for _ in range(options.rounds):
-        for name, way in ways.items():
-            shared._last = None  # nothing is left from the round before
+        for name, method in methods.items():
+            shared._last = None  # clear the prefix cache of the previous round
             start = time.perf_counter()
-            way()
+            method()
             seconds[name].append(time.perf_counter() - start)
     n_tokens = len(shared.encode(open_first(images))[0])
     n_pairs = len(images) * len(pairs)

@@ -315,7 +315,7 @@ def test_damaged_pictures_are_told_all_at_once(
     damaged: list[str], newsimg_here: Callable[..., Outcome]
 ) -> None:
     result = newsimg_here(*damaged)
-    assert result.code == 1
+    assert result.code == 2
     told = result.stderr[result.stderr.index("2 of the 6 pictures of newsimages") :]
     assert "a.csv, line 3: cannot read the picture" in told
     assert "pictures/1.png" in told

@@ -83,12 +83,12 @@ def test_images_added_in_batches_are_found_with_their_ids(option: str, images: F
 
 
 def test_adding_in_batches_or_at_once_gives_the_same_index(option: str, images: FloatArray) -> None:
-    whole = make_index(option)
-    whole.build(images)
+    at_once = make_index(option)
+    at_once.build(images)
     parts = grow(option, images, np.arange(N_IMAGES))
     if option == "hnsw":  # threads race for the links
         return
-    for a, b in zip(whole.search(images[:50], 10), parts.search(images[:50], 10), strict=True):
+    for a, b in zip(at_once.search(images[:50], 10), parts.search(images[:50], 10), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-6)
 
 
@@ -326,11 +326,13 @@ def test_the_projection_preserves_inner_products_of_low_rank_data() -> None:
     random = np.random.default_rng(0)
     mixing = np.linalg.qr(random.normal(size=(16, 16)))[0] * (1 / (1 + np.arange(16)) ** 2)
     sample = (random.normal(size=(500, 16)) @ mixing.T + 3 * mixing[:, 0]).astype(np.float32)
-    kept = keep_principal(sample, 8, seed=1)
-    np.testing.assert_allclose(kept @ kept.T, np.eye(8), atol=1e-5)
-    products, projected = sample @ sample.T, (sample @ kept.T) @ (sample @ kept.T).T
+    projection = keep_principal(sample, 8, seed=1)
+    np.testing.assert_allclose(projection @ projection.T, np.eye(8), atol=1e-5)
+    products, projected = sample @ sample.T, (sample @ projection.T) @ (sample @ projection.T).T
     assert np.abs(products - projected).max() < 0.003 * np.abs(products).max()
-    assert np.ptp(np.log2(np.square(sample @ kept.T).mean(axis=0))) < 8  # 12.5 without the rotation
+    assert (
+        np.ptp(np.log2(np.square(sample @ projection.T).mean(axis=0))) < 8
+    )  # 12.5 without the rotation
 
 
 def test_scores_are_inner_products_even_if_all_images_are_similar(

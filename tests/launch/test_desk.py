@@ -10,7 +10,6 @@ import pandas as pd
 import pytest
 from conftest import Outcome
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
 from PIL import Image as PILImage
 
 import newsimg
@@ -108,7 +107,7 @@ def test_a_hydra_application_that_calls_newsimg_keeps_its_own_config(tmp_path: P
 def test_no_state_of_hydra_is_left_behind() -> None:
     newsimg.load("reranker=identity")
     assert not HydraConfig.initialized()
-    with pytest.raises(HydraException):
+    with pytest.raises(ValueError, match=r"reranker must be one of .*, got 'nothing_like_it'"):
         newsimg.load("reranker=nothing_like_it")
     assert not HydraConfig.initialized()
 
@@ -161,7 +160,10 @@ def test_compare_tests_each_config_against_the_baseline_with_holms_correction(
         (lambda desk: newsimg.compare([]), "configs must hold at least one config"),
         (lambda desk: newsimg.compare([desk], baseline=1), r"baseline must be in \[0, 0\], got 1"),
         (lambda desk: newsimg.compare([desk], correction="bonferroni"), "correction must be"),
-        (lambda desk: newsimg.compare([desk], metrics=["hits"]), "metrics must be of hits_at_1"),
+        (
+            lambda desk: newsimg.compare([desk], metrics=["hits"]),
+            "metrics must be one of hits",
+        ),
     ],
 )
 def test_a_wrong_argument_is_refused_in_a_sentence(call, message, tiny_options) -> None:

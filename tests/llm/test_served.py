@@ -428,7 +428,7 @@ def test_the_key_is_sent_and_is_nowhere_else(key, tmp_path, newsimg_here, tiny_o
     with serve(fault=lambda text, n_before: "none" if n_before else "401") as server:
         options.append(f"llm.server.base_url={server.url}")
         refused = newsimg_here(*options)
-        assert refused.code == 1
+        assert refused.code == 2
         assert "401 Unauthorized: refused, Bearer *** was sent" in refused.output
         server.fault = lambda text, n_before: "none"
         done = newsimg_here(*options)

@@ -1,4 +1,4 @@
-"""The sample newsroom: the same bytes every time, the benchmark's layout, editors with taste."""
+"""The sample newsroom: reproducible, in the benchmark's format, with the expected statistics."""
 
 import csv
 import hashlib
@@ -41,7 +41,7 @@ def newsroom(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def scenes() -> list[Scene]:
-    """The scenes of the whole newsroom."""
+    """All scenes of the newsroom."""
     return [newsroom_scene(generator.DEFAULT_SEED, number) for number in range(4000)]
 
 
@@ -55,7 +55,7 @@ def hash_folder(folder: Path) -> dict[str, str]:
     return {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
 
 
-def test_two_generations_give_the_same_bytes_whatever_the_number_of_workers(
+def test_the_generated_files_do_not_depend_on_the_number_of_workers(
     newsroom: Path, tmp_path: Path
 ) -> None:
     again = ensure_newsroom(tmp_path, N_ARTICLES, n_workers=1, quiet=True)
@@ -68,7 +68,7 @@ def test_another_seed_gives_other_articles_and_pictures(newsroom: Path, tmp_path
     assert not set(hash_folder(other).values()) & set(hash_folder(newsroom).values())
 
 
-def test_the_folder_has_the_benchmarks_layout(newsroom: Path) -> None:
+def test_the_folder_has_the_benchmarks_format(newsroom: Path) -> None:
     rows = read_articles(newsroom)
     assert tuple(rows[0]) == HEADER
     assert len(rows) == N_ARTICLES
@@ -95,7 +95,7 @@ def test_pictures_are_distinct_rgb_jpegs_of_460_by_260(newsroom: Path) -> None:
         assert (image.format, image.mode, image.size) == ("JPEG", "RGB", (460, 260))
 
 
-def test_titles_keep_quotes_commas_and_letters_that_are_not_english(newsroom: Path) -> None:
+def test_titles_contain_quotes_commas_and_non_ascii_letters(newsroom: Path) -> None:
     titles = " ".join(row["article_title"] for row in read_articles(newsroom))
     assert '"' in titles
     assert "," in titles
@@ -108,20 +108,20 @@ def test_tags_are_people_then_organisations() -> None:
     assert story.tags == "Åsa Lindqvist;Omar Sáenz|Fjord Lines"
 
 
-def test_scenes_csv_gives_back_the_scenes(newsroom: Path) -> None:
+def test_scenes_csv_contains_the_scenes(newsroom: Path) -> None:
     with (newsroom / "scenes.csv").open(encoding="utf-8", newline="") as file:
         rows = {row["image_id"]: scene_from_row(row) for row in csv.DictReader(file)}
     for number, article in enumerate(read_articles(newsroom)):
         assert rows[article["image_id"]] == newsroom_scene(generator.DEFAULT_SEED, number)
 
 
-def test_a_complete_newsroom_is_reused_and_not_written_again(newsroom: Path) -> None:
+def test_an_existing_newsroom_is_reused(newsroom: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in newsroom.rglob("*")}
     assert ensure_newsroom(newsroom.parent, N_ARTICLES) == newsroom
     assert {path: path.stat().st_mtime_ns for path in newsroom.rglob("*")} == before
 
 
-def test_an_interrupted_generation_leaves_no_newsroom_and_the_next_start_makes_it(
+def test_an_interrupted_generation_leaves_no_files_and_can_be_repeated(
     newsroom: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupt(*_: object) -> None:
@@ -135,15 +135,15 @@ def test_an_interrupted_generation_leaves_no_newsroom_and_the_next_start_makes_i
     assert hash_folder(ensure_newsroom(tmp_path, N_ARTICLES, quiet=True)) == hash_folder(newsroom)
 
 
-def test_what_a_killed_process_left_is_cleaned_up(newsroom: Path, tmp_path: Path) -> None:
-    (tmp_path / f".{newsroom.name}.abc" / "newsimages").mkdir(parents=True)  # a draft
+def test_temporary_files_of_a_killed_process_are_removed(newsroom: Path, tmp_path: Path) -> None:
+    (tmp_path / f".{newsroom.name}.abc" / "newsimages").mkdir(parents=True)  # the temporary folder
     (tmp_path / newsroom.name).mkdir()  # a folder without a manifest
     folder = ensure_newsroom(tmp_path, N_ARTICLES, quiet=True)
     assert hash_folder(folder) == hash_folder(newsroom)
     assert [path for path in tmp_path.iterdir() if path.is_dir()] == [folder]
 
 
-def test_two_processes_at_once_make_one_newsroom(newsroom: Path, tmp_path: Path) -> None:
+def test_concurrent_processes_generate_one_newsroom(newsroom: Path, tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path;"
         "from newsimg.sample.generator import ensure_newsroom;"
@@ -157,7 +157,7 @@ def test_two_processes_at_once_make_one_newsroom(newsroom: Path, tmp_path: Path)
     assert hash_folder(tmp_path / newsroom.name) == hash_folder(newsroom)
 
 
-def test_a_worker_that_fails_is_an_error_and_leaves_nothing(
+def test_a_failing_worker_is_an_error_and_leaves_no_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "executable", "false")
@@ -167,12 +167,12 @@ def test_a_worker_that_fails_is_an_error_and_leaves_nothing(
 
 
 @pytest.mark.parametrize("n_articles", [0, -1, 100_001])
-def test_a_wrong_number_of_articles_is_refused(tmp_path: Path, n_articles: int) -> None:
+def test_a_number_of_articles_out_of_range_is_refused(tmp_path: Path, n_articles: int) -> None:
     with pytest.raises(ValueError, match=rf"\[1, 100000\], got {n_articles}"):
         ensure_newsroom(tmp_path, n_articles)
 
 
-def test_headlines_never_describe_the_picture_literally(scenes: list[Scene]) -> None:
+def test_headlines_never_contain_a_literal_caption(scenes: list[Scene]) -> None:
     for number, scene in enumerate(scenes):
         title = newsroom_story(generator.DEFAULT_SEED, number, scene).title.lower()
         assert literal_caption(scene) not in title
@@ -184,8 +184,10 @@ def test_news_headlines_mention_only_some_of_the_factors(scenes: list[Scene]) ->
     seed = generator.DEFAULT_SEED
     night = [n for n, s in enumerate(scenes) if s.time == "night" and not is_column(seed, n)]
     titles = [newsroom_story(seed, n, scenes[n]).title for n in night]
-    told = sum(any(p in t for p in ("after dark", "overnight", "small hours")) for t in titles)
-    assert 0.5 < told / len(titles) < 0.7
+    n_mentions = sum(
+        any(p in t for p in ("after dark", "overnight", "small hours")) for t in titles
+    )
+    assert 0.5 < n_mentions / len(titles) < 0.7
 
 
 def test_column_titles_never_occur_in_training(scenes: list[Scene]) -> None:
@@ -196,28 +198,28 @@ def test_column_titles_never_occur_in_training(scenes: list[Scene]) -> None:
     assert not any(title in events for title in titles)
 
 
-def test_a_literal_caption_names_every_factor_in_known_words() -> None:
+def test_a_literal_caption_contains_every_factor() -> None:
     scene = Scene("ferry", 2, "red", "dusk", "rain", "far", 1)
     caption = literal_caption(scene)
     assert caption == "two red boats on the sea at dusk in rain, seen from far away"
     assert set(caption.replace(",", "").split()) <= set(caption_words())
 
 
-def test_every_subject_has_words() -> None:
+def test_the_vocabulary_covers_every_subject() -> None:
     assert set(EVENTS) == set(COLUMNS) == set(THINGS) == set(SUBJECTS)
     assert set(DEFECT_WORDS) == set(DEFECTS)
     assert all("{thing}" in event for events in EVENTS.values() for event in events)
 
 
-def test_editors_avoid_poor_pictures_more_often_than_chance_but_not_always(
+def test_news_articles_have_fewer_poor_pictures_than_columns(
     scenes: list[Scene],
 ) -> None:
     poor = {False: [], True: []}  # type: dict[bool, list[bool]]
     for number, scene in enumerate(scenes):
         poor[is_column(generator.DEFAULT_SEED, number)].append(scene.is_poor)
     news, columns = (sum(flags) / len(flags) for flags in poor.values())
-    assert 0.05 < news < 0.12  # the news desk takes the best of four shots
-    assert 0.88 < columns < 0.98  # columns get what is left
+    assert 0.05 < news < 0.12  # usually the best of four shots
+    assert 0.88 < columns < 0.98  # the worst of four shots
     assert 0.28 < sum(scene.is_poor for scene in scenes) / len(scenes) < 0.4 < SHOT_POOR_SHARE
 
 
@@ -230,7 +232,7 @@ def test_every_subject_and_every_defect_occurs(scenes: list[Scene]) -> None:
 
 
 def test_no_training_scene_is_a_newsroom_scene(scenes: list[Scene]) -> None:
-    seed = generator.DEFAULT_SEED  # even where the seeds are equal
+    seed = generator.DEFAULT_SEED  # even with equal seeds
     training = list(itertools.islice(training_scenes(seed), 4000))
     training += [scene for scene, _ in itertools.islice(training_newsroom(seed), 1000)]
     assert not {scene.detail for scene in scenes} & {scene.detail for scene in training}

@@ -1,4 +1,4 @@
-"""The sample's language model: a chat model that captions headlines it has not seen."""
+"""The sample's language model: loading, and captions of unseen headlines."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from newsimg.sample.training.llm_examples import expect_captions, write_chat, wr
 from newsimg.sample.training.train_llm import main
 
 FOLDER = Path(newsimg.__file__).parent / "sample" / "llm"
-UNSEEN = 77  # a stream of scenes that the training never draws
+UNSEEN = 77  # seed of scenes that are not used in training
 BOAT = Scene("ferry", 2, "red", "dusk", "rain", "near", 5)
 
 
@@ -44,14 +44,16 @@ def captions(examples):
     return [answer.split("; ") for answer in answers]
 
 
-def test_the_model_loads_quietly_as_a_llama_of_at_most_6_mb(capfd: pytest.CaptureFixture) -> None:
+def test_the_model_is_a_llama_of_at_most_6_mb_that_loads_without_warnings(
+    capfd: pytest.CaptureFixture,
+) -> None:
     model = AutoModelForCausalLM.from_pretrained(FOLDER)
     assert isinstance(model, LlamaForCausalLM)
     assert "warn" not in capfd.readouterr().err.lower()
     assert sum(path.stat().st_size for path in FOLDER.iterdir()) < 6_000_000
 
 
-def test_the_chat_template_writes_turns_and_leaves_the_assistants_open(tokenizer) -> None:
+def test_the_chat_template_formats_messages_and_a_generation_prompt(tokenizer) -> None:
     prompt = tokenizer.apply_chat_template(
         write_chat("Storm"), tokenize=False, add_generation_prompt=True
     )
@@ -63,7 +65,7 @@ def test_the_chat_template_writes_turns_and_leaves_the_assistants_open(tokenizer
     )
 
 
-def test_tokens_write_any_headline_back(tokenizer) -> None:
+def test_any_headline_is_decoded_from_its_tokens(tokenizer) -> None:
     title = 'Şehir "uyandı": 東京 & Ålgård'
     assert tokenizer.decode(tokenizer(title, add_special_tokens=False)["input_ids"]) == title
     assert tokenizer.pad_token_id != tokenizer.eos_token_id
@@ -74,14 +76,14 @@ def test_most_unseen_headlines_get_five_different_captions(captions) -> None:
     assert np.mean([len(set(own)) >= 3 for own in captions]) > 0.85
 
 
-def test_captions_use_the_words_of_literal_captions(captions) -> None:
+def test_captions_use_the_vocabulary_of_literal_captions(captions) -> None:
     words = [
         word for own in captions for caption in own for word in caption.replace(",", "").split()
     ]
     assert np.mean([word in set(caption_words()) for word in words]) > 0.99
 
 
-def test_most_captions_show_the_headlines_subject(captions, examples) -> None:
+def test_most_captions_contain_the_headlines_subject(captions, examples) -> None:
     subjects = [SUBJECTS[example.scene.subject] for example in examples]
     found = [
         subject.singular in caption or subject.plural in caption
@@ -91,22 +93,22 @@ def test_most_captions_show_the_headlines_subject(captions, examples) -> None:
     assert np.mean(found) > 0.8
 
 
-def test_facts_of_a_headline_are_read_whatever_its_wording() -> None:
+def test_facts_of_a_headline_are_recognised() -> None:
     facts = read_facts("Coastguard escorts twin scarlet vessels into Kvistø overnight", BOAT)
     assert facts["count"] == {2}
     assert facts["colour"] == {"red"}
-    assert "time" not in facts  # "overnight" is not how dusk is called
+    assert "time" not in facts  # "overnight" is not a phrase for dusk
     assert read_facts("Islanders cut off again from Kvistø", BOAT) == {}
     assert read_facts("Passengers stranded as ferries held", BOAT) == {"count": {2, 3, 4}}
 
 
-def test_a_scene_never_contradicts_its_own_headline(examples) -> None:
+def test_a_headline_never_contradicts_its_scene(examples) -> None:
     facts = [read_facts(example.title, example.scene) for example in examples]
     assert not any(count_contradictions(f, s.scene) for f, s in zip(facts, examples, strict=True))
     assert {name for own in facts for name in own} == set(FACTORS)
 
 
-def test_lessons_say_first_what_the_headline_says_and_then_guess_the_likeliest() -> None:
+def test_expected_captions_start_with_the_facts_and_then_add_likely_values() -> None:
     captions = expect_captions("ferry", {"count": frozenset({2}), "time": frozenset({"dusk"})})
     assert captions[0] == "two boats on the sea at dusk"
     assert captions[1] == "two boats on the sea at dusk in clear weather"
@@ -114,7 +116,7 @@ def test_lessons_say_first_what_the_headline_says_and_then_guess_the_likeliest()
 
 
 @pytest.mark.slow
-def test_the_training_runs_from_drawing_to_a_folder_that_loads(tmp_path, monkeypatch) -> None:
+def test_the_training_writes_a_model_that_loads(tmp_path, monkeypatch) -> None:
     arguments = ["--out", str(tmp_path), "--examples", "64", "--epochs", "1"]
     monkeypatch.setattr("sys.argv", ["train_llm", *arguments])
     main()

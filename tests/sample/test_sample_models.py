@@ -1,4 +1,4 @@
-"""The sample's small CLIP and aesthetics head: they load, they are small, they do what they say."""
+"""The sample's small CLIP and aesthetics head: loading, size and quality."""
 
 import csv
 import time
@@ -29,7 +29,7 @@ FloatArray = NDArray[np.float32]
 
 
 class SmallClip:
-    """The saved folder, used as a stranger would use it: through the Auto classes only."""
+    """The saved model, loaded with transformers' Auto classes only."""
 
     def __init__(self) -> None:
         self.model = AutoModel.from_pretrained(CLIP_DIR).float().eval()
@@ -56,7 +56,7 @@ class SmallClip:
             chunks.append(self.embed_images(images))
         return np.concatenate(chunks)
 
-    def judge(self, embeddings: FloatArray) -> FloatArray:
+    def rate(self, embeddings: FloatArray) -> FloatArray:
         scores: FloatArray = (embeddings @ self.weight.T + self.bias)[:, 0]
         return scores
 
@@ -87,7 +87,7 @@ def splits(clip: SmallClip) -> dict[str, dict[str, Any]]:
             "images": images,
             "headlines": clip.embed_texts(list(rows["article_title"])),
             "captions": clip.embed_texts([literal_caption(scenes[i]) for i in rows["image_id"]]),
-            "scores": clip.judge(images),
+            "scores": clip.rate(images),
             "scenes": [scenes[i] for i in rows["image_id"]],
         }
     return result
@@ -106,7 +106,7 @@ def hits_at_1(split: dict[str, Any], queries: str = "headlines", weight: float =
     return hits / len(split[queries])
 
 
-def test_the_folder_loads_quietly_through_the_auto_classes(
+def test_the_folder_loads_with_the_auto_classes_without_warnings(
     capfd: pytest.CaptureFixture[str], recwarn: pytest.WarningsRecorder
 ) -> None:
     model = AutoModel.from_pretrained(CLIP_DIR)
@@ -126,7 +126,7 @@ def test_weights_are_float16_and_the_folder_is_at_most_4_mb() -> None:
     assert sum(path.stat().st_size for path in CLIP_DIR.iterdir()) <= 4_000_000
 
 
-def test_the_head_has_one_float32_row_as_wide_as_the_embeddings(clip: SmallClip) -> None:
+def test_the_head_has_one_float32_row_of_the_embedding_dim(clip: SmallClip) -> None:
     assert clip.weight.shape == (1, clip.model.config.projection_dim)
     assert clip.bias.shape == (1,)
     assert clip.weight.dtype == clip.bias.dtype == np.float32
@@ -136,11 +136,11 @@ def test_the_end_token_of_tokenizer_and_model_agree(clip: SmallClip) -> None:
     config = clip.model.config.text_config
     assert config.eos_token_id == clip.tokenizer.eos_token_id
     assert config.pad_token_id == clip.tokenizer.pad_token_id != config.eos_token_id
-    assert config.eos_token_id != 2  # transformers pools at the largest id then
+    assert config.eos_token_id != 2  # with id 2 transformers pools at the largest id
     assert clip.tokenizer("River bursts banks")["input_ids"].count(config.eos_token_id) == 1
 
 
-def test_padding_and_company_do_not_change_a_texts_embedding(clip: SmallClip) -> None:
+def test_the_embedding_of_a_text_does_not_depend_on_padding_or_the_batch(clip: SmallClip) -> None:
     short, long = "Fire in Älvsund", "Thousands march through Łozowa behind scarlet banners " * 3
     together, alone = clip.embed_texts([short, long]), clip.embed_texts([short])
     assert np.abs(together[0] - alone[0]).max() < 1e-5
@@ -150,7 +150,7 @@ def test_padding_and_company_do_not_change_a_texts_embedding(clip: SmallClip) ->
     assert np.abs(full[0] - alone[0]).max() < 1e-5
 
 
-def test_texts_too_long_for_the_model_are_cut_and_keep_their_end(clip: SmallClip) -> None:
+def test_long_texts_are_truncated_and_keep_the_end_token(clip: SmallClip) -> None:
     ids = clip.tokenizer("flood " * 300, truncation=True)["input_ids"]
     assert len(ids) == clip.model.config.text_config.max_position_embeddings
     assert ids[-1] == clip.tokenizer.eos_token_id
@@ -162,16 +162,16 @@ def test_any_unicode_text_has_an_embedding(clip: SmallClip, text: str) -> None:
     assert np.linalg.norm(clip.embed_texts([text])) == pytest.approx(1.0, abs=1e-5)
 
 
-def test_the_training_sees_the_pixels_that_the_processor_gives(
+def test_the_training_uses_the_pixels_of_the_image_processor(
     clip: SmallClip, tmp_path: Path
 ) -> None:
     path = tmp_path / "picture.jpg"
     save_picture(Scene("ferry", 2, "red", "dusk", "rain", "near", 3), path)
-    given = clip.processor(images=[Image.open(path)], return_tensors="np")["pixel_values"][0]
-    assert np.abs(given - (read_pixels(path) / 127.5 - 1)).max() < 1e-5
+    expected = clip.processor(images=[Image.open(path)], return_tensors="np")["pixel_values"][0]
+    assert np.abs(expected - (read_pixels(path) / 127.5 - 1)).max() < 1e-5
 
 
-def test_the_head_falls_with_the_severity_of_every_defect_on_unseen_scenes(
+def test_the_heads_score_decreases_with_the_severity_of_every_defect(
     clip: SmallClip, tmp_path: Path
 ) -> None:
     from dataclasses import replace
@@ -187,20 +187,20 @@ def test_the_head_falls_with_the_severity_of_every_defect_on_unseen_scenes(
             paths = [tmp_path / f"{defect}-{severity}-{i}.jpg" for i in range(len(clean))]
             for scene, path in zip(clean, paths, strict=True):
                 save_picture(replace(scene, **{defect: severity}), path)
-            means.append(float(clip.judge(clip.embed_files(paths)).mean()))
+            means.append(float(clip.rate(clip.embed_files(paths)).mean()))
         assert means[0] > means[1] > means[2], (defect, means)
 
 
 def test_embedding_400_pictures_takes_seconds(clip: SmallClip, tmp_path: Path) -> None:
     path = tmp_path / "picture.jpg"
     save_picture(Scene("ferry", 2, "red", "dusk", "rain", "near", 3), path)
-    start = time.process_time()  # of the process: others may use the machine as well
+    start = time.process_time()  # CPU time, as other processes may use the machine
     clip.embed_files([path] * 400)
     assert time.process_time() - start < 12
 
 
 @pytest.mark.slow
-def test_the_heads_scores_rank_the_newsrooms_pictures_by_quality(
+def test_the_heads_scores_correlate_with_the_quality_of_the_newsrooms_pictures(
     splits: dict[str, dict[str, Any]],
 ) -> None:
     for split in splits.values():
@@ -210,7 +210,7 @@ def test_the_heads_scores_rank_the_newsrooms_pictures_by_quality(
 
 
 @pytest.mark.slow
-def test_headlines_find_about_half_of_the_pictures_and_captions_more(
+def test_hits_at_1_is_about_one_half_with_headlines_and_higher_with_captions(
     splits: dict[str, dict[str, Any]],
 ) -> None:
     for split in splits.values():
@@ -219,7 +219,7 @@ def test_headlines_find_about_half_of_the_pictures_and_captions_more(
 
 
 @pytest.mark.slow
-def test_a_small_share_of_aesthetics_helps_on_val_and_does_not_hurt_on_test(
+def test_a_small_weight_of_aesthetics_helps_on_val_and_does_not_hurt_on_test(
     splits: dict[str, dict[str, Any]],
 ) -> None:
     grid = np.arange(0.05, 0.51, 0.05)

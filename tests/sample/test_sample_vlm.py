@@ -1,4 +1,4 @@
-"""The sample's judge: a Qwen2-VL that grades pictures and headlines it has not seen."""
+"""The sample's vision-language model: loading, and ratings of unseen pictures and headlines."""
 
 from pathlib import Path
 
@@ -16,7 +16,12 @@ from newsimg.sample.pictures import save_picture
 from newsimg.sample.scenes import training_scenes
 from newsimg.sample.training.train_vlm import draw_epochs
 from newsimg.sample.training.vlm_examples import grade_picture, match, read_small_picture
-from newsimg.sample.training.vlm_fitting import cut_patches, read_answers, see, spread
+from newsimg.sample.training.vlm_fitting import (
+    cut_patches,
+    encode_pictures,
+    read_answers,
+    to_probabilities,
+)
 from newsimg.sample.training.vlm_parts import (
     FIT_QUESTION,
     QUESTIONS,
@@ -33,7 +38,7 @@ ANSWERS = ("1", "2", "3", "4", "5")
 
 @pytest.fixture(scope="module")
 def scenes():
-    """Unseen scenes, many of them poor, so that every criterion has something to rank."""
+    """Unseen scenes, most of them poor, so that the grades of every criterion vary."""
     stream = training_scenes(UNSEEN, poor_share=0.8)
     return [next(stream) for _ in range(N_SCENES)]
 
@@ -61,24 +66,24 @@ def matches(scenes):
 
 @pytest.fixture(scope="module")
 def grades(vlm, paths, matches):
-    """(n_scenes, n_questions): expected grades through the path of a run, headlines last."""
+    """Expected grades as in a run, (n_scenes, n_questions), those of headlines last."""
     images = [Image(str(i), path) for i, path in enumerate(paths)]
     questions = [
         [*QUESTIONS.values(), *(f"{FIT_QUESTION} {m.title}" for m in own)] for own in matches
     ]
     found = np.array(vlm.ask(images, questions, ANSWERS, "probabilities"))
-    assert found.sum(axis=-1).min() > 0.9  # it answers with a digit
+    assert found.sum(axis=-1).min() > 0.9  # the answer is a digit
     return found @ np.arange(1, 6) / found.sum(axis=-1)
 
 
-def test_the_model_loads_quietly_as_a_qwen2_vl_of_at_most_6_mb(capfd) -> None:
+def test_the_model_is_a_qwen2_vl_of_at_most_6_mb_that_loads_without_warnings(capfd) -> None:
     model = AutoModelForImageTextToText.from_pretrained(FOLDER)
     assert isinstance(model, Qwen2VLForConditionalGeneration)
     assert "warn" not in capfd.readouterr().err.lower()
     assert sum(path.stat().st_size for path in FOLDER.iterdir()) < 6_000_000
 
 
-def test_prompts_hold_one_picture_before_the_question_and_answers_are_single_tokens(vlm) -> None:
+def test_prompts_have_one_picture_before_the_question_and_answers_are_single_tokens(vlm) -> None:
     prompt = write_prompt(AutoTokenizer.from_pretrained(FOLDER), "What?")
     assert prompt == (
         "<|im_start|>user\n<|vision_start|><|image_pad|><|vision_end|>What?<|im_end|>\n"
@@ -88,36 +93,40 @@ def test_prompts_hold_one_picture_before_the_question_and_answers_are_single_tok
         assert len(set(vlm.prompts.find_answer_tokens(question, ANSWERS))) == 5
 
 
-def test_the_sample_preset_asks_what_the_judge_was_trained_on() -> None:
+def test_the_sample_criteria_are_the_questions_of_the_training() -> None:
     conf = Path(newsimg.__file__).parents[1] / "conf"
     with initialize_config_dir(str(conf), version_base="1.3"):
         criteria = compose("config", ["reranker=vlm_judge", "criteria=sample"]).criteria
-    asked = {name: criteria[name].question for name in criteria}
-    assert asked == {**QUESTIONS, "fit": FIT_QUESTION + " {title}"}
+    questions = {name: criteria[name].question for name in criteria}
+    assert questions == {**QUESTIONS, "fit": FIT_QUESTION + " {title}"}
 
 
 @pytest.mark.parametrize("name", list(QUESTIONS))
-def test_grades_rank_unseen_pictures_as_their_known_flaws_do(name, scenes, grades) -> None:
+def test_grades_of_unseen_pictures_correlate_with_their_known_defects(name, scenes, grades) -> None:
     true = [grade_picture(scene)[name] for scene in scenes]
     assert spearmanr(grades[:, list(QUESTIONS).index(name)], true).statistic > 0.6
 
 
-def test_grades_rank_headlines_by_how_far_they_agree_with_the_picture(matches, grades) -> None:
+def test_grades_of_headlines_correlate_with_their_agreement_with_the_picture(
+    matches, grades
+) -> None:
     true = np.array([[m.grade for m in own] for own in matches])
     assert spearmanr(grades[:, len(QUESTIONS) :].ravel(), true.ravel()).statistic > 0.6
 
 
-def test_packed_questions_are_answered_as_if_each_stood_alone(vlm, paths, matches, grades) -> None:
+def test_packed_questions_are_answered_like_separate_ones(vlm, paths, matches, grades) -> None:
     pictures = np.stack([read_small_picture(path) for path in paths[:2]])
     titles = [[m.title for m in own] for own in matches[:2]]
     with torch.no_grad():
         pack = pack_questions(vlm.model, vlm.tokenizer, titles)
-        logits = vlm.model.lm_head(read_answers(vlm.model, pack, see(vlm.model, pictures)))
+        logits = vlm.model.lm_head(
+            read_answers(vlm.model, pack, encode_pictures(vlm.model, pictures))
+        )
     shares = logits[..., vlm.tokenizer.convert_tokens_to_ids(list(ANSWERS))].softmax(-1)
     np.testing.assert_allclose(shares @ torch.arange(1.0, 6.0), grades[:2], atol=1e-3)
 
 
-def test_training_pictures_are_cut_as_the_image_processor_cuts_them(paths) -> None:
+def test_training_patches_are_those_of_the_image_processor(paths) -> None:
     with PILImage.open(paths[0]) as image:
         inputs = build_image_processor()(images=[image.convert("RGB")], return_tensors="pt")
     own = cut_patches(read_small_picture(paths[0])[None])[0]
@@ -125,19 +134,19 @@ def test_training_pictures_are_cut_as_the_image_processor_cuts_them(paths) -> No
 
 
 def test_grades_become_probabilities_with_the_same_expectation() -> None:
-    shares = spread(torch.tensor([1.0, 2.25, 5.0]))
+    shares = to_probabilities(torch.tensor([1.0, 2.25, 5.0]))
     torch.testing.assert_close(shares[1], torch.tensor([0, 0.75, 0.25, 0, 0]))
     torch.testing.assert_close(shares @ torch.arange(1.0, 6.0), torch.tensor([1.0, 2.25, 5.0]))
 
 
-def test_a_headline_fits_less_the_more_it_contradicts_the_picture(scenes) -> None:
+def test_the_grade_of_a_headline_decreases_with_its_contradictions(scenes) -> None:
     boat = next(
         scene for scene in training_scenes(1) if scene.subject == "ferry" and scene.count == 2
     )
     title = "Passengers stranded as twin scarlet ferries held off Kvistø"
-    told = type(boat)("ferry", 2, "red", boat.time, boat.weather, boat.view, 0)
-    assert match(told, title, told).grade == 5
+    source = type(boat)("ferry", 2, "red", boat.time, boat.weather, boat.view, 0)
+    assert match(source, title, source).grade == 5
     white = type(boat)("ferry", 1, "white", boat.time, boat.weather, boat.view, 0)
-    assert match(white, title, told).grade == 3
+    assert match(white, title, source).grade == 3
     train = type(boat)("train", 2, "red", boat.time, boat.weather, boat.view, 0)
-    assert match(train, title, told).grade == 1
+    assert match(train, title, source).grade == 1

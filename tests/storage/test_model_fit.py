@@ -179,7 +179,7 @@ def test_a_model_without_image_processor_stops_an_index_instead_of_rejecting_its
         "tracking=none",
         "task.on_bad_image=skip",
     )
-    assert done.code == 1
+    assert done.code == 2
     assert f"the image processor of {folder} cannot be loaded" in done.output
     assert "cannot be used" not in done.output
 
@@ -248,6 +248,6 @@ def test_every_local_backbone_and_judge_names_its_architectures():
 
 def test_the_command_line_refuses_a_model_of_another_family(newsimg_here, tiny_options):
     done = newsimg_here(*tiny_options, "backbone=siglip_base", "tracking=none")
-    assert done.code == 1
+    assert done.code == 2
     assert "must be SiglipModel, but" in done.output
     assert "backbone=clip_vit_b32" in done.output

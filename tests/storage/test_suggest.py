@@ -16,6 +16,11 @@ def test_the_closest_known_name_is_found_whatever_its_case(value: object, close:
     assert find_close(value, SPLITS) == close
 
 
+def test_of_names_that_are_equally_close_the_first_is_found() -> None:
+    assert find_close("hits", ["hits_at_1", "hits_at_5", "mrr_at_1"]) == "hits_at_1"
+    assert find_close("hits", ["hits_at_5", "hits_at_1", "mrr_at_1"]) == "hits_at_5"
+
+
 def test_a_suggestion_ends_a_message_and_is_nothing_where_no_name_is_close() -> None:
     assert suggest("vall", SPLITS) == "; did you mean 'val'?"
     assert suggest("dev", SPLITS) == ""

@@ -1,4 +1,4 @@
-"""A bucket on loopback for tests: moto's S3 behind a door where things go wrong on demand."""
+"""A local S3 bucket for tests: moto's server with injected faults."""
 
 import socket
 import struct
@@ -17,13 +17,13 @@ SLOW_DOWN = (
 
 
 class BucketServer:
-    """Serves moto's S3, and counts who reads what.
+    """Serves moto's S3, injects faults and counts requests.
 
     Attributes:
-        fault: Chooses what goes wrong with a read, from its key and how often it was asked before:
-            "throttle", "short", "reset", "altered" or "none".
-        asked: How often each object was read, whatever became of it.
-        on_read: Called before each read.
+        fault: Function of an object's key and its number of earlier requests that returns the fault
+            of a request: "throttle", "short", "reset", "altered" or "none".
+        asked: Number of requests of each object, including failed ones.
+        on_read: Function called before each read.
     """
 
     def __init__(self):
@@ -38,7 +38,7 @@ class BucketServer:
         )
 
     def heal(self):
-        """Let nothing go wrong from now on, and count anew."""
+        """Remove all faults and reset the counts."""
         self.fault = lambda key, n_before: "none"
         self.on_read = lambda key: None
         self.asked = Counter()
@@ -51,7 +51,7 @@ class BucketServer:
         self.client.put_object(Bucket=BUCKET, Key=key, Body=content, ACL=acl)
 
     def empty(self):
-        """Forget everything."""
+        """Delete all buckets and reset."""
         self.client._endpoint.http_session.close()
         import urllib.request
 
@@ -75,7 +75,7 @@ class BucketServer:
 
 
 def damage(content, fault, environ):
-    """Send what has the right length, begins right, and goes wrong."""
+    """Send altered or incomplete content with the original length in the header."""
     if fault == "altered":
         yield content[:-1] + bytes([content[-1] ^ 1])
         return
@@ -90,7 +90,7 @@ class Quiet(WSGIRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def log(self, *arguments):
-        """Say nothing."""
+        """Log nothing."""
 
 
 @contextmanager

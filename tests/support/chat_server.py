@@ -1,4 +1,4 @@
-"""A chat server for tests: answers by rule, fails on demand, and counts what it answered."""
+"""A chat server for tests with deterministic answers, injected faults and counts of requests."""
 
 import base64
 import hashlib
@@ -22,22 +22,23 @@ def caption_of(title):
 
 
 def ratings_of(average, question):
-    """Return the probabilities of 1 to 5: they depend on the picture and on the question."""
+    """Return probabilities of 1 to 5 that depend on the picture and the question."""
     digest = hashlib.sha256(question.encode()).digest()
     parts = [1 + digest[i] % 7 + (average // 16 if i == 2 else 0) for i in range(5)]
     return [0.9 * part / sum(parts) for part in parts]
 
 
 class ChatServer(ThreadingHTTPServer):
-    """Serves /v1/chat/completions on loopback.
+    """Serves /v1/chat/completions on localhost.
 
     Attributes:
-        fault: Chooses what goes wrong, from the asked text and how often it was asked before.
-        answered: How often each text (with its picture) was answered in full.
-        asked: The same for requests, whatever became of them.
-        bodies: Every request's body and headers.
-        on_answer: Called with the number of answers after each.
-        distort: Makes the bytes of an answer whose fault is "odd".
+        fault: Function of a text and its number of earlier requests that returns the fault of a
+            request.
+        answered: Number of complete answers for each text (with its picture).
+        asked: Number of requests for each text (with its picture), including failed ones.
+        bodies: Body and headers of every request.
+        on_answer: Function called with the number of answers after each answer.
+        distort: Function that returns the bytes of an answer with the fault "odd".
     """
 
     daemon_threads = True
@@ -58,7 +59,7 @@ class ChatServer(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_address[1]}/v1"
 
     def handle_error(self, request, client_address):
-        """Say nothing when a client hangs up: some tests have it do so."""
+        """Log nothing if a client closes the connection, as some tests do."""
 
 
 @contextmanager
@@ -76,7 +77,7 @@ def serve(**settings):
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True  # which would add 40 ms to every answer
+    disable_nagle_algorithm = True  # it would add 40 ms to every answer
 
     def log_message(self, *arguments):
         pass
@@ -114,14 +115,14 @@ class Handler(BaseHTTPRequestHandler):
         self.send(int(fault), said.encode(), **headers)
 
     def send_slow(self, answer, key, fault):
-        self.connection.recv(1)  # until the client has waited long enough and hangs up
+        self.connection.recv(1)  # until the client closes the connection after its timeout
         self.close_connection = True
 
     def send_truncated(self, answer, key, fault):
         self.send(200, json.dumps(answer).encode()[:-9])
 
     def send_short(self, answer, key, fault):
-        """Promise more bytes than come."""
+        """Send fewer bytes than announced."""
         self.send_response(200)
         self.send_header("Content-Length", "5000")
         self.end_headers()
@@ -129,7 +130,7 @@ class Handler(BaseHTTPRequestHandler):
         self.close_connection = True
 
     def send_reset(self, answer, key, fault):
-        # Lingering for no time makes the kernel send a reset instead of an orderly end.
+        # A linger time of 0 makes the kernel send a reset instead of closing the connection.
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.connection.close()
         self.close_connection = True
@@ -141,7 +142,7 @@ class Handler(BaseHTTPRequestHandler):
         self.send(200, self.server.distort(answer))
 
     def send_plain(self, answer, key, fault):
-        """Answer without probabilities, as servers do that do not know the field."""
+        """Answer without probabilities, like servers that do not support the field."""
         answer["choices"][0].pop("logprobs", None)
         self.send_none(answer, key, fault)
 

@@ -1,10 +1,10 @@
-"""Small ICC profiles, written by hand, and what the colours that they describe are in sRGB."""
+"""Small ICC profiles, and conversions of their colours to sRGB."""
 
 import struct
 
 import numpy as np
 
-# Of AdobeRGB and sRGB, adapted to D50: the columns are what red, green and blue are in XYZ.
+# Matrices of AdobeRGB and sRGB, adapted to D50: the columns are the XYZ of red, green and blue.
 ADOBE_RGB = np.array(
     [[0.60974, 0.20528, 0.14919], [0.31111, 0.62567, 0.06322], [0.01947, 0.06087, 0.74457]]
 )
@@ -45,7 +45,7 @@ def _common(name: str) -> dict[bytes, bytes]:
 
 
 def rgb_profile(matrix: np.ndarray = ADOBE_RGB, gamma: float = GAMMA) -> bytes:
-    """Return a monitor's profile: a power, then a matrix."""
+    """Return a display profile with a gamma curve and a matrix."""
     tags = _common("RGB")
     for column, colour in enumerate("rgb"):
         tags[f"{colour}XYZ".encode()] = _xyz(matrix[:, column])
@@ -54,12 +54,12 @@ def rgb_profile(matrix: np.ndarray = ADOBE_RGB, gamma: float = GAMMA) -> bytes:
 
 
 def grey_profile(gamma: float) -> bytes:
-    """Return the profile of greys that are a power of the light."""
+    """Return a greyscale profile with a gamma curve."""
     return _build(b"mntr", b"GRAY", b"XYZ ", _common("grey") | {b"kTRC": _curve(gamma)})
 
 
 def cmyk_profile(padding: int = 0) -> bytes:
-    """Return a press's profile, see `cmyk_to_lab`; `padding` is how many bytes larger it is."""
+    """Return a printer profile of `cmyk_to_lab`, enlarged by `padding` bytes."""
     corners = [cmyk_to_lab(*(i >> shift & 1 for shift in (3, 2, 1, 0))) for i in range(16)]
     grid = bytes(
         round(value) for light, a, b in corners for value in (light * 2.55, a + 128, b + 128)
@@ -75,7 +75,7 @@ def cmyk_profile(padding: int = 0) -> bytes:
 
 
 def cmyk_to_lab(c: float, m: float, y: float, k: float) -> tuple[float, float, float]:
-    """Return what inks, 0 or 1 each, look like: cyan is a dull blue here, black is black."""
+    """Return the Lab colour of inks, 0 or 1 each; the colours are made up for the test."""
     light = (1 - k) * (100 - 40 * c - 45 * m - 8 * y)
     return max(light, 0.0), (1 - k) * (-25 * c + 60 * m), (1 - k) * (-30 * c + 70 * y)
 

@@ -1,4 +1,4 @@
-"""What a page of a run is made from: candidates by chance, and how to read its data back."""
+"""Random candidates for a report page, and a reader of the page's data."""
 
 import json
 import re
@@ -17,7 +17,10 @@ PLAIN = Details(facts=["tiny"], measures={"Hits@1": (0.25, 0.5)}, parts={}, capt
 
 
 def rank(collection: Collection, top_k: int = TOP_K) -> tuple[Candidates, Candidates]:
-    """Return candidates by chance, every other editor's among the first four; and another order."""
+    """Return random candidates, and re-ranked ones.
+
+    The relevant image of every other query is among the first four of the former.
+    """
     random = np.random.default_rng(3)
     n_queries, n_images = len(collection.queries), len(collection.images)
     rows = np.stack([random.permutation(n_images)[:top_k] for _ in range(n_queries)])

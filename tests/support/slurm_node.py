@@ -1,4 +1,4 @@
-"""Slurm on this machine alone: a queue, a node and their keys, all in a temporary folder."""
+"""A local Slurm cluster of one node, with all files in a temporary folder."""
 
 import getpass
 import os
@@ -42,7 +42,7 @@ PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 
 
 class SlurmNode:
-    """Runs until `stop`; commands find it by the variable `SLURM_CONF`."""
+    """A Slurm controller and node; commands find it by the variable `SLURM_CONF`."""
 
     def __init__(self) -> None:
         self.path = os.pathsep.join((os.environ["PATH"], "/usr/sbin", "/sbin"))
@@ -53,7 +53,7 @@ class SlurmNode:
         self._processes: list[subprocess.Popen[bytes]] = []
 
     def start(self) -> None:
-        """Start it; a machine that cannot run it skips the test, with the reason."""
+        """Start Slurm; skip the test with a reason if the machine cannot run it."""
         folder, host = self.folder, socket.gethostname().partition(".")[0]
         for name in ("state", "spool"):
             (folder / name).mkdir()
@@ -83,12 +83,12 @@ class SlurmNode:
             time.sleep(0.2)
 
     def ask(self, *command: str) -> str:
-        """Return what a command of Slurm's prints."""
+        """Return the output of a Slurm command."""
         env = os.environ | {"SLURM_CONF": str(self.conf)}
         return subprocess.run(command, env=env, capture_output=True, text=True).stdout
 
     def stop(self) -> None:
-        """End it and its jobs."""
+        """Stop Slurm and its jobs."""
         self.ask("scancel", "--signal=KILL", "--full", f"--user={getpass.getuser()}")
         self.ask("scancel", f"--user={getpass.getuser()}")
         for process in reversed(self._processes):
@@ -107,7 +107,7 @@ class SlurmNode:
 
 
 def find_ports() -> list[int]:
-    """Return two ports that are free."""
+    """Return two free ports."""
     sockets = [socket.socket() for _ in range(2)]
     for free in sockets:
         free.bind(("127.0.0.1", 0))

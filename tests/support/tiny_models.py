@@ -1,4 +1,4 @@
-"""Small random models of the true architectures, saved as their authors' are."""
+"""Small random models of the original architectures, saved in the original format."""
 
 from pathlib import Path
 
@@ -26,7 +26,7 @@ from transformers.models.smolvlm.processing_smolvlm import DEFAULT_CHAT_TEMPLATE
 from newsimg.backbone.base import to_unit_rows
 from newsimg.interfaces import Backbone
 
-torch.set_num_threads(1)  # threads only hinder models this small
+torch.set_num_threads(1)  # more threads slow down models of this size
 
 TEXTS = [
     "Rate how well this picture fits the news headline. Answer with one digit from 1 to 5.",
@@ -95,22 +95,22 @@ def text_settings(tokenizer, **changes):
     } | changes
 
 
-def make_llama(folder: Path, lessons=()) -> str:
-    """Save a Llama that knows `lessons` by heart: pairs of a chat and an answer."""
+def make_llama(folder: Path, examples=()) -> str:
+    """Save a Llama overfitted to `examples`, pairs of a chat and an answer."""
     torch.manual_seed(0)
     tokenizer = make_tokenizer(CHATML_TOKENS, CHATML)
     model = LlamaForCausalLM(LlamaConfig(**text_settings(tokenizer, hidden_size=64)))
-    if lessons:
-        teach(model, tokenizer, lessons)
+    if examples:
+        overfit(model, tokenizer, examples)
     model.generation_config.eos_token_id = tokenizer.eos_token_id
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return str(folder)
 
 
-def teach(model, tokenizer, lessons, max_steps=400):
+def overfit(model, tokenizer, examples, max_steps=400):
     rows, masks = [], []
-    for chat, answer in lessons:
+    for chat, answer in examples:
         prompt = tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
         begin = tokenizer(prompt, add_special_tokens=False)["input_ids"]
         rest = tokenizer(answer + "<|im_end|>", add_special_tokens=False)["input_ids"]
@@ -167,7 +167,7 @@ def make_qwen2_vl(folder: Path, *, digits="12345", max_pixels=56 * 84, **changes
 
 
 def make_qwen3_5(folder: Path) -> str:
-    """Save a model of which every other layer is recurrent (linear attention)."""
+    """Save a model in which every other layer is recurrent (linear attention)."""
     from transformers import Qwen3_5Config, Qwen3_5ForConditionalGeneration
 
     torch.manual_seed(3)
@@ -238,14 +238,14 @@ def make_idefics(folder: Path, family="smolvlm") -> str:
     model = model_class(config)
     sharpen(model)
     processor = processor_class(size={"longest_edge": 96}, max_image_size={"longest_edge": 32})
-    if family == "idefics3":  # SmolVLM's own processor wants more than is installed
+    if family == "idefics3":  # the processor of SmolVLM needs packages that are not installed
         processor = Idefics3Processor(processor, tokenizer, image_seq_len=4)
     save(model, tokenizer, processor, folder)
     return str(folder)
 
 
 def sharpen(model):
-    """Make a random model's answers differ by picture and question by more than rounding."""
+    """Scale a random model's weights so that its answers differ by more than rounding errors."""
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if parameter.ndim > 1:
@@ -261,7 +261,7 @@ def save(model, tokenizer, processor, folder):
 
 
 def draw_pictures(folder: Path, sizes):
-    """Save random pictures with smooth areas, which resizing keeps apart."""
+    """Save random pictures with smooth areas, which still differ after resizing."""
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(7)
     paths = []
@@ -273,7 +273,7 @@ def draw_pictures(folder: Path, sizes):
 
 
 class RandomBackbone(Backbone):
-    """Each text and each picture has its own random direction; some pictures are hubs."""
+    """Embeds each text and picture in a random direction; some pictures are hubs."""
 
     query_template = "{title}"
     fingerprint = "random"

@@ -1,4 +1,4 @@
-"""Every record on disk against the tracking store: nothing missing, nothing twice."""
+"""Compare the records of runs on disk with the tracking store."""
 
 import json
 from collections import Counter
@@ -9,7 +9,7 @@ from mlflow import MlflowClient
 
 
 def check_tracking(folder: Path, uri: str | None = None) -> list[dict[str, Any]]:
-    """Assert that the tracking store has every record below a folder once, and all of it.
+    """Assert that the tracking store has every run recorded in a folder completely and once.
 
     Returns:
         The records, sweeps first, by name.

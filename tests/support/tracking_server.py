@@ -1,4 +1,4 @@
-"""A real `mlflow server` on loopback for tests, which can be killed and started again."""
+"""A local `mlflow server` for tests that can be killed and restarted."""
 
 import os
 import signal
@@ -11,7 +11,7 @@ from pathlib import Path
 
 
 class TrackingServer:
-    """Serves runs and artifacts from one process group; the address stays the same."""
+    """An MLflow server for runs and artifacts, with a fixed address."""
 
     def __init__(self, folder: Path, backend: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -29,7 +29,7 @@ class TrackingServer:
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start it and wait until it answers."""
+        """Start the server and wait until it responds."""
         env = {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW_")}
         env["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
         with self.log.open("ab") as log:
@@ -43,7 +43,7 @@ class TrackingServer:
             time.sleep(0.1)
 
     def kill(self) -> None:
-        """End it as a power cut would."""
+        """Kill the server without a clean shutdown."""
         if self.process is not None:
             os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()

@@ -1,4 +1,4 @@
-"""A reranker whose jobs say where they are, and wait there until they are let go."""
+"""A reranker that blocks until the test creates a file."""
 
 import os
 import time
@@ -12,11 +12,11 @@ OPTIONS = [
     "reranker._target_=waiting_part.WaitingReranker",
     "trusted_packages=[newsimg,waiting_part]",
 ]
-LONGEST = 300.0  # seconds; a test that fails leaves no job behind
+LONGEST = 300.0  # seconds; a failing test leaves no job running
 
 
 class WaitingReranker(IdentityReranker):
-    """Touches `at/<process>`, and goes on when there is a file `go`."""
+    """Creates `at/<process>` and waits for a file `go`."""
 
     def score(self, queries: Sequence[Query], candidates: Candidates) -> RerankScores:
         """See `Reranker.score`."""

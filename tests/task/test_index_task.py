@@ -386,25 +386,25 @@ def test_rows_shifted_against_the_vectors_are_detected(
 def test_several_indexes_are_searched_as_one(
     make: Callable[..., dict[str, float]], clip: TransformersBackbone, tmp_path: Path, mapped: bool
 ) -> None:
-    whole = fill(tmp_path / "whole", 60)
+    complete = fill(tmp_path / "complete", 60)
     # Every third picture, so that the ids of the folders interleave; one picture has a duplicate.
-    (whole / "twin.jpg").write_bytes(draw(4))
+    (complete / "twin.jpg").write_bytes(draw(4))
     parts = []
     for i in range(3):
         part = tmp_path / f"part{i}"
         part.mkdir()
-        for path in sorted(whole.iterdir())[i::3]:
+        for path in sorted(complete.iterdir())[i::3]:
             (part / path.name).write_bytes(path.read_bytes())
         make(part, index_dir=f"index{i}")
         parts.append(str(tmp_path / f"index{i}"))
-    make(whole)
+    make(complete)
     backbone = CachedBackbone(clip, OutputCache(tmp_path / "cache"))
     merged = SavedIndexes(folders=parts[::-1], backbone=backbone, mapped=mapped)
     ids = [image.image_id for image in merged.images]
-    assert ids == sorted(path.name for path in whole.iterdir())
+    assert ids == sorted(path.name for path in complete.iterdir())
     in_memory_alone = f"{tmp_path}/index0/vectors.faiss" not in Path("/proc/self/maps").read_text()
     assert in_memory_alone == (not mapped)
-    queries = clip.embed_images([Image("q", path) for path in sorted(whole.iterdir())])
+    queries = clip.embed_images([Image("q", path) for path in sorted(complete.iterdir())])
     one = SavedIndexes(folders=[str(tmp_path / "index")], backbone=backbone, mapped=False)
     for top_k in (1, 7, 61):
         scores, rows = merged.search(queries, top_k)
@@ -492,11 +492,11 @@ def test_a_killed_job_is_resumed_and_gives_the_same_files_as_an_uninterrupted_on
     )
     assert 512 - 1 <= before < n_pictures
     assert not (tmp_path / "killed" / "manifest.json").exists()
-    for name in ("killed", "whole"):  # each in its own process, like the killed job
+    for name in ("killed", "uninterrupted"):  # each in its own process, like the killed job
         outcome = newsimg(*options(name))
         assert outcome.code == 0, outcome.output
     for name in ("vectors.faiss", "images.parquet", "rejected.parquet"):
-        ours, theirs = ((tmp_path / one / name).read_bytes() for one in ("killed", "whole"))
+        ours, theirs = ((tmp_path / one / name).read_bytes() for one in ("killed", "uninterrupted"))
         assert ours == theirs, name
     (entry,) = OutputCache(tmp_path / "cache" / "killed").list_entries()
     assert entry.n_items == n_pictures - 1

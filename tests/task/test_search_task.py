@@ -280,8 +280,8 @@ def test_an_index_that_is_not_there_or_of_another_model_ends_the_command(
     quick += ["reranker=identity"]
     saved = ["task=search", "index=saved", "index.folders=[index]"]
     result = newsimg_here(*saved, *quick)
-    assert result.code == 1
-    assert "no index in index" in result.output
+    assert result.code == 2
+    assert "no complete index in index" in result.output
     assert "page " not in result.stdout
 
     (tmp_path / "pictures").mkdir()
@@ -291,7 +291,7 @@ def test_an_index_that_is_not_there_or_of_another_model_ends_the_command(
     made = newsimg_here(*source, *quick[:2])
     assert made.code == 0, made.output
     result = newsimg_here(*saved, *quick, "backbone.text_length=12")
-    assert result.code == 1
+    assert result.code == 2
     assert "was built with the backbone" in result.output
     assert "page " not in result.stdout
 

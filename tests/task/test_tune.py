@@ -14,6 +14,7 @@ from newsimg.evaluation.curve import look_up, rank_at
 from newsimg.evaluation.tuning import Lines, choose_weight, cross_validate, split_folds
 from newsimg.index.faiss_index import FaissIndex
 from newsimg.interfaces import Backbone, Components, Dataset, Reranker, Weight
+from newsimg.reporting.console import console
 from newsimg.reranker.ensemble import EnsembleReranker
 from newsimg.task.evaluate import EvaluateTask
 from newsimg.task.tune import TuneTask
@@ -95,6 +96,8 @@ def tune(**changes):
         "weights": None,
         "rerankers": None,
         "own_weights": {},
+        "reranker": "knowing",
+        "weight": "L1Weight",
         "n_folds": 5,
         "n_repeats": 3,
         "seed": 28,
@@ -132,6 +135,10 @@ def test_the_chosen_weight_is_the_best_of_a_fine_grid_and_the_report_is_of_the_o
     table = pd.read_csv(tmp_path / "tune.csv")
     assert table["identity Hits@1"][0] == pytest.approx(metrics["retrieval/hits_at_1"])
     assert {"choices.csv", "curve.csv", "curve.png"} <= {p.name for p in tmp_path.iterdir()}
+    statistics = pd.read_csv(tmp_path / "statistics.csv", index_col="measure")
+    for name in ("retrieval/hits_at_1", "reranked/mrr_at_10", "delta/hits_at_1"):
+        assert statistics["value"][name] == pytest.approx(metrics[name])
+    assert statistics["p"]["delta/hits_at_1"] == pytest.approx(metrics["delta/hits_at_1_p"])
 
 
 def test_the_better_of_two_rerankers_and_of_two_normalisations_is_chosen(tmp_path):
@@ -139,9 +146,26 @@ def test_the_better_of_two_rerankers_and_of_two_normalisations_is_chosen(tmp_pat
         rerankers={"guessing": KnowingReranker(0.0), "knowing": KnowingReranker(2.0)},
         weights={"l1": L1Weight(value=0), "rank": RankWeight(value=0)},
     )
-    task.run(components(strength=0.0), tmp_path)
+    with console.capture() as said:
+        task.run(components(strength=0.0), tmp_path)
+    printed = " ".join(said.get().split())
+    assert max(map(len, said.get().splitlines())) <= 80
     option = pd.read_csv(tmp_path / "tune.csv")["option"][0]
     assert option.split()[0] == "knowing"
+    # All four are listed where the choice was made, as each of them alone is, the best first.
+    listed = pd.read_csv(tmp_path / "options.csv")
+    assert listed["chosen_on"].is_monotonic_decreasing
+    assert " ".join(listed.loc[0, ["reranker", "normalization"]]) == option
+    for row in listed.itertuples():
+        strength = 2.0 if row.reranker == "knowing" else 0.0
+        kinds = {"l1": L1Weight, "rank": RankWeight}
+        alone = {row.normalization: kinds[row.normalization](value=0)}
+        own = tmp_path / f"{row.reranker} {row.normalization}"
+        own.mkdir()
+        found = tune(weights=alone).run(components(strength), own)
+        assert (row.weight, row.chosen_on) == (found["tune/weight"], found["tune/chosen_on"])
+        assert f"{row.reranker} {row.normalization} " in printed
+        assert f"{row.chosen_on:.4f} {row.gain:+.4f}" in printed
     single = {
         name: tune(rerankers={"knowing": KnowingReranker(2.0)}, weights={name: weight}).run(
             components(), tmp_path

@@ -103,8 +103,8 @@ def check_metrics(run: Run) -> None:
     table = pd.read_csv(folder / "queries.csv", dtype={"query_id": str, "image_id": str})
     assert dict(zip(table["query_id"], table["image_id"], strict=True)) == qrels
     for stage, found in ranks.items():
-        kept = table.set_index("query_id")[f"{stage}_rank"].dropna().astype(int).to_dict()
-        assert kept == found
+        logged = table.set_index("query_id")[f"{stage}_rank"].dropna().astype(int).to_dict()
+        assert logged == found
         assert table[f"{stage}/hits_at_1"].mean() == pytest.approx(metrics[f"{stage}/hits_at_1"])
     won = {q for q in qrels if ranks["reranked"].get(q) == 1 and ranks["retrieval"].get(q) != 1}
     lost = {q for q in qrels if ranks["retrieval"].get(q) == 1 and ranks["reranked"].get(q) != 1}
@@ -166,7 +166,7 @@ def test_a_job_that_fails_is_recorded_as_failed_with_its_error_and_so_is_its_swe
     newsimg_here: Callable[..., Any], tiny_options: list[str], tmp_path: Path
 ) -> None:
     result = newsimg_here("-m", *tiny_options, "folder=runs", "weight.value=0.1,2,0.3")
-    assert result.code == 1
+    assert result.code == 2
     assert "weight.value must be in [0, 1], got 2" in result.stderr
     parent, *children = runs_of(tmp_path / "runs")
     assert parent.info.status == "FAILED"
@@ -179,18 +179,26 @@ def test_a_job_that_fails_is_recorded_as_failed_with_its_error_and_so_is_its_swe
 def test_a_single_run_that_fails_is_recorded_as_failed_with_its_error(
     newsimg_here: Callable[..., Any], tiny_options: list[str], tmp_path: Path
 ) -> None:
-    assert newsimg_here(*tiny_options, "folder=runs", "top_k=0").code == 1
+    assert newsimg_here(*tiny_options, "folder=runs", "data.subset=nowhere.csv").code == 2
     (run,) = runs_of(tmp_path / "runs")
     assert run.info.status == "FAILED"
-    assert run.data.tags["error"] == "ValueError: top_k must be at least 1, got 0"
+    assert run.data.tags["error"] == "FileNotFoundError: no articles file nowhere.csv"
     assert run.info.end_time is not None
+
+
+def test_a_single_run_whose_config_is_refused_is_not_recorded(
+    newsimg_here: Callable[..., Any], tiny_options: list[str], tmp_path: Path
+) -> None:
+    assert newsimg_here(*tiny_options, "folder=runs", "top_k=0").code == 2
+    assert not list((tmp_path / "runs").rglob("*.json"))
+    assert not list((tmp_path / "runs").rglob("mlflow.db"))
 
 
 def test_a_sweep_with_an_invalid_store_ends_before_its_first_job(
     newsimg_here: Callable[..., Any], tiny_options: list[str]
 ) -> None:
     result = newsimg_here("-m", *tiny_options, "tracking.uri=nonsense://store", "seed=1,2")
-    assert result.code == 1
+    assert result.code == 2
     assert "nonsense" in result.stderr
     assert "#0" not in result.stdout
 
@@ -209,8 +217,8 @@ def test_an_unknown_objective_is_refused_with_the_available_ones(
     newsimg_here: Callable[..., Any], tiny_options: list[str]
 ) -> None:
     result = newsimg_here("-m", *tiny_options, "tracking=none", "seed=1,2", "objective=hits")
-    assert result.code == 1
-    assert re.search(r"objective must be one of .*reranked/hits_at_1.*got hits", result.stderr)
+    assert result.code == 2
+    assert re.search(r"objective must be one of .*reranked/hits_at_1.*got 'hits'", result.stderr)
 
 
 def test_without_tracking_only_the_runs_folder_is_written(

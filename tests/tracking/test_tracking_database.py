@@ -93,14 +93,14 @@ def test_a_kill_during_the_creation_never_leaves_an_incomplete_database(
     n_cut = 0
     for number in range(20):
         path.unlink(missing_ok=True)
-        (tmp_path / "cache").rename(tmp_path / "kept")
+        (tmp_path / "cache").rename(tmp_path / "saved")
         if number % 5:
-            shutil.copytree(tmp_path / "kept", tmp_path / "cache")
+            shutil.copytree(tmp_path / "saved", tmp_path / "cache")
         make_and_kill(arguments, moments.uniform(0, quick if number % 5 else slow))
         n_cut += not path.exists()
         assert not path.exists() or read(folder, "select version_num from alembic_version") == head
         shutil.rmtree(tmp_path / "cache", ignore_errors=True)
-        (tmp_path / "kept").rename(tmp_path / "cache")
+        (tmp_path / "saved").rename(tmp_path / "cache")
     assert n_cut >= 5
     path.unlink(missing_ok=True)
     track(folder)

@@ -33,6 +33,12 @@ def resolve(config: DictConfig) -> dict[str, Any]:
             "trusted_packages must be a list such as [newsimg,my_rerankers], "
             f"got {values['trusted_packages']!r}"
         )
+    for name in (*COMPONENTS, "tracking", "cache"):
+        if not isinstance(values.get(name), dict):
+            raise ValueError(
+                f"{name} must be one of its options, which newsimg --help lists, "
+                f"got {values.get(name)!r}"
+            )
     return values
 
 
@@ -42,7 +48,7 @@ def check_config(config: Mapping[str, Any], builder: Builder, task: str | None =
     Args:
         config: All values, resolved.
         builder: Keeps the components.
-        task: The option that is chosen for it; None if no task will run.
+        task: The option that is chosen for it; None if no task will run, and none is built.
 
     Raises:
         ValueError: If values are wrong; tells all that constructors find.
@@ -54,8 +60,11 @@ def check_config(config: Mapping[str, Any], builder: Builder, task: str | None =
             check_shortcuts(config, task)
         except ValueError as error:
             errors.append(error)
+    skipped = {"task"} if task is None else set()
+    if any(text.startswith("weight.value ") for text in wrong):
+        skipped.add("weight")
     for name in COMPONENTS:
-        if name != "weight" or not any(text.startswith("weight.value ") for text in wrong):
+        if name not in skipped:
             builder.collect_errors(config[name], errors)
     for found in errors:
         if not is_mistake(found, builder.trusted):
@@ -68,11 +77,13 @@ def check_config(config: Mapping[str, Any], builder: Builder, task: str | None =
 
 def _list_wrong(config: Mapping[str, Any]) -> Iterator[str]:
     """Yield what is wrong with the values that belong to no component."""
-    top_k, value = config["top_k"], config["weight"]["value"]
+    top_k, value = config["top_k"], config["weight"].get("value")
     if not _is_number(top_k, int) or top_k < 1:
         yield f"top_k must be a whole number of at least 1, got {top_k!r}"
     if not _is_number(value, int | float) or not 0 <= value <= 1:
         yield f"weight.value must be in [0, 1], got {value!r}"
+    if not isinstance(config["data"].get("name"), str):
+        yield f"data.name must be a text, got {config['data'].get('name')!r}"
     if not isinstance(config["tags"], dict):
         yield f"tags must be a mapping, e.g. +tags.note=trial, got {config['tags']!r}"
     if not isinstance(config["resume"], bool):

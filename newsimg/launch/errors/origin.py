@@ -32,8 +32,9 @@ def mark_origin(error: Exception, trusted: Any = ()) -> None:
         error: As it was caught, with its traceback.
         trusted: Further packages whose errors are meant for users.
     """
-    packages = trusted if isinstance(trusted, Iterable) else ()
-    error.__dict__[MARK] = (is_mistake(error, packages), format_trace(error))
+    packages = list(map(str, trusted)) if isinstance(trusted, Iterable) else []
+    found = is_mistake(error, packages), format_trace(error), find_package(error, packages)
+    error.__dict__[MARK] = found
 
 
 def is_mistake(error: BaseException, trusted: Iterable[Any] = ()) -> bool:
@@ -55,6 +56,17 @@ def format_trace(error: Exception) -> str:
     if MARK in error.__dict__:
         return str(error.__dict__[MARK][1])
     return "".join(traceback.format_exception(error))
+
+
+def find_package(error: Exception, trusted: Iterable[str] = ()) -> str:
+    """Return newsimg or the trusted package that was last called before an error."""
+    if MARK in error.__dict__:
+        return str(error.__dict__[MARK][2])
+    names = [
+        str(frame.f_globals.get("__name__")).partition(".")[0]
+        for frame, _ in traceback.walk_tb(error.__traceback__)
+    ]
+    return next((name for name in reversed(names) if name in {OWN[0], *trusted}), OWN[0])
 
 
 def _raised_in(error: BaseException) -> str | None:

@@ -9,16 +9,13 @@ from typing import Any
 from hydra.core.utils import JobReturn
 
 from newsimg import __version__
-from newsimg.launch.errors.origin import format_trace, is_mistake
+from newsimg.launch.errors.origin import OWN, find_package, format_trace, is_mistake
 from newsimg.launch.errors.sentences import explain
 from newsimg.storage.files import FULL as FULL_DISK
 
 FULL = "HYDRA_FULL_ERROR"
+JOB = "newsimg_job"  # attribute of an error: the number of the sweep's job that it ended
 MISTAKE, DEFECT = 2, 1  # exit statuses
-DEFECT_NOTE = (
-    f"newsimg: error: this is a defect of newsimg {__version__}, not of your input: please report "
-    "it\nwith the lines above, as CONTRIBUTING.md says"
-)
 
 
 class ErrorReport:
@@ -35,13 +32,8 @@ class ErrorReport:
         self.told: list[Exception] = []
         self.folder: str | None = None
 
-    def tell(self, error: Exception, job: str = "") -> None:
-        """Print an error once.
-
-        Args:
-            error: What was raised.
-            job: The job of a sweep that failed by it, for the sentence.
-        """
+    def tell(self, error: Exception) -> None:
+        """Print an error once."""
         if any(error is one for one in self.told):
             return
         self.told.append(error)
@@ -50,16 +42,24 @@ class ErrorReport:
         mistake = is_mistake(error)
         if self.full or not mistake:
             print(format_trace(error).rstrip(), file=sys.stderr)
-        where = f"{job}: " if job else ""
-        if mistake:
-            print(f"newsimg: error: {where}{explain(error)}", file=sys.stderr)
-        else:
-            print(where + DEFECT_NOTE, file=sys.stderr)
+        number = error.__dict__.get(JOB)
+        where = "newsimg: error: " + ("" if number is None else f"job {number}: ")
+        print(where + (explain(error) if mistake else _describe_defect(error)), file=sys.stderr)
 
     @property
     def status(self) -> int:
         """The exit status: 2 if all that failed were mistakes of the user's."""
         return MISTAKE if all(map(is_mistake, self.told)) else DEFECT
+
+
+def _describe_defect(error: Exception) -> str:
+    package = find_package(error)
+    if package != OWN[0]:
+        return f"{type(error).__name__} is a defect of {package}, not of a value that was given"
+    return (
+        f"{type(error).__name__} is a defect of newsimg {__version__}, not of a value that was "
+        "given; please report it\nwith the lines above: see 'Report a defect' in CONTRIBUTING.md"
+    )
 
 
 current = ErrorReport()  # Hydra makes the callback that tells of jobs, so it is found here

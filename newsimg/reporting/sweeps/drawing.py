@@ -13,10 +13,17 @@ from newsimg.reporting.plots import (
     limit_values,
     name_measure,
     open_axes,
+    place_legend,
     plot_curves,
 )
 from newsimg.reporting.sweeps.best import BestRun
-from newsimg.reporting.sweeps.runs import FinishedRun, describe, name_rows, write_value
+from newsimg.reporting.sweeps.runs import (
+    FinishedRun,
+    label_runs,
+    name_option,
+    name_rows,
+    shorten_names,
+)
 
 N_LINES = 12  # the best combinations; more cannot be told apart
 N_BANDS = 3  # of so many lines each has its interval, of more the best that changes anything
@@ -34,14 +41,18 @@ def draw_sweep(
         output_dir: Where the pictures go.
     """
     names = sorted(name_rows(runs), key=lambda name: name != "reranker")  # which has the colour
-    drawn = {describe(one.run, names): one.run for one in best[:N_LINES]}
-    keys = {
-        label: [write_value(run.find_value(name)) for name in names] for label, run in drawn.items()
-    }
-    styles = choose_styles(keys)
+    short = shorten_names(names)
+
+    def call(labels: Mapping[str, str]) -> str:
+        return ", ".join(name_option(name, labels[name], short) for name in names)
+
+    drawn = {call(one.labels): one.run for one in best[:N_LINES]}
+    styles = choose_styles(
+        {call(one.labels): [one.labels[name] for name in names] for one in best[:N_LINES]}
+    )
     groups: dict[str, list[FinishedRun]] = {label: [] for label in drawn}
-    for run in runs:
-        if (label := describe(run, names)) in groups:
+    for run, labels in zip(runs, label_runs(runs, names), strict=True):
+        if (label := call(labels)) in groups:
             groups[label].append(run)
     if any(len({run.weight for run in group}) > 1 for group in groups.values()):
         _draw_tried(groups, measure, styles, output_dir / "sweep.png")
@@ -91,7 +102,7 @@ def _draw_tried(
     margin = 0.02 * (weights.max() - weights.min())
     axes.set_xlim(weights.min() - margin, weights.max() + margin)
     axes.set_ylabel(name_measure(measure))
-    axes.legend(fontsize="small")
+    place_legend(axes)
     canvas.print_png(path)
 
 
@@ -121,6 +132,7 @@ def _draw_bars(
     labels = [label_line(label) for label in drawn]
     axes.barh(labels, values, xerr=errors, color=colours, ecolor="grey", capsize=3)
     axes.invert_yaxis()
-    axes.set_xlim(max(0.0, float((values - errors[0]).min()) - 0.02), None)
+    lowest, highest = (values - errors[0]).min(), (values + errors[1]).max()
+    axes.set_xlim(max(0.0, float(lowest) - 0.02), min(1.0, float(highest) + 0.02))
     axes.set_xlabel(f"{name_measure(measure)} with its 95 % interval")
     canvas.print_png(path)

@@ -31,13 +31,14 @@ def print_fitting(table: pd.DataFrame, n_keys: int, title: str, bold: int | None
         title: What stands above it.
         bold: The row to stress.
     """
-    n_marks = list(table).count("")
-    if n_keys > 1 and sum(map(_min_width, _columns(table))) + len(table.columns) - 1 > WIDTH:
-        table, n_keys = _join_keys(table, n_marks, n_keys), 1
+    n_first = list(table).count("") + n_keys
+    n_gaps = len(table.columns) - 1
+    if n_keys > 1 and _least_width(_columns(table), n_first) + n_gaps > WIDTH:
+        table, n_first = _join_keys(table, n_first - n_keys, n_keys), n_first - n_keys + 1
+        n_gaps = len(table.columns) - 1
     columns = _columns(table)
-    n_gaps = len(columns) - 1
-    gap = 2 if sum(map(_min_width, columns)) + 2 * n_gaps <= WIDTH else 1
-    widths = _share_width(columns, n_marks + n_keys, WIDTH - gap * n_gaps)
+    gap = 2 if _least_width(columns, n_first) + 2 * n_gaps <= WIDTH else 1
+    widths = _share_width(columns, n_first, WIDTH - gap * n_gaps)
     shown = Table(
         title=title,
         title_justify="left",
@@ -67,6 +68,12 @@ def _columns(table: pd.DataFrame) -> list[list[str]]:
 
 def _min_width(texts: Sequence[str]) -> int:
     return max((len(word) for text in texts for word in text.split()), default=0)
+
+
+def _least_width(columns: Sequence[Sequence[str]], n_first: int) -> int:
+    """Return what the columns need if only headers and the first of them are broken into lines."""
+    rest = [max([_min_width(texts), *map(len, texts[1:])]) for texts in columns[n_first:]]
+    return sum(map(_min_width, columns[:n_first])) + sum(rest)
 
 
 def _share_width(columns: Sequence[Sequence[str]], n_first: int, width: int) -> list[int]:

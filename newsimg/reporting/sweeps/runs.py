@@ -47,7 +47,7 @@ class FinishedRun:
         """Return an option or a value by its name; None if the run has no such thing."""
         if name == "weight":
             return self.weight
-        if name in ("reranker", "normalization") and self._was_chosen(name):
+        if name in ("reranker", "normalization") and self.is_tuned:
             return self.choice[name]
         if name == "normalization":
             return self.choices.get("weight")
@@ -66,11 +66,7 @@ class FinishedRun:
     @cached_property
     def choice(self) -> Mapping[str, Any]:
         """What `task=tune` chose: `reranker`, `normalization`, `weight`."""
-        return pd.read_csv(self.folder / "options.csv").iloc[0].to_dict()
-
-    def _was_chosen(self, name: str) -> bool:
-        own = ("rerankers",) if name == "reranker" else ("rerankers", "weights")
-        return self.is_tuned and any(self.config["task"].get(options) for options in own)
+        return pd.read_csv(self.folder / "options.csv", keep_default_na=False).iloc[0].to_dict()
 
     @property
     def weight(self) -> float:
@@ -158,8 +154,7 @@ def name_rows(runs: Sequence[FinishedRun]) -> list[str]:
 def list_swept(sweep_dir: Path) -> list[str]:
     """Return the names of what was overridden differently in the jobs of a sweep, failed or not."""
     paths = sorted(sweep_dir.rglob(".hydra/overrides.yaml"))
-    jobs = [_read_overrides(path) for path in paths]
-    jobs = [job for job in jobs if not any(name.startswith("tags.report") for name in job)]
+    jobs = [_read_overrides(path) for path in paths if "+tags.report=" not in path.read_text()]
     names = dict.fromkeys(name for job in jobs for name in job)
     return [NAMES.get(name, name) for name in names if len({job.get(name, "") for job in jobs}) > 1]
 
@@ -181,11 +176,22 @@ def count_tested(runs: Sequence[FinishedRun], measure: str) -> int:
     return int(np.isfinite(correct_p_values(runs, measure)).sum())
 
 
+def name_option(name: str, value: str, short: Mapping[str, str]) -> str:
+    """Return a value in a sentence: an option stands for its group, others are told by name."""
+    return value if "." not in name else f"{short[name].replace(' ', '.')}={value}"
+
+
 def write_value(value: Any) -> str:
     """Return a value as a table shows it: numbers with at most four digits."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return "" if value is None else str(value)
     return f"{value:.4g}"
+
+
+def write_values(values: Sequence[Any]) -> list[str]:
+    """Return values as a table shows them, in as many digits as it takes to tell them apart."""
+    texts = list(map(write_value, values))
+    return texts if len(set(texts)) == len(set(map(repr, values))) else list(map(str, values))
 
 
 def shorten_names(names: Sequence[str]) -> dict[str, str]:
@@ -213,25 +219,19 @@ def label_runs(runs: Sequence[FinishedRun], names: Sequence[str]) -> list[dict[s
     kinds = [repr([run.find_value(name) for name in own]) for run in runs]
     moved = {kind for kind, run in zip(kinds, runs, strict=True) if not run.ignores_weight}
 
-    def label(run: FinishedRun, kind: str, name: str) -> str:
-        is_any = run.ignores_weight if name == "weight" else kind not in moved
-        return "any" if name in NAMES.values() and is_any else write_value(run.find_value(name))
+    texts = {name: write_values([run.find_value(name) for run in runs]) for name in names}
 
-    return [
-        {name: label(run, kind, name) for name in names}
-        for run, kind in zip(runs, kinds, strict=True)
-    ]
+    def label(i: int, name: str) -> str:
+        is_any = runs[i].ignores_weight if name == "weight" else kinds[i] not in moved
+        return "any" if name in NAMES.values() and is_any else texts[name][i]
+
+    return [{name: label(i, name) for name in names} for i in range(len(runs))]
 
 
 def describe(run: FinishedRun, names: Sequence[str]) -> str:
-    """Return the values of some names in one line; an option stands for its group."""
+    """Return the values of some names in one line."""
     short = shorten_names(names)
-    return ", ".join(
-        write_value(run.find_value(name))
-        if name in run.choices or name == "normalization"
-        else f"{short[name].replace(' ', '.')}={write_value(run.find_value(name))}"
-        for name in names
-    )
+    return ", ".join(name_option(n, write_value(run.find_value(n)), short) for n in names)
 
 
 def _read_run(folder: Path, top: Path) -> FinishedRun:

@@ -213,3 +213,25 @@ def test_the_run_that_reports_on_a_studys_best_trial_is_no_row(tmp_path: Path) -
     choices, config = {"reranker": "nnn"}, {"tags": {"report": "test"}}
     write_run(tmp_path / "last", move_first(200, 90, 0), 0.2, choices, config=config)
     assert len(read_runs([tmp_path])) == 4
+
+
+def test_of_runs_that_chose_their_weight_the_choice_is_shown_and_where_it_was_made(
+    tmp_path: Path,
+) -> None:
+    for reranker, n_helped, weight in (("nnn", 9, 0.75), ("hubness", 4, 0.25)):
+        folder = tmp_path / reranker
+        config = {"task": {"report_split": "test"}, "weight": {"value": 0.1}}
+        choices = {"reranker": reranker}
+        write_run(folder, move_first(100, n_helped, 0), 0.1, choices, config=config)
+        (folder / "options.csv").write_text(
+            f"reranker,normalization,weight\n{reranker},none,{weight}\nother,l1,0.9\n"
+        )
+    table = table_of(tmp_path, rows=["reranker", "normalization"])
+    rows = read_markdown(table.to_markdown())
+    assert [(row["reranker"], row["normalization"], row["weight"]) for row in rows] == [
+        ("retrieval alone", "", ""),
+        ("hubness", "none", "0.25"),
+        ("nnn", "none", "0.75"),
+    ]
+    assert "Weights were chosen on val, and are reported on test." in table.note
+    assert "picked" not in table.note

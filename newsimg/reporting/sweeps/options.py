@@ -1,0 +1,115 @@
+"""What task=tune chose from, and what its choice is worth elsewhere."""
+
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+
+from newsimg.evaluation.ground_truth import describe_coverage
+from newsimg.evaluation.stats import Gain, describe_gain
+from newsimg.evaluation.tuning import Choice
+from newsimg.reporting.console import show_weight, show_weights
+from newsimg.reporting.plots import name_measure
+from newsimg.reporting.sweeps.best import N_ROWS
+from newsimg.reporting.sweeps.fitting import print_fitting, print_text
+
+
+def list_choices(choices: list[Choice]) -> pd.DataFrame:
+    """Return a row per choice: option, weight, plateau and value there."""
+    return pd.DataFrame(
+        [
+            {
+                "option": choice.option,
+                "weight": choice.plateau.midpoint,
+                "plateau_low": choice.plateau.low,
+                "plateau_high": choice.plateau.high,
+                "identity": choice.identity,
+                "chosen_on": choice.plateau.value,
+            }
+            for choice in choices
+        ]
+    )
+
+
+def list_options(rated: list[Choice]) -> pd.DataFrame:
+    """Return a row per option, the best first: what its best weight gives where it was chosen."""
+    names = [choice.option.rpartition(" ") for choice in rated]
+    parts = [{"reranker": own, "normalization": weight} for own, _, weight in names]
+    table = pd.concat([pd.DataFrame(parts), list_choices(rated).drop(columns="option")], axis=1)
+    return table.assign(gain=table["chosen_on"] - table["identity"])
+
+
+def print_options(listed: pd.DataFrame, measure: str) -> None:
+    """Print all options, or the best twelve."""
+    shown = pd.DataFrame(
+        {
+            "": ["*", *[""] * (len(listed) - 1)],
+            "reranker": listed["reranker"],
+            "normalization": listed["normalization"],
+            "weight": [
+                show_weight(row.weight, row.plateau_low, row.plateau_high)
+                for row in listed.itertuples()
+            ],
+            name_measure(measure): [f"{value:.4f}" for value in listed["chosen_on"]],
+            "gain": [f"{value:+.4f}" for value in listed["gain"]],
+        }
+    )
+    title = "options on data.split, each at its best weight"
+    print_fitting(shown.head(N_ROWS), 2, title, bold=0)
+    left = f"; the first {N_ROWS} of {len(listed)}, all are in options.csv"
+    print_text(f"the one marked * is chosen{left if len(listed) > N_ROWS else ''}")
+
+
+def print_choice(
+    result: Mapping[str, float],
+    choices: Sequence[Choice],
+    choice: Choice,
+    name: str,
+    where: str,
+) -> pd.DataFrame:
+    """Print what the choice is worth on other queries; return it with all digits.
+
+    Args:
+        result: The task's metrics.
+        choices: The choice, or those of all folds.
+        choice: The one made on all queries.
+        name: The measure.
+        where: What is reported on.
+    """
+    delta, measure = f"delta/{name}", name_measure(name)
+    ends = choice.plateau.low, choice.plateau.high
+    table = pd.DataFrame(
+        {
+            "option": [choice.option],
+            f"identity {measure}": [result[f"retrieval/{name}"]],
+            "chosen weight": [result["tune/weight"]],
+            f"its {measure}": [result[f"reranked/{name}"]],
+            "difference": [result[delta]],
+            "95 % low": [result[f"{delta}_low"]],
+            "95 % high": [result[f"{delta}_high"]],
+            "p": [result[f"{delta}_p"]],
+            "optimism": [result["tune/optimism"]],
+        }
+    )
+    shown = {
+        "option": choice.option,
+        "weight": show_weight(choice.plateau.midpoint, *ends),
+        f"retrieval {measure}": f"{result[f'retrieval/{name}']:.4f}",
+        measure: f"{result[f'reranked/{name}']:.4f}",
+        "gain": f"{result[delta]:+.4f}",
+        "95 % interval": f"{result[f'{delta}_low']:+.4f} {result[f'{delta}_high']:+.4f}",
+        "p": f"{result[f'{delta}_p']:.2g}",
+        "optimism": f"{result['tune/optimism']:+.4f}",
+    }
+    print_fitting(pd.DataFrame([shown]), 1, f"reported on {where}")
+    gain = Gain(*(float(result[f"{delta}{end}"]) for end in ("", "_low", "_high", "_p")))
+    print_text(describe_gain(measure, gain))
+    midpoints = [c.plateau.midpoint for c in choices]
+    spread = f"; over the folds {min(midpoints):.4f} to {max(midpoints):.4f}"
+    low, high = show_weights(*ends)
+    print_text(
+        f"any weight from {low} to {high} is best where it was "
+        f"chosen{spread if len(choices) > 1 else ''}"
+    )
+    if told := describe_coverage(result):
+        print_text(told)
+    return table
