@@ -63,9 +63,9 @@ def retrieve_readable(
         n_images = len(images)
         log.warning("top_k=%d exceeds the pool of %d images; using %d", top_k, n_images, n_images)
         top_k = n_images
-    announce("searching")
     texts = render_queries(collection.queries, backbone.query_template)
     truncated = tuple(find_truncated(backbone, texts, "headlines"))
+    announce("searching")
     scores, rows = index.search(backbone.embed_texts(texts), top_k)
     # An index orders equal scores as it pleases; in row order first, a stable sort settles them.
     by_row = np.argsort(rows, axis=1)
