@@ -1,7 +1,6 @@
 """Log runs to MLflow: single runs, and sweeps as a parent run with a child for each job."""
 
 import os
-import shlex
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -11,7 +10,6 @@ from typing import TYPE_CHECKING
 from newsimg.datatypes import Job
 from newsimg.interfaces import Tracker
 from newsimg.reporting.console import console
-from newsimg.reporting.quoting import quote_override
 from newsimg.tracking import ui
 from newsimg.tracking.params import shorten
 from newsimg.tracking.processes import hold_interrupts
@@ -27,7 +25,6 @@ from newsimg.tracking.record import (
     go_on,
     list_files,
     read_record,
-    read_records,
     run_dir,
 )
 from newsimg.tracking.resume import adopt_finished, index_finished, locate_files
@@ -42,7 +39,7 @@ from newsimg.tracking.sync import (
     send_each,
     tell_waiting,
 )
-from newsimg.tracking.uri import choose_uri, hide_password, sqlite_uri, strip_login
+from newsimg.tracking.uri import choose_uri, hide_password
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -230,37 +227,20 @@ class MlflowTracker(Tracker):
 
     def describe(self) -> dict[str, str]:
         """See `Tracker.describe`."""
-        link = self._link(self._last, f"http://{ui.HOST}:{ui.PORT}")
-        if self._sender.is_remote:
-            return {"in MLflow": link}
-        overrides = {"folder": str(self.folder)}
-        is_default = self.uri == sqlite_uri(self.folder / "mlflow.db")
-        if not is_default and hide_password(self.uri) == self.uri:
-            overrides["tracking.uri"] = self.uri
-        command = ["newsimg-ui", *(quote_override(*item) for item in overrides.items())]
-        return {"in MLflow": link, "served by": shlex.join(command)}
+        return ui.describe_page(self._last, self.uri, self.folder)
 
     @contextmanager
     def serve(self, port: int) -> Iterator[tuple[str, bool]]:
         """See `Tracker.serve`. A tracking server is there already."""
-        runs = [(path, run) for path, run in read_records(self.folder) if run.parent is None]
-        latest = max(runs, key=lambda item: item[1].start_time, default=(None, None))[0]
+        latest = ui.find_latest(self.folder)
         if self._sender.is_remote:
-            yield self._link(latest, ""), False
+            yield ui.link_record(latest, self.uri, ""), False
             return
         if latest is None:
             raise ValueError(f"folder must hold runs to show, got {self.folder}, which holds none")
         self._prepare()
         with ui.serve(self.uri, self.folder, port) as address:
-            yield self._link(latest, address), True
-
-    def _link(self, path: Path | None, address: str) -> str:
-        """Return the page of a run, or that of all experiments if the store does not have it."""
-        address = strip_login(self.uri).rstrip("/") if self._sender.is_remote else address
-        record = read_record(path) if path else None
-        if record is None or record.run_id is None or record.experiment_id is None:
-            return f"{address}/#/experiments"
-        return ui.link_run(address, record.experiment_id, record.run_id, record.tags)
+            yield ui.link_record(latest, self.uri, address), True
 
     @property
     def _open_record(self) -> Path:

@@ -7,7 +7,6 @@ import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlparse
 
 import filelock
 
@@ -22,7 +21,7 @@ from newsimg.tracking.record import (
     run_dir,
 )
 from newsimg.tracking.ui import SWEEP_TAG, delete_view, share_view
-from newsimg.tracking.uri import hide_password
+from newsimg.tracking.uri import hide_password, is_server
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -62,7 +61,7 @@ class RunSender:
     @property
     def is_remote(self) -> bool:
         """Whether the store is a server."""
-        return urlparse(self.uri).scheme in ("http", "https")
+        return is_server(self.uri)
 
     def prepare(self) -> None:
         """Configure MLflow's logging, and prepare the database if the store is one.

@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -16,7 +17,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from newsimg.reporting.quoting import quote_override
 from newsimg.tracking.params import name_params
+from newsimg.tracking.record import read_record, read_records
+from newsimg.tracking.uri import hide_password, is_server, sqlite_uri, strip_login
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -32,19 +36,52 @@ SWEEP_TAG, OBJECTIVE_TAG, SWEPT_TAG = "sweep", "objective", "swept"  # of a swee
 WIDTHS = {"attributes.`Run Name`": 220, "runDateAndNestInfo": 60, "params.`reranker`": 95}
 
 
-def link_run(address: str, experiment_id: str, run_id: str, tags: Mapping[str, str]) -> str:
-    """Return the address of a run's page, or of the table of a sweep's jobs.
+def describe_page(path: Path | None, uri: str, folder: Path) -> dict[str, str]:
+    """Return the page of a record's run and, if no server has it, the command that serves it.
 
     Args:
-        address: Of the server, as `http://127.0.0.1:5000`.
-        experiment_id: The run's experiment.
-        run_id: The run.
-        tags: The run's tags, which tell whether it is a sweep's.
+        path: The record; None for the page of all experiments.
+        uri: Where runs are tracked.
+        folder: Where runs are.
+
+    Returns:
+        Label -> text.
     """
-    runs = f"{address}/#/experiments/{experiment_id}/runs"
-    if SWEEP_TAG not in tags:
-        return f"{runs}/{run_id}"
-    return f"{runs}?workflowType=machine_learning&viewStateShareKey={_name_view(run_id)}"
+    page = {"in MLflow": link_record(path, uri, f"http://{HOST}:{PORT}")}
+    if is_server(uri):
+        return page
+    command = ["newsimg-ui", quote_override("folder", str(folder))]
+    if uri != sqlite_uri(folder / "mlflow.db") and hide_password(uri) == uri:
+        command.append(quote_override("tracking.uri", uri))
+    return page | {"served by": shlex.join(command)}
+
+
+def link_record(path: Path | None, uri: str, address: str) -> str:
+    """Return the page of a record's run, or that of all experiments if the store has no such run.
+
+    The page of a sweep is the table of its jobs.
+
+    Args:
+        path: The record.
+        uri: Where runs are tracked.
+        address: Of the server that shows a database, such as http://127.0.0.1:5000.
+    """
+    experiments = f"{strip_login(uri).rstrip('/') if is_server(uri) else address}/#/experiments"
+    record = read_record(path) if path else None
+    if record is None or record.run_id is None or record.experiment_id is None:
+        return experiments
+    # Without it, MLflow 3 shows a fresh browser pages of language models.
+    kind = "workflowType=machine_learning"
+    runs = f"{experiments}/{record.experiment_id}/runs"
+    if SWEEP_TAG in record.tags:
+        return f"{runs}?{kind}&viewStateShareKey={_name_view(record.run_id)}"
+    return f"{runs}/{record.run_id}?{kind}"
+
+
+def find_latest(folder: Path) -> Path | None:
+    """Return the record of the latest run below a folder that is not a sweep's job."""
+    runs = [(run.start_time, path) for path, run in read_records(folder) if run.parent is None]
+    return max(runs)[1] if runs else None
 
 
 def share_view(

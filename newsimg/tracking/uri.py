@@ -76,6 +76,11 @@ def hide_password(uri: str) -> str:
     return f"{scheme}{mark}***@{authority.rpartition('@')[2]}{slash}{path}"
 
 
+def is_server(uri: str) -> bool:
+    """Tell a tracking server from a database."""
+    return urlsplit(uri).scheme in ("http", "https")
+
+
 def strip_login(uri: str) -> str:
     """Return the address of a server without user and password."""
     address = urlsplit(uri)

@@ -13,6 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from newsimg.tracking.record import read_records
+from newsimg.tracking.ui import link_record
+
 sync_api = pytest.importorskip("playwright.sync_api")
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
@@ -176,6 +179,19 @@ def test_runs_are_filtered_by_reranker_weight_and_measure(page, server):
     search.press("Enter")
     page.get_by_text("aesthetics l1 w=0.00").first.wait_for(state="hidden")
     page.get_by_text("aesthetics l1 w=0.50").first.wait_for()
+
+
+def test_the_link_of_a_single_run_opens_in_a_fresh_browser_on_its_page(server, browser, store):
+    folder = store.parent
+    (path,) = (p for p, r in read_records(folder) if r.name == name_job("0.50"))
+    context = browser.new_context(viewport={"width": 1500, "height": 1000})
+    page = context.new_page()
+    page.set_default_timeout(60_000)
+    page.goto(link_record(path, f"sqlite:///{store}", server))
+    page.get_by_role("heading", name=name_job("0.50")).wait_for()
+    page.get_by_text("reranked/hits_at_1", exact=True).first.wait_for()
+    page.get_by_role("link", name="Runs", exact=True).first.wait_for()  # as models are trained
+    context.close()
 
 
 def find_run(store: Path, name: str) -> str:

@@ -274,8 +274,8 @@ def test_the_command_to_compare_runs_is_quoted_for_a_folder_with_a_space(
     command = shlex.split(line.partition("served by")[2])
     assert command == ["newsimg-ui", f'folder="{tmp_path / "my runs"}"']
     (run,) = runs_of(tmp_path / "my runs")
-    page = f"#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
-    assert f"in MLflow      http://127.0.0.1:5000/{page}\n" in result.stdout
+    page = f"{run.info.experiment_id}/runs/{run.info.run_id}?workflowType=machine_learning"
+    assert f"in MLflow      http://127.0.0.1:5000/#/experiments/{page}\n" in result.stdout
 
 
 SLOW = """
