@@ -23,7 +23,7 @@ def register_plugin(plugin: type[Plugin]) -> None:
     Plugins.instance().class_name_to_class[f"{OWN_MODULE}.{plugin.__name__}"] = plugin
 
 
-def store_launchers() -> None:
+def cache_launchers() -> None:
     """Let presets compose whose plugin is not installed: `check_plugins` says what to install.
 
     To be called before the plugins are loaded, which store their own options in place of these.
