@@ -21,7 +21,7 @@ from newsimg.datatypes import (
     make_image_id,
 )
 from newsimg.interfaces import Dataset
-from newsimg.storage.pictures.passed_over import Tally
+from newsimg.storage.pictures.skipped import Tally
 
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from newsimg.storage.pictures.formats import (
     SNIFFED_BYTES,
     find_format,
 )
-from newsimg.storage.pictures.passed_over import Tally
+from newsimg.storage.pictures.skipped import Tally
 
 
 def stream_folder(folder: Path) -> Iterator[Listed]:

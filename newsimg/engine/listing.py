@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from newsimg.datatypes import Image, Listed, Rejected, SkippedFile
 from newsimg.storage.files import write_atomically
-from newsimg.storage.pictures.passed_over import Tally
+from newsimg.storage.pictures.skipped import Tally
 from newsimg.storage.tables import METADATA
 
 PLACE = [("image_id", pa.string()), ("path", pa.string()), ("member", pa.string())]
@@ -28,12 +28,12 @@ class Listing:
 
     Args:
         path: File written by `write_listing`.
-        passed_over: Counts of skipped files, which are not in the file.
+        skipped: Counts of skipped files, which are not in the file.
     """
 
-    def __init__(self, path: Path, passed_over: Tally | None = None) -> None:
+    def __init__(self, path: Path, skipped: Tally | None = None) -> None:
         self.path = path
-        self.passed_over = passed_over or Tally()
+        self.skipped = skipped or Tally()
         self._reader = pa.ipc.open_file(pa.memory_map(str(path)))
         self.n_chunks = self._reader.num_record_batches
         self._ids = pa.chunked_array(
@@ -99,26 +99,26 @@ def write_listing(found: Iterable[Listed], path: Path, chunk_size: int) -> Listi
         ValueError: If two pictures have the same id.
     """
     stamps: dict[Path, str] = {}
-    passed_over = Tally()
+    skipped = Tally()
     with write_atomically(path) as temporary, pa.OSFile(str(temporary), "wb") as file:
         writer = pa.ipc.new_file(file, SCHEMA)
         ascending, last = True, ""
-        iterator = _count_skipped(found, passed_over)
+        iterator = _count_skipped(found, skipped)
         while chunk := [_to_row(one, stamps) for one in islice(iterator, chunk_size)]:
             for image_id in filter(None, (row["image_id"] for row in chunk)):
                 ascending, last = ascending and last < image_id, image_id
             writer.write_batch(pa.RecordBatch.from_pylist(chunk, SCHEMA))
         writer.close()
-    listing = Listing(path, passed_over)
+    listing = Listing(path, skipped)
     if not ascending:
         listing.check_ids()
     return listing
 
 
-def _count_skipped(found: Iterable[Listed], passed_over: Tally) -> Iterator[Image | Rejected]:
+def _count_skipped(found: Iterable[Listed], skipped: Tally) -> Iterator[Image | Rejected]:
     for one in found:
         if isinstance(one, SkippedFile):
-            passed_over.add(one)
+            skipped.add(one)
         else:
             yield one
 

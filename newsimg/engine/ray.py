@@ -13,8 +13,8 @@ import numpy as np
 
 from newsimg.datatypes import Accepted, Chunks, Rejected, ValidationRules
 from newsimg.engine.listing import Listing
-from newsimg.engine.ray_cluster import OnRay, Surroundings, look_around
-from newsimg.engine.ray_watch import find_parts, watch_cluster
+from newsimg.engine.ray_cluster import RayComponent, WorkerEnvironment, capture_environment
+from newsimg.engine.ray_watch import find_services, watch_cluster
 from newsimg.engine.stream import stream_embeddings
 from newsimg.interfaces import Backbone, Engine
 
@@ -23,7 +23,7 @@ MAX_BLOCKS = 10_000  # limits Ray's bookkeeping for many chunks
 PARTS_PER_WORKER = 2  # at least, so that faster workers can take more
 
 
-class RayEngine(OnRay, Engine):
+class RayEngine(RayComponent, Engine):
     """An engine that embeds in Ray actors, each with its own model; a task is a part of a chunk.
 
     The pictures, the index folder and the cache must have the same paths on all workers. A worker
@@ -54,7 +54,7 @@ class RayEngine(OnRay, Engine):
         starts = listing.path.with_suffix(".starts")
         shutil.rmtree(starts, ignore_errors=True)  # left by a killed job
         worker = {"listing_path": listing.path, "backbone": backbone, "rules": rules}
-        worker |= {"n_threads": n_threads, "surroundings": look_around()}
+        worker |= {"n_threads": n_threads, "environment": capture_environment()}
         worker |= {"starts": StartCounter(starts, MAX_DEATHS)}
         parts = self._divide(listing, numbers, backbone.batch_size)
 
@@ -62,7 +62,7 @@ class RayEngine(OnRay, Engine):
             yield from self._map_parts(parts, worker).iter_rows()
 
         try:
-            rows = watch_cluster(self.group, map_parts(), find_parts())
+            rows = watch_cluster(self.group, map_parts(), find_services())
             for part, row in zip(parts, rows, strict=True):
                 if row["number"] != part.number or row["start"] != part.start:
                     found = f"{row['number']}, {row['start']}"
@@ -187,7 +187,7 @@ class ChunkEmbedder:
         backbone: Backbone, which loads its model in the worker.
         rules: Rules for accepting pictures.
         n_threads: Reading and decoding threads.
-        surroundings: Working directory and environment variables of the driver.
+        environment: Working directory and environment variables of the driver.
         starts: Counter that limits restarts of a part.
     """
 
@@ -197,10 +197,10 @@ class ChunkEmbedder:
         backbone: Backbone,
         rules: ValidationRules,
         n_threads: int,
-        surroundings: Surroundings,
+        environment: WorkerEnvironment,
         starts: StartCounter,
     ) -> None:
-        surroundings.enter()
+        environment.enter()
         self.starts = starts
         self.listing = Listing(listing_path)
         self.backbone = backbone

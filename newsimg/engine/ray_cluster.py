@@ -140,7 +140,7 @@ def find_ray_folder() -> Path:
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class WorkerEnvironment:
     """The working directory and environment variables that workers need."""
 
     folder: Path
@@ -152,13 +152,13 @@ class Surroundings:
         os.environ.update(self.variables)
 
 
-def look_around() -> Surroundings:
+def capture_environment() -> WorkerEnvironment:
     """Return the working directory and shared variables of this process."""
     shared = {key: value for key, value in os.environ.items() if key.startswith(SHARED)}
-    return Surroundings(Path.cwd(), shared)
+    return WorkerEnvironment(Path.cwd(), shared)
 
 
-class OnRay:
+class RayComponent:
     """A component that runs in the workers of a Ray cluster.
 
     Args:

@@ -20,7 +20,7 @@ T = TypeVar("T")
 END = object()
 
 
-def find_parts() -> dict[str, str]:
+def find_services() -> dict[str, str]:
     """Return name and address of the Ray services that this process depends on."""
     import ray
     from ray.util.client import ray as client
@@ -42,7 +42,7 @@ def watch_cluster(group: str, items: Iterator[T], parts: Mapping[str, str]) -> I
     Args:
         group: Config group of the cluster's settings, for messages.
         items: Iterator that waits for the workers; consumed in the main thread.
-        parts: Name -> address of services, see `find_parts`.
+        parts: Name -> address of services, see `find_services`.
 
     Raises:
         ConnectionError: If a service is dead; names it and says what to do.

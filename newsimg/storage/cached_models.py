@@ -14,7 +14,7 @@ from newsimg.interfaces import Backbone, VisionLanguageModel
 from newsimg.storage.cache import KeepRows, OutputCache, hash_image
 from newsimg.storage.files import hash_file
 
-MOST_MASS = 1.02  # of rounded probabilities
+MAX_MASS = 1.02  # of rounded probabilities
 KEPT_AS: dict[Reading, str] = {"probabilities": "expected", "text": "generate"}  # in keys
 
 
@@ -191,4 +191,4 @@ def is_number(rows: FloatArray) -> NDArray[np.bool_]:
 
 def is_answer(rows: FloatArray) -> NDArray[np.bool_]:
     """Return a mask of the rows that are valid probabilities and not all 0: (n_rows,)."""
-    return is_number(rows) & (rows > 0).any(axis=1) & (rows.sum(axis=1) <= MOST_MASS)
+    return is_number(rows) & (rows > 0).any(axis=1) & (rows.sum(axis=1) <= MAX_MASS)

@@ -127,7 +127,7 @@ class FetchTask(Task):
     def _run(self, bucket: Bucket, pool: Executor, info: RunInfo) -> dict[str, float]:
         shards = self._list_shards(bucket, pool)
         unfinished = [
-            one for one in shards if not (one.is_whole() and self._metadata_of(one).is_file())
+            one for one in shards if not (one.is_complete() and self._metadata_of(one).is_file())
         ]
         undescribed = [one for one in unfinished if not self._source_of(one).is_file()]
         database = self._find_database(bucket) if undescribed else None
@@ -150,7 +150,7 @@ class FetchTask(Task):
                 # The metadata is written first, so that a shard that exists is complete.
                 rows = read_rows(self._source_of(shard))
                 write_metadata(self._metadata_of(shard), shard.objects, rows)
-                if not shard.is_whole():
+                if not shard.is_complete():
                     shard.fetch(bucket, pool, progress.update)
         return self._report(shards, n_bytes, info)
 

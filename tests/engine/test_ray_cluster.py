@@ -18,13 +18,13 @@ pytest.importorskip("ray", reason="needs the extra newsimg[ray]")
 WAITING = """
 import time
 from newsimg.engine.ray_cluster import RayCluster
-from newsimg.engine.ray_watch import find_parts, watch_cluster
+from newsimg.engine.ray_watch import find_services, watch_cluster
 
 ray, _ = RayCluster("engine", None, 1, 1, 0, 80).connect()
-print(find_parts()["gcs_server (the cluster's head)"], flush=True)
+print(find_services()["gcs_server (the cluster's head)"], flush=True)
 never = ray.remote(lambda: time.sleep(600)).remote()
 try:
-    list(watch_cluster("engine", map(ray.get, [never]), find_parts()))
+    list(watch_cluster("engine", map(ray.get, [never]), find_services()))
 except ConnectionError as error:
     print(error, flush=True)
 """

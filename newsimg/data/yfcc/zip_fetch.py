@@ -43,7 +43,7 @@ class ZipShard:
         """Total size of the pictures in bytes."""
         return sum(one.size for one in self.objects)
 
-    def is_whole(self) -> bool:
+    def is_complete(self) -> bool:
         """Return whether the zip has exactly the server's objects."""
         return self._in_shard == set(self.objects)
 

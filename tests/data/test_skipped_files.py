@@ -25,7 +25,7 @@ from newsimg.engine.listing import Listing, write_listing
 from newsimg.interfaces import Dataset
 from newsimg.storage.pictures.formats import EXTENSIONS
 from newsimg.storage.pictures.images import open_image
-from newsimg.storage.pictures.passed_over import Tally
+from newsimg.storage.pictures.skipped import Tally
 
 # Extension -> Pillow's name of the format, for formats that Pillow writes.
 WRITTEN = {
@@ -212,7 +212,7 @@ def test_a_listing_keeps_the_order_and_counts_skipped_files(
         Image("b", tmp_path / "b.jpg"),
     ]
     written = write_listing(found, tmp_path / "listing.arrow", 2)
-    assert written.passed_over.counts == {".heic": 1, "": 1}
+    assert written.skipped.counts == {".heic": 1, "": 1}
     again = Listing(tmp_path / "listing.arrow")  # as a worker opens it
     rows = [row for number in range(again.n_chunks) for row in again.read_chunk(number)]
     assert [row.image_id if isinstance(row, Image) else row.uri for row in rows] == [
@@ -267,7 +267,7 @@ def test_skipped_files_of_an_index_are_reported(
     assert dict(zip(table["uri"], table["reason"], strict=True)) == expected
     assert len(table) == 3
     manifest = json.loads((tmp_path / "index" / "manifest.json").read_text())
-    assert manifest["passed_over"] == {".heif2": 3, ".txt": 1}
+    assert manifest["skipped"] == {".heif2": 3, ".txt": 1}
     assert (manifest["n_images"], manifest["n_rejected"]) == (11, 1)
 
 

@@ -7,7 +7,7 @@ from newsimg.datatypes import Rejected, SkippedFile
 from newsimg.storage.pictures.formats import find_package
 
 N_SHOWN = 8  # extensions in a message
-BEGINNING = "skipped: "
+SKIPPED_PREFIX = "skipped: "
 
 
 class Tally:
@@ -32,7 +32,7 @@ class Tally:
         """Yield one entry per extension, with the URI of its first file."""
         for suffix, count in self.counts.items():
             reason = f"one of {count} files {_name(suffix)}" if count > 1 else _name(suffix)
-            yield Rejected(self._first[suffix], f"{BEGINNING}{reason}{_hint(suffix)}")
+            yield Rejected(self._first[suffix], f"{SKIPPED_PREFIX}{reason}{_hint(suffix)}")
 
 
 def describe_counts(counts: Mapping[str, int]) -> str:
