@@ -223,7 +223,7 @@ def test_wrong_arguments_are_refused(changes, message):
 
 
 def test_an_unknown_measure_and_too_many_folds_are_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"measure must be one of hits_at_1.*got ndcg"):
+    with pytest.raises(ValueError, match=r"measure must be one of hits_at_1.*got 'ndcg'"):
         tune(measure="ndcg").run(components(), tmp_path)
     with pytest.raises(ValueError, match=r"task.n_folds must be in \[2, 80\], got 81"):
         tune(report_split=None, n_folds=81).run(components(), tmp_path)
