@@ -19,10 +19,10 @@ import pytest
 from PIL import Image as PILImage
 
 from newsimg.datatypes import Collection
-from newsimg.storage.files import cache_dir
+from newsimg.storage.files import user_cache_dir
 
 # Where the sample newsroom is kept between test runs, before the tests get caches of their own.
-USER_CACHE = cache_dir()
+USER_CACHE = user_cache_dir()
 ROOT = Path(__file__).resolve().parent.parent
 N_ARTICLES = 60
 HEADLINES = [

@@ -218,10 +218,10 @@ def test_heads_that_are_downloaded_are_pinned() -> None:
 
 @pytest.fixture
 def run_sample(newsimg_here: Callable[..., Any], sample_cache: Path) -> Callable[..., Any]:
-    """Run the command line on the sample newsroom, with the store of whoever runs the tests."""
+    """Run the command line on the sample newsroom, with the cache of whoever runs the tests."""
 
     def run(*arguments: str) -> Any:
-        quick = [f"store.dir={sample_cache / 'store'}"]
+        quick = [f"cache.dir={sample_cache / 'model_outputs'}"]
         if "task=sync" not in arguments:  # which is there for those that are tracked
             quick.append("tracking=none")
         if not any(argument.startswith(("task=", "experiment=")) for argument in arguments):

@@ -35,7 +35,7 @@ MAY_IMPORT = {
     "data": STORAGE | {"sample"},
     "sample": {"storage.csv_table"},
     "vlm": STORAGE | {"llm.chat_server", "llm.chat_answers"},
-    "index": STORAGE | {"engine.base", "engine.listing", "engine.intake"},
+    "index": STORAGE | {"engine.base", "engine.listing", "engine.validation"},
     "reranker": STORAGE | {"weight.base"},
     "reporting": REPORTING,
     "submission": REPORTING,

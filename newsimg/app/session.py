@@ -48,7 +48,7 @@ class HeadlineSearch:
             self._pool = components.dataset.load()
         self.images = self._pool.images if saved is None else saved
         self.n_scored = 0
-        self._lock = threading.Lock()  # models and store are for one thread at a time
+        self._lock = threading.Lock()  # models and cache are for one thread at a time
         self._retrieve = lru_cache(N_KEPT)(self._retrieve_anew)
         self._score = lru_cache(N_KEPT)(self._score_anew)
 

@@ -8,7 +8,7 @@ from newsimg.data.articles import ArticleSource, load_articles
 from newsimg.datatypes import Collection
 from newsimg.interfaces import Dataset
 from newsimg.sample.generator import ensure_newsroom
-from newsimg.storage.files import cache_dir
+from newsimg.storage.files import user_cache_dir
 
 
 class SampleDataset(Dataset):
@@ -40,7 +40,7 @@ class SampleDataset(Dataset):
 
     def load(self) -> Collection:
         """See `Dataset.load`."""
-        newsroom = ensure_newsroom(cache_dir())
+        newsroom = ensure_newsroom(user_cache_dir())
         csv_path, image_dir = newsroom / "newsarticles.csv", newsroom / "newsimages"
         collection = load_articles(self.name, csv_path, image_dir, self.source)
         return replace(collection, on_damaged=None)  # it is no setting of this data

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # brings pyarrow, too slow for --help
-    from newsimg.engine.intake import Accepted, IntakeRules, Rejected
     from newsimg.engine.listing import Listing
+    from newsimg.engine.validation import Accepted, Rejected, ValidationRules
     from newsimg.interfaces import Backbone
 
 
@@ -19,7 +19,7 @@ class Engine(ABC):
         listing: "Listing",
         numbers: range,
         backbone: "Backbone",
-        rules: "IntakeRules",
+        rules: "ValidationRules",
         n_threads: int,
     ) -> "Iterator[Accepted | Rejected]":
         """Yield one result for each picture of some chunks, in their order.

@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 
 from newsimg.engine.base import Engine
-from newsimg.engine.intake import Accepted, IntakeRules, Rejected
 from newsimg.engine.listing import Listing
 from newsimg.engine.stream import stream_embeddings
+from newsimg.engine.validation import Accepted, Rejected, ValidationRules
 from newsimg.interfaces import Backbone
 
 
@@ -17,7 +17,7 @@ class LocalEngine(Engine):
         listing: Listing,
         numbers: range,
         backbone: Backbone,
-        rules: IntakeRules,
+        rules: ValidationRules,
         n_threads: int,
     ) -> Iterator[Accepted | Rejected]:
         """See `Engine.embed`."""

@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 
 from newsimg.engine.base import Engine
-from newsimg.engine.intake import Accepted, IntakeRules, Rejected
 from newsimg.engine.listing import Listing
 from newsimg.engine.ray_cluster import OnRay, Surroundings, look_around
 from newsimg.engine.ray_watch import find_parts, watch_cluster
 from newsimg.engine.stream import stream_embeddings
+from newsimg.engine.validation import Accepted, Rejected, ValidationRules
 from newsimg.interfaces import Backbone
-from newsimg.storage.cached_models import StoredBackbone
+from newsimg.storage.cached_models import CachedBackbone
 
 MAX_DEATHS = 20  # of workers over one part: more are no accident
 MAX_BLOCKS = 10_000  # that Ray keeps a record of, however many chunks there are
@@ -28,9 +28,9 @@ PARTS_EACH = 2  # at least, of every worker: one that is slower leaves some to t
 class RayEngine(OnRay, Engine):
     """Embeds in actors of Ray Data, each with a model of its own; a task is a part of a chunk.
 
-    The pictures, the index's folder and the store must be where every worker finds them under the
+    The pictures, the index's folder and the cache must be where every worker finds them under the
     same path. A worker that dies is started again, and its part is begun again: what it had
-    embedded is in the store. After `MAX_DEATHS` the job fails.
+    embedded is in the cache. After `MAX_DEATHS` the job fails.
     """
 
     group = "engine"
@@ -40,7 +40,7 @@ class RayEngine(OnRay, Engine):
         listing: Listing,
         numbers: range,
         backbone: Backbone,
-        rules: IntakeRules,
+        rules: ValidationRules,
         n_threads: int,
     ) -> Iterator[Accepted | Rejected]:
         """See `Engine.embed`.
@@ -71,8 +71,8 @@ class RayEngine(OnRay, Engine):
                 done: Done = pickle.loads(row["done"])
                 if done.error:
                     raise done.error
-                if isinstance(backbone, StoredBackbone):
-                    backbone.store.add_counts(done.counts)
+                if isinstance(backbone, CachedBackbone):
+                    backbone.cache.add_counts(done.counts)
                 yield from done.results
         except ray.exceptions.RayActorError as error:
             raise RuntimeError(
@@ -196,7 +196,7 @@ class ChunkEmbedder:
         self,
         listing_path: Path,
         backbone: Backbone,
-        rules: IntakeRules,
+        rules: ValidationRules,
         n_threads: int,
         surroundings: Surroundings,
         starts: Starts,
@@ -212,16 +212,16 @@ class ChunkEmbedder:
         """Embed the pictures of the one part of a batch."""
         number, start, stop = (batch[name][0] for name in ("number", "start", "stop"))
         place = f"{number}-{start}"
-        stored = self.backbone if isinstance(self.backbone, StoredBackbone) else None
-        if stored:
-            stored.store.reset_counts()
+        cached = self.backbone if isinstance(self.backbone, CachedBackbone) else None
+        if cached:
+            cached.cache.reset_counts()
         try:
             self.starts.begin(place)
             pictures = self.listing.read_chunk(int(number))[start:stop]
             results = list(stream_embeddings(pictures, self.backbone, self.rules, self.n_threads))
-            if stored:
-                stored.store.settle()
-            done = Done(results, stored.store.counts if stored else {}, None)
+            if cached:
+                cached.cache.compact()
+            done = Done(results, cached.cache.counts if cached else {}, None)
             self.starts.end(place)
         except Exception as error:  # raised again where the results are awaited
             error.add_note(f"in a worker:\n{traceback.format_exc()}")

@@ -7,20 +7,20 @@ from itertools import islice
 from typing import TypeVar
 
 from newsimg.datatypes import FloatArray, Image
-from newsimg.engine.intake import (
+from newsimg.engine.validation import (
     Accepted,
-    IntakeRules,
     Loaded,
     Prepared,
     Rejected,
+    ValidationRules,
     load_picture,
     prepare_picture,
     without_content,
 )
 from newsimg.interfaces import Backbone
-from newsimg.storage.prefetch import run_ahead
+from newsimg.storage.prefetch import prefetch
 
-AHEAD = 2  # batches that are read, and others that are decoded, while the model is at one
+N_PREFETCH = 2  # batches that are read, and others that are decoded, while the model is at one
 T = TypeVar("T")
 
 
@@ -34,7 +34,7 @@ class _Batch:
 
 
 def stream_embeddings(
-    pictures: Iterable[Image | Rejected], backbone: Backbone, rules: IntakeRules, n_threads: int
+    pictures: Iterable[Image | Rejected], backbone: Backbone, rules: ValidationRules, n_threads: int
 ) -> Iterator[Accepted | Rejected]:
     """Embed pictures, or say why not: one result for each, in their order.
 
@@ -68,8 +68,8 @@ def stream_embeddings(
             ]
             return _Batch(loaded, known, preparing)
 
-        loading = run_ahead(map(load, _in_batches(pictures, backbone.batch_size)), AHEAD)
-        for batch in run_ahead(map(prepare, loading), AHEAD):
+        loading = prefetch(map(load, _in_batches(pictures, backbone.batch_size)), N_PREFETCH)
+        for batch in prefetch(map(prepare, loading), N_PREFETCH):
             yield from _finish(batch, backbone)
 
 

@@ -3,14 +3,14 @@
 A normalisation that does not look at the weight makes each candidate's fused score a straight line
 in it, from its retrieval side at 0 to its rerank side at 1. The editor's picture changes rank only
 where its line crosses a rival's, so the measures are step functions, and all their steps follow
-from at most `top_k - 1` crossings for each query. That holds for every `LinearWeight`, reciprocal
+from at most `top_k - 1` breakpoints for each query. That holds for every `LinearWeight`, reciprocal
 rank fusion included: the ranks it is made of are those of the two sides, not of the fused list.
 
-Rounding. The pipeline sorts float64 values that carry rounding errors. Around each crossing there
+Rounding. The pipeline sorts float64 values that carry rounding errors. Around each breakpoint there
 is a zone, about 1e-13 wide for common scores, where these decide. Outside the zones the curve is
 proven to agree with the pipeline's sort; inside, one weight (where the lines meet, so a true tie)
 is ranked just as the pipeline ranks it and stands for the zone. Two candidates so nearly equal on
-both sides that rounding decides over more than `MAX_ZONE` are placed as exact arithmetic would.
+both sides that rounding decides over more than `MAX_WIDTH` are placed as exact arithmetic would.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 from newsimg.datatypes import FusedArray, IntArray
-from newsimg.evaluation.crossings import Pieces, find_crossings, sum_changes, whole_lines
+from newsimg.evaluation.breakpoints import Segments, find_breakpoints, sum_changes, whole_lines
 from newsimg.storage.text.suggest import check_choice
 from newsimg.weight.base import interpolate
 
@@ -40,14 +40,14 @@ class Plateau:
 
 
 def trace_curve(
-    start: FusedArray, end: FusedArray, positions: IntArray, cutoffs: Sequence[int]
+    start: FusedArray, end: FusedArray, gold_columns: IntArray, cutoffs: Sequence[int]
 ) -> pd.DataFrame:
     """Compute Hits@k and MRR@k for all weights in [0, 1].
 
     Args:
         start: (n_queries, top_k) fused scores at weight 0, in retrieval order, which breaks ties.
         end: The same at weight 1. Between them the pipeline interpolates.
-        positions: (n_queries,) column of each query's editor's picture, -1 if it is not there.
+        gold_columns: (n_queries,) column of each query's editor's picture, -1 if it is not there.
         cutoffs: The k of Hits@k and MRR@k.
 
     Returns:
@@ -57,16 +57,16 @@ def trace_curve(
     Raises:
         ValueError: If the shapes do not fit, a position is out of range, or a score not finite.
     """
-    return trace_pieces(whole_lines(start, end, positions), cutoffs)
+    return trace_segments(whole_lines(start, end, gold_columns), cutoffs)
 
 
-def trace_pieces(pieces: Pieces, cutoffs: Sequence[int]) -> pd.DataFrame:
+def trace_segments(segments: Segments, cutoffs: Sequence[int]) -> pd.DataFrame:
     """Compute the curve of scores that are straight lines piece by piece; see `trace_curve`."""
-    _check_lines(pieces.start, pieces.end, pieces.positions)
-    first = pieces.low == 0
-    n_queries, top_k = int(first.sum()), pieces.start.shape[1]
+    _check_lines(segments.start, segments.end, segments.gold_columns)
+    first = segments.low == 0
+    n_queries, top_k = int(first.sum()), segments.start.shape[1]
     names, gains, units = _count_gains(cutoffs, top_k, n_queries)
-    found = find_crossings(pieces)
+    found = find_breakpoints(segments)
     totals = gains[found.initial[first]].sum(axis=0, keepdims=True)
     low, high = np.array([0.0]), np.array([1.0])
     if len(found.weights):
@@ -105,17 +105,17 @@ def look_up(curve: pd.DataFrame, weight: float) -> pd.Series:
     return curve.iloc[int(np.searchsorted(curve["w_hi"].to_numpy(), weight))]
 
 
-def rank_at(start: FusedArray, end: FusedArray, positions: IntArray, weight: float) -> IntArray:
+def rank_at(start: FusedArray, end: FusedArray, gold_columns: IntArray, weight: float) -> IntArray:
     """Rank each editor's picture at one weight, as the pipeline's stable sort would.
 
     Returns:
         (n_queries,) 1-based ranks; 0 where the picture is not among the candidates.
     """
     fused = interpolate(start, end, weight)
-    own = np.take_along_axis(fused, np.maximum(positions, 0)[:, None], axis=1)
-    earlier = np.arange(fused.shape[1]) < positions[:, None]
+    own = np.take_along_axis(fused, np.maximum(gold_columns, 0)[:, None], axis=1)
+    earlier = np.arange(fused.shape[1]) < gold_columns[:, None]
     ranks = 1 + ((fused > own) | ((fused == own) & earlier)).sum(axis=1)
-    return np.where(positions >= 0, ranks, 0)
+    return np.where(gold_columns >= 0, ranks, 0)
 
 
 def score_ranks(ranks: IntArray, cutoffs: Sequence[int]) -> pd.DataFrame:
@@ -128,18 +128,18 @@ def score_ranks(ranks: IntArray, cutoffs: Sequence[int]) -> pd.DataFrame:
     return pd.DataFrame(values)
 
 
-def _check_lines(start: FusedArray, end: FusedArray, positions: IntArray) -> None:
-    if start.ndim != 2 or start.shape != end.shape or positions.shape != start.shape[:1]:
+def _check_lines(start: FusedArray, end: FusedArray, gold_columns: IntArray) -> None:
+    if start.ndim != 2 or start.shape != end.shape or gold_columns.shape != start.shape[:1]:
         raise ValueError(
-            "start and end must both be (n_queries, top_k), positions (n_queries,), "
-            f"got {start.shape}, {end.shape} and {positions.shape}"
+            "start and end must both be (n_queries, top_k), gold_columns (n_queries,), "
+            f"got {start.shape}, {end.shape} and {gold_columns.shape}"
         )
     if not start.size:
         raise ValueError(f"there must be at least one query and candidate, got {start.shape}")
-    if positions.min() < -1 or positions.max() >= start.shape[1]:
+    if gold_columns.min() < -1 or gold_columns.max() >= start.shape[1]:
         raise ValueError(
-            f"positions must be in [-1, {start.shape[1] - 1}], "
-            f"got {positions.min()} to {positions.max()}"
+            f"gold_columns must be in [-1, {start.shape[1] - 1}], "
+            f"got {gold_columns.min()} to {gold_columns.max()}"
         )
     if not (np.isfinite(start).all() and np.isfinite(end).all()):
         raise ValueError("start and end must be finite")

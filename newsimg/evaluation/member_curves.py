@@ -14,7 +14,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from newsimg.datatypes import FusedArray, IntArray
-from newsimg.evaluation.crossings import Pieces, whole_lines
+from newsimg.evaluation.breakpoints import Segments, whole_lines
 from newsimg.weight.base import LinearWeight, interpolate
 
 
@@ -23,16 +23,16 @@ def draw_member(
     members: Mapping[str, tuple[float, FusedArray]],
     name: str,
     weight: LinearWeight,
-    positions: IntArray,
-) -> Pieces | None:
-    """Return the fused scores over the member's share, for `trace_pieces`.
+    gold_columns: IntArray,
+) -> Segments | None:
+    """Return the fused scores over the member's share, for `trace_segments`.
 
     Args:
         retrieval: (n_queries, top_k) normalised retrieval scores, in retrieval order.
         members: From `LinearEnsemble.normalize_members`, two or more.
         name: Of the member whose share goes from 0 to 1; the others keep their proportions.
         weight: The run's.
-        positions: (n_queries,) column of the editor's picture, -1 if it is not there.
+        gold_columns: (n_queries,) column of the editor's picture, -1 if it is not there.
 
     Returns:
         None if the fused scores are not straight in the share, see above.
@@ -48,7 +48,7 @@ def draw_member(
         [scores for other, (_, scores) in members.items() if other != name], axis=0, weights=shares
     )
     if weight.value == 1:
-        return whole_lines(start, end, positions)
+        return whole_lines(start, end, gold_columns)
     divisors = weight.find_divisors(start)
     if divisors is None:
         return None
@@ -63,4 +63,4 @@ def draw_member(
         scale = np.asarray(weight.find_divisors(scores))
         return interpolate(retrieval[row] * scale, scores, weight.value)
 
-    return Pieces(fuse(low), fuse(high), positions[row], low, high)
+    return Segments(fuse(low), fuse(high), gold_columns[row], low, high)

@@ -17,20 +17,20 @@ class Lines:
     Attributes:
         start: (n_queries, top_k) fused scores at weight 0, in retrieval order.
         end: The same at weight 1.
-        positions: (n_queries,) column of the editor's picture, -1 if it is no candidate.
+        gold_columns: (n_queries,) column of the editor's picture, -1 if it is no candidate.
     """
 
     start: FusedArray
     end: FusedArray
-    positions: IntArray
+    gold_columns: IntArray
 
     def take(self, queries: IntArray) -> "Lines":
         """Return the lines of some of the queries."""
-        return Lines(self.start[queries], self.end[queries], self.positions[queries])
+        return Lines(self.start[queries], self.end[queries], self.gold_columns[queries])
 
     def score(self, weight: float, cutoffs: Sequence[int]) -> pd.DataFrame:
         """Return each query's Hits@k and MRR@k at one weight."""
-        return score_ranks(rank_at(self.start, self.end, self.positions, weight), cutoffs)
+        return score_ranks(rank_at(self.start, self.end, self.gold_columns, weight), cutoffs)
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def choose_weight(options: Mapping[str, Lines], measure: str, cutoffs: Sequence[
     """Return the option with the largest value at any weight; of equals that of widest plateau."""
     choices = []
     for name, lines in options.items():
-        curve = trace_curve(lines.start, lines.end, lines.positions, cutoffs)
+        curve = trace_curve(lines.start, lines.end, lines.gold_columns, cutoffs)
         plateau = find_plateau(curve, measure)
         choices.append(Choice(name, plateau, float(curve[measure].iloc[0])))
     return max(choices, key=lambda c: (c.plateau.value, c.plateau.high - c.plateau.low))
@@ -101,7 +101,7 @@ def cross_validate(
     seed: int,
 ) -> Folds:
     """Choose without each fold in turn and report on it, with several divisions into folds."""
-    n_queries = len(next(iter(options.values())).positions)
+    n_queries = len(next(iter(options.values())).gold_columns)
     choices: list[Choice] = []
     totals = 0.0
     for folds in split_folds(n_queries, n_folds, n_repeats, seed):

@@ -135,7 +135,7 @@ def open_saved_index(
         folder: Where it is.
         fingerprint: That of the backbone whose embeddings are to be searched with.
         mapped: See `VectorIndex.read`.
-        hasher: Returns the SHA-256 of each file; `Store.hash_files` reads what it knows only once.
+        hasher: Returns the SHA-256 of each file; `OutputCache.hash_files` reads what it knows only once.
         description: That backbone's, for the message that says it is another one.
 
     Raises:
@@ -157,7 +157,7 @@ def open_saved_index(
 
 
 def check_rows(saved: SavedIndex, backbone: Backbone) -> None:
-    """Search for random pictures of an index by their own embeddings, mostly from the store.
+    """Search for random pictures of an index by their own embeddings, mostly from the cache.
 
     Raises:
         ValueError: If more of them are not found than when the index was written.
@@ -176,7 +176,7 @@ def check_rows(saved: SavedIndex, backbone: Backbone) -> None:
         raise ValueError(
             f"{saved.folder}: {n_found} of {n_checked} pictures are found by their own embeddings, "
             f"{before['n_found']} of {before['n_checked']} were when it was written: its rows or "
-            "the store's are not what they should be"
+            "the cache's are not what they should be"
         )
 
 

@@ -22,7 +22,7 @@ from newsimg.storage.text.suggest import refuse_all, suggest
 from newsimg.tracking.base import Tracker
 
 if TYPE_CHECKING:
-    from newsimg.storage.cache import Store  # brings pyarrow, too slow for --help
+    from newsimg.storage.cache import OutputCache  # brings pyarrow, too slow for --help
 
 
 COMPONENTS = (
@@ -138,16 +138,16 @@ class Builder:
     """Instantiates configs from the inside out; in one process equal configs become one object.
 
     So the jobs of a sweep share their models, and a reranker that is configured with the run's own
-    backbone has the very same one. Every model asks the store before it computes.
+    backbone has the very same one. Every model asks the cache before it computes.
 
     Args:
         trusted: Packages that a `_target_` may come from.
-        store: What models have computed before.
+        cache: What models have computed before.
     """
 
-    def __init__(self, trusted: list[str], store: "Store") -> None:
+    def __init__(self, trusted: list[str], cache: "OutputCache") -> None:
         self.trusted = trusted
-        self.store = store
+        self.cache = cache
         self._built: dict[str, Any] = {}
         self._used: set[str] = set()
 
@@ -202,18 +202,18 @@ class Builder:
         check_arguments(self.find_class(target), arguments)
         # Not by Hydra's `instantiate`, which would look for ${...} in headlines and paths again.
         component = self.find_class(target)(**arguments)
-        from newsimg.storage.cached_models import StoredBackbone, StoredVLM
+        from newsimg.storage.cached_models import CachedBackbone, CachedVLM
 
         if isinstance(component, Backbone):
-            return StoredBackbone(component, self.store)
+            return CachedBackbone(component, self.cache)
         if isinstance(component, VisionLanguageModel):
-            return StoredVLM(component, self.store)
+            return CachedVLM(component, self.cache)
         return component
 
 
 @cache
-def get_builder(trusted: tuple[str, ...], store_dir: str | None) -> Builder:
+def get_builder(trusted: tuple[str, ...], cache_dir: str | None) -> Builder:
     """Return this process's builder."""
-    from newsimg.storage.cache import Store, find_store
+    from newsimg.storage.cache import OutputCache, find_cache_dir
 
-    return Builder(list(trusted), Store(find_store(store_dir)))
+    return Builder(list(trusted), OutputCache(find_cache_dir(cache_dir)))

@@ -21,7 +21,7 @@ from newsimg.reporting.console import muted
 from newsimg.reporting.notebook import Comparison, Evaluation, SearchResult
 from newsimg.reporting.quoting import quote_text
 from newsimg.reporting.results import gather
-from newsimg.storage.files import cache_dir
+from newsimg.storage.files import user_cache_dir
 from newsimg.storage.text.suggest import check_choice
 
 METRICS = ("hits_at_1", "mrr_at_10")
@@ -45,7 +45,7 @@ class Desk:
         self.overrides = tuple(overrides)
         self.config = compose_config(self.overrides)
         trusted = tuple(self.config["trusted_packages"])
-        self._builder = get_builder(trusted, self.config["store"]["dir"])
+        self._builder = get_builder(trusted, self.config["cache"]["dir"])
         check_config(self.config, self._builder)
 
     @cached_property
@@ -56,7 +56,7 @@ class Desk:
             self._builder.build(self.config[name]) for name in parts
         )
         # Models are shared by desks; an index is not, as it holds pictures, and may be appended to.
-        own = Builder(self._builder.trusted, self._builder.store)
+        own = Builder(self._builder.trusted, self._builder.cache)
         index = own.build(self.config["index"])
         return Components(dataset, backbone, index, reranker, weight, self.config["top_k"])
 
@@ -136,7 +136,7 @@ class Desk:
         if index_dir is None:
             fingerprint = self.components.backbone.fingerprint
             name = hashlib.sha256(f"{place}\n{fingerprint}".encode()).hexdigest()[:16]
-            index_dir = cache_dir() / "indexes" / name
+            index_dir = user_cache_dir() / "indexes" / name
         kept = Path(index_dir).expanduser().absolute()
         action = "append" if (kept / "manifest.json").is_file() else "build"
         own = [text for text in self.overrides if not _sets(text, ("data", "index", "task"))]

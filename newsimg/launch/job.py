@@ -25,7 +25,7 @@ from newsimg.tracking.base import Job, Tracker
 from newsimg.tracking.params import list_params, name_run
 
 NO_TRACKING = {"_target_": "newsimg.tracking.none.NullTracker"}
-NEEDED = "store/needed"  # measured where it is sought
+NEEDED = "cache/needed"  # measured where it is sought
 PARTS = "data backbone index llm vlm prompt criteria engine reranker weight task tracking"
 GROUPS = tuple(PARTS.split())
 
@@ -62,22 +62,22 @@ class OpenJob:
         """Run the task and log what comes of it; return the metrics."""
         from newsimg.reporting.console import muted
 
-        output_dir, store = self.job.output_dir, self.builder.store
+        output_dir, cache = self.job.output_dir, self.builder.cache
         text = yaml.safe_dump(self.config, sort_keys=False, allow_unicode=True)
         with write_atomically(output_dir / "config.yaml") as temporary:
             temporary.write_text(text, encoding="utf-8")
         self.builder.release_unused()
-        store.reset_counts()
+        cache.reset_counts()
         if NEEDED in self.sought:
             forget()  # what the jobs before it hold in memory would not be asked for
         try:
             with muted(self.sweeping), name_full_disk(output_dir):
-                metrics = task.run(components, output_dir) | store.counts
+                metrics = task.run(components, output_dir) | cache.counts
         finally:
             self.tracker.log_artifacts(output_dir)  # also of a run that fails: it may say why
         if NEEDED in self.sought:
-            metrics[NEEDED] = store.n_needed
-        store.settle()
+            metrics[NEEDED] = cache.n_needed
+        cache.compact()
         counts = {n: f"{v:.0f}" for n, v in metrics.items() if n.startswith("data/")}
         self.tracker.log_metrics(metrics, counts)
         choose_objectives(metrics, self.sought)  # one that is not there fails the job
@@ -107,7 +107,7 @@ def open_job(cfg: DictConfig) -> OpenJob:
     """
     keep_own_weight(cfg)
     config = resolve(cfg)
-    builder = get_builder(tuple(config["trusted_packages"]), config["store"]["dir"])
+    builder = get_builder(tuple(config["trusted_packages"]), config["cache"]["dir"])
     sweeping = is_sweeping()
     sought = list_objectives(config["objective"]) if sweeping else []
     choices = {group: find_choice(group) for group in GROUPS}

@@ -15,7 +15,7 @@ from typing import Any
 
 from newsimg.storage.files import PACKAGE_DIR
 
-PLACES = ("folder", "store", "tracking", "resume")  # where a run is kept, not what it finds
+PLACES = ("folder", "cache", "tracking", "resume")  # where a run is kept, not what it finds
 OUTPUTS = (*PLACES, "task", "submission")  # what may name files that runs write
 FOLDER_KEY = re.compile(r"(folder|dir|path|model)s?$")  # what a folder is given as
 MAX_FILES = 100_000  # of a folder, which takes a second; hours would not do for a tag
@@ -27,13 +27,13 @@ def hash_config(config: dict[str, Any]) -> str:
 
     A file that the config names is known by its size and its time of change, so that no table,
     model or picture has to be read; so is every file below a folder that it names (the first
-    100,000 of them), but for the folders of runs and of the store. Of a saved index it is the
+    100,000 of them), but for the folders of runs and of the cache. Of a saved index it is the
     manifest, which holds the hashes of the others. A file whose bytes change under the same size
     and time goes unnoticed, and one whose time alone changes counts as changed.
     """
     kept = {key: value for key, value in config.items() if key not in PLACES}
     sources = {key: value for key, value in config.items() if key not in OUTPUTS}
-    written = [config.get("folder"), (config.get("store") or {}).get("dir")]
+    written = [config.get("folder"), (config.get("cache") or {}).get("dir")]
     skipped = {os.path.realpath(os.path.expanduser(path)) for path in written if path}
     code = hash_code(tuple(config.get("trusted_packages") or (PACKAGE_DIR.name,)))
     digest = hashlib.sha256(f"{code}{json.dumps(kept, sort_keys=True, default=str)}".encode())

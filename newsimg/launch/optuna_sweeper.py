@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
     from optuna.trial import FrozenTrial
 
-PLACES = {"folder", "resume", "store.dir", "tracking", "tracking.uri"}  # no part of what is found
+PLACES = {"folder", "resume", "cache.dir", "tracking", "tracking.uri"}  # no part of what is found
 
 
 class OptunaSweeper(Sweeper):

@@ -45,7 +45,7 @@ class SweepCallback(Callback):
         self.process = os.getpid()
         report.current.folder = config.hydra.sweep.dir
         check_plugins(config.hydra)
-        builder = get_builder(tuple(config.trusted_packages), config.store.dir)
+        builder = get_builder(tuple(config.trusted_packages), config.cache.dir)
         self.tracker: Tracker = builder.build(OmegaConf.to_container(config.tracking, resolve=True))
         overrides = [text for text in config.hydra.overrides.task if "," in text or "(" in text]
         name = " ".join(overrides or config.hydra.overrides.task) or "sweep"

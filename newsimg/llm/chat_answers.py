@@ -18,7 +18,7 @@ class ServerError(RuntimeError):
     """A server did not answer as it should."""
 
 
-class PassingError(ServerError):
+class RetryableError(ServerError):
     """A request that is worth repeating.
 
     Args:
@@ -48,7 +48,7 @@ class UnreadableAnswerError(ValueError):
         self.advice = advice
 
 
-class FaultyAnswerError(PassingError):
+class FaultyAnswerError(RetryableError):
     """A request whose answer came, and cannot be read."""
 
     def __init__(self, where: str, error: UnreadableAnswerError) -> None:

@@ -12,7 +12,7 @@ from urllib.parse import urlparse
 from newsimg.llm.chat_answers import (
     MAX_ANSWER_BYTES,
     FaultyAnswerError,
-    PassingError,
+    RetryableError,
     ServerError,
     UnreadableAnswerError,
     read_choice,
@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 SETTINGS = ("base_url", "key_variable", "concurrency", "timeout", "retries", "backoff")
 LONGEST_BACKOFF = 30.0  # seconds
-PASSING = (408, 425, 429)  # statuses that time may heal, as may all from 500
+RETRYABLE_STATUSES = (408, 425, 429)  # and all from 500 on
 HOPELESS = 50  # requests without a readable answer, in spite of retries, while none had one
 Read = TypeVar("Read")
 
@@ -194,10 +194,10 @@ class ChatServer:
         growing = wait_exponential(self.backoff, LONGEST_BACKOFF) + wait_random(0, self.backoff)
         warned: set[str] = set()
 
-        def error_of(state: RetryCallState) -> PassingError:
+        def error_of(state: RetryCallState) -> RetryableError:
             assert state.outcome is not None
             error = state.outcome.exception()
-            assert isinstance(error, PassingError)
+            assert isinstance(error, RetryableError)
             return error
 
         def wait(state: RetryCallState) -> float:
@@ -219,7 +219,7 @@ class ChatServer:
                 return  # the wait is over, and no other request has failed for good
 
         return AsyncRetrying(
-            retry=retry_if_exception(lambda e: isinstance(e, PassingError) and not stop.is_set()),
+            retry=retry_if_exception(lambda e: isinstance(e, RetryableError) and not stop.is_set()),
             stop=stop_after_attempt(self.retries + 1),
             wait=wait,
             sleep=sleep,
@@ -245,10 +245,10 @@ class ChatServer:
             ):
                 content = await _read_body(response)
         except TimeoutError:
-            raise PassingError(f"{url}: no answer within {self.timeout:g} s", "timeout") from None
+            raise RetryableError(f"{url}: no answer within {self.timeout:g} s", "timeout") from None
         except httpx2.RequestError as error:
             kind = type(error).__name__
-            raise PassingError(f"{url}: {kind}: {error}", kind) from error
+            raise RetryableError(f"{url}: {kind}: {error}", kind) from error
         if response.status_code != 200:
             raise self._describe_refusal(url, response, content, key)
         try:
@@ -270,12 +270,12 @@ class ChatServer:
         if key:  # some servers repeat what they were sent
             reason = reason.replace(key, "***")
         message = f"{url}: {response.status_code} {response.reason_phrase}: {reason}"
-        if response.status_code < 500 and response.status_code not in PASSING:
+        if response.status_code < 500 and response.status_code not in RETRYABLE_STATUSES:
             return ServerError(message)
         wait = read_retry_after(response.headers.get("Retry-After"))
         if wait is not None and wait > self.timeout:
             return ServerError(f"{message} (try again after {wait:.0f} s)")
-        return PassingError(message, str(response.status_code), wait)
+        return RetryableError(message, str(response.status_code), wait)
 
 
 def check_server(where: str, settings: Mapping[str, Any]) -> ChatServer:

@@ -12,7 +12,7 @@ import pyarrow.csv
 
 from newsimg.datatypes import Candidates, Collection, FloatArray, FusedArray, IntArray, Qrels
 from newsimg.evaluation.comparison import find_ranks
-from newsimg.evaluation.curve import Plateau, find_plateau, trace_curve, trace_pieces
+from newsimg.evaluation.curve import Plateau, find_plateau, trace_curve, trace_segments
 from newsimg.evaluation.member_curves import draw_member
 from newsimg.evaluation.metrics import CUTOFFS
 from newsimg.evaluation.stats import bound_means, compute_p_values, measure_effective_weight
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 FEW = 0.05  # below this share of changed first images, a weight is called ineffective
 
 
-def find_positions(collection: Collection, retrieved: Candidates, qrels: Qrels) -> IntArray:
+def find_gold_columns(collection: Collection, retrieved: Candidates, qrels: Qrels) -> IntArray:
     """Return the column of each query's editor's picture among its candidates; -1 if not there.
 
     Raises:
@@ -67,9 +67,9 @@ def report_curve(
     if any(len(relevant) != 1 for relevant in qrels.values()):
         log.warning("no curve: some queries have several editors' pictures")
         return {}
-    positions = find_positions(collection, retrieved, qrels)
+    gold_columns = find_gold_columns(collection, retrieved, qrels)
     start, end = weight.normalize(retrieved.parts["retrieval"]), weight.normalize(scores)
-    table, plateau, plot = _draw_curve(_Sides(start, end, positions))
+    table, plateau, plot = _draw_curve(_Sides(start, end, gold_columns))
     (output_dir / "curve.csv").write_bytes(table)
     plot.save(weight.value, output_dir / "curve.png")
     return {
@@ -84,8 +84,8 @@ def report_curve(
 class _Sides:
     """What a curve is drawn from; equal in the jobs of a sweep that differ in weight alone."""
 
-    def __init__(self, start: FusedArray, end: FusedArray, positions: IntArray) -> None:
-        self.arrays = (start, end, positions)
+    def __init__(self, start: FusedArray, end: FusedArray, gold_columns: IntArray) -> None:
+        self.arrays = (start, end, gold_columns)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, _Sides) and all(
@@ -99,9 +99,9 @@ class _Sides:
 
 @lru_cache(maxsize=1)
 def _draw_curve(sides: _Sides) -> tuple[bytes, Plateau, CurvePlot]:
-    start, end, positions = sides.arrays
+    start, end, gold_columns = sides.arrays
     cutoffs = [k for k in CUTOFFS if k <= start.shape[1]]
-    curve = trace_curve(start, end, positions, cutoffs)
+    curve = trace_curve(start, end, gold_columns, cutoffs)
     plateau = find_plateau(curve, "hits_at_1")
     measures = ["hits_at_1", *([f"mrr_at_{cutoffs[-1]}"] if len(cutoffs) > 1 else [])]
     return to_csv(curve), plateau, CurvePlot(curve, plateau, measures)
@@ -129,18 +129,18 @@ def report_members(
     if len(members) < 2 or any(len(relevant) != 1 for relevant in qrels.values()):
         return {}
     retrieval = weight.normalize(retrieved.parts["retrieval"])
-    positions = find_positions(collection, retrieved, qrels)
+    gold_columns = find_gold_columns(collection, retrieved, qrels)
     cutoffs = [k for k in CUTOFFS if k <= retrieval.shape[1]]
     curves: dict[str, pd.DataFrame] = {}
     metrics: dict[str, float] = {}
     for name in members:
-        pieces = draw_member(retrieval, members, name, weight, positions)
-        if pieces is None:
+        segments = draw_member(retrieval, members, name, weight, gold_columns)
+        if segments is None:
             log.warning(
                 "no curves of the members: weight must be none, l1 or minmax, or its value 1"
             )
             return {}
-        curves[name] = trace_pieces(pieces, cutoffs)
+        curves[name] = trace_segments(segments, cutoffs)
         write_curve(curves[name], output_dir / f"curve_{name}.csv")
         plateau = find_plateau(curves[name], "hits_at_1")
         metrics |= {

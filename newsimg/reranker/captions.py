@@ -15,7 +15,7 @@ from tqdm import tqdm
 from newsimg.datatypes import Query
 from newsimg.interfaces import LanguageModel
 from newsimg.reranker.caption_file import CaptionFile
-from newsimg.storage.files import cache_dir
+from newsimg.storage.files import user_cache_dir
 
 log = logging.getLogger(__name__)
 
@@ -134,7 +134,7 @@ class Captioner:
             raise ValueError("captions_path must name a file where llm is null, got null")
         origin = self.describe_origin(self.llm, self.num_captions)
         name = hashlib.sha256(json.dumps(origin, sort_keys=True).encode()).hexdigest()[:24]
-        path = cache_dir() / "captions" / f"{name}.jsonl"
+        path = user_cache_dir() / "captions" / f"{name}.jsonl"
         return CaptionFile(path, shared=True), self.num_captions
 
     def describe_origin(self, llm: LanguageModel, n_asked: int) -> dict[str, Any]:

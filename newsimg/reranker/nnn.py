@@ -4,18 +4,18 @@ import numpy as np
 
 from newsimg.datatypes import FloatArray, FusedArray, IntArray
 from newsimg.interfaces import Backbone, Dataset
-from newsimg.reranker.query_bank import BankReranker, compare_with_bank
+from newsimg.reranker.query_bank import QueryBankReranker, compare_with_bank
 
 
-class NNNReranker(BankReranker):
+class NNNReranker(QueryBankReranker):
     """Nearest neighbour normalisation: a cosine less a share of its picture's nearest in the bank.
 
     Chowdhury et al. (2024), "Nearest neighbor normalization improves multimodal retrieval",
     arXiv:2410.24114: `s_qj - alpha * mean of the k largest s_bj over the bank`.
 
     Args:
-        backbone: See `BankReranker`.
-        bank: See `BankReranker`.
+        backbone: See `QueryBankReranker`.
+        bank: See `QueryBankReranker`.
         alpha: Share of the mean that is subtracted.
         k: Bank headlines in the mean.
 
@@ -35,7 +35,7 @@ class NNNReranker(BankReranker):
     def correct(
         self, cosines: FloatArray, rows: IntArray, images: FloatArray, bank: FloatArray
     ) -> FusedArray:
-        """See `BankReranker.correct`."""
+        """See `QueryBankReranker.correct`."""
         if self.k > len(bank):
             raise ValueError(f"reranker.k must be in [1, {len(bank)}], the bank, got {self.k}")
         biases = np.empty(len(images))

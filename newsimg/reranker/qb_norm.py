@@ -5,10 +5,10 @@ from scipy.special import logsumexp
 
 from newsimg.datatypes import FloatArray, FusedArray, IntArray
 from newsimg.interfaces import Backbone, Dataset
-from newsimg.reranker.query_bank import BankReranker, compare_with_bank
+from newsimg.reranker.query_bank import QueryBankReranker, compare_with_bank
 
 
-class QBNormReranker(BankReranker):
+class QBNormReranker(QueryBankReranker):
     """Querybank normalisation: a cosine counts against the bank's cosines with the same picture.
 
     Bogolin et al. (2022), "Cross modal retrieval with querybank normalisation", CVPR. Their score
@@ -16,8 +16,8 @@ class QBNormReranker(BankReranker):
     `beta`, which orders alike, cannot overflow and stays on the scale of a cosine.
 
     Args:
-        backbone: See `BankReranker`.
-        bank: See `BankReranker`.
+        backbone: See `QueryBankReranker`.
+        bank: See `QueryBankReranker`.
         beta: Inverse temperature.
         dynamic: Whether only queries whose nearest candidate is the nearest picture of some bank
             headline are corrected (dynamic inverted softmax), not all (inverted softmax, Smith et
@@ -37,7 +37,7 @@ class QBNormReranker(BankReranker):
     def correct(
         self, cosines: FloatArray, rows: IntArray, images: FloatArray, bank: FloatArray
     ) -> FusedArray:
-        """See `BankReranker.correct`."""
+        """See `QueryBankReranker.correct`."""
         biases = np.empty(len(images))
         highest = np.full(len(bank), -np.inf)
         nearest = np.zeros(len(bank), dtype=np.int64)

@@ -20,7 +20,7 @@ from newsimg.storage.truncated import find_truncated
 IMAGES_AT_ONCE = 1024  # so that 100,000 headlines against all pictures need not fit into memory
 
 
-class BankReranker(Reranker):
+class QueryBankReranker(Reranker):
     """Corrects a candidate's cosine by how near its picture is to the headlines of a bank.
 
     The metric `bank_truncated` counts headlines of the bank whose end the backbone does not read.

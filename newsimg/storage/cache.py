@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from newsimg.datatypes import FloatArray, Image
-from newsimg.storage.cache_entries import DESCRIPTION, StoreEntry, list_entries
+from newsimg.storage.cache_entries import DESCRIPTION, CacheEntry, list_entries
 from newsimg.storage.claims import share_work
-from newsimg.storage.files import cache_dir, hash_file
+from newsimg.storage.files import hash_file, user_cache_dir
 from newsimg.storage.pictures.images import read_image
-from newsimg.storage.shards import ShardFolder, digest_key, from_bytes, to_bytes, write_to_store
+from newsimg.storage.shards import ShardFolder, digest_key, from_bytes, to_bytes, write_to_cache
 
 log = logging.getLogger(__name__)
 
@@ -26,21 +26,21 @@ KeepRows = Callable[[list[int], FloatArray], None]
 """Takes positions and their rows, (n_positions, width)."""
 IsUseful = Callable[[FloatArray], NDArray[np.bool_]]
 """Takes rows, (n_rows, width), and returns whether each is of use, (n_rows,)."""
-SETTLED_NS = 2_000_000_000  # a file changed later than this ago may change again unnoticed
+STABLE_NS = 2_000_000_000  # a file changed later than this ago may change again unnoticed
 
 
-def find_store(folder: str | None) -> Path:
-    """Return the folder of a store, by default in the user's cache."""
-    return Path(folder).expanduser().absolute() if folder else cache_dir() / "store"
+def find_cache_dir(folder: str | None) -> Path:
+    """Return the folder of a cache, by default in the user's cache."""
+    return Path(folder).expanduser().absolute() if folder else user_cache_dir() / "model_outputs"
 
 
-class Store:
+class OutputCache:
     """Keeps rows of numbers by the model they come from and the content they are of.
 
     `<folder>/<kind>/<model>/` holds the rows of one model, and in `model.json` its fingerprint.
 
     Args:
-        folder: Where the store is; made when something is first written.
+        folder: Where the cache is; made when something is first written.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -54,7 +54,7 @@ class Store:
     def reset_counts(self) -> None:
         """Count anew what is computed and what is reused."""
         for kind in ("embeddings", "scores"):
-            self.counts |= {f"store/{kind}_computed": 0, f"store/{kind}_reused": 0}
+            self.counts |= {f"cache/{kind}_computed": 0, f"cache/{kind}_reused": 0}
         self._needed.clear()
 
     @property
@@ -67,9 +67,9 @@ class Store:
         for name, number in counts.items():
             self.counts[name] += number
 
-    def __reduce__(self) -> tuple[type["Store"], tuple[Path]]:
-        """Become in another process a store in the same folder."""
-        return Store, (self.folder,)
+    def __reduce__(self) -> tuple[type["OutputCache"], tuple[Path]]:
+        """Become in another process a cache in the same folder."""
+        return OutputCache, (self.folder,)
 
     def get_or_compute(
         self,
@@ -94,7 +94,7 @@ class Store:
             batch_size: Items per call of `compute`.
 
         Raises:
-            OSError: If the store cannot be read or written.
+            OSError: If the cache cannot be read or written.
         """
 
         def compute_batches(missing: list[int], keep: KeepRows) -> None:
@@ -125,7 +125,7 @@ class Store:
             is_useful: Tells of rows which are worth keeping, None all; others are returned only.
 
         Raises:
-            OSError: If the store cannot be read or written.
+            OSError: If the cache cannot be read or written.
             ValueError: If `ask` leaves items out.
         """
         shards = self._open(kind, model)
@@ -144,10 +144,10 @@ class Store:
     ) -> FloatArray:
         """Do as `get_or_compute` for one of any number of batches, of which nothing is remembered.
 
-        `settle` makes few files of theirs.
+        `compact` makes few files of theirs.
 
         Raises:
-            OSError: If the store cannot be read or written.
+            OSError: If the cache cannot be read or written.
         """
 
         def ask(missing: list[int], keep: KeepRows) -> None:
@@ -198,19 +198,19 @@ class Store:
                         if n := len(set(mine) - kept.keys()):
                             raise ValueError(f"{label}: {n} of {len(mine)} results were not kept")
                         n_computed += len(mine)
-        self.counts[f"store/{kind}_computed"] += n_computed
-        self.counts[f"store/{kind}_reused"] += len(position) - n_computed
+        self.counts[f"cache/{kind}_computed"] += n_computed
+        self.counts[f"cache/{kind}_reused"] += len(position) - n_computed
         return from_bytes([kept[digest] for digest in digests])
 
     def find(self, kind: str, model: str, keys: Sequence[str]) -> list[FloatArray | None]:
         """Return for each of `keys` its row, where it is there.
 
         Raises:
-            OSError: If the store cannot be read.
+            OSError: If the cache cannot be read.
         """
         digests = [digest_key(key) for key in keys]
         rows = _only_known(digests, self._open(kind, model).read(digests))
-        self.counts[f"store/{kind}_reused"] += len(rows)
+        self.counts[f"cache/{kind}_reused"] += len(rows)
         return [
             np.frombuffer(rows[digest], np.float32) if digest in rows else None
             for digest in digests
@@ -234,7 +234,7 @@ class Store:
             find: Finds the flags of some texts.
 
         Raises:
-            OSError: If the store cannot be read or written.
+            OSError: If the cache cannot be read or written.
         """
         shards = self._open(kind, model)
         keys = [digest_key(f"text:{text}") for text in texts]
@@ -247,7 +247,7 @@ class Store:
             kept |= new
         return [bool(kept[key][0]) for key in keys]
 
-    def settle(self) -> None:
+    def compact(self) -> None:
         """Make one file of the small ones that were written since the last time."""
         for shards in self._shards.values():
             shards.merge()
@@ -275,15 +275,15 @@ class Store:
         ]
         known = _only_known(keys, shards.read(keys))
         hashes = {key: row.hex() for key, row in known.items()}
-        settled = {}
+        stable = {}
         now = time.time_ns()
         for path, status, key in zip(paths, statuses, keys, strict=True):
             if key not in hashes:
                 hashes[key] = hash_file(path)
-                if now - status.st_mtime_ns > SETTLED_NS:
-                    settled[key] = bytes.fromhex(hashes[key])
-        if settled:
-            self._keep_hashes(shards, settled)
+                if now - status.st_mtime_ns > STABLE_NS:
+                    stable[key] = bytes.fromhex(hashes[key])
+        if stable:
+            self._keep_hashes(shards, stable)
         return [hashes[key] for key in keys]
 
     def _keep_hashes(self, shards: ShardFolder, hashes: dict[bytes, bytes]) -> None:
@@ -295,11 +295,11 @@ class Store:
                 log.warning("files are hashed again by every run: %s", error)
             self._warned = True
 
-    def list_entries(self) -> list[StoreEntry]:
+    def list_entries(self) -> list[CacheEntry]:
         """Return what is kept of each model; see `newsimg.storage.cache_entries.list_entries`."""
         return list_entries(self.folder)
 
-    def delete(self, entry: StoreEntry) -> None:
+    def delete(self, entry: CacheEntry) -> None:
         """Delete what is kept of a model."""
         self._shards.pop(entry.folder, None)
         shutil.rmtree(entry.folder)
@@ -312,7 +312,7 @@ class Store:
     def _describe(folder: Path, model: str) -> None:
         path = folder / DESCRIPTION
         if not path.is_file():
-            write_to_store(path, json.dumps({"fingerprint": model}).encode())
+            write_to_cache(path, json.dumps({"fingerprint": model}).encode())
 
 
 def _only_known(keys: Sequence[bytes], rows: Sequence[bytes | None]) -> dict[bytes, bytes]:

@@ -23,7 +23,7 @@ class UnreadableDescriptionError(ValueError):
 
 
 @dataclass(frozen=True)
-class StoreEntry:
+class CacheEntry:
     """What the cache keeps of one model."""
 
     kind: str
@@ -34,7 +34,7 @@ class StoreEntry:
     age_days: float
 
 
-def list_entries(root: Path) -> list[StoreEntry]:
+def list_entries(root: Path) -> list[CacheEntry]:
     """Return what is kept of each model, by kind and model; damaged files are named and count 0.
 
     Raises:
@@ -45,7 +45,7 @@ def list_entries(root: Path) -> list[StoreEntry]:
     return [entry for entry in entries if entry is not None]
 
 
-def verify_entry(entry: StoreEntry) -> int:
+def verify_entry(entry: CacheEntry) -> int:
     """Read every file of a model; set damaged ones aside and return how many there were.
 
     Raises:
@@ -80,7 +80,7 @@ def read_fingerprint(path: Path) -> str:
     return fingerprint
 
 
-def _describe(folder: Path) -> StoreEntry | None:
+def _describe(folder: Path) -> CacheEntry | None:
     description = folder / DESCRIPTION
     paths = list(folder.glob("*.parquet"))
     if not paths and not description.exists():
@@ -94,7 +94,7 @@ def _describe(folder: Path) -> StoreEntry | None:
             if path != description:
                 n_items += _count_rows(path)
                 n_bytes += status.st_size
-    return StoreEntry(
+    return CacheEntry(
         kind=folder.parent.name,
         model=_name_model(description),
         folder=folder,
@@ -110,7 +110,7 @@ def _name_model(description: Path) -> str:
     except FileNotFoundError:
         log.warning("the cache does not tell the model of %s", description.parent)
     except UnreadableDescriptionError as error:
-        log.warning("%s, see task=store task.action=verify", error)
+        log.warning("%s, see task=cache task.action=verify", error)
     return UNKNOWN
 
 
@@ -121,5 +121,5 @@ def _count_rows(path: Path) -> int:
     except Exception as error:  # altered bytes make Parquet raise errors of all kinds
         if isinstance(error, OSError) and error.errno:
             raise
-        log.warning("a damaged file of the cache, see task=store task.action=verify: %s", path)
+        log.warning("a damaged file of the cache, see task=cache task.action=verify: %s", path)
         return 0

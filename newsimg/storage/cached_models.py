@@ -1,4 +1,4 @@
-"""Models that ask the store before they compute."""
+"""Models that ask the cache before they compute."""
 
 import dataclasses
 import json
@@ -11,22 +11,22 @@ from numpy.typing import NDArray
 
 from newsimg.datatypes import FloatArray, Image
 from newsimg.interfaces import Backbone, KeepAnswers, VisionLanguageModel
-from newsimg.storage.cache import KeepRows, Store, hash_image
+from newsimg.storage.cache import KeepRows, OutputCache, hash_image
 from newsimg.storage.files import hash_files
 
 MOST_MASS = 1.02  # of rounded probabilities
 
 
-class StoredBackbone(Backbone):
-    """A backbone that asks the store first.
+class CachedBackbone(Backbone):
+    """A backbone that asks the cache first.
 
     Two backbones of one fingerprint share what they computed: a reranker whose head needs the run's
     own backbone embeds nothing again.
     """
 
-    def __init__(self, backbone: Backbone, store: Store) -> None:
+    def __init__(self, backbone: Backbone, cache: OutputCache) -> None:
         self._backbone = backbone
-        self.store = store
+        self.cache = cache
         self.query_template = backbone.query_template
         self.batch_size = backbone.batch_size
 
@@ -42,7 +42,7 @@ class StoredBackbone(Backbone):
 
     def embed_texts(self, texts: Sequence[str]) -> FloatArray:
         """See `Backbone.embed_texts`."""
-        return self.store.get_or_compute(
+        return self.cache.get_or_compute(
             "embeddings",
             self.fingerprint,
             [f"text:{text}" for text in texts],
@@ -53,7 +53,7 @@ class StoredBackbone(Backbone):
 
     def embed_images(self, images: Sequence[Image]) -> FloatArray:
         """See `Backbone.embed_images`. A picture is known by its bytes, wherever it lies."""
-        return self.store.get_or_compute(
+        return self.cache.get_or_compute(
             "embeddings",
             self.fingerprint,
             self._name(images),
@@ -64,7 +64,7 @@ class StoredBackbone(Backbone):
 
     def with_digests(self, images: Sequence[Image]) -> Sequence[Image]:
         """See `Backbone.with_digests`."""
-        hashes = self.store.hash_images(images)
+        hashes = self.cache.hash_images(images)
         return [
             image if image.digest == digest else dataclasses.replace(image, digest=digest)
             for image, digest in zip(images, hashes, strict=True)
@@ -72,13 +72,13 @@ class StoredBackbone(Backbone):
 
     def find_truncated(self, texts: Sequence[str]) -> list[bool]:
         """See `Backbone.find_truncated`. A warm run so needs no tokenizer."""
-        return self.store.get_flags(
+        return self.cache.get_flags(
             "truncated", self.fingerprint, texts, self._backbone.find_truncated
         )
 
     def find_embeddings(self, images: Sequence[Image]) -> list[FloatArray | None]:
         """See `Backbone.find_embeddings`."""
-        return self.store.find("embeddings", self.fingerprint, self._name(images))
+        return self.cache.find("embeddings", self.fingerprint, self._name(images))
 
     def preprocess(self, image: Image) -> Any:
         """See `Backbone.preprocess`."""
@@ -86,7 +86,7 @@ class StoredBackbone(Backbone):
 
     def embed_preprocessed(self, images: Sequence[Image], inputs: Sequence[Any]) -> FloatArray:
         """See `Backbone.embed_preprocessed`. What it computes is kept."""
-        return self.store.compute_batch(
+        return self.cache.compute_batch(
             "embeddings",
             self.fingerprint,
             self._name(images),
@@ -96,7 +96,7 @@ class StoredBackbone(Backbone):
         )
 
     def _name(self, images: Sequence[Image]) -> list[str]:
-        hashes = self.store.hash_images(images)
+        hashes = self.cache.hash_images(images)
         # Where truncated pictures are refused, what was made of one must not be found.
         return [
             f"{'truncated' if image.truncated else 'image'}:{digest}"
@@ -105,26 +105,26 @@ class StoredBackbone(Backbone):
 
 
 def find_hasher(backbone: Backbone) -> Callable[[Sequence[Path]], list[str]]:
-    """Return what hashes files: the backbone's store, if there is one, for it remembers them."""
-    return backbone.store.hash_files if isinstance(backbone, StoredBackbone) else hash_files
+    """Return what hashes files: the backbone's cache, if there is one, for it remembers them."""
+    return backbone.cache.hash_files if isinstance(backbone, CachedBackbone) else hash_files
 
 
 def find_image_hasher(backbone: Backbone) -> Callable[[Sequence[Image]], list[str]]:
-    """Return what hashes pictures: the backbone's store, if there is one."""
-    if isinstance(backbone, StoredBackbone):
-        return backbone.store.hash_images
+    """Return what hashes pictures: the backbone's cache, if there is one."""
+    if isinstance(backbone, CachedBackbone):
+        return backbone.cache.hash_images
     return lambda images: [hash_image(image) for image in images]
 
 
-class StoredVLM(VisionLanguageModel):
-    """A vision-language model that asks the store first, by picture and exact question.
+class CachedVLM(VisionLanguageModel):
+    """A vision-language model that asks the cache first, by picture and exact question.
 
     A question that does not mention the headline so is asked once for each distinct picture.
     """
 
-    def __init__(self, vlm: VisionLanguageModel, store: Store) -> None:
+    def __init__(self, vlm: VisionLanguageModel, cache: OutputCache) -> None:
         self._vlm = vlm
-        self._store = store
+        self._cache = cache
 
         self.repeatable = vlm.repeatable
 
@@ -162,7 +162,7 @@ class StoredVLM(VisionLanguageModel):
         answers: Sequence[str],
     ) -> list[FloatArray]:
         pairs = [(i, text) for i, own in enumerate(questions) for text in own]
-        hashes = self._store.hash_images(images)
+        hashes = self._cache.hash_images(images)
 
         def ask_missing(missing: list[int], keep_rows: KeepRows) -> None:
             asked: dict[int, list[int]] = {}  # picture -> positions of its questions
@@ -176,7 +176,7 @@ class StoredVLM(VisionLanguageModel):
             texts = [[pairs[position][1] for position in group] for group in groups]
             ask([images[i] for i in asked], texts, answers, keep)
 
-        rows = self._store.get_or_ask(
+        rows = self._cache.get_or_ask(
             "scores",
             self.fingerprint,
             [json.dumps([reading, hashes[i], text, list(answers)]) for i, text in pairs],

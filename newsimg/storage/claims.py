@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
 
-from newsimg.storage.shards import explain_store_errors
+from newsimg.storage.shards import explain_cache_errors
 
 log = logging.getLogger(__name__)
 
@@ -88,7 +88,7 @@ def claim_keys(folder: Path, keys: Sequence[bytes]) -> Iterator[Claim]:
         OSError: If the folder cannot be written to, or files in it not be locked.
     """
     path = folder / f"{uuid.uuid4().hex}.{os.getpid()}.{socket.gethostname()}.claim"
-    with explain_store_errors(folder), (folder / "model.lock").open("ab") as turn:
+    with explain_cache_errors(folder), (folder / "model.lock").open("ab") as turn:
         fcntl.flock(turn, fcntl.LOCK_EX)  # until the file is closed
         claimed = {other: taken_by(other) for other in folder.glob("*.claim")}
         taken = set(keys) & set().union(*claimed.values())

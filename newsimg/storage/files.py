@@ -21,7 +21,7 @@ PACKAGE_DIR = Path(__file__).resolve().parents[1]
 CONF_DIR = PACKAGE_DIR / "conf" if (PACKAGE_DIR / "conf").is_dir() else PACKAGE_DIR.parent / "conf"
 
 
-def cache_dir() -> Path:
+def user_cache_dir() -> Path:
     """Return the folder for what can be made again: NEWSIMG_CACHE, or the user's cache."""
     override = os.environ.get("NEWSIMG_CACHE")
     return Path(override).expanduser() if override else user_cache_path("newsimg")
@@ -154,7 +154,7 @@ def fetch_file(source: str, sha256: str | None) -> Path:
         return path
     if sha256 is None:
         raise ValueError(f"a download needs the sha256 that its file must have: {source}")
-    path = cache_dir() / "downloads" / sha256[:16] / Path(urlparse(source).path).name
+    path = user_cache_dir() / "downloads" / sha256[:16] / Path(urlparse(source).path).name
     if not path.is_file():
         with write_atomically(path) as temporary:
             try:

@@ -7,11 +7,11 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def run_ahead(items: Iterable[T], n_ahead: int) -> Iterator[T]:
-    """Yield `items` in their order, each after the `n_ahead` next ones have been begun."""
+def prefetch(items: Iterable[T], n_prefetch: int) -> Iterator[T]:
+    """Yield `items` in their order, each after the `n_prefetch` next ones have been begun."""
     begun: deque[T] = deque()
     for item in items:
         begun.append(item)
-        if len(begun) > n_ahead:
+        if len(begun) > n_prefetch:
             yield begun.popleft()
     yield from begun

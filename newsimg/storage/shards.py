@@ -142,7 +142,7 @@ class ShardFolder:
         )
         content = buffer.getvalue()
         path = self.folder / f"{hashlib.sha256(content).hexdigest()}.parquet"
-        write_to_store(path, content)
+        write_to_cache(path, content)
         self._loaded.add(path.name)
         self._table.add(list(rows), self._number(path))
         return path
@@ -206,7 +206,7 @@ class ShardFolder:
                 path.replace(aside)
                 self.n_damaged += 1
                 log.warning(
-                    "a damaged file of the store is set aside, to be computed again: %s (%s)",
+                    "a damaged file of the cache is set aside, to be computed again: %s (%s)",
                     aside,
                     error,
                 )
@@ -237,23 +237,23 @@ def _take(group: pa.Table, positions: IntArray, keys: Sequence[bytes]) -> list[b
     return rows
 
 
-def write_to_store(path: Path, content: bytes) -> None:
-    """Write a file of the store, whole or not at all.
+def write_to_cache(path: Path, content: bytes) -> None:
+    """Write a file of the cache, whole or not at all.
 
     Raises:
         OSError: If it cannot be written; names the file, the reason and the remedy.
     """
-    with explain_store_errors(path), write_atomically(path) as temporary:
+    with explain_cache_errors(path), write_atomically(path) as temporary:
         temporary.write_bytes(content)
 
 
 @contextmanager
-def explain_store_errors(path: Path) -> Iterator[None]:
-    """Have an error of writing to the store name the file or folder, the reason and the remedy."""
+def explain_cache_errors(path: Path) -> Iterator[None]:
+    """Have an error of writing to the cache name the file or folder, the reason and the remedy."""
     try:
         yield
     except OSError as error:
-        reason = f"cannot write to the store ({error.strerror}); set store.dir"
+        reason = f"cannot write to the cache ({error.strerror}); set cache.dir"
         raise OSError(error.errno, reason, str(path)) from error
 
 

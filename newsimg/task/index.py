@@ -10,7 +10,7 @@ from typing import Any
 from newsimg.data.articles import read_headlines
 from newsimg.datatypes import FloatArray, Listed, Query
 from newsimg.engine.base import Engine
-from newsimg.engine.intake import IntakeRules
+from newsimg.engine.validation import ValidationRules
 from newsimg.index.base import GrowingIndex
 from newsimg.index.building.build import (
     Asked,
@@ -27,10 +27,10 @@ from newsimg.index.building.build import (
     train_index,
 )
 from newsimg.index.building.change import ON_CHANGED, Newcomers, find_named
-from newsimg.index.building.scratch import (
+from newsimg.index.building.checkpoint import (
     IMAGES,
     REJECTED,
-    Scratch,
+    BuildCheckpoint,
     count_rejected,
     explain_rejected,
     write_tables,
@@ -70,9 +70,9 @@ class IndexTask(Task):
             "raise" an error, "skip" it, or "replace" what the index has.
         on_bad_image: "skip" pictures that cannot be used, and list them, or "raise" an error.
         max_rejected: Share of the listed pictures that may be skipped.
-        on_truncated: See `IntakeRules`.
-        max_pixels: See `IntakeRules`.
-        min_side: See `IntakeRules`.
+        on_truncated: See `ValidationRules`.
+        max_pixels: See `ValidationRules`.
+        min_side: See `ValidationRules`.
         n_threads: Threads that read and decode beside the model.
         engine: Where the pictures are embedded.
         n_queries: Headlines or pictures that are searched for, to measure the index against an
@@ -122,7 +122,7 @@ class IndexTask(Task):
         self.action = action
         self.image_ids = [str(image_id) for image_id in image_ids or []]
         self.on_changed = on_changed
-        self.rules = IntakeRules(on_truncated, max_pixels, min_side)
+        self.rules = ValidationRules(on_truncated, max_pixels, min_side)
         self.on_bad_image = on_bad_image
         self.max_rejected = max_rejected
         self.n_threads = n_threads
@@ -184,26 +184,26 @@ class IndexTask(Task):
 
     def _build(self, job: "_Job") -> dict[str, float]:
         dataset = job.components.dataset
-        scratch, n_listed = self._collect(job, dataset.stream_images())
-        if not scratch.n_accepted:
+        checkpoint, n_listed = self._collect(job, dataset.stream_images())
+        if not checkpoint.n_accepted:
             raise ValueError(
                 f"{dataset.name}: none of {n_listed} pictures can be used"
-                + explain_rejected(scratch, job.output_dir)
+                + explain_rejected(checkpoint, job.output_dir)
             )
-        embeddings = scratch.open_embeddings()
+        embeddings = checkpoint.open_embeddings()
         console.print(f"indexing {len(embeddings)} pictures")
         train_index(job.index, embeddings)
         add_embeddings(job.index, embeddings, 0)
-        write_tables(scratch.read_images(0), IMAGES, job.staging / "images.parquet")
-        write_tables(scratch.read_rejected(), REJECTED, job.staging / "rejected.parquet")
+        write_tables(checkpoint.read_images(0), IMAGES, job.staging / "images.parquet")
+        write_tables(checkpoint.read_rejected(), REJECTED, job.staging / "rejected.parquet")
         facts = {
             "collection": dataset.name,
-            "dim": scratch.dim,
+            "dim": checkpoint.dim,
             "index": dict(job.index.numbers),
             "n_listed": n_listed,
-            "n_rejected": scratch.n_rejected,
-            "next_row_id": scratch.n_accepted,
-            "passed_over": dict(scratch.passed_over.counts),
+            "n_rejected": checkpoint.n_rejected,
+            "next_row_id": checkpoint.n_accepted,
+            "passed_over": dict(checkpoint.passed_over.counts),
         }
         return self._finish(job, facts, embeddings)
 
@@ -215,25 +215,25 @@ class IndexTask(Task):
             self.on_changed,
         )
         n_known = len(saved.images)
-        scratch, n_listed = self._collect(job, iter(images))
+        checkpoint, n_listed = self._collect(job, iter(images))
         first = saved.manifest["next_row_id"]
         # What was changed and cannot be used any more does not cost the index what it has.
-        replaced = images.changed.keys() & scratch.list_ids() if images.changed else set()
+        replaced = images.changed.keys() & checkpoint.list_ids() if images.changed else set()
         job.index.remove(saved.images.row_ids[[images.changed[one] for one in sorted(replaced)]])
-        add_embeddings(job.index, scratch.open_embeddings(), first)
+        add_embeddings(job.index, checkpoint.open_embeddings(), first)
 
         kept = read_kept_images(self.folder / "images.parquet", replaced)
-        merged = chain(kept, scratch.read_images(first))
+        merged = chain(kept, checkpoint.read_images(first))
         write_tables(merged, IMAGES, job.staging / "images.parquet")
-        rejected = merge_rejected(self.folder / "rejected.parquet", scratch)
+        rejected = merge_rejected(self.folder / "rejected.parquet", checkpoint)
         write_tables(rejected, REJECTED, job.staging / "rejected.parquet")
         facts = saved.manifest | {
             "n_listed": n_known + n_listed - len(replaced),
             "n_rejected": count_rejected(job.staging / "rejected.parquet"),
-            "next_row_id": first + scratch.n_accepted,
-            "passed_over": dict(scratch.passed_over.counts),
+            "next_row_id": first + checkpoint.n_accepted,
+            "passed_over": dict(checkpoint.passed_over.counts),
         }
-        n_added = scratch.n_accepted - len(replaced)
+        n_added = checkpoint.n_accepted - len(replaced)
         told = f"{n_known} pictures were there, {n_added} are added"
         if images.changed:
             told += f", {len(replaced)} of {len(images.changed)} with other bytes are replaced"
@@ -254,19 +254,19 @@ class IndexTask(Task):
         console.print(f"{len(rows)} pictures are removed")
         return self._finish(job, saved.manifest) | {"n_removed": len(rows)}
 
-    def _collect(self, job: "_Job", images: Iterator[Listed]) -> tuple[Scratch, int]:
+    def _collect(self, job: "_Job", images: Iterator[Listed]) -> tuple[BuildCheckpoint, int]:
         backbone = job.components.backbone
         identity = {
             "fingerprint": backbone.fingerprint,
             "rules": vars(self.rules),
             "action": self.action,
         }
-        scratch = Scratch(job.staging, identity)
+        checkpoint = BuildCheckpoint(job.staging, identity)
         try:
             listing = collect(
                 images,
                 backbone,
-                scratch,
+                checkpoint,
                 engine=self.engine,
                 rules=self.rules,
                 on_bad_image=self.on_bad_image,
@@ -274,8 +274,8 @@ class IndexTask(Task):
                 n_threads=self.n_threads,
             )
         except UnusableError as error:
-            raise ValueError(f"{error}{explain_rejected(scratch, job.output_dir)}") from None
-        return scratch, len(listing)
+            raise ValueError(f"{error}{explain_rejected(checkpoint, job.output_dir)}") from None
+        return checkpoint, len(listing)
 
     def _finish(
         self, job: "_Job", facts: dict[str, Any], embeddings: FloatArray | None = None

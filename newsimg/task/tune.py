@@ -16,7 +16,7 @@ from newsimg.evaluation.tuning import Choice, Lines, choose_weight, cross_valida
 from newsimg.interfaces import Components, Reranker, Task, Weight
 from newsimg.pipeline import load_and_retrieve, retrieve_readable, score_candidates
 from newsimg.reporting.console import console, print_table, show_weight, show_weights
-from newsimg.reporting.evaluation import find_positions, write_curve
+from newsimg.reporting.evaluation import find_gold_columns, write_curve
 from newsimg.reporting.plots import CurvePlot, name_measure
 from newsimg.weight.base import LinearWeight, check_scores
 
@@ -119,12 +119,15 @@ class TuneTask(Task):
                 seed=self.seed,
             )
             choices, after = folds.choices, folds.reported
-            positions = lines[choice.option].positions
+            gold_columns = lines[choice.option].gold_columns
         else:
             choices = [choice]
             unseen = draw_lines(report, reported, *options[choice.option])
-            after, positions = unseen.score(choice.plateau.midpoint, cutoffs), unseen.positions
-        before = score_ranks(positions + 1, cutoffs)
+            after, gold_columns = (
+                unseen.score(choice.plateau.midpoint, cutoffs),
+                unseen.gold_columns,
+            )
+        before = score_ranks(gold_columns + 1, cutoffs)
 
         list_choices(choices).to_csv(output_dir / "choices.csv", index=False)
         draw_choice(lines[choice.option], choice, self.measure, cutoffs, output_dir)
@@ -235,7 +238,7 @@ def draw_lines(
     return Lines(
         weight.normalize(retrieved.parts["retrieval"]),
         weight.normalize(scores),
-        find_positions(collection, retrieved, collection.qrels or {}),
+        find_gold_columns(collection, retrieved, collection.qrels or {}),
     )
 
 
@@ -260,7 +263,7 @@ def draw_choice(
     lines: Lines, choice: Choice, measure: str, cutoffs: list[int], output_dir: Path
 ) -> None:
     """Write the curve that the choice was made by."""
-    curve = trace_curve(lines.start, lines.end, lines.positions, cutoffs)
+    curve = trace_curve(lines.start, lines.end, lines.gold_columns, cutoffs)
     write_curve(curve, output_dir / "curve.csv")
     plot = CurvePlot(curve, choice.plateau, [measure])
     plot.save(choice.plateau.midpoint, output_dir / "curve.png")

@@ -11,7 +11,7 @@ from urllib.request import url2pathname
 import filelock
 
 from newsimg.reporting.console import console
-from newsimg.storage.files import cache_dir, write_atomically
+from newsimg.storage.files import user_cache_dir, write_atomically
 from newsimg.tracking.uri import hide_password, sqlite_uri
 
 SERVERS = ("postgresql", "mysql", "mssql")  # databases that are asked over the network
@@ -27,7 +27,15 @@ LOCATIONS = (  # where MLflow keeps the places of artifacts
 # What a server says of a login that it will refuse tomorrow, too; "FATAL" is also said by a
 # PostgreSQL that is full or starting up.
 REFUSALS = ("fatal", "authentication", "no password supplied", "access denied", "login failed")
-PASSING = ("starting", "shutting", "recovery", "too many", "slots", "terminating", "not accepting")
+TEMPORARY = (
+    "starting",
+    "shutting",
+    "recovery",
+    "too many",
+    "slots",
+    "terminating",
+    "not accepting",
+)
 
 
 def prepare_database(uri: str, artifacts: Path) -> None:
@@ -120,7 +128,7 @@ def _write_empty_database(path: Path) -> None:
     from mlflow.store.db.utils import _get_latest_schema_revision, _initialize_tables
     from sqlalchemy import create_engine, event
 
-    kept = cache_dir() / "tracking" / f"{_get_latest_schema_revision()}.db"
+    kept = user_cache_dir() / "tracking" / f"{_get_latest_schema_revision()}.db"
     if kept.is_file():
         shutil.copyfile(kept, path)
         return
@@ -188,7 +196,7 @@ def _check_login(uri: str) -> None:
     except DBAPIError as error:
         answer = str(error.orig)
         said = answer.lower()
-        if any(word in said for word in REFUSALS) and not any(word in said for word in PASSING):
+        if any(word in said for word in REFUSALS) and not any(word in said for word in TEMPORARY):
             raise ValueError(
                 f"user, password or database must be those of {hide_password(uri)}, which says: "
                 f"{' '.join(answer.split())}"

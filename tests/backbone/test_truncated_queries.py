@@ -14,8 +14,8 @@ from newsimg.datatypes import Candidates, Query
 from newsimg.interfaces import LanguageModel
 from newsimg.reranker.llm_rewriting import LLMRewritingReranker
 from newsimg.reranker.nnn import NNNReranker
-from newsimg.storage.cache import Store
-from newsimg.storage.cached_models import StoredBackbone
+from newsimg.storage.cache import OutputCache
+from newsimg.storage.cached_models import CachedBackbone
 
 LONG = "storm " * 20  # 100 letters, each a token of the tiny CLIP
 N_LONG = 3
@@ -32,7 +32,7 @@ def long_titles(newsroom, tiny_options, tmp_path):
     with path.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([header, *rows[:10]])
     options = [option for option in tiny_options if not option.startswith("data.csv_path=")]
-    return [*options, f"data.csv_path={path}", "tracking=none", f"store.dir={tmp_path / 'store'}"]
+    return [*options, f"data.csv_path={path}", "tracking=none", f"cache.dir={tmp_path / 'cache'}"]
 
 
 def read_folder(done):
@@ -45,7 +45,7 @@ def test_headlines_that_are_cut_are_counted_marked_and_told_once(task, newsimg_h
     options = long_titles
     if task == "infer":
         options = [o for o in options if "n_sheet_queries" not in o] + ["task=infer"]
-    for _ in range(2):  # the second time the store has all embeddings
+    for _ in range(2):  # the second time the cache has all embeddings
         done = newsimg_here(*options)
         folder = read_folder(done)
         told = re.findall(r"(\d+) of (\d+) headlines are longer than .*: '(.*)'", done.output)
@@ -81,13 +81,13 @@ def clip(tiny_clip, tmp_path):
         text_length=77,
         query_template="{title}",
     )
-    return StoredBackbone(backbone, Store(tmp_path / "store"))
+    return CachedBackbone(backbone, OutputCache(tmp_path / "cache"))
 
 
 def test_a_text_is_cut_from_the_first_token_too_many_on(clip):
     assert clip.find_truncated(["x" * 75, "x" * 76, "x" * 75, "y"]) == [False, True, False, False]
     assert clip.find_truncated(["y", "x" * 76]) == [False, True]
-    assert clip.store.counts["store/embeddings_computed"] == 0
+    assert clip.cache.counts["cache/embeddings_computed"] == 0
     whole, longer = clip.embed_texts(["x" * 76, "x" * 76 + " and much more"])
     np.testing.assert_allclose(whole, longer, atol=1e-6)
 

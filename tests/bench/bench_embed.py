@@ -28,15 +28,15 @@ from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel
 
 from newsimg.backbone.transformers_backbone import TransformersBackbone
 from newsimg.datatypes import Image
-from newsimg.engine.intake import Accepted, IntakeRules
 from newsimg.engine.stream import stream_embeddings
+from newsimg.engine.validation import Accepted, ValidationRules
 from newsimg.reporting.console import print_table
-from newsimg.storage.cache import Store
-from newsimg.storage.cached_models import StoredBackbone
+from newsimg.storage.cache import OutputCache
+from newsimg.storage.cached_models import CachedBackbone
 
 SAMPLE = Path(__file__).parents[2] / "newsimg" / "sample" / "clip"
 BATCH = 32
-RULES = IntakeRules(on_truncated="reject", max_pixels=100_000_000, min_side=2)
+RULES = ValidationRules(on_truncated="reject", max_pixels=100_000_000, min_side=2)
 SIZES = ((500, 375), (1600, 1200))
 
 
@@ -115,11 +115,11 @@ def embed_plainly(backbone: TransformersBackbone, pictures: list[Image]) -> np.n
 
 
 def embed_stream(backbone: TransformersBackbone, pictures: list[Image]) -> np.ndarray:
-    """Embed as `task=index` does, into an empty store."""
+    """Embed as `task=index` does, into an empty cache."""
     with TemporaryDirectory() as folder:
-        stored = StoredBackbone(backbone, Store(Path(folder)))
-        found = list(stream_embeddings(pictures, stored, RULES, n_threads=4))
-        stored.store.settle()
+        cached = CachedBackbone(backbone, OutputCache(Path(folder)))
+        found = list(stream_embeddings(pictures, cached, RULES, n_threads=4))
+        cached.cache.compact()
     assert all(isinstance(one, Accepted) for one in found)
     return np.stack([one.embedding for one in found if isinstance(one, Accepted)])
 

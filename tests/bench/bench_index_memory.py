@@ -3,7 +3,7 @@
     python tests/bench/bench_index_memory.py [n_pictures ...]
 
 Draws so many small distinct JPEGs (2,000 and 20,000 unless told), indexes each collection from an
-empty store with the sample model, in a process of its own, and prints the peaks of resident memory.
+empty cache with the sample model, in a process of its own, and prints the peaks of resident memory.
 Beside the difference stands what the index itself needs: its vectors, which FAISS has in memory.
 """
 
@@ -42,7 +42,7 @@ def index_collection(folder: Path, pictures: Path) -> tuple[float, float]:
         [
             *(sys.executable, "-m", "newsimg.run", "task=index", "data=collection"),
             *(f"data.folder={pictures}", f"task.index_dir={folder / 'index'}", "tracking=none"),
-            *(f"store.dir={folder / 'store'}", f"folder={folder / 'runs'}"),
+            *(f"cache.dir={folder / 'cache'}", f"folder={folder / 'runs'}"),
         ],
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         stdout=subprocess.DEVNULL,

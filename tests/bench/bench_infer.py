@@ -2,7 +2,7 @@
 
     python tests/bench/bench_infer.py [n_images [n_headlines]]
 
-Writes random unit vectors as a saved index, and into an empty store, as if a collection had been
+Writes random unit vectors as a saved index, and into an empty cache, as if a collection had been
 indexed; the pictures themselves are those of the sample newsroom, over and over, under other ids.
 Then it runs the command line, start-up and all, with and without the page, and prints the seconds
 beside those of the plain way to the same candidates: all cosines by numpy, sorted in full.
@@ -23,12 +23,12 @@ import pyarrow.parquet as pq
 
 from newsimg.backbone.transformers_backbone import TransformersBackbone
 from newsimg.datatypes import FloatArray
-from newsimg.index.building.scratch import IMAGES, REJECTED, write_tables
+from newsimg.index.building.checkpoint import IMAGES, REJECTED, write_tables
 from newsimg.index.faiss_index import FaissIndex
 from newsimg.index.folder import install
 from newsimg.sample.generator import ensure_newsroom
-from newsimg.storage.cache import Store
-from newsimg.storage.files import PACKAGE_DIR, cache_dir
+from newsimg.storage.cache import OutputCache
+from newsimg.storage.files import PACKAGE_DIR, user_cache_dir
 
 ROOT = Path(__file__).parents[2]
 DIM = 128
@@ -37,7 +37,7 @@ TARGET = 20.0
 
 
 def write_index(folder: Path, embeddings: FloatArray, pictures: list[Path], model: str) -> None:
-    """Write a flat index of `embeddings`, and the store that they came from."""
+    """Write a flat index of `embeddings`, and the cache that they came from."""
     staging = folder / "index" / ".building"
     staging.mkdir(parents=True)
     n_images = len(embeddings)
@@ -64,7 +64,7 @@ def write_index(folder: Path, embeddings: FloatArray, pictures: list[Path], mode
         staging, folder / "index", manifest | {"self_query": {"n_checked": 100, "n_found": 100}}
     )
     names = [f"image:{digest}" for digest in digests]
-    Store(folder / "store").compute_batch("embeddings", model, names, lambda b: embeddings[b])
+    OutputCache(folder / "cache").compute_batch("embeddings", model, names, lambda b: embeddings[b])
 
 
 def write_headlines(path: Path, source: Path, n_headlines: int) -> list[str]:
@@ -82,7 +82,7 @@ def time_command(folder: Path, report: bool) -> float:
         *(sys.executable, "-m", "newsimg.run", "task=infer", "data=queries", "tracking=none"),
         *(f"data.csv_path={folder / 'headlines.csv'}", "data.id_column=id"),
         *("data.title_column=headline", "index=saved", f"index.folders=[{folder / 'index'}]"),
-        *(f"store.dir={folder / 'store'}", f"hydra.run.dir={folder / 'run'}"),
+        *(f"cache.dir={folder / 'cache'}", f"hydra.run.dir={folder / 'run'}"),
         *(f"top_k={TOP_K}", f"task.report={str(report).lower()}"),
     ]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
@@ -93,7 +93,7 @@ def time_command(folder: Path, report: bool) -> float:
 
 def main(n_images: int = 100_000, n_headlines: int = 1000) -> None:
     """Print a row for each way."""
-    newsroom = ensure_newsroom(cache_dir())
+    newsroom = ensure_newsroom(user_cache_dir())
     backbone = TransformersBackbone(
         model=str(PACKAGE_DIR / "sample" / "clip"),
         revision="main",

@@ -2,7 +2,7 @@
 
     python tests/bench/bench_launchers.py
 
-Two rerankers at three weights on the sample newsroom from a warm store, by the command line.
+Two rerankers at three weights on the sample newsroom from a warm cache, by the command line.
 Launchers that are not installed are left out.
 """
 
@@ -24,9 +24,9 @@ LAUNCHERS = {
 SWEEP = ["reranker=identity,aesthetics", "weight.value=0,0.3,1", "task.n_sheet_queries=0"]
 
 
-def sweep(launcher: str, folder: Path, store: str) -> float:
+def sweep(launcher: str, folder: Path, cache: str) -> float:
     """Run the sweep and return its wall time in seconds."""
-    options = [f"hydra/launcher={launcher}", f"folder={folder}", f"store.dir={store}"]
+    options = [f"hydra/launcher={launcher}", f"folder={folder}", f"cache.dir={cache}"]
     start = time.perf_counter()
     command = [sys.executable, "-m", "newsimg.run", "-m", *options, *SWEEP]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
@@ -46,8 +46,8 @@ def main() -> None:
     """Print the table."""
     print(f"{'launcher':<16}{'package':<28}{'version':<10}{'seconds':>8}{'tracked':>9}")
     with tempfile.TemporaryDirectory() as name:
-        store = f"{name}/store"
-        sweep("basic", Path(name) / "warm", store)
+        cache = f"{name}/cache"
+        sweep("basic", Path(name) / "warm", cache)
         for launcher, package in LAUNCHERS.items():
             presets = ROOT / "conf" / "hydra" / "launcher"
             try:
@@ -57,7 +57,7 @@ def main() -> None:
             if launcher != "basic" and not (presets / f"{launcher}.yaml").exists():
                 continue
             folder = Path(name) / launcher
-            seconds = sweep(launcher, folder, store)
+            seconds = sweep(launcher, folder, cache)
             tracked = count_jobs(folder)
             print(f"{launcher:<16}{package:<28}{number:<10}{seconds:8.1f}{tracked:9d}")
 

@@ -49,41 +49,41 @@ def seconds_per_job(folder: Path) -> float:
 
 
 def warm_sweep(rounds: int) -> None:
-    """One run against eleven weights, when the store has every embedding."""
+    """One run against eleven weights, when the cache has every embedding."""
     single, sweep, job = [], [], []
     for _ in range(rounds):
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
-            run(folder)  # makes the newsroom, the store and the tracking database
+            run(folder)  # makes the newsroom, the cache and the tracking database
             single.append(run(folder))
             sweep.append(run(folder, "-m", f"weight.value={','.join(WEIGHTS)}"))
             job.append(seconds_per_job(folder))
     one, many = statistics.median(single), statistics.median(sweep)
-    print(f"{'warm store':<34}{'seconds':>9}{'ratio':>8}")
+    print(f"{'warm cache':<34}{'seconds':>9}{'ratio':>8}")
     print(f"{'one run':<34}{one:9.2f}{1:8.2f}")
     print(f"{'sweep of 11 weights':<34}{many:9.2f}{many / one:8.2f}")
     print(f"{'a further job of the sweep':<34}{statistics.median(job):9.2f}")
 
 
 def cold_sweep(rounds: int, rerankers: list[str]) -> None:
-    """A sweep of rerankers and weights from a cold store, against a loop that keeps nothing."""
+    """A sweep of rerankers and weights from a cold cache, against a loop that keeps nothing."""
     loop, sweep = [], []
     for _ in range(rounds):
         seconds = 0.0
         for reranker in rerankers:
             for weight in WEIGHTS:
                 with tempfile.TemporaryDirectory() as name:
-                    store = f"store.dir={name}/store"
+                    cache = f"cache.dir={name}/cache"
                     options = (f"reranker={reranker}", f"weight.value={weight}")
-                    seconds += run(Path(name), store, *options)
+                    seconds += run(Path(name), cache, *options)
         loop.append(seconds)
         with tempfile.TemporaryDirectory() as name:
-            store = f"store.dir={name}/store"
+            cache = f"cache.dir={name}/cache"
             options = (f"reranker={','.join(rerankers)}", f"weight.value={','.join(WEIGHTS)}")
-            sweep.append(run(Path(name), "-m", store, *options))
+            sweep.append(run(Path(name), "-m", cache, *options))
     plain, ours = statistics.median(loop), statistics.median(sweep)
     jobs = len(rerankers) * len(WEIGHTS)
-    print(f"\n{f'cold store, {jobs} jobs':<34}{'seconds':>9}{'ratio':>8}")
+    print(f"\n{f'cold cache, {jobs} jobs':<34}{'seconds':>9}{'ratio':>8}")
     print(f"{'loop, everything anew':<34}{plain:9.2f}{plain / ours:8.2f}")
     print(f"{'sweep':<34}{ours:9.2f}{1:8.2f}")
 

@@ -20,7 +20,7 @@ from newsimg.data.collection_tar import TarDataset
 from newsimg.data.collection_zip import ZipDataset
 from newsimg.datatypes import Image
 from newsimg.interfaces import Dataset
-from newsimg.storage.cache import Store
+from newsimg.storage.cache import OutputCache
 from newsimg.storage.pictures.archives import MAX_OPEN, read_member
 from newsimg.storage.pictures.images import open_image, read_image
 
@@ -280,14 +280,14 @@ def test_a_member_that_is_not_there_is_named(tmp_path: Path) -> None:
         read_image(Image("x", tmp_path / "deep" / "000.tar", "x.jpg"))
 
 
-def test_the_store_knows_members_by_their_own_bytes(tmp_path: Path) -> None:
+def test_the_cache_knows_members_by_their_own_bytes(tmp_path: Path) -> None:
     for kind in ("zip", "folder"):
         (tmp_path / kind).mkdir()
     zipped = make_source("zip", tmp_path / "zip").load().images
     loose = make_source("folder", tmp_path / "folder").load().images
-    store = Store(tmp_path / "store")
-    assert sorted(store.hash_images(zipped)) == sorted(store.hash_images(loose))
-    assert len(set(store.hash_images(zipped))) == 7
+    cache = OutputCache(tmp_path / "cache")
+    assert sorted(cache.hash_images(zipped)) == sorted(cache.hash_images(loose))
+    assert len(set(cache.hash_images(zipped))) == 7
 
 
 def make_described_zips(folder: Path) -> Path:

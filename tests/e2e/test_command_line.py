@@ -53,8 +53,8 @@ def test_help_names_every_group_and_option_and_imports_nothing_heavy() -> None:
         ("newsimg.storage.files.os.system", r"newsimg.storage.files.os.system cannot be found"),
         ("newsimg.storage.files.hash_file", r"newsimg.storage.files.hash_file is no class"),
         (
-            "newsimg.storage.cache.Store",
-            r"newsimg.storage.cache.Store must be derived from one of .*Reranker",
+            "newsimg.storage.cache.OutputCache",
+            r"newsimg.storage.cache.OutputCache must be derived from one of .*Reranker",
         ),
         ("newsimg.storage.files.NamedTemporaryFile", r"NamedTemporaryFile is no class"),
         ("subprocess.Popen", r"subprocess.Popen is not of a trusted package"),
@@ -176,7 +176,7 @@ def test_the_wheels_newsimg_works_from_an_empty_folder(
     (tmp_path / "empty").mkdir()
     command = site / "bin" / "newsimg"
     done = subprocess.run(
-        [sys.executable, command, f"store.dir={sample_cache / 'store'}", "data.split=test"],
+        [sys.executable, command, f"cache.dir={sample_cache / 'model_outputs'}", "data.split=test"],
         cwd=tmp_path / "empty",
         env=os.environ | {"PYTHONPATH": str(site)},
         capture_output=True,

@@ -19,7 +19,7 @@ SWEEP = ["reranker=identity,aesthetics", "weight.value=0,0.3,1", "task.n_sheet_q
 
 
 def sweep(folder, cache, *options):
-    """Sweep over forty of the sample's articles; the store is empty unless `options` name one."""
+    """Sweep over forty of the sample's articles; the cache is empty unless `options` name one."""
     from newsimg.data.sample import SampleDataset
 
     settings = {"split": "val", "subset": None, "seed": 28, "pool": "split"}
@@ -29,8 +29,8 @@ def sweep(folder, cache, *options):
         rows = [(query.query_id, query.title) for query in queries[:40]]
         csv.writer(file).writerows([("article_id", "article_title"), *rows])
     data = ["data.split=all", "data.subset=subset.csv"]
-    if not any(option.startswith("store.dir=") for option in options):
-        data.append("store.dir=store")
+    if not any(option.startswith("cache.dir=") for option in options):
+        data.append("cache.dir=cache")
     done = subprocess.run(
         [sys.executable, "-m", "newsimg.run", "-m", *data, *SWEEP, *options],
         cwd=folder,
@@ -62,15 +62,15 @@ def read_jobs(folder):
 
 @pytest.fixture(scope="module")
 def basic(tmp_path_factory, sample_newsroom):
-    """The basic launcher's metrics, and its store."""
+    """The basic launcher's metrics, and its cache."""
     folder = tmp_path_factory.mktemp("basic") / "run"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("NEWSIMG_CACHE", str(sample_newsroom.parent))
-        return sweep(folder, sample_newsroom.parent), folder / "store"
+        return sweep(folder, sample_newsroom.parent), folder / "cache"
 
 
 def assert_same_science(jobs, expected):
-    science = [name for name in expected if not name.startswith("store/")]
+    science = [name for name in expected if not name.startswith("cache/")]
     pd.testing.assert_frame_equal(jobs[science], expected[science], check_exact=True)
 
 
@@ -80,7 +80,7 @@ def test_joblibs_workers_give_bit_for_bit_what_one_process_gives(basic, tmp_path
     jobs = sweep(tmp_path / "run", sample_cache, *options)
     assert_same_science(jobs, basic[0])
     # Who embeds has loaded a model: each worker does so at most once.
-    assert 1 <= (jobs["store/embeddings_computed"] > 0).sum() <= 2
+    assert 1 <= (jobs["cache/embeddings_computed"] > 0).sum() <= 2
 
 
 def test_rays_workers_give_bit_for_bit_what_one_process_gives(basic, tmp_path, sample_cache):
@@ -88,17 +88,17 @@ def test_rays_workers_give_bit_for_bit_what_one_process_gives(basic, tmp_path, s
     jobs = sweep(tmp_path / "run", sample_cache, "hydra/launcher=ray", "hydra.launcher.n_workers=2")
     assert_same_science(jobs, basic[0])
     # Who embeds has loaded a model: each worker does so at most once.
-    assert 1 <= (jobs["store/embeddings_computed"] > 0).sum() <= 2
+    assert 1 <= (jobs["cache/embeddings_computed"] > 0).sum() <= 2
 
 
 def test_submitits_jobs_give_bit_for_bit_what_one_process_gives(basic, tmp_path, sample_cache):
     pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
-    expected, store = basic
-    # Six processes at once; they take embeddings from a store, as the jobs of a cluster may.
-    options = ("hydra/launcher=submitit_local", f"store.dir={store}")
+    expected, cache = basic
+    # Six processes at once; they take embeddings from a cache, as the jobs of a cluster may.
+    options = ("hydra/launcher=submitit_local", f"cache.dir={cache}")
     jobs = sweep(tmp_path / "run", sample_cache, *options)
     assert_same_science(jobs, expected)
-    assert (jobs["store/embeddings_computed"] == 0).all()
+    assert (jobs["cache/embeddings_computed"] == 0).all()
 
 
 def test_the_slurm_preset_names_queue_gpus_time_and_requeueing():

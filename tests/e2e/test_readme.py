@@ -97,7 +97,7 @@ def test_pictures_of_ones_own_are_indexed_and_searched_as_the_readme_says(
     assert len(commands) == 4
     for command, n_images in zip(commands, (21, 31, 30, 30), strict=True):
         arguments = shlex.split(command)[1:]
-        result = newsimg_here(*arguments, "tracking=none", f"store.dir={tmp_path / 'store'}")
+        result = newsimg_here(*arguments, "tracking=none", f"cache.dir={tmp_path / 'cache'}")
         assert result.code == 0, result.output
         assert re.search(rf"pictures +{n_images}\b|, {n_images} (images|pictures)", result.stdout)
 
@@ -114,7 +114,7 @@ def test_headlines_become_a_submission_as_the_readme_says(
     (block,) = re.findall(r"^```console\n(.*?)^```", section, re.M | re.S)
     for command in block.splitlines():
         arguments = shlex.split(command)[1:]
-        result = newsimg_here(*arguments, "tracking=none", f"store.dir={tmp_path / 'store'}")
+        result = newsimg_here(*arguments, "tracking=none", f"cache.dir={tmp_path / 'cache'}")
         assert result.code == 0, result.output
     assert "no violations" in result.stdout
     for folder in ("clip", "plain"):

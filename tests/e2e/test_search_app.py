@@ -42,7 +42,10 @@ def arguments(
     pictures = sorted((sample_newsroom / "newsimages").iterdir())[:N_PICTURES]
     with (folder / "pictures.csv").open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([("path", "author"), *((p, AUTHOR) for p in pictures)])
-    common = [f"store.dir={sample_newsroom.parent / 'store'}", f"folder={folder / 'multirun'}"]
+    common = [
+        f"cache.dir={sample_newsroom.parent / 'model_outputs'}",
+        f"folder={folder / 'multirun'}",
+    ]
     table = ["data=collection_table", f"data.path={folder / 'pictures.csv'}"]
     subprocess.run(
         [

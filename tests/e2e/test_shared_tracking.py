@@ -73,7 +73,7 @@ def options(tmp_path, sample_cache):
     with (tmp_path / "subset.csv").open("w", newline="", encoding="utf-8") as file:
         rows = [(query.query_id, query.title) for query in queries]
         csv.writer(file).writerows([("article_id", "article_title"), *rows])
-    return ["data.split=all", f"data.subset={tmp_path / 'subset.csv'}", "store.dir=store"]
+    return ["data.split=all", f"data.subset={tmp_path / 'subset.csv'}", "cache.dir=store"]
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def science_of(runs):
         for run in runs
     ]
     table = pd.DataFrame(rows).set_index(["reranker", "weight"]).sort_index()
-    return table[sorted(name for name in table if not name.startswith("store/"))]
+    return table[sorted(name for name in table if not name.startswith("cache/"))]
 
 
 def all_runs(uri):

@@ -17,14 +17,14 @@ from newsimg.backbone.transformers_backbone import TransformersBackbone
 from newsimg.data.collection import FolderDataset
 from newsimg.datatypes import FloatArray, Image
 from newsimg.engine.base import Engine
-from newsimg.engine.intake import Accepted, IntakeRules
 from newsimg.engine.listing import write_listing
 from newsimg.engine.local import LocalEngine
 from newsimg.engine.ray import RayEngine, Starts
+from newsimg.engine.validation import Accepted, ValidationRules
 from newsimg.index.faiss_index import FaissIndex
 from newsimg.interfaces import Components
-from newsimg.storage.cache import Store
-from newsimg.storage.cached_models import StoredBackbone
+from newsimg.storage.cache import OutputCache
+from newsimg.storage.cached_models import CachedBackbone
 from newsimg.task.index import IndexTask
 
 ROOT = Path(__file__).parents[2]
@@ -34,13 +34,13 @@ WRITTEN = ("vectors.faiss", "images.parquet", "rejected.parquet")
 N_PICTURES = 1100  # three chunks
 
 
-class MortalBackbone(StoredBackbone):
+class MortalBackbone(CachedBackbone):
     """Dies once, by the signal that cannot be caught, when it comes to a certain picture."""
 
-    def __init__(self, backbone: TransformersBackbone, store: Store, victim: str) -> None:
-        super().__init__(backbone, store)
+    def __init__(self, backbone: TransformersBackbone, cache: OutputCache, victim: str) -> None:
+        super().__init__(backbone, cache)
         self.victim = victim
-        self.deaths = store.folder.parent / "deaths"
+        self.deaths = cache.folder.parent / "deaths"
 
     def embed_preprocessed(self, images: Sequence[Image], inputs: Sequence[Any]) -> FloatArray:
         if self.victim in {image.image_id for image in images} and not self.deaths.exists():
@@ -50,11 +50,11 @@ class MortalBackbone(StoredBackbone):
         return super().embed_preprocessed(images, inputs)
 
 
-class PidBackbone(StoredBackbone):
+class PidBackbone(CachedBackbone):
     """Notes how many pictures each process has embedded, and waits for a second one to begin."""
 
     def embed_preprocessed(self, images: Sequence[Image], inputs: Sequence[Any]) -> FloatArray:
-        folder = self.store.folder.parent / "pids"
+        folder = self.cache.folder.parent / "pids"
         folder.mkdir(exist_ok=True)
         note = folder / str(os.getpid())
         note.write_text(str(len(images) + (int(note.read_text()) if note.exists() else 0)))
@@ -101,7 +101,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def build(
-    folder: Path, pictures: Path, engine: Engine, backbone: StoredBackbone
+    folder: Path, pictures: Path, engine: Engine, backbone: CachedBackbone
 ) -> dict[str, float]:
     task = IndexTask(
         index_dir=str(folder / "index"),
@@ -126,18 +126,18 @@ def test_an_index_is_the_same_when_one_of_two_workers_is_killed_in_the_middle(
     clip: TransformersBackbone, pictures: Path, tmp_path: Path, cluster: None
 ) -> None:
     local, mortal = tmp_path / "local", tmp_path / "ray"
-    backbone = MortalBackbone(clip, Store(mortal / "store"), "00900.jpg")
+    backbone = MortalBackbone(clip, OutputCache(mortal / "cache"), "00900.jpg")
     there = build(mortal, pictures, RayEngine(**SETTINGS), backbone)
-    here = build(local, pictures, LocalEngine(), StoredBackbone(clip, Store(local / "store")))
+    here = build(local, pictures, LocalEngine(), CachedBackbone(clip, OutputCache(local / "cache")))
     assert int((mortal / "deaths").read_text()) != os.getpid()
     for name in WRITTEN:
         assert (mortal / "index" / name).read_bytes() == (local / "index" / name).read_bytes()
     assert here["n_rejected"] == there["n_rejected"] == 3
-    # What the dead one had embedded before was found in the store, and not computed again.
-    (entry,) = backbone.store.list_entries()
+    # What the dead one had embedded before was found in the cache, and not computed again.
+    (entry,) = backbone.cache.list_entries()
     assert entry.n_items == N_PICTURES - 3 - 1
-    counts = backbone.store.counts
-    assert counts["store/embeddings_computed"] < entry.n_items
+    counts = backbone.cache.counts
+    assert counts["cache/embeddings_computed"] < entry.n_items
 
 
 def test_a_chunk_is_given_up_after_too_many_starts_and_forgotten_when_done(tmp_path: Path) -> None:
@@ -156,7 +156,7 @@ def test_a_picture_that_kills_every_worker_ends_the_job(
     clip: TransformersBackbone, pictures: Path, tmp_path: Path, cluster: None, monkeypatch: Any
 ) -> None:
     monkeypatch.setattr("newsimg.engine.ray.MAX_DEATHS", 1)
-    deadly = MortalBackbone(clip, Store(tmp_path / "store"), "00300.jpg")
+    deadly = MortalBackbone(clip, OutputCache(tmp_path / "cache"), "00300.jpg")
     deadly.deaths = tmp_path / "no folder" / "deaths"  # so that no death is remembered
     with pytest.raises(RuntimeError, match="workers died 2 times over the same pictures"):
         build(tmp_path, pictures, RayEngine(**SETTINGS), deadly)
@@ -171,8 +171,8 @@ def test_few_pictures_are_divided_among_all_workers(
     results = RayEngine(**SETTINGS).embed(
         listing,
         range(1),
-        PidBackbone(clip, Store(tmp_path / "store")),
-        IntakeRules("reject", 1_000_000, 2),
+        PidBackbone(clip, OutputCache(tmp_path / "cache")),
+        ValidationRules("reject", 1_000_000, 2),
         n_threads=1,
     )
     ids = [result.image.image_id for result in results if isinstance(result, Accepted)]
@@ -187,12 +187,12 @@ def test_an_error_of_a_worker_comes_as_it_would_come_from_this_process(
 ) -> None:
     dataset = FolderDataset(name="c", folder=str(pictures))
     listing = write_listing(dataset.stream_images(), tmp_path / "listing.arrow", 512)
-    (tmp_path / "store").write_text("no folder")
-    backbone = StoredBackbone(clip, Store(tmp_path / "store"))
+    (tmp_path / "cache").write_text("no folder")
+    backbone = CachedBackbone(clip, OutputCache(tmp_path / "cache"))
     results = RayEngine(**SETTINGS | {"n_workers": 1}).embed(
-        listing, range(3), backbone, IntakeRules("reject", 1_000_000, 2), n_threads=1
+        listing, range(3), backbone, ValidationRules("reject", 1_000_000, 2), n_threads=1
     )
-    with pytest.raises(OSError, match=r"set store\.dir"):
+    with pytest.raises(OSError, match=r"set cache\.dir"):
         next(results)
 
 
@@ -202,7 +202,7 @@ def test_workers_that_would_be_waited_for_for_ever_are_refused(
     dataset = FolderDataset(name="c", folder=str(pictures))
     listing = write_listing(dataset.stream_images(), tmp_path / "listing.arrow", 512)
     engine = RayEngine(**SETTINGS | {"n_workers": 5})
-    results = engine.embed(listing, range(3), clip, IntakeRules("reject", 1_000_000, 2), 1)
+    results = engine.embed(listing, range(3), clip, ValidationRules("reject", 1_000_000, 2), 1)
     with pytest.raises(ValueError, match=r"n_workers=5 with 1 CPU each need 5, the cluster has 2"):
         next(results)
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from newsimg.datatypes import Candidates
-from newsimg.evaluation.crossings import MAX_ZONE, ROUNDING
+from newsimg.evaluation.breakpoints import MAX_WIDTH, ROUNDING
 from newsimg.evaluation.curve import (
     Plateau,
     find_plateau,
@@ -48,8 +48,8 @@ def score_pairs(draw, n_queries=1):
         draw(arrays(np.float32, shape, elements=draw(st.sampled_from([few, whole, smooth, wild]))))
         for _ in range(2)
     ]
-    positions = draw(arrays(np.int64, n_queries, elements=st.integers(-1, shape[1] - 1)))
-    return -np.sort(-sides[0], axis=1), sides[1], positions
+    gold_columns = draw(arrays(np.int64, n_queries, elements=st.integers(-1, shape[1] - 1)))
+    return -np.sort(-sides[0], axis=1), sides[1], gold_columns
 
 
 def brute_ranks(start, end, position, weights):
@@ -92,8 +92,8 @@ def test_the_curve_ranks_as_the_pipeline_sorts_at_any_weight_and_beside_each_bre
         ends,
         np.nextafter(ends, 0),
         np.nextafter(ends, 1),
-        ends - 2 * MAX_ZONE,
-        ends + 2 * MAX_ZONE,
+        ends - 2 * MAX_WIDTH,
+        ends + 2 * MAX_WIDTH,
         (curve["w_lo"] + curve["w_hi"]) / 2,
         np.random.default_rng(seed).random(20),
     ]
@@ -113,7 +113,7 @@ def test_the_curve_ranks_as_the_pipeline_sorts_at_any_weight_and_beside_each_bre
     COUNTS["weights"] += len(weights)
     COUNTS["left to rounding"] += int((found != expected).sum())
     gaps = abs(weights[found != expected][:, None] - ends).min(axis=1)
-    COUNTS["of these off the breakpoints"] += int((gaps > MAX_ZONE).sum())
+    COUNTS["of these off the breakpoints"] += int((gaps > MAX_WIDTH).sum())
 
 
 def test_hardly_any_weight_of_the_property_test_was_left_to_rounding():
@@ -129,9 +129,9 @@ def test_hardly_any_weight_of_the_property_test_was_left_to_rounding():
 @settings(max_examples=150, deadline=None, derandomize=True)
 @given(scores=score_pairs(n_queries=4), weight=st.sampled_from(WEIGHTS))
 def test_the_curve_of_many_queries_is_the_mean_of_theirs_over_each_interval(scores, weight):
-    retrieval, rerank, positions = scores
+    retrieval, rerank, gold_columns = scores
     start, end = weight.normalize(retrieval), weight.normalize(rerank)
-    curve = trace_curve(start, end, positions, (1, 2, 5))
+    curve = trace_curve(start, end, gold_columns, (1, 2, 5))
     assert curve["w_lo"].iloc[0] == 0
     assert curve["w_hi"].iloc[-1] == 1
     np.testing.assert_array_equal(
@@ -141,12 +141,12 @@ def test_the_curve_of_many_queries_is_the_mean_of_theirs_over_each_interval(scor
         middle = (row["w_lo"] + row["w_hi"]) / 2
         if any(
             is_left_to_rounding(start[[i]], end[[i]], position, middle)
-            for i, position in enumerate(positions)
+            for i, position in enumerate(gold_columns)
             if position >= 0 and row["w_lo"] < row["w_hi"]
         ):
             continue
         values = []
-        for i, position in enumerate(positions):
+        for i, position in enumerate(gold_columns):
             rank = brute_ranks(start[[i]], end[[i]], position, [middle])[0]
             for k in (1, 2, 5):
                 inside = position >= 0 and rank <= k
@@ -159,19 +159,19 @@ def test_a_large_collection_agrees_with_sorting_on_a_grid_and_at_its_own_breakpo
     random = np.random.default_rng(5)
     retrieval = -np.sort(-random.normal(0.25, 0.03, (60, 30)).astype(np.float32), axis=1)
     rerank = random.integers(1, 6, (60, 30)).astype(np.float32)  # a judge's marks: many ties
-    positions = random.integers(-1, 30, 60)
+    gold_columns = random.integers(-1, 30, 60)
     for weight in WEIGHTS:
         start, end = weight.normalize(retrieval), weight.normalize(rerank)
-        curve = trace_curve(start, end, positions, (1, 5, 25))
+        curve = trace_curve(start, end, gold_columns, (1, 5, 25))
         degenerate = curve.loc[curve["w_lo"] == curve["w_hi"], "w_lo"]
         grid = np.concatenate([np.arange(21) / 20, degenerate[:40]])
         for w in grid:
             fused = interpolate(start, end, w)
             order = np.argsort(-fused, axis=1, kind="stable")
-            at = (order == positions[:, None]).argmax(axis=1) + 1
+            at = (order == gold_columns[:, None]).argmax(axis=1) + 1
             for k in (1, 5, 25):
-                hits = ((at <= k) & (positions >= 0)).mean()
-                mrr = np.where((at <= k) & (positions >= 0), 1 / at, 0).mean()
+                hits = ((at <= k) & (gold_columns >= 0)).mean()
+                mrr = np.where((at <= k) & (gold_columns >= 0), 1 / at, 0).mean()
                 row = look_up(curve, w)
                 assert row[f"hits_at_{k}"] == pytest.approx(hits, abs=1e-12)
                 assert row[f"mrr_at_{k}"] == pytest.approx(mrr, abs=1e-12)
@@ -236,7 +236,7 @@ def test_per_query_values_follow_the_definitions():
 
 
 @pytest.mark.parametrize(
-    ("start", "end", "positions", "message"),
+    ("start", "end", "gold_columns", "message"),
     [
         (np.ones((2, 3)), np.ones((2, 2)), np.zeros(2, int), r"\(2, 3\), \(2, 2\) and \(2,\)"),
         (np.ones((2, 3)), np.ones((2, 3)), np.array([0, 3]), r"in \[-1, 2\], got 0 to 3"),
@@ -244,6 +244,6 @@ def test_per_query_values_follow_the_definitions():
         (np.ones((0, 3)), np.ones((0, 3)), np.zeros(0, int), "at least one query"),
     ],
 )
-def test_lines_that_do_not_fit_are_refused(start, end, positions, message):
+def test_lines_that_do_not_fit_are_refused(start, end, gold_columns, message):
     with pytest.raises(ValueError, match=message):
-        trace_curve(start, end, positions, CUTOFFS)
+        trace_curve(start, end, gold_columns, CUTOFFS)

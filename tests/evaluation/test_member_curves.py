@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from newsimg.datatypes import Candidates, Image
-from newsimg.evaluation.curve import look_up, trace_pieces
+from newsimg.evaluation.curve import look_up, trace_segments
 from newsimg.evaluation.member_curves import draw_member
 from newsimg.interfaces import Reranker
 from newsimg.pipeline import sort_candidates
@@ -66,10 +66,10 @@ def retrieved():
 def test_the_curve_over_a_share_is_what_the_ensemble_gives_at_each_share(weight, inner):
     candidates = retrieved()
     retrieval = candidates.parts["retrieval"]
-    positions = np.random.default_rng(8).integers(-1, TOP_K, N_QUERIES)
+    gold_columns = np.random.default_rng(8).integers(-1, TOP_K, N_QUERIES)
     members = ensemble(0.3, inner).normalize_members((), candidates)
-    pieces = draw_member(weight.normalize(retrieval), members, "a", weight, positions)
-    curve = trace_pieces(pieces, (1, 5, 10))
+    segments = draw_member(weight.normalize(retrieval), members, "a", weight, gold_columns)
+    curve = trace_segments(segments, (1, 5, 10))
     ends = np.concatenate([curve["w_lo"], curve["w_hi"]])
     shares = np.concatenate([np.arange(1, 20) / 20, (curve["w_lo"] + curve["w_hi"])[1:-1] / 2])
     # The ensemble's scores are float32: nearer than this to a breakpoint rounding decides.
@@ -78,19 +78,19 @@ def test_the_curve_over_a_share_is_what_the_ensemble_gives_at_each_share(weight,
     for share in shares:
         fused = weight.combine(retrieval, ensemble(share, inner).score((), candidates))
         ordered = sort_candidates(candidates, np.asarray(fused))
-        ranks = 1 + np.argmax(ordered.rows == positions[:, None], axis=1)
+        ranks = 1 + np.argmax(ordered.rows == gold_columns[:, None], axis=1)
         row = look_up(curve, share)
         for k in (1, 5, 10):
-            inside = (positions >= 0) & (ranks <= k)
+            inside = (gold_columns >= 0) & (ranks <= k)
             assert row[f"hits_at_{k}"] == pytest.approx(inside.mean(), abs=1e-12)
             assert row[f"mrr_at_{k}"] == pytest.approx((inside / ranks).mean(), abs=1e-12)
 
 
 def test_there_is_no_curve_where_the_share_bends_all_scores():
-    candidates, positions = retrieved(), np.zeros(N_QUERIES, int)
+    candidates, gold_columns = retrieved(), np.zeros(N_QUERIES, int)
     members = ensemble(0.3, MinMaxWeight(value=0)).normalize_members((), candidates)
     start = candidates.parts["retrieval"].astype(float)
     for weight in (ZScoreWeight(value=0.5), RankWeight(value=0.5)):
-        assert draw_member(start, members, "a", weight, positions) is None
+        assert draw_member(start, members, "a", weight, gold_columns) is None
     with pytest.raises(ValueError, match="two members or more, got a alone"):
-        draw_member(start, {"a": members["a"]}, "a", RawWeight(value=0.5), positions)
+        draw_member(start, {"a": members["a"]}, "a", RawWeight(value=0.5), gold_columns)

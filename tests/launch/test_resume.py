@@ -55,7 +55,7 @@ def make_pictures():
         (lambda: Path("pictures/.DS_Store").touch(), False),
         (lambda: Path("model/config.json").write_text("{}"), True),
         (lambda: Path("captions.jsonl").write_text("{}"), True),
-        # What runs and the store write, wherever they do it, is no input.
+        # What runs and the cache write, wherever they do it, is no input.
         (lambda: Path("pictures/multirun/new").touch(), False),
         (lambda: Path("pictures/kept/new").touch(), False),
         (lambda: Path("index").mkdir(), False),
@@ -73,7 +73,7 @@ def test_a_job_depends_on_every_file_that_its_config_names(change, is_another):
         "reranker": {"llm": None, "captions_path": "captions.jsonl"},
         "task": {"index_dir": "index"},
         "folder": "pictures/multirun",
-        "store": {"dir": "pictures/kept"},
+        "cache": {"dir": "pictures/kept"},
         "resume": False,
     }
     before = hash_config(config)

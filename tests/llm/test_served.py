@@ -23,8 +23,8 @@ from newsimg.llm.openai_llm import OpenAILLM
 from newsimg.reranker.caption_file import read_records
 from newsimg.reranker.captions import Captioner
 from newsimg.reranker.vlm_judge import VLMJudgeReranker
-from newsimg.storage.cache import Store
-from newsimg.storage.cached_models import StoredVLM
+from newsimg.storage.cache import OutputCache
+from newsimg.storage.cached_models import CachedVLM
 from newsimg.storage.pictures.images import DECODING
 from newsimg.vlm.openai_vlm import OpenAIVLM, write_data_url
 
@@ -109,19 +109,19 @@ def test_scores_of_pictures_survive_every_fault_and_a_server_that_dies(tmp_path,
             "reset" if server.answered.total() >= 90 else mishap(text, n_before)
         )
         with pytest.raises(ServerError, match=r"ReadError|RemoteProtocolError|WriteError"):
-            StoredVLM(make_vlm(server.url), Store(tmp_path)).answer_probabilities(
+            CachedVLM(make_vlm(server.url), OutputCache(tmp_path)).answer_probabilities(
                 pictures, asked, ANSWERS
             )
         first = server.answered
     assert first.total() >= 90
     with serve(fault=mishap) as server:
-        store = Store(tmp_path)
-        found = StoredVLM(make_vlm(server.url), store).answer_probabilities(
+        cache = OutputCache(tmp_path)
+        found = CachedVLM(make_vlm(server.url), cache).answer_probabilities(
             pictures, asked, ANSWERS
         )
         assert not first.keys() & server.asked.keys()
         assert set((first + server.answered).values()) == {1}
-        assert store.counts["store/scores_computed"] == 200 - first.total()
+        assert cache.counts["cache/scores_computed"] == 200 - first.total()
     expected = [[ratings_of(grey, text) for text in QUESTIONS] for grey in GREYS]
     expected = np.array(expected)
     expected[:, :, 4] += 0.01  # the server also has a token "5" without a space
@@ -289,7 +289,7 @@ def test_a_question_whose_answers_are_odd_is_named_asked_again_and_not_kept(
     with serve(fault=lambda text, n_before: "odd" if text == odd else "none") as server:
         server.distort = ODD_LOGPROBS[kind]
         vlm = make_vlm(server.url, {"retries": 1, "backoff": 0})
-        first = StoredVLM(vlm, Store(tmp_path)).answer_probabilities(pictures[:2], *ask)
+        first = CachedVLM(vlm, OutputCache(tmp_path)).answer_probabilities(pictures[:2], *ask)
         assert [(row > 0).all() for row in np.concatenate(first)] == [True, False, True] * 2
         assert not first[0][1].any()
         assert re.search(
@@ -299,7 +299,7 @@ def test_a_question_whose_answers_are_odd_is_named_asked_again_and_not_kept(
         assert "answers that cannot be read, though asked for 2 times: 2" in caplog.text
         assert server.asked.total() == 4 + 2 * 2
         server.fault = lambda text, n_before: "none"
-        again = StoredVLM(vlm, Store(tmp_path)).answer_probabilities(pictures[:2], *ask)
+        again = CachedVLM(vlm, OutputCache(tmp_path)).answer_probabilities(pictures[:2], *ask)
         assert server.asked.total() == 8 + 2
         assert server.answered.total() == 6
     expected = np.array([[ratings_of(grey, text) for text in QUESTIONS[:3]] for grey in GREYS[:2]])
@@ -332,7 +332,7 @@ def test_answers_without_a_rating_are_asked_for_again_by_the_next_run(tmp_path, 
         server.distort = lambda answer: replace_choice(answer, found)
 
         def score():
-            vlm = StoredVLM(make_vlm(server.url), Store(tmp_path))
+            vlm = CachedVLM(make_vlm(server.url), OutputCache(tmp_path))
             return VLMJudgeReranker(vlm=vlm, **judge).score(queries, candidates)
 
         with pytest.raises(ValueError, match=r"holds a rating .*; the next run asks again"):
@@ -355,10 +355,10 @@ def test_answers_of_no_use_that_were_kept_before_are_asked_for_again(tmp_path, p
     names = [json.dumps(["expected", digest, text, list(ANSWERS)]) for text in QUESTIONS[:4]]
     with serve() as server:
         vlm = make_vlm(server.url)
-        Store(tmp_path).get_or_compute(
+        OutputCache(tmp_path).get_or_compute(
             "scores", vlm.fingerprint, names, lambda batch: useless[batch], ""
         )
-        (rows,) = StoredVLM(vlm, Store(tmp_path)).answer_probabilities(
+        (rows,) = CachedVLM(vlm, OutputCache(tmp_path)).answer_probabilities(
             pictures[:1], [QUESTIONS[:4]], ANSWERS
         )
         assert {key.partition(" ")[2] for key in server.asked} == set(QUESTIONS[:3])
@@ -470,17 +470,17 @@ JOB = """
 import sys
 from test_served import ANSWERS, QUESTIONS, make_vlm
 from newsimg.datatypes import Image
-from newsimg.storage.cache import Store
-from newsimg.storage.cached_models import StoredVLM
+from newsimg.storage.cache import OutputCache
+from newsimg.storage.cached_models import CachedVLM
 from pathlib import Path
 
 url, folder, first, last, *paths = sys.argv[1:]
-store = Store(Path(folder))
+cache = OutputCache(Path(folder))
 pictures = [Image(path, Path(path)) for path in paths]
 asked = [QUESTIONS[int(first) : int(last)]] * len(pictures)
-vlm = StoredVLM(make_vlm(url, {"timeout": 60}), store)
+vlm = CachedVLM(make_vlm(url, {"timeout": 60}), cache)
 found = vlm.answer_probabilities(pictures, asked, ANSWERS)
-print(int(store.counts["store/scores_computed"]), round(float(sum(map(sum, map(sum, found)))), 3))
+print(int(cache.counts["cache/scores_computed"]), round(float(sum(map(sum, map(sum, found)))), 3))
 """
 
 
@@ -532,8 +532,8 @@ def test_what_a_killed_process_was_asking_is_asked_by_the_one_that_waits_for_it(
             time.sleep(0.01)
             assert first.poll() is None
         threading.Timer(1, kill).start()
-        store = Store(tmp_path)
-        vlm = StoredVLM(make_vlm(server.url), store)
+        cache = OutputCache(tmp_path)
+        vlm = CachedVLM(make_vlm(server.url), cache)
         found = vlm.answer_probabilities(pictures, [QUESTIONS[:10]] * len(pictures), ANSWERS)
         assert n_done == 50 + 16  # nothing was asked by the one that waited
         assert set(server.asked.values()) == {1, 2}

@@ -18,8 +18,8 @@ from newsimg.backbone.transformers_backbone import TransformersBackbone
 from newsimg.datatypes import Candidates, FloatArray, Image
 from newsimg.interfaces import Backbone
 from newsimg.reranker.aesthetics import AestheticsReranker, load_head
-from newsimg.storage.cache import Store
-from newsimg.storage.cached_models import StoredBackbone
+from newsimg.storage.cache import OutputCache
+from newsimg.storage.cached_models import CachedBackbone
 
 ROOT = Path(__file__).resolve().parents[2]
 LAION = ROOT.parent / "shared" / "data" / "laion-aesthetics"
@@ -112,7 +112,7 @@ def test_a_score_does_not_depend_on_the_other_candidates(head: Path) -> None:
 def test_pictures_that_the_runs_own_backbone_has_embedded_are_not_embedded_again(
     newsroom: Any, tiny_clip: Path, tiny_head: Path, tmp_path: Path
 ) -> None:
-    def make(**changes: Any) -> StoredBackbone:
+    def make(**changes: Any) -> CachedBackbone:
         arguments: dict[str, Any] = {
             "model": str(tiny_clip),
             "revision": "main",
@@ -123,19 +123,19 @@ def test_pictures_that_the_runs_own_backbone_has_embedded_are_not_embedded_again
             "text_length": 48,
             "query_template": "{title}",
         }
-        return StoredBackbone(TransformersBackbone(**arguments | changes), store)
+        return CachedBackbone(TransformersBackbone(**arguments | changes), cache)
 
-    store = Store(tmp_path / "store")
+    cache = OutputCache(tmp_path / "cache")
     images = newsroom.load().images
     candidates = make_candidates([[3, 1], [1, 7]], len(images))
     candidates = Candidates(images, candidates.rows, candidates.scores, candidates.parts)
     make().embed_images(images)
-    assert store.counts["store/embeddings_computed"] == len(images)
+    assert cache.counts["cache/embeddings_computed"] == len(images)
     AestheticsReranker(backbone=make(batch_size=2), head=str(tiny_head)).score([], candidates)
-    assert store.counts["store/embeddings_computed"] == len(images)
+    assert cache.counts["cache/embeddings_computed"] == len(images)
     other = AestheticsReranker(backbone=make(dtype="bfloat16"), head=str(tiny_head))
     other.score([], candidates)
-    assert store.counts["store/embeddings_computed"] == len(images) + 3
+    assert cache.counts["cache/embeddings_computed"] == len(images) + 3
 
 
 def test_a_head_for_another_dim_is_refused_with_both(head: Path) -> None:

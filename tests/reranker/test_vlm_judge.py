@@ -12,8 +12,8 @@ from transformers.cache_utils import Cache, DynamicLayer, LinearAttentionAndFull
 from newsimg.datatypes import Candidates, Image, Query
 from newsimg.interfaces import VisionLanguageModel
 from newsimg.reranker.vlm_judge import VLMJudgeReranker
-from newsimg.storage.cache import Store
-from newsimg.storage.cached_models import StoredVLM
+from newsimg.storage.cache import OutputCache
+from newsimg.storage.cached_models import CachedVLM
 from newsimg.storage.pictures.images import DECODING, open_image
 from newsimg.vlm.prefix_cache import can_be_repeated, group_by_beginning, name_cache, read_cache
 from newsimg.vlm.prompts import find_answer
@@ -285,20 +285,20 @@ def test_a_question_without_the_headline_is_asked_once_per_picture(table, candid
 
 def test_other_weights_of_the_criteria_ask_nothing_again(table, candidates, tmp_path):
     vlm = TableVLM(table)
-    first = judge(StoredVLM(vlm, Store(tmp_path))).score(QUERIES, candidates)
+    first = judge(CachedVLM(vlm, OutputCache(tmp_path))).score(QUERIES, candidates)
     n_asked = len(vlm.asked)
-    again = judge(StoredVLM(vlm, Store(tmp_path))).score(QUERIES, candidates)
+    again = judge(CachedVLM(vlm, OutputCache(tmp_path))).score(QUERIES, candidates)
     np.testing.assert_array_equal(first, again)
     changed = {**CRITERIA, "fit": {**CRITERIA["fit"], "weight": 0.5}}
     assert not np.allclose(
-        first, judge(StoredVLM(vlm, Store(tmp_path)), changed).score(QUERIES, candidates)
+        first, judge(CachedVLM(vlm, OutputCache(tmp_path)), changed).score(QUERIES, candidates)
     )
     assert len(vlm.asked) == n_asked == 7
 
 
-def test_the_store_keeps_readings_pictures_and_questions_apart(table, candidates, tmp_path, images):
+def test_the_cache_keeps_readings_pictures_and_questions_apart(table, candidates, tmp_path, images):
     vlm = TableVLM(table)
-    stored = StoredVLM(vlm, Store(tmp_path))
+    stored = CachedVLM(vlm, OutputCache(tmp_path))
     direct = vlm.answer_probabilities(images[:2], [["Q?", "F? Calm"], ["Q?"]], ANSWERS)
     kept = stored.answer_probabilities(images[:2], [["Q?", "F? Calm"], ["Q?"]], ANSWERS)
     for one, other in zip(kept, direct, strict=True):

@@ -14,8 +14,8 @@ from newsimg.pipeline import rerank, retrieve, score_candidates
 from newsimg.reranker.ensemble import EnsembleReranker
 from newsimg.reranker.nnn import NNNReranker
 from newsimg.reranker.qb_norm import QBNormReranker
-from newsimg.storage.cache import Store
-from newsimg.storage.cached_models import StoredBackbone
+from newsimg.storage.cache import OutputCache
+from newsimg.storage.cached_models import CachedBackbone
 from newsimg.storage.copies import find_first_copies, share_scores
 from newsimg.weight.rank import RankWeight
 from newsimg.weight.rrf import RRFWeight
@@ -126,7 +126,7 @@ def test_pictures_are_known_by_their_bytes_where_the_cache_hashes_them(tmp_path)
     for name, text in (("a", "same"), ("b", "other"), ("c", "same")):
         (tmp_path / name).write_text(text)
     images = [Image(name, tmp_path / name) for name in "abc"]
-    backbone = StoredBackbone(UnsteadyBackbone(), Store(tmp_path / "cache"))
+    backbone = CachedBackbone(UnsteadyBackbone(), OutputCache(tmp_path / "cache"))
     known = backbone.with_digests(images)
     rows = np.array([[2, 1], [0, 2]])
     assert find_first_copies(known, rows).tolist() == [[0, 1], [0, 0]]

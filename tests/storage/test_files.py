@@ -14,9 +14,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from newsimg.datatypes import Image
-from newsimg.engine.intake import Accepted
 from newsimg.engine.listing import write_listing
-from newsimg.index.building.scratch import Scratch, write_tables
+from newsimg.engine.validation import Accepted
+from newsimg.index.building.checkpoint import BuildCheckpoint, write_tables
 from newsimg.reranker.caption_file import CaptionFile
 from newsimg.storage.files import fetch_file, hash_file, write_atomically
 
@@ -87,13 +87,13 @@ def test_captions_that_find_no_room_are_named(tmp_path: Path) -> None:
 
 
 def test_embeddings_that_find_no_room_are_named(tmp_path: Path) -> None:
-    scratch = Scratch(tmp_path / "building", {})
+    checkpoint = BuildCheckpoint(tmp_path / "building", {})
     image = Image("a", tmp_path / "a.jpg", digest="0" * 64)
     listing = write_listing([image], tmp_path / "listing", 10)
-    scratch.resume(listing)
+    checkpoint.resume(listing)
     found = Accepted(image, 10, 10, np.ones(LIMIT, np.float32))
     with pytest.raises(OSError, match="File too large") as error, little_room():
-        scratch.add(listing, 0, [found])
+        checkpoint.add(listing, 0, [found])
     assert error.value.filename == str(tmp_path / "building" / "embeddings.f32")
 
 

@@ -213,7 +213,7 @@ def test_from_a_table_of_bytes_to_a_page_and_a_submission(
     newsimg_here: Callable[..., Any], tiny_clip: Path, tmp_path: Path
 ) -> None:
     path = write(tmp_path / "train-00000.parquet", {"image": pa.array(in_structs(), IMAGE)})
-    shared = [f"backbone.model={tiny_clip}", "tracking=none", "store.dir=store"]
+    shared = [f"backbone.model={tiny_clip}", "tracking=none", "cache.dir=cache"]
     data = ["data=collection_table", f"data.path={path}", "data.path_column=image"]
     made = newsimg_here("task=index", *data, *shared, "task.index_dir=index")
     assert made.code == 0, made.output

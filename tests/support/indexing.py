@@ -12,8 +12,8 @@ from newsimg.data.collection import FolderDataset
 from newsimg.engine.local import LocalEngine
 from newsimg.index.faiss_index import FaissIndex
 from newsimg.interfaces import Components, Dataset
-from newsimg.storage.cache import Store
-from newsimg.storage.cached_models import StoredBackbone
+from newsimg.storage.cache import OutputCache
+from newsimg.storage.cached_models import CachedBackbone
 from newsimg.task.index import IndexTask
 
 
@@ -48,11 +48,11 @@ def open_clip(folder: Path, **changes: Any) -> TransformersBackbone:
 
 
 class IndexMaker:
-    """Runs the task; the store, the indexes and the run's folder are below `tmp_path`."""
+    """Runs the task; the cache, the indexes and the run's folder are below `tmp_path`."""
 
     def __init__(self, clip: TransformersBackbone, tmp_path: Path) -> None:
         self.tmp_path = tmp_path
-        self.backbone = StoredBackbone(clip, Store(tmp_path / "store"))
+        self.backbone = CachedBackbone(clip, OutputCache(tmp_path / "cache"))
 
     def __call__(
         self,

@@ -17,8 +17,8 @@ from newsimg.data.collection_zip import ZipDataset
 from newsimg.data.newsimages import NewsImagesDataset
 from newsimg.index.folder import open_saved_index
 from newsimg.index.saved import SavedIndexes
-from newsimg.storage.cache import Store
-from newsimg.storage.cached_models import StoredBackbone
+from newsimg.storage.cache import OutputCache
+from newsimg.storage.cached_models import CachedBackbone
 from newsimg.storage.files import hash_file
 
 
@@ -120,12 +120,12 @@ def test_only_files_whose_size_or_time_is_another_are_read_again(
     first, _ = cameras
     read: list[str] = []
 
-    class Counting(Store):
+    class Counting(OutputCache):
         def hash_images(self, images: Any) -> list[str]:
             read.extend(image.image_id for image in images if image.digest is None)
             return super().hash_images(images)
 
-    make.backbone = StoredBackbone(clip, Counting(tmp_path / "store"))
+    make.backbone = CachedBackbone(clip, Counting(tmp_path / "cache"))
     (first / "00003.jpg").touch()
     assert make(first, action="append")["n_added"] == 0
     assert read == ["00003.jpg"]
@@ -269,9 +269,9 @@ def test_an_index_of_other_settings_names_them_and_what_to_type(
 ) -> None:
     make(fill(tmp_path / "pictures", 3))
     other = open_clip(tiny_clip, dtype="bfloat16", decoding="reduced", text_length=20)
-    store = Store(tmp_path / "store")
+    cache = OutputCache(tmp_path / "cache")
     search = SavedIndexes(
-        folders=[str(tmp_path / "index")], backbone=StoredBackbone(other, store), mapped=False
+        folders=[str(tmp_path / "index")], backbone=CachedBackbone(other, cache), mapped=False
     )
     with pytest.raises(ValueError, match="was made with the backbone") as error:
         len(search.images)

@@ -25,16 +25,16 @@ from PIL import Image as PILImage
 
 from newsimg.backbone.transformers_backbone import TransformersBackbone
 from newsimg.datatypes import FloatArray, Image
-from newsimg.engine.intake import Accepted, IntakeRules, Rejected
 from newsimg.engine.stream import stream_embeddings
+from newsimg.engine.validation import Accepted, Rejected, ValidationRules
 from newsimg.index.folder import open_saved_index
 from newsimg.index.saved import SavedIndexes
-from newsimg.storage.cache import Store
-from newsimg.storage.cached_models import StoredBackbone
+from newsimg.storage.cache import OutputCache
+from newsimg.storage.cached_models import CachedBackbone
 from newsimg.storage.files import hash_files
 
 ROOT = Path(__file__).parents[2]
-RULES = IntakeRules("reject", 1_000_000, 2)
+RULES = ValidationRules("reject", 1_000_000, 2)
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +141,7 @@ def test_truncated_pictures_are_taken_where_that_is_asked_for_and_found_again(
     (folder / "00003.jpg").write_bytes(draw(3, (200, 160))[:3000])
     make(folder, index_dir="rejecting")
     make(folder, index_dir="accepting", on_truncated="accept")
-    make(folder, index_dir="rejecting_again")  # though the store has it now
+    make(folder, index_dir="rejecting_again")  # though the cache has it now
     table = check_every_row(tmp_path / "accepting", clip)
     assert table.set_index("image_id")["truncated"].to_dict()["00003.jpg"]
     assert table["truncated"].sum() == 1
@@ -190,7 +190,7 @@ def test_the_same_bytes_twice_are_embedded_once_and_both_kept(
     for i in (5, 20, 39):
         pair = table.index[table["image_id"].isin([f"{i:05}.jpg", f"copy{i}.jpg"])]
         np.testing.assert_array_equal(vectors[pair[0]], vectors[pair[1]])
-    (entry,) = Store(tmp_path / "store").list_entries()
+    (entry,) = OutputCache(tmp_path / "cache").list_entries()
     assert entry.n_items == 40
 
 
@@ -333,7 +333,7 @@ def test_a_file_that_is_not_the_manifests_is_named(
     content = bytearray((built / name).read_bytes())
     content[len(content) // 2] ^= 1
     os.utime(built / name, (1, 1))  # long ago: its hash is remembered
-    hasher = Store(tmp_path / "remembered").hash_files
+    hasher = OutputCache(tmp_path / "remembered").hash_files
     open_saved_index(built, clip.fingerprint, hasher=hasher)
     if damage == "gone":
         (built / name).unlink()
@@ -374,7 +374,7 @@ def test_rows_that_belong_to_other_pictures_are_noticed(
         "n_bytes": len(content),
     }
     (built / "manifest.json").write_text(json.dumps(manifest))
-    backbone = StoredBackbone(clip, Store(tmp_path / "store"))
+    backbone = CachedBackbone(clip, OutputCache(tmp_path / "cache"))
     # Forty pictures, ten nearest: some neighbours are met by chance.
     with pytest.raises(ValueError, match=r"of 40 pictures are found by .* 40 of 40 were when"):
         len(SavedIndexes(folders=[str(built)], backbone=backbone, mapped=False).images)
@@ -396,7 +396,7 @@ def test_several_indexes_are_searched_as_one(
         make(part, index_dir=f"index{i}")
         parts.append(str(tmp_path / f"index{i}"))
     make(whole)
-    backbone = StoredBackbone(clip, Store(tmp_path / "store"))
+    backbone = CachedBackbone(clip, OutputCache(tmp_path / "cache"))
     merged = SavedIndexes(folders=parts[::-1], backbone=backbone, mapped=mapped)
     ids = [image.image_id for image in merged.images]
     assert ids == sorted(path.name for path in whole.iterdir())
@@ -420,7 +420,7 @@ def test_several_indexes_are_searched_as_one(
 def test_a_saved_index_of_the_newsroom_gives_the_measures_of_one_that_is_built(
     newsimg_here: Callable[..., Any], tiny_options: list[str], tmp_path: Path
 ) -> None:
-    options = [*tiny_options, "tracking=none", f"store.dir={tmp_path / 'store'}", "folder=runs"]
+    options = [*tiny_options, "tracking=none", f"cache.dir={tmp_path / 'cache'}", "folder=runs"]
     others = [option for option in options if not option.startswith("task.")]
     made = newsimg_here(*others, "task=index", f"task.index_dir={tmp_path / 'index'}")
     assert made.code == 0, made.output
@@ -463,7 +463,7 @@ def test_a_job_that_is_killed_goes_on_and_ends_as_one_that_was_not(
             f"data.folder={tmp_path / 'pictures'}",
             "task=index",
             f"task.index_dir={tmp_path / name}",
-            f"store.dir={tmp_path / 'store' / name}",
+            f"cache.dir={tmp_path / 'cache' / name}",
             f"backbone.model={tiny_clip}",
             "backbone.batch_size=16",
             "index=ivf_flat",
@@ -483,7 +483,9 @@ def test_a_job_that_is_killed_goes_on_and_ends_as_one_that_was_not(
         time.sleep(0.01)
     job.send_signal(signal.SIGKILL)
     job.wait()
-    before = sum(entry.n_items for entry in Store(tmp_path / "store" / "killed").list_entries())
+    before = sum(
+        entry.n_items for entry in OutputCache(tmp_path / "cache" / "killed").list_entries()
+    )
     assert 512 - 1 <= before < n_pictures
     assert not (tmp_path / "killed" / "manifest.json").exists()
     for name in ("killed", "whole"):  # in processes of their own, as the killed one was
@@ -492,6 +494,6 @@ def test_a_job_that_is_killed_goes_on_and_ends_as_one_that_was_not(
     for name in ("vectors.faiss", "images.parquet", "rejected.parquet"):
         ours, theirs = ((tmp_path / one / name).read_bytes() for one in ("killed", "whole"))
         assert ours == theirs, name
-    (entry,) = Store(tmp_path / "store" / "killed").list_entries()
+    (entry,) = OutputCache(tmp_path / "cache" / "killed").list_entries()
     assert entry.n_items == n_pictures - 1
     assert not (tmp_path / "killed" / ".building").exists()

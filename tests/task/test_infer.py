@@ -66,8 +66,8 @@ def desk(
     csv_path = write_csv(tmp_path / "articles.csv", articles[:N_ARTICLES])
 
     def run(*arguments: str) -> Any:
-        store = f"store.dir={sample_cache / 'store'}"
-        return newsimg_here(*arguments, "tracking=none", store, f"top_k={TOP_K}")
+        cache = f"cache.dir={sample_cache / 'model_outputs'}"
+        return newsimg_here(*arguments, "tracking=none", cache, f"top_k={TOP_K}")
 
     made = run("task=index", "data=collection", f"data.folder={pictures}", "task.index_dir=index")
     assert made.code == 0, made.output
@@ -256,7 +256,7 @@ def test_headlines_without_pictures_are_told_where_to_find_some(
     path = tmp_path / "articles.csv"
     path.write_text("article_id,article_title\n1,Bridge closed\n")
     result = newsimg_here(
-        "task=infer", "data=queries", f"data.csv_path={path}", "tracking=none", "store.dir=store"
+        "task=infer", "data=queries", f"data.csv_path={path}", "tracking=none", "cache.dir=cache"
     )
     assert result.code != 0
     assert "queries has headlines and no pictures: index=saved index.folders=" in result.output

@@ -10,7 +10,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from newsimg.storage.prefetch import run_ahead
+from newsimg.storage.prefetch import prefetch
 
 log = logging.getLogger(__name__)
 
@@ -146,7 +146,7 @@ class Bucket:
             BucketError: See `read`.
         """
         reading = (pool.submit(self.read, remote, part) for remote, part in wanted)
-        for one in run_ahead(reading, 2 * self.n_threads):
+        for one in prefetch(reading, 2 * self.n_threads):
             yield one.result()
 
     def stop(self) -> None:

@@ -15,11 +15,11 @@ from tqdm import tqdm
 
 from newsimg.datatypes import FloatArray, Image, IntArray, Listed, Query, render_queries
 from newsimg.engine.base import Engine
-from newsimg.engine.intake import Accepted, IntakeRules, Rejected
 from newsimg.engine.listing import Listing, write_listing
+from newsimg.engine.validation import Accepted, Rejected, ValidationRules
 from newsimg.index.base import GrowingIndex
+from newsimg.index.building.checkpoint import IMAGES, REJECTED, BuildCheckpoint
 from newsimg.index.building.quality import IndexQuality, cut_blocks, measure_quality
-from newsimg.index.building.scratch import IMAGES, REJECTED, Scratch
 from newsimg.index.folder import SavedIndex, count_found
 from newsimg.interfaces import Backbone
 
@@ -29,7 +29,7 @@ CHUNK = 512  # pictures whose results are written at once: what a killed job may
 
 
 class UnusableError(ValueError):
-    """Too many pictures cannot be used; the reasons are in the scratch."""
+    """Too many pictures cannot be used; the reasons are in the checkpoint."""
 
 
 @dataclass(frozen=True)
@@ -55,15 +55,15 @@ def ask_pictures(embeddings: FloatArray) -> Asked:
 def collect(
     images: Iterable[Listed],
     backbone: Backbone,
-    scratch: Scratch,
+    checkpoint: BuildCheckpoint,
     *,
     engine: Engine,
-    rules: IntakeRules,
+    rules: ValidationRules,
     on_bad_image: str,
     max_rejected: float,
     n_threads: int,
 ) -> Listing:
-    """Embed a collection into `scratch`, chunk by chunk, going on where an earlier job stopped.
+    """Embed a collection into `checkpoint`, chunk by chunk, going on where an earlier job stopped.
 
     Raises:
         UnusableError: If the share of bad pictures is above `max_rejected`.
@@ -72,14 +72,14 @@ def collect(
     """
     # Whole batches, so that a job that goes on has the same ones as a job that was never stopped.
     size = -(-CHUNK // backbone.batch_size) * backbone.batch_size
-    listing = write_listing(images, scratch.folder / "listing.arrow", size)
-    done = scratch.resume(listing)
+    listing = write_listing(images, checkpoint.folder / "listing.arrow", size)
+    done = checkpoint.resume(listing)
     numbers = range(done, listing.n_chunks)
     results = engine.embed(listing, numbers, backbone, rules, n_threads)
-    _check_share(scratch, len(listing), max_rejected)
+    _check_share(checkpoint, len(listing), max_rejected)
     with tqdm(
         total=len(listing),
-        initial=scratch.n_accepted + scratch.n_rejected,
+        initial=checkpoint.n_accepted + checkpoint.n_rejected,
         desc="Embedding",
         unit="picture",
         disable=None,
@@ -92,15 +92,15 @@ def collect(
                 progress.update()
                 if isinstance(result, Rejected) and on_bad_image == "raise":
                     raise ValueError(f"cannot use {result.uri}: {result.reason}")
-            scratch.add(listing, number, kept)
-            _check_share(scratch, len(listing), max_rejected)
+            checkpoint.add(listing, number, kept)
+            _check_share(checkpoint, len(listing), max_rejected)
     return listing
 
 
-def _check_share(scratch: Scratch, n_listed: int, max_rejected: float) -> None:
-    if scratch.n_rejected > max_rejected * n_listed:
+def _check_share(checkpoint: BuildCheckpoint, n_listed: int, max_rejected: float) -> None:
+    if checkpoint.n_rejected > max_rejected * n_listed:
         raise UnusableError(
-            f"{scratch.n_rejected} of {n_listed} pictures cannot be used, more than the share "
+            f"{checkpoint.n_rejected} of {n_listed} pictures cannot be used, more than the share "
             f"task.max_rejected={max_rejected} allows"
         )
 
@@ -195,7 +195,7 @@ def _find_rows(images: list[Image], backbone: Backbone) -> FloatArray:
     rows = backbone.find_embeddings(images)
     for image, row in zip(images, rows, strict=True):
         if row is None:
-            raise LookupError(f"the store has no embedding of {image.uri}")
+            raise LookupError(f"the cache has no embedding of {image.uri}")
     return np.stack([row for row in rows if row is not None])
 
 
@@ -212,17 +212,17 @@ def read_kept_images(path: Path, removed: Collection[str] = ()) -> Iterator[pa.T
             yield table.filter(pc.invert(pc.is_in(table["image_id"], gone)))
 
 
-def merge_rejected(path: Path, scratch: Scratch) -> Iterator[pa.Table]:
+def merge_rejected(path: Path, checkpoint: BuildCheckpoint) -> Iterator[pa.Table]:
     """Yield what was rejected before and not tried again, then what is rejected now."""
     before = pq.read_table(path, schema=REJECTED)
-    tried = [_uris(images) for images in scratch.read_images(0)]
-    tried += [rejected["uri"] for rejected in scratch.read_rejected()]
+    tried = [_uris(images) for images in checkpoint.read_images(0)]
+    tried += [rejected["uri"] for rejected in checkpoint.read_rejected()]
     for uris in tried:
         before = before.filter(
             pc.invert(pc.is_in(before["uri"], pa.array(uris.to_pylist(), pa.string())))
         )
     yield before
-    yield from scratch.read_rejected()
+    yield from checkpoint.read_rejected()
 
 
 def _uris(images: pa.Table) -> pa.ChunkedArray:

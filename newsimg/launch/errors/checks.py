@@ -33,7 +33,7 @@ def resolve(config: DictConfig) -> dict[str, Any]:
             "trusted_packages must be a list such as [newsimg,my_rerankers], "
             f"got {values['trusted_packages']!r}"
         )
-    for name in (*COMPONENTS, "tracking", "store"):
+    for name in (*COMPONENTS, "tracking", "cache"):
         if not isinstance(values.get(name), dict):
             raise ValueError(
                 f"{name} must be one of its options, which newsimg --help lists, "

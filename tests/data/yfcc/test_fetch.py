@@ -408,7 +408,7 @@ def test_results_say_whom_to_credit_as_the_readme_says(
     for fetching in commands[:2]:
         fetching[:] = ["task.n_shards=3" if "n_shards" in one else one for one in fetching] + here
     commands[2].append(licences)
-    quick = ["tracking=none", "store.dir=store", f"backbone.model={tiny_clip}", "top_k=8"]
+    quick = ["tracking=none", "cache.dir=cache", f"backbone.model={tiny_clip}", "top_k=8"]
     quick.append("reranker=identity")
     for arguments in (*commands[:3], [*commands[3], "hydra.run.dir=found"]):
         result = newsimg_here(*arguments, *quick)

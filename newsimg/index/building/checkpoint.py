@@ -14,8 +14,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from newsimg.datatypes import FloatArray
-from newsimg.engine.intake import Accepted, Rejected
 from newsimg.engine.listing import KNOWN, METADATA, PLACE, Listing, escape
+from newsimg.engine.validation import Accepted, Rejected
 from newsimg.storage.files import name_full_disk, write_atomically
 from newsimg.storage.pictures.passed_over import BEGINNING, Tally
 
@@ -31,7 +31,7 @@ REJECTED = pa.schema([("uri", pa.string()), ("reason", pa.string())])
 PART = pa.schema([*PICTURE, *REJECTED])
 
 
-class Scratch:
+class BuildCheckpoint:
     """A folder where a job leaves what it has, so that another one can go on.
 
     A chunk's results lie in `parts/`, in a file named by the chunk's number and hash; it is written
@@ -40,7 +40,7 @@ class Scratch:
     Args:
         folder: Where; made if needed.
         identity: What the results depend on; work that was begun for another one is dropped, for
-            its embeddings are in the store.
+            its embeddings are in the cache.
     """
 
     def __init__(self, folder: Path, identity: dict[str, Any]) -> None:
@@ -169,17 +169,17 @@ def _to_row(result: Accepted | Rejected) -> dict[str, Any]:
     return row | {name: (image.metadata or {}).get(name) for name in METADATA}
 
 
-def explain_rejected(scratch: Scratch, output_dir: Path) -> str:
+def explain_rejected(checkpoint: BuildCheckpoint, output_dir: Path) -> str:
     """Write `rejected.parquet` for a job that fails; return the first reasons, and where it is.
 
     Args:
-        scratch: What the job has done so far.
+        checkpoint: What the job has done so far.
         output_dir: The run's folder: an index that is there keeps its own file.
     """
     examples: list[str] = []
 
     def read() -> Iterator[pa.Table]:
-        for table in scratch.read_rejected():
+        for table in checkpoint.read_rejected():
             for row in table.slice(0, N_NAMED - len(examples)).to_pylist():
                 examples.append(f"\n  {row['uri']}: {row['reason']}")
             yield table

@@ -1,4 +1,4 @@
-"""Look after the store: list what is there, verify it, prune it."""
+"""Look after the cache: list what is there, verify it, prune it."""
 
 from pathlib import Path
 
@@ -6,18 +6,18 @@ import pandas as pd
 
 from newsimg.interfaces import Components, Task
 from newsimg.reporting.console import confirm, console, print_table
-from newsimg.storage.cache import Store, find_store
-from newsimg.storage.cache_entries import StoreEntry, verify_entry
+from newsimg.storage.cache import OutputCache, find_cache_dir
+from newsimg.storage.cache_entries import CacheEntry, verify_entry
 from newsimg.storage.text.suggest import check_choice
 
 ACTIONS = ("list", "verify", "prune")
 
 
-class StoreTask(Task):
-    """Lists the models whose rows the store keeps; verifies or deletes on demand.
+class CacheTask(Task):
+    """Lists the models whose rows the cache keeps; verifies or deletes on demand.
 
     Args:
-        dir: The store's folder; null: in the user's cache.
+        dir: The cache's folder; null: in the user's cache.
         action: "list"; "verify", which reads every file and sets damaged ones aside; or "prune",
             which deletes what `model` and `older_than_days` select.
         model: Part of a model's fingerprint; null selects all models.
@@ -50,14 +50,14 @@ class StoreTask(Task):
         """See `Task.run`.
 
         Returns:
-            The number of models, items and bytes in the store after all; damaged files and pruned
+            The number of models, items and bytes in the cache after all; damaged files and pruned
             models.
         """
-        store = Store(find_store(self.dir))
+        cache = OutputCache(find_cache_dir(self.dir))
         verify = self.action == "verify"
-        damaged = sum(map(verify_entry, store.list_entries())) if verify else 0
-        pruned = self._prune(store) if self.action == "prune" else 0
-        entries = store.list_entries()
+        damaged = sum(map(verify_entry, cache.list_entries())) if verify else 0
+        pruned = self._prune(cache) if self.action == "prune" else 0
+        entries = cache.list_entries()
         table = pd.DataFrame(
             [
                 (entry.kind, entry.model, entry.n_items, entry.n_bytes, f"{entry.age_days:.1f}")
@@ -65,7 +65,7 @@ class StoreTask(Task):
             ],
             columns=["kind", "model", "items", "bytes", "days old"],
         )
-        print_table(table, f"store {store.folder}")
+        print_table(table, f"cache {cache.folder}")
         if verify:
             console.print(f"{damaged} damaged files set aside")
         return {
@@ -76,18 +76,18 @@ class StoreTask(Task):
             "n_pruned": pruned,
         }
 
-    def _prune(self, store: Store) -> int:
-        chosen = [entry for entry in store.list_entries() if self._selects(entry)]
+    def _prune(self, cache: OutputCache) -> int:
+        chosen = [entry for entry in cache.list_entries() if self._selects(entry)]
         for entry in chosen:
             console.print(f"{entry.kind} {entry.model}: {entry.n_items} items")
         if chosen and self.ask and not confirm(f"delete these {len(chosen)}?"):
             console.print("nothing deleted")
             return 0
         for entry in chosen:
-            store.delete(entry)
+            cache.delete(entry)
         return len(chosen)
 
-    def _selects(self, entry: StoreEntry) -> bool:
+    def _selects(self, entry: CacheEntry) -> bool:
         is_model = self.model is None or self.model in entry.model
         is_old = self.older_than_days is None or entry.age_days > self.older_than_days
         return is_model and is_old

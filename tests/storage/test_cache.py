@@ -1,4 +1,4 @@
-"""The store: rows computed once, whatever happens to the process or the disk."""
+"""The cache: rows computed once, whatever happens to the process or the disk."""
 
 import hashlib
 import json
@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from newsimg.storage.cache import Store
+from newsimg.storage.cache import OutputCache
 from newsimg.storage.cache_entries import UNKNOWN, verify_entry
 from newsimg.storage.key_table import MOST_RECENT, KeyTable
 from newsimg.storage.shards import (
@@ -36,7 +36,7 @@ WRITER = f"""
 import sys, time
 from pathlib import Path
 import numpy as np
-from newsimg.storage.cache import Store
+from newsimg.storage.cache import OutputCache
 from newsimg.storage.cache_entries import UNKNOWN, verify_entry
 
 folder, notes, delay = Path(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3])
@@ -47,7 +47,7 @@ def compute(batch):
     time.sleep(delay)
     return np.array([[i, i / 7, i**0.5, -i] for i in batch], dtype=np.float32)
 
-rows = Store(folder).get_or_compute(
+rows = OutputCache(folder).get_or_compute(
     "embeddings", "model", [f"key {{i}}" for i in range({N_ITEMS})], compute, "", {BATCH}
 )
 sys.stdout.buffer.write(rows.tobytes())
@@ -67,9 +67,9 @@ def compute_rows(batch: list[int]) -> np.ndarray:
     return expected_rows()[batch]
 
 
-def get_rows(store: Store, compute=compute_rows) -> np.ndarray:
+def get_rows(cache: OutputCache, compute=compute_rows) -> np.ndarray:
     keys = [f"key {i}" for i in range(N_ITEMS)]
-    return store.get_or_compute("embeddings", "model", keys, compute, "", BATCH)
+    return cache.get_or_compute("embeddings", "model", keys, compute, "", BATCH)
 
 
 def refuse(batch: list[int]) -> np.ndarray:
@@ -77,9 +77,9 @@ def refuse(batch: list[int]) -> np.ndarray:
 
 
 def test_rows_come_back_bit_for_bit_in_the_order_asked(tmp_path):
-    get_rows(Store(tmp_path))
+    get_rows(OutputCache(tmp_path))
     asked = [3, 1, 3, 59]
-    rows = Store(tmp_path).get_or_compute(
+    rows = OutputCache(tmp_path).get_or_compute(
         "embeddings", "model", [f"key {i}" for i in asked], refuse, ""
     )
     np.testing.assert_array_equal(rows, expected_rows()[asked])
@@ -92,52 +92,52 @@ def test_an_item_asked_for_twice_is_computed_once(tmp_path):
         computed.extend(batch)
         return np.ones((len(batch), 2), np.float32)
 
-    Store(tmp_path).get_or_compute("scores", "model", ["a", "b", "a"], compute, "")
+    OutputCache(tmp_path).get_or_compute("scores", "model", ["a", "b", "a"], compute, "")
     assert len(computed) == 2
 
 
 def test_another_model_or_kind_never_answers(tmp_path):
-    store = Store(tmp_path)
-    get_rows(store)
+    cache = OutputCache(tmp_path)
+    get_rows(cache)
     for kind, model in (("embeddings", "model 2"), ("scores", "model")):
-        rows = store.get_or_compute(
+        rows = cache.get_or_compute(
             kind, model, ["key 1"], lambda batch: np.zeros((len(batch), 1), np.float32), ""
         )
         assert rows.tolist() == [[0.0]]
 
 
 def test_computed_and_reused_rows_are_counted(tmp_path):
-    store = Store(tmp_path)
-    get_rows(store)
-    assert store.counts["store/embeddings_computed"] == N_ITEMS
-    store.reset_counts()
-    get_rows(store)
-    assert store.counts["store/embeddings_computed"] == 0
-    assert store.counts["store/embeddings_reused"] == N_ITEMS
+    cache = OutputCache(tmp_path)
+    get_rows(cache)
+    assert cache.counts["cache/embeddings_computed"] == N_ITEMS
+    cache.reset_counts()
+    get_rows(cache)
+    assert cache.counts["cache/embeddings_computed"] == 0
+    assert cache.counts["cache/embeddings_reused"] == N_ITEMS
 
 
 def test_batches_of_a_stream_are_kept_and_counted_but_not_remembered(tmp_path):
-    store = Store(tmp_path)
+    cache = OutputCache(tmp_path)
     for start in range(0, N_ITEMS, BATCH):
         numbers = range(start, start + BATCH)
         keys = [f"key {i}" for i in numbers]
-        rows = store.compute_batch(
+        rows = cache.compute_batch(
             "embeddings", "model", keys, lambda batch, first=start: expected_rows()[first:][batch]
         )
         np.testing.assert_array_equal(rows, expected_rows()[numbers])
-    assert store.n_needed == 0  # a collection may have hundreds of millions of them
-    assert store.counts["store/embeddings_computed"] == N_ITEMS
+    assert cache.n_needed == 0  # a collection may have hundreds of millions of them
+    assert cache.counts["cache/embeddings_computed"] == N_ITEMS
     assert len(list(tmp_path.rglob("*.parquet"))) == N_ITEMS / BATCH
-    store.settle()
+    cache.compact()
     assert len(list(tmp_path.rglob("*.parquet"))) == 1
-    np.testing.assert_array_equal(get_rows(Store(tmp_path), refuse), expected_rows())
+    np.testing.assert_array_equal(get_rows(OutputCache(tmp_path), refuse), expected_rows())
 
 
 def test_killed_at_random_moments_it_loses_at_most_a_batch_and_ends_bit_identical(tmp_path):
     chance = random.Random(28)
     kills = 20
     for attempt in range(kills):
-        folder, notes = tmp_path / f"store{attempt}", tmp_path / f"notes{attempt}"
+        folder, notes = tmp_path / f"cache{attempt}", tmp_path / f"notes{attempt}"
         writer = start_writer(folder, notes, 0.02)
         while not notes.exists() and writer.poll() is None:
             time.sleep(0.001)
@@ -151,40 +151,42 @@ def test_killed_at_random_moments_it_loses_at_most_a_batch_and_ends_bit_identica
         assert output == expected_rows().tobytes()
         computed = len(notes.read_text().splitlines())
         assert computed <= N_ITEMS + BATCH, f"{computed_before} before the kill"
-        np.testing.assert_array_equal(get_rows(Store(folder), refuse), expected_rows())
+        np.testing.assert_array_equal(get_rows(OutputCache(folder), refuse), expected_rows())
 
 
-def test_of_two_processes_on_an_empty_store_one_computes_a_row_and_both_end_right(tmp_path):
+def test_of_two_processes_on_an_empty_cache_one_computes_a_row_and_both_end_right(tmp_path):
     notes = [tmp_path / "notes0", tmp_path / "notes1"]
-    writers = [start_writer(tmp_path / "store", path, 0.01) for path in notes]
+    writers = [start_writer(tmp_path / "cache", path, 0.01) for path in notes]
     for writer in writers:
         output, errors = writer.communicate()
         assert writer.returncode == 0, errors.decode()
         assert output == expected_rows().tobytes()
     computed = [i for path in notes if path.exists() for i in path.read_text().splitlines()]
     assert sorted(map(int, computed)) == list(range(N_ITEMS))
-    np.testing.assert_array_equal(get_rows(Store(tmp_path / "store"), refuse), expected_rows())
+    np.testing.assert_array_equal(
+        get_rows(OutputCache(tmp_path / "cache"), refuse), expected_rows()
+    )
 
 
 @pytest.mark.parametrize("damage", ["bit flip", "truncation", "emptiness"])
 def test_a_damaged_file_is_set_aside_by_name_and_computed_again(tmp_path, caplog, damage):
-    get_rows(Store(tmp_path))
+    get_rows(OutputCache(tmp_path))
     (path,) = tmp_path.rglob("*.parquet")
     content = bytearray(path.read_bytes())
     if damage == "bit flip":
         content[len(content) // 2] ^= 1
     path.write_bytes({"truncation": content[:-20], "emptiness": b""}.get(damage, content))
     with caplog.at_level(logging.WARNING):
-        rows = get_rows(store := Store(tmp_path))
+        rows = get_rows(cache := OutputCache(tmp_path))
     np.testing.assert_array_equal(rows, expected_rows())
-    assert store.counts["store/embeddings_computed"] == N_ITEMS
+    assert cache.counts["cache/embeddings_computed"] == N_ITEMS
     assert path.with_suffix(".damaged").exists()
     assert path.stem in caplog.text
 
 
 def test_whatever_bit_is_flipped_the_rows_are_right(tmp_path, caplog):
     caplog.set_level(logging.CRITICAL)
-    get_rows(Store(tmp_path))
+    get_rows(OutputCache(tmp_path))
     (path,) = tmp_path.rglob("*.parquet")
     content = path.read_bytes()
     n_aside = 0
@@ -192,8 +194,8 @@ def test_whatever_bit_is_flipped_the_rows_are_right(tmp_path, caplog):
         damaged = bytearray(content)
         damaged[place // 8] ^= 1 << place % 8
         path.write_bytes(damaged)
-        assert [entry.model for entry in Store(tmp_path).list_entries()] == ["model"]
-        np.testing.assert_array_equal(get_rows(Store(tmp_path)), expected_rows())
+        assert [entry.model for entry in OutputCache(tmp_path).list_entries()] == ["model"]
+        np.testing.assert_array_equal(get_rows(OutputCache(tmp_path)), expected_rows())
         n_aside += path.with_suffix(".damaged").exists()
         for written in path.parent.glob("*.[pd]a*"):
             written.unlink()
@@ -201,14 +203,14 @@ def test_whatever_bit_is_flipped_the_rows_are_right(tmp_path, caplog):
 
 
 def test_a_wrong_bit_that_reading_does_not_notice_is_found_by_verifying(tmp_path, caplog):
-    get_rows(Store(tmp_path))
+    get_rows(OutputCache(tmp_path))
     (path,) = tmp_path.rglob("*.parquet")
     path.write_bytes(path.read_bytes().replace(b"parquet-cpp", b"parquet-cpq"))
-    get_rows(store := Store(tmp_path), refuse)
-    (entry,) = store.list_entries()
+    get_rows(cache := OutputCache(tmp_path), refuse)
+    (entry,) = cache.list_entries()
     assert verify_entry(entry) == 1
     assert not path.exists()
-    get_rows(Store(tmp_path))
+    get_rows(OutputCache(tmp_path))
     assert verify_entry(entry) == 0
 
 
@@ -294,15 +296,15 @@ def test_a_full_disk_is_a_clear_error_and_leaves_no_half_file(tmp_path):
     command = [sys.executable, "-c", limited + WRITER, str(tmp_path), os.devnull, "0"]
     result = subprocess.run(command, capture_output=True, text=True)
     assert result.returncode == 1
-    assert "cannot write to the store (File too large); set store.dir" in result.stderr
+    assert "cannot write to the cache (File too large); set cache.dir" in result.stderr
     assert not [path for path in tmp_path.rglob("*") if path.is_file() and "model" not in path.name]
-    np.testing.assert_array_equal(get_rows(Store(tmp_path)), expected_rows())
+    np.testing.assert_array_equal(get_rows(OutputCache(tmp_path)), expected_rows())
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="needs root, to become somebody else")
 def test_a_folder_of_another_user_is_a_clear_error(tmp_path):
     os.chmod(tmp_path, 0o755)
-    for parent in tmp_path.parents:  # let the other user as far as the store
+    for parent in tmp_path.parents:  # let the other user as far as the cache
         if parent.stat().st_uid == 0 and parent != Path("/"):
             parent.chmod(parent.stat().st_mode | 0o055)
     become = "import numpy, os, newsimg.storage.cache\nos.setuid(65534)\n"
@@ -310,7 +312,7 @@ def test_a_folder_of_another_user_is_a_clear_error(tmp_path):
     result = subprocess.run(command, capture_output=True, text=True)
     assert result.returncode == 1
     assert "Permission denied" in result.stderr
-    assert "store.dir" in result.stderr
+    assert "cache.dir" in result.stderr
 
 
 # Reads as somebody else, from a folder that is not theirs, what is there already.
@@ -320,28 +322,28 @@ from pathlib import Path
 import newsimg.storage.cache, newsimg.interfaces, numpy, pyarrow.dataset
 os.setuid(65534)
 logging.basicConfig()
-store = newsimg.storage.cache.Store(Path(sys.argv[1]))
+cache = newsimg.storage.cache.OutputCache(Path(sys.argv[1]))
 for path in sys.argv[2:]:
-    print(store.hash_files([Path(path)])[0])
-rows = store.get_or_compute("embeddings", "model", [f"key {i}" for i in range(60)], None, "")
-store.settle()
+    print(cache.hash_files([Path(path)])[0])
+rows = cache.get_or_compute("embeddings", "model", [f"key {i}" for i in range(60)], None, "")
+cache.compact()
 print(rows.tobytes().hex())
 """
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="needs root, to become somebody else")
-def test_a_warm_store_at_another_path_that_may_only_be_read_is_enough(tmp_path):
+def test_a_warm_cache_at_another_path_that_may_only_be_read_is_enough(tmp_path):
     picture = tmp_path / "a.jpg"
     picture.write_bytes(b"one")
     os.utime(picture, (1, 1))
-    store = Store(tmp_path / "store")
-    get_rows(store)
-    store.hash_files([picture])
+    cache = OutputCache(tmp_path / "cache")
+    get_rows(cache)
+    cache.hash_files([picture])
     places = [tmp_path / "moved.jpg", tmp_path / "moved too.jpg"]
     for place in places:
         shutil.copy2(picture, place)
-    copy = shutil.copytree(tmp_path / "store", tmp_path / "copy")
-    for path in [tmp_path, *tmp_path.parents]:  # let the other user as far as the store
+    copy = shutil.copytree(tmp_path / "cache", tmp_path / "copy")
+    for path in [tmp_path, *tmp_path.parents]:  # let the other user as far as the cache
         if path.stat().st_uid == 0 and path != Path("/"):
             path.chmod(path.stat().st_mode | 0o055)
     command = [sys.executable, "-c", READER, str(copy), *map(str, places)]
@@ -358,22 +360,22 @@ def test_a_file_is_hashed_again_only_when_it_changed(tmp_path, monkeypatch):
     picture = tmp_path / "a.jpg"
     picture.write_bytes(b"one")
     os.utime(picture, (1, 1))
-    store = Store(tmp_path / "store")
-    first = store.hash_files([picture])
+    cache = OutputCache(tmp_path / "cache")
+    first = cache.hash_files([picture])
     reads: list[Path] = []
     import newsimg.storage.cache as module
 
     original = module.hash_file
     monkeypatch.setattr(module, "hash_file", lambda path: (reads.append(path), original(path))[1])
-    assert Store(tmp_path / "store").hash_files([picture]) == first
+    assert OutputCache(tmp_path / "cache").hash_files([picture]) == first
     assert reads == []
     picture.write_bytes(b"two")
-    assert Store(tmp_path / "store").hash_files([picture]) != first
+    assert OutputCache(tmp_path / "cache").hash_files([picture]) != first
     assert reads == [picture]
 
 
 def test_the_model_of_a_folder_can_be_told(tmp_path):
-    get_rows(Store(tmp_path))
+    get_rows(OutputCache(tmp_path))
     (path,) = tmp_path.rglob("model.json")
     assert json.loads(path.read_text()) == {"fingerprint": "model"}
 
@@ -384,13 +386,15 @@ def test_the_model_of_a_folder_can_be_told(tmp_path):
 def test_a_damaged_description_of_a_model_is_named_set_aside_and_written_again(
     tmp_path, caplog, content
 ):
-    get_rows(Store(tmp_path))
+    get_rows(OutputCache(tmp_path))
     (path,) = tmp_path.rglob("model.json")
     path.write_bytes(content)
-    (entry,) = Store(tmp_path).list_entries()
+    (entry,) = OutputCache(tmp_path).list_entries()
     assert (entry.model, entry.n_items) == (UNKNOWN, N_ITEMS)
     assert str(path) in caplog.text
     assert verify_entry(entry) == 1
     assert path.with_suffix(".damaged").read_bytes() == content
-    Store(tmp_path).get_or_compute("embeddings", "model", ["new"], lambda _: np.ones((1, 4)), "")
-    assert [entry.model for entry in Store(tmp_path).list_entries()] == ["model"]
+    OutputCache(tmp_path).get_or_compute(
+        "embeddings", "model", ["new"], lambda _: np.ones((1, 4)), ""
+    )
+    assert [entry.model for entry in OutputCache(tmp_path).list_entries()] == ["model"]

@@ -22,7 +22,7 @@ TRUNCATED = ("reject", "accept")
 
 
 @dataclass(frozen=True)
-class IntakeRules:
+class ValidationRules:
     """What is taken.
 
     Args:
@@ -75,7 +75,7 @@ class Prepared:
     inputs: Any
 
 
-def load_picture(image: Image, rules: IntakeRules) -> Loaded | Rejected:
+def load_picture(image: Image, rules: ValidationRules) -> Loaded | Rejected:
     """Read and hash a picture's bytes, and look at its header."""
     try:
         content = read_image(image)
@@ -107,7 +107,7 @@ def load_picture(image: Image, rules: IntakeRules) -> Loaded | Rejected:
 
 
 def prepare_picture(
-    image: LoadedImage, backbone: Backbone, rules: IntakeRules
+    image: LoadedImage, backbone: Backbone, rules: ValidationRules
 ) -> Prepared | Rejected:
     """Decode a picture and do what comes before the model.
 
