@@ -30,12 +30,12 @@ KeepAnswers = Callable[[int, Mapping[int, FloatArray]], None]
 Reading = Literal["probabilities", "text"]  # see `VisionLanguageModel.ask`
 
 QUERY_FIELDS = ("title", "tags", "people", "organisations")
-"""What a query template may name."""
+"""Fields that a query template may contain."""
 
 
 @dataclass(frozen=True)
 class Query:
-    """A headline in search of a picture. `query_id` is the article's own id."""
+    """A headline to find a picture for. `query_id` is the id of the article."""
 
     query_id: str
     title: str
@@ -48,12 +48,12 @@ class Image:
     """A picture on disk, not yet opened.
 
     Attributes:
-        image_id: Its name in the collection.
-        path: Its file, or the archive that it lies in.
-        member: Its name within the archive.
-        digest: SHA-256 of its bytes in hex digits, where that is known.
-        truncated: Whether its tail is missing and that is accepted.
-        metadata: What is known of it beside the pixels: licence, title, author, page_url.
+        image_id: Id, unique in the collection.
+        path: The picture's file, or the archive that contains it.
+        member: Name within the archive.
+        digest: SHA-256 of the encoded bytes in hex digits, if known.
+        truncated: Whether the file is truncated and accepted as such.
+        metadata: Known values of licence, title, author and page_url.
     """
 
     image_id: str
@@ -65,24 +65,24 @@ class Image:
 
     @property
     def uri(self) -> str:
-        """Where it is, for people: a path, or `archive.zip::member`."""
+        """Location for messages: a path, or `archive.zip::member`."""
         return str(self.path) if self.member is None else f"{self.path}::{self.member}"
 
 
 @dataclass(frozen=True, eq=False)
 class Collection:
-    """What a data set holds: queries, the images to search, the editors' choices if known.
+    """The content of a data set: queries, the images to search, and judgements if known.
 
     Attributes:
-        name: What it is called.
+        name: Name of the collection.
         queries: The headlines.
-        images: In image-id order, so that row order breaks ties.
-        qrels: The editors' choices; a query that is not in it cannot be measured. None: no choice
-            is known.
-        on_damaged: "raise" or "skip" images that turn out to be unreadable; None: there is no
-            choice but to raise.
-        named_in: Image id -> the place in the data that names it, where there is one.
-        skipped: What was left out, as the data set was told to: kind -> number of images.
+        images: Images in the order of their ids, so that row order breaks ties.
+        qrels: Relevant image of each query; queries without one are not evaluated. None if no
+            relevant image is known.
+        on_damaged: Whether to "raise" on or "skip" unreadable images; None raises and does not
+            suggest the option.
+        named_in: Image id -> file and line that refer to the image, for messages.
+        skipped: Kind of skipped images ("missing", "damaged") -> their number.
     """
 
     name: str
@@ -99,9 +99,9 @@ class Candidates:
     """The best `top_k` images of each query, best first.
 
     Attributes:
-        images: The pool that `rows` point into.
+        images: The pool that `rows` index.
         rows: (n_queries, top_k) int64, positions in `images`.
-        scores: (n_queries, top_k), descending: what the present order is by.
+        scores: (n_queries, top_k), descending; the current order follows them.
         parts: The scores that went into `scores`, each (n_queries, top_k) and in the same order as
             `rows`: "retrieval", and after reranking "rerank" and, for `RerankScores.components`,
             "criterion/...".
@@ -140,22 +140,22 @@ class RerankScores:
 
 @dataclass(frozen=True)
 class Rejected:
-    """A picture that cannot be used, or a place where one cannot look for pictures."""
+    """A picture that cannot be used, or a location that cannot be listed."""
 
     uri: str
     reason: str
 
 
 @dataclass(frozen=True)
-class PassedOver:
-    """A file that is taken for no picture; `suffix` is its extension in lower case, "" if none."""
+class SkippedFile:
+    """A file that is not a picture. `suffix` is its extension in lower case, "" if none."""
 
     uri: str
     suffix: str
 
 
-Listed = Image | Rejected | PassedOver
-"""What a collection finds where it looks for pictures."""
+Listed = Image | Rejected | SkippedFile
+"""The results of listing a collection."""
 
 
 class Chunks(Protocol):
@@ -265,18 +265,18 @@ def _is_same(one: Any, other: Any) -> bool:
 
 
 def check_template(template: str) -> str:
-    """Return `template`, or refuse one that names an unknown field or none at all.
+    """Check that a query template has at least one field and no unknown field; return it.
 
     Raises:
-        ValueError: If the template is not made of the known fields.
+        ValueError: If it has none, or an unknown one.
     """
     try:
         names = {name for _, name, _, _ in Formatter().parse(template) if name is not None}
-    except ValueError:  # a brace without its partner
+    except ValueError:  # an unmatched brace
         names = set()
     if not names or names - set(QUERY_FIELDS):
         known = ", ".join(f"{{{name}}}" for name in QUERY_FIELDS)
-        raise ValueError(f"query_template must use fields of {known}, got {template!r}")
+        raise ValueError(f"query_template must use one or more of {known}, got {template!r}")
     return template
 
 
@@ -294,5 +294,5 @@ def render_queries(queries: Sequence[Query], template: str) -> list[str]:
 
 
 def make_image_id(place: str) -> str:
-    """Turn a place within a collection into an id of one word; different places stay different."""
+    """Escape white space and % in a path, so that the id is one word; the mapping is injective."""
     return re.sub(r"[\s%]", lambda found: quote(found[0]), place)

@@ -274,8 +274,23 @@ class Tracker(ABC):
         """Add all files in `output_dir` to the open run, except those of nested runs."""
 
     @abstractmethod
-    def open_sweep(self, experiment: str, name: str, output_dir: Path) -> None:
-        """Open the parent run of a sweep, whose jobs' folders will be in `output_dir`."""
+    def open_sweep(
+        self,
+        experiment: str,
+        name: str,
+        output_dir: Path,
+        objective: str | None = None,
+        swept: Sequence[str] = (),
+    ) -> None:
+        """Open the parent run of a sweep, whose jobs' folders will be in `output_dir`.
+
+        Args:
+            experiment: Experiment of the parent run.
+            name: Name of the parent run.
+            output_dir: Folder of the jobs' folders.
+            objective: Metric that the sweep maximises; None for none.
+            swept: Overrides in which the jobs differ.
+        """
 
     @abstractmethod
     def load_jobs(self) -> "pd.DataFrame":
@@ -296,5 +311,19 @@ class Tracker(ABC):
         """Send what the store lacks of recorded runs: `name`, `status`, `folder`, `outcome`."""
 
     @abstractmethod
-    def describe(self) -> str | None:
-        """Return the command that shows the runs, if there is one."""
+    def describe(self) -> dict[str, str]:
+        """Return the URL of the last run's page and the command that serves it, by label."""
+
+    @abstractmethod
+    def serve(self, port: int) -> AbstractContextManager[tuple[str, bool]]:
+        """Serve the pages of runs inside the block, unless a server already does.
+
+        Args:
+            port: Port of a server that is started, on 127.0.0.1.
+
+        Yields:
+            The URL of the latest run or sweep, and whether it is served inside the block only.
+
+        Raises:
+            ValueError: If no runs are kept, or the port is in use.
+        """

@@ -100,5 +100,12 @@ def search() -> None:
     main()
 
 
+def ui() -> None:
+    """Run the command line with task=ui; --no-browser stands for task.open=false."""
+    options = {"--no-browser": "task.open=false"}
+    sys.argv[1:] = ["task=ui", *(options.get(text, text) for text in sys.argv[1:])]
+    main()
+
+
 if __name__ == "__main__":
     main()

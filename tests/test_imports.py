@@ -32,7 +32,7 @@ MAY_IMPORT = {
     "backbone": STORAGE,
     "llm": STORAGE,
     "engine": STORAGE,
-    "tracking": STORAGE | {"reporting.console"},
+    "tracking": STORAGE | {"reporting.console", "reporting.quoting"},
     "data": STORAGE | {"sample"},
     "sample": {"storage.csv_table", "storage.progress", "datatypes"},
     "vlm": STORAGE | {"llm.chat_server", "llm.chat_answers"},

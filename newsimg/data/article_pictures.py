@@ -1,4 +1,4 @@
-"""Which picture an image id means: a folder of pictures that are named by id, at any depth."""
+"""Lookup of pictures by image id in a folder."""
 
 import re
 import unicodedata
@@ -11,21 +11,20 @@ from newsimg.storage.pictures.formats import EXTENSIONS
 
 
 class PictureFolder:
-    """The pictures of a folder, by file name without the extension.
+    """The pictures below a folder, identified by their file names without extension.
 
-    Hidden files, such as those that macOS leaves beside others, are no pictures. Names are compared
-    in Unicode's composed form, which file systems may change.
+    Hidden files are ignored. Names are normalised to NFC, because file systems may change the form.
 
     Args:
-        folder: Where they are.
+        folder: Folder of the pictures, at any depth.
 
     Raises:
-        FileNotFoundError: If the folder is not there.
+        FileNotFoundError: If the folder does not exist.
     """
 
     def __init__(self, folder: Path) -> None:
         if not folder.is_dir():
-            raise FileNotFoundError(f"no folder of pictures {folder}")
+            raise FileNotFoundError(f"no folder of pictures at {folder}")
         self.folder = folder
         self._paths: dict[str, list[Path]] = {}
         for found in stream_folder(folder):
@@ -37,28 +36,28 @@ class PictureFolder:
             self._paths.setdefault(image_id, []).append(path)
 
     def locate(self, image_ids: Sequence[str]) -> dict[str, str]:
-        """Return the ids that pictures have, by what they are called; without those not there.
+        """Map each id in the data to the id of a picture; missing pictures are omitted.
 
-        An id may be written with the picture's extension.
+        An id in the data may include the file extension.
         """
         found = {}
-        for written in image_ids:
-            own = PurePath(written)
-            if written in self._paths:
-                found[written] = written
+        for given in image_ids:
+            own = PurePath(given)
+            if given in self._paths:
+                found[given] = given
             elif own.suffix.lower() in EXTENSIONS and own.stem in self._paths:
-                found[written] = own.stem
+                found[given] = own.stem
         return found
 
     def list_ids(self) -> list[str]:
-        """Return the ids of all pictures."""
+        """Return the ids of all pictures, sorted."""
         return sorted(self._paths)
 
     def open(self, image_ids: Sequence[str]) -> Mapping[str, Path]:
-        """Return the file of each picture.
+        """Return the path of each picture.
 
         Raises:
-            ValueError: If there are two of one id; names both.
+            ValueError: If two pictures have the same id; names both.
         """
         for image_id in image_ids:
             if len(paths := self._paths[image_id]) > 1:

@@ -1,4 +1,4 @@
-"""The NewsImages benchmark's files: its articles, their pictures, its splits."""
+"""Loading of articles in the layout of the NewsImages benchmark, with their pictures and splits."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -18,25 +18,25 @@ log = logging.getLogger(__name__)
 SPLITS = ("train", "val", "test", "all")
 POOLS = ("split", "all")
 ON_MISSING = ("raise", "skip")
-N_TOLD = 10  # pictures that an error names
+N_SHOWN = 10  # missing pictures in a message
 
 
 @dataclass(frozen=True)
 class ArticleSource:
-    """Which articles are taken, and what they are searched in.
+    """Which articles are loaded, and which pictures are searched.
 
     Args:
         split: train, val, test or all.
-        subset: A CSV that lists the articles to take instead of a split.
-        seed: Of the split's permutation.
+        subset: CSV with the ids of the articles to load instead of a split.
+        seed: Seed of the permutation that defines the split.
         pool: "split" searches the pictures of the chosen articles, "all" those of all articles.
-        separator: Of the CSV's values: comma, semicolon or tab.
-        columns: The benchmark's name of a column -> what the CSV calls it, where that is another.
-        on_missing: "raise" or "skip" pictures that are not there.
-        on_damaged: "raise" or "skip" pictures that cannot be read.
+        separator: Separator of the CSV: comma, semicolon or tab.
+        columns: The benchmark's column name -> column name in the CSV, where they differ.
+        on_missing: Whether to "raise" on or "skip" missing pictures.
+        on_damaged: Whether to "raise" on or "skip" unreadable pictures.
 
     Raises:
-        ValueError: If a value is not one of its choices.
+        ValueError: If an option has an invalid value.
     """
 
     split: str
@@ -69,20 +69,21 @@ class ArticleSource:
 
 
 def load_articles(name: str, csv_path: Path, image_dir: Path, source: ArticleSource) -> Collection:
-    """Load the articles of a split or a subset as queries, with the pictures to search.
+    """Load the articles of a split or subset as queries, with the pictures to search.
 
-    An article whose picture is not told, or not there and skipped, is a query without judgement.
+    An article without an image id, or whose missing picture is skipped, is a query without
+    judgement.
 
     Args:
-        name: What to call the collection.
-        csv_path: The benchmark's CSV.
+        name: Name of the collection.
+        csv_path: CSV of the articles.
         image_dir: Folder of pictures named by image id.
-        source: Which articles, and which of the pictures.
+        source: Selection of articles and pictures.
 
     Raises:
-        ValueError: If a value of the CSV is missing, empty or there twice, the split is empty, or
-            two pictures have one id.
-        FileNotFoundError: If a file, the folder or a picture is not there.
+        ValueError: If a required value of the CSV is missing, empty or duplicated, the split is
+            empty, or two pictures have the same id.
+        FileNotFoundError: If a file, the folder or a picture does not exist.
     """
     articles = read_articles(csv_path, source.columns, source.separator)
     if source.subset:
@@ -97,7 +98,7 @@ def load_articles(name: str, csv_path: Path, image_dir: Path, source: ArticleSou
         )
     queries = tuple(to_query(row) for row in chosen.to_dict("records"))
     folder = PictureFolder(image_dir)
-    if not list_named(chosen):  # a test edition: which picture belongs where is not known
+    if not list_named(chosen):  # a test edition without ground truth
         paths = folder.open(folder.list_ids())
         images = tuple(Image(image_id, path) for image_id, path in paths.items())
         return Collection(name, queries, images, None, on_damaged=source.on_damaged)
@@ -128,7 +129,7 @@ def load_articles(name: str, csv_path: Path, image_dir: Path, source: ArticleSou
 
 
 def list_named(articles: pd.DataFrame) -> dict[str, int]:
-    """Return the image ids that articles name, each with the line that names it first."""
+    """Return the image ids of articles, each with the first line that contains it."""
     named: dict[str, int] = {}
     for line, image_id in articles.get("image_id", pd.Series(dtype=object)).items():
         if image_id:
@@ -143,31 +144,31 @@ def check_missing(
     image_dir: Path,
     on_missing: str,
 ) -> int:
-    """Return how many pictures are not there, with a warning.
+    """Return the number of missing pictures; log a warning if there are any.
 
     Raises:
-        FileNotFoundError: If there are some, and `on_missing` is "raise"; names the first ten.
+        FileNotFoundError: If there are any and `on_missing` is "raise"; names the first ten.
     """
     missing = sorted((searched[image_id], image_id) for image_id in searched.keys() - found.keys())
     if not missing:
         return 0
-    first = ", ".join(f"{image_id!r} (line {line})" for line, image_id in missing[:N_TOLD])
-    more = ", ..." if len(missing) > N_TOLD else ""
+    first = ", ".join(f"{image_id!r} (line {line})" for line, image_id in missing[:N_SHOWN])
+    more = ", ..." if len(missing) > N_SHOWN else ""
     what = (
         f"{image_dir} lacks {len(missing)} of the {len(searched)} pictures that {csv_path} names: "
         f"{first}{more}"
     )
     if on_missing == "raise":
         raise FileNotFoundError(
-            f"{what}. A picture is named by its image_id at any depth of the folder; "
-            "data.on_missing=skip does without"
+            f"{what}. The file name of a picture must be its image_id, at any depth of the folder; "
+            "set data.on_missing=skip to skip missing pictures"
         )
     log.warning("%s; they are skipped", what)
     return len(missing)
 
 
 def choose_split(articles: pd.DataFrame, split: str, seed: int) -> pd.DataFrame:
-    """Take a share of the permuted articles: train 80 %, then val 10 %, both rounded down, test."""
+    """Return a split of the permuted articles: 80 % train, 10 % val, both rounded down, test."""
     shuffled = articles.sample(frac=1, random_state=seed)
     train_end = int(0.8 * len(shuffled))
     val_end = train_end + int(0.1 * len(shuffled))
@@ -182,28 +183,28 @@ def choose_split(articles: pd.DataFrame, split: str, seed: int) -> pd.DataFrame:
 
 
 def choose_subset(articles: pd.DataFrame, subset: Path, columns: Mapping[str, str]) -> pd.DataFrame:
-    """Take the articles whose ids a file lists, in the file's order.
+    """Return the articles whose ids a file lists, in the file's order.
 
     Raises:
-        ValueError: If the file lists an article that is not among `articles`.
+        ValueError: If an id is not in `articles`.
     """
     wanted = read_listed_ids(subset, columns)
     positions = pd.Index(articles["article_id"]).get_indexer(wanted)
     unknown = wanted[positions < 0]
     if len(unknown):
         raise ValueError(
-            f"{subset} lists {len(unknown)} articles that the data lacks, "
-            f"{unknown.iloc[0]!r} the first"
+            f"{subset} lists {len(unknown)} articles that are not in the data, "
+            f"the first is {unknown.iloc[0]!r}"
         )
     return articles.iloc[positions]
 
 
 def read_subsets(subsets: Mapping[str, Path | None]) -> dict[str, list[str] | None]:
-    """Return the ids that each file lists; None where there is none.
+    """Return the ids that each file lists; None for a path of None.
 
     Raises:
-        FileNotFoundError: If a file is not there.
-        ValueError: If it is not one of the benchmark's CSVs, or empty.
+        FileNotFoundError: If a file does not exist.
+        ValueError: If a file is not a CSV of articles, or is empty.
     """
     ids = {
         size: None if path is None else [str(i) for i in read_listed_ids(path)]
@@ -216,7 +217,7 @@ def read_subsets(subsets: Mapping[str, Path | None]) -> dict[str, list[str] | No
 
 
 def to_query(row: Mapping[str, str]) -> Query:
-    """Return a row of the CSV as a query."""
+    """Convert a row of the CSV to a query."""
     people, _, organisations = row.get("article_tags", "").partition("|")
     return Query(
         query_id=row["article_id"],
@@ -231,11 +232,11 @@ def _split_tags(tags: str) -> tuple[str, ...]:
 
 
 def read_headlines(path: Path) -> Sequence[Query]:
-    """Read a CSV of articles as `data=queries` does, or else a text file, one headline in a line.
+    """Read the headlines of a CSV of articles, or of a text file with one headline per line.
 
     Raises:
-        FileNotFoundError: If the file is not there.
-        ValueError: If it cannot be read or holds no headline.
+        FileNotFoundError: If the file does not exist.
+        ValueError: If it cannot be read or has no headlines.
     """
     if path.suffix.lower() == ".csv":
         queries = [to_query(row) for row in read_articles(path).to_dict("records")]
@@ -243,7 +244,7 @@ def read_headlines(path: Path) -> Sequence[Query]:
         texts = (line.strip() for _, line in read_lines(path))
         queries = [Query(str(i), text) for i, text in enumerate(filter(None, texts))]
     else:
-        raise FileNotFoundError(f"no file of headlines {path}")
+        raise FileNotFoundError(f"no file of headlines at {path}")
     if not queries:
         raise ValueError(f"{path} holds no headlines")
     return queries

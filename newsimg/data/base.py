@@ -1,8 +1,8 @@
-"""Pictures without articles: what folders, lists, tables and archives of them share.
+"""Base class of collections of pictures without articles.
 
-An image id is where the picture lies within its collection: the path below the folder, with the
-archive's name in front of a member's. White space and % in it become %20, %25 and so on, since
-TREC's files are separated by spaces.
+An image id is the path of the picture within its collection: the path below the folder and, for a
+member of an archive, the archive's path followed by the member's name. White space and % are
+percent-encoded, because TREC files are separated by spaces.
 """
 
 import logging
@@ -15,23 +15,23 @@ from newsimg.datatypes import (
     Collection,
     Image,
     Listed,
-    PassedOver,
     Query,
     Rejected,
+    SkippedFile,
     make_image_id,
 )
 from newsimg.interfaces import Dataset
-from newsimg.storage.pictures.passed_over import Tally
+from newsimg.storage.pictures.skipped import Tally
 
 log = logging.getLogger(__name__)
 
 
 class PictureCollection(Dataset):
-    """Pictures only. `list_images` is what a collection adds; it lists and decodes nothing.
+    """A collection of pictures without queries. Subclasses implement `list_images`.
 
     Args:
-        name: What to call the collection.
-        id_prefix: What stands before each id.
+        name: Name of the collection.
+        id_prefix: Prefix of each id.
     """
 
     def __init__(self, *, name: str, id_prefix: str) -> None:
@@ -40,11 +40,11 @@ class PictureCollection(Dataset):
 
     @abstractmethod
     def list_images(self) -> Iterator[Listed]:
-        """Yield the images in a fixed order, each as soon as it is known, and what else is there.
+        """Yield images, rejected locations and skipped files in a fixed order, without decoding.
 
         Raises:
-            FileNotFoundError: If there is nothing to list.
-            ValueError: If something cannot be listed; names it.
+            FileNotFoundError: If the source does not exist.
+            ValueError: If part of the source cannot be listed; names it.
         """
 
     def stream_images(self) -> Iterator[Listed]:
@@ -56,12 +56,12 @@ class PictureCollection(Dataset):
                 yield found
 
     def load(self) -> Collection:
-        """See `Dataset.load`. There are no queries; all images are in memory at once.
+        """See `Dataset.load`. There are no queries; the list of images is held in memory.
 
-        What was rejected or passed over is told as a warning.
+        Rejected locations and skipped files are logged as warnings.
 
         Raises:
-            ValueError: If two pictures have the same id, or there are none.
+            ValueError: If two pictures have the same id, or there are no pictures.
         """
         images, others = [], Tally()
         for found in self.stream_images():
@@ -69,7 +69,7 @@ class PictureCollection(Dataset):
                 images.append(found)
             elif isinstance(found, Rejected):
                 log.warning("%s: %s: %s", self.name, found.uri, found.reason)
-            elif isinstance(found, PassedOver):
+            elif isinstance(found, SkippedFile):
                 others.add(found)
         images.sort(key=lambda image: image.image_id)
         if others.counts:
@@ -84,13 +84,13 @@ class PictureCollection(Dataset):
         return Collection(self.name, (), tuple(images), None)
 
     def load_queries(self) -> Sequence[Query]:
-        """See `Dataset.load_queries`. There are none."""
+        """See `Dataset.load_queries`. There are no queries."""
         return ()
 
     def with_split(self, split: str) -> Dataset:
         """See `Dataset.with_split`.
 
         Raises:
-            ValueError: Always: there are no articles to split.
+            ValueError: Always, because there are no articles to split.
         """
-        raise ValueError(f"the collection {self.name} has no articles, so no split {split!r}")
+        raise ValueError(f"the collection {self.name} has no articles and no split {split!r}")

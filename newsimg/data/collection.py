@@ -4,17 +4,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from newsimg.data.base import PictureCollection
-from newsimg.data.folder_listing import refuse_none, stream_folder
+from newsimg.data.folder_listing import require_pictures, stream_folder
 from newsimg.datatypes import Listed
 
 
 class FolderDataset(PictureCollection):
-    """The pictures below a folder; an image id is the path within it, extension included.
+    """The pictures below a folder. An image id is the path below the folder, with extension.
 
     Args:
-        name: What to call the collection.
-        folder: Where the pictures are.
-        id_prefix: What stands before each id, as `cam24/`.
+        name: Name of the collection.
+        folder: Folder of the pictures.
+        id_prefix: Prefix of each id, such as `cam24/`.
     """
 
     def __init__(self, *, name: str, folder: str, id_prefix: str = "") -> None:
@@ -23,4 +23,4 @@ class FolderDataset(PictureCollection):
 
     def list_images(self) -> Iterator[Listed]:
         """See `PictureCollection.list_images`."""
-        return refuse_none(stream_folder(self.folder), self.folder)
+        return require_pictures(stream_folder(self.folder), self.folder)

@@ -1,4 +1,4 @@
-"""A text file that lists pictures."""
+"""A text file of picture paths."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,12 +9,12 @@ from newsimg.storage.files import read_lines
 
 
 class ListDataset(PictureCollection):
-    """A path on each line; an image id is the line as it stands.
+    """The pictures listed in a text file, one path per line. An image id is the unchanged line.
 
     Args:
-        name: What to call the collection.
-        path: The list, in UTF-8. Relative paths in it start at its own folder.
-        id_prefix: What stands before each id, as `cam24/`.
+        name: Name of the collection.
+        path: The list, in UTF-8. Relative paths in it are relative to its folder.
+        id_prefix: Prefix of each id, such as `cam24/`.
     """
 
     def __init__(self, *, name: str, path: str, id_prefix: str = "") -> None:
@@ -25,12 +25,12 @@ class ListDataset(PictureCollection):
         """See `PictureCollection.list_images`. Images come in the list's order.
 
         Raises:
-            FileNotFoundError: If the list is not there.
-            ValueError: If a line is not UTF-8 or has a NUL character, which is named, or no line is
-                there.
+            FileNotFoundError: If the list does not exist.
+            ValueError: If the list is empty, or a line is not UTF-8 or has a NUL character; names
+                the line.
         """
         if not self.path.is_file():
-            raise FileNotFoundError(f"no list of pictures {self.path}")
+            raise FileNotFoundError(f"no list of pictures at {self.path}")
         folder = self.path.absolute().parent
         empty = True
         for _, place in read_lines(self.path):
@@ -38,4 +38,4 @@ class ListDataset(PictureCollection):
                 empty = False
                 yield Image(make_image_id(place), folder / place)
         if empty:
-            raise ValueError(f"no pictures in {self.path}: write the path of one in each line")
+            raise ValueError(f"no pictures in {self.path}: write one path per line")

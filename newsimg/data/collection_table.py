@@ -1,4 +1,4 @@
-"""A table of pictures, with what is known of them."""
+"""A table of pictures with metadata."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -9,20 +9,20 @@ from newsimg.storage.tables import METADATA, locate_picture, stream_places, stre
 
 
 class TableDataset(PictureCollection):
-    """A Parquet or CSV file with a row for each picture.
+    """The pictures of a Parquet or CSV file.
 
-    The columns licence, title, author and page_url are kept with the picture, where they are there.
+    The columns licence, title, author and page_url, if present, become metadata.
 
     Args:
-        name: What to call the collection.
+        name: Name of the collection.
         path: The table: .parquet, or .csv in UTF-8 with a header row.
-        path_column: The pictures' paths or file:// URLs; relative ones start at the table's folder.
-            In a Parquet file also the pictures themselves, as bytes, as structs of bytes and path,
-            or as lists of such.
-        id_column: Their ids; null: the paths as they stand, and the table's name and the row's
-            number from 0 for bytes without a path. Of several pictures in a row, the position in
-            it comes behind.
-        id_prefix: What stands before each id, as `cam24/`.
+        path_column: Column of paths or file:// URLs; relative paths are relative to the table's
+            folder. In a Parquet file also a column of pictures: bytes, structs of bytes and path,
+            or lists of these.
+        id_column: Column of ids; null uses the unchanged path or, for bytes without a path, the
+            table's name and the row number from 0. The position in the row is appended if a row
+            has several pictures.
+        id_prefix: Prefix of each id, such as `cam24/`.
     """
 
     def __init__(
@@ -37,9 +37,9 @@ class TableDataset(PictureCollection):
         """See `PictureCollection.list_images`. Images come in the table's order.
 
         Raises:
-            FileNotFoundError: If the table is not there.
-            ValueError: If a column is missing or of a type that cannot be, a picture or id is
-                empty, a URL is not on disk, or there are no rows.
+            FileNotFoundError: If the table does not exist.
+            ValueError: If a column is missing or has an unsupported type, a path or id is empty, a
+                URL is not a file:// URL, or there are no rows.
         """
         required = [self.id_column] if self.id_column else []
         places = stream_places(self.path, self.path_column)

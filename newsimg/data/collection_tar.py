@@ -1,20 +1,20 @@
-"""WebDataset's tar shards, read where they lie."""
+"""Tar archives such as WebDataset shards, read without unpacking."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 from newsimg.data.base import PictureCollection
-from newsimg.data.folder_listing import refuse_none, stream_archives
+from newsimg.data.folder_listing import require_pictures, stream_archives
 from newsimg.datatypes import Listed
 
 
 class TarDataset(PictureCollection):
-    """The pictures in tar files; an image id is the archive's path and the member's name.
+    """The pictures in tar files. An image id is the archive's path and the member's name.
 
     Args:
-        name: What to call the collection.
-        folder: Where the archives are, at any depth; or a single archive.
-        id_prefix: What stands before each id, as `cam24/`.
+        name: Name of the collection.
+        folder: Folder of archives, at any depth, or a single archive.
+        id_prefix: Prefix of each id, such as `cam24/`.
     """
 
     def __init__(self, *, name: str, folder: str, id_prefix: str = "") -> None:
@@ -23,4 +23,4 @@ class TarDataset(PictureCollection):
 
     def list_images(self) -> Iterator[Listed]:
         """See `PictureCollection.list_images`."""
-        return refuse_none(stream_archives(self.folder, ".tar"), self.folder)
+        return require_pictures(stream_archives(self.folder, ".tar"), self.folder)

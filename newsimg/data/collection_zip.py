@@ -1,4 +1,4 @@
-"""Zip shards, such as YFCC100M's, read where they lie."""
+"""Zip archives such as YFCC100M shards, read without unpacking."""
 
 import logging
 from collections import Counter
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import cast
 
 from newsimg.data.base import PictureCollection
-from newsimg.data.folder_listing import refuse_none, stream_archives
+from newsimg.data.folder_listing import require_pictures, stream_archives
 from newsimg.datatypes import Image, Listed
 from newsimg.storage.tables import add_metadata
 
@@ -16,19 +16,19 @@ log = logging.getLogger(__name__)
 
 
 class ZipDataset(PictureCollection):
-    """The pictures in zip files; an image id is the archive's path and the member's name.
+    """The pictures in zip files. An image id is the archive's path and the member's name.
 
-    Where `000.parquet` lies beside `000.zip`, its columns licence, title, author and page_url are
-    kept with the picture that its column member names.
+    If there is a table `000.parquet` beside `000.zip`, its columns licence, title, author and
+    page_url become metadata of the pictures, joined by its column member.
 
     Args:
-        name: What to call the collection.
-        folder: Where the archives are, at any depth; or a single archive.
-        licences: Take only pictures of these licences, as the tables write them; null: all.
-        id_prefix: What stands before each id, as `cam24/`.
+        name: Name of the collection.
+        folder: Folder of archives, at any depth, or a single archive.
+        licences: Licences to include, as written in the tables; null includes all pictures.
+        id_prefix: Prefix of each id, such as `cam24/`.
 
     Raises:
-        ValueError: If `licences` is not a list of names.
+        ValueError: If `licences` is not a list of strings.
     """
 
     def __init__(
@@ -45,14 +45,14 @@ class ZipDataset(PictureCollection):
         self.licences = licences
 
     def list_images(self) -> Iterator[Listed]:
-        """See `PictureCollection.list_images`. Tells at the end how many `licences` leaves out.
+        """See `PictureCollection.list_images`. Logs how many pictures `licences` excludes.
 
         Raises:
-            FileNotFoundError: If `licences` is given and an archive has no table beside it.
+            FileNotFoundError: If `licences` is given and an archive has no table.
             ValueError: If a table cannot be read, or no picture has one of the licences.
         """
-        n_kept, left_out = 0, Counter[str]()
-        listed = refuse_none(stream_archives(self.folder, ".zip"), self.folder)
+        n_included, excluded = 0, Counter[str]()
+        listed = require_pictures(stream_archives(self.folder, ".zip"), self.folder)
         for path, found in groupby(listed, _find_archive):
             if path is None:
                 yield from found
@@ -65,20 +65,19 @@ class ZipDataset(PictureCollection):
             for image in add_metadata(images, table):
                 licence = (image.metadata or {}).get("licence", "unknown")
                 if licence in self.licences:
-                    n_kept += 1
+                    n_included += 1
                     yield image
                 else:
-                    left_out[licence] += 1
-        if left_out:
-            others = ", ".join(f"{name}: {count}" for name, count in left_out.most_common())
-            told = (
-                f"{left_out.total()} of {n_kept + left_out.total()} pictures are left out, {others}"
-            )
-            if not n_kept:
-                raise ValueError(f"no picture has a licence of data.licences: {told}")
-            log.info(told)
+                    excluded[licence] += 1
+        if excluded:
+            others = ", ".join(f"{name}: {count}" for name, count in excluded.most_common())
+            n_listed = n_included + excluded.total()
+            summary = f"{excluded.total()} of {n_listed} pictures are excluded, {others}"
+            if not n_included:
+                raise ValueError(f"no picture has a licence of data.licences: {summary}")
+            log.info(summary)
 
 
 def _find_archive(found: Listed) -> Path | None:
-    """Return a picture's archive; what is no picture comes in front of an archive's pictures."""
+    """Return a picture's archive; None for other results, which precede an archive's pictures."""
     return found.path if isinstance(found, Image) else None

@@ -1,4 +1,4 @@
-"""The benchmark's CSV in all its editions: what its columns are, and what its values must be."""
+"""Reading and validation of the benchmark's CSV in all its editions."""
 
 import logging
 import re
@@ -25,7 +25,7 @@ COLUMNS = [
 ]
 REQUIRED_COLUMNS = ("article_id", "article_title")
 ID_COLUMNS = ("article_id", "image_id")
-# What the editions and the tools that write them put where the picture is not told.
+# Values of image_id, in lower case, that mean that the picture is unknown.
 UNKNOWN = ("", "n/a", "na", "nan")
 OPTIONS = {
     "article_id": "data.id_column",
@@ -36,10 +36,10 @@ OPTIONS = {
 
 
 def check_separator(separator: str) -> str:
-    """Return the name of a separator, or refuse one that does not exist.
+    """Check the name of a separator and return it.
 
     Raises:
-        ValueError: If it does not; names the choices.
+        ValueError: If it is unknown; names the choices.
     """
     check_choice("data.separator", separator, SEPARATORS)
     return separator
@@ -48,10 +48,10 @@ def check_separator(separator: str) -> str:
 def map_columns(
     id_column: str, title_column: str, tags_column: str, image_column: str
 ) -> dict[str, str]:
-    """Return the benchmark's name of a column -> what the file calls it, where they differ.
+    """Map the benchmark's column names to those of the file, where they differ.
 
     Raises:
-        ValueError: If one column is to be two.
+        ValueError: If two columns have the same name.
     """
     columns = dict(zip(OPTIONS, (id_column, title_column, tags_column, image_column), strict=True))
     for name, own in columns.items():
@@ -65,29 +65,28 @@ def read_articles(
     names: Mapping[str, str] = MappingProxyType({}),
     separator: str | None = None,
 ) -> pd.DataFrame:
-    """Read any edition of the CSV, all values as text, indexed by their line in the file.
+    """Read any edition of the CSV, all values as text, indexed by line number.
 
-    A file without a header row has six columns in the benchmark's order, or five or four that are
-    told apart by what is in them. Ids are in Unicode's composed form, and an image id that is not
-    told ("N/A") is "".
+    A file without a header row has six columns in the benchmark's order, or four or five that are
+    identified by their values. Ids are normalised to NFC, and an unknown image id ("N/A") is "".
 
     Args:
         csv_path: The file.
-        names: The benchmark's name of a column -> what the file calls it, where that is another.
-        separator: Of its values: comma, semicolon or tab; None for the one that makes the first row
-            a header row, or else comma.
+        names: The benchmark's column name -> column name in the file, where they differ.
+        separator: comma, semicolon or tab; None detects the separator of the header row and
+            defaults to comma.
 
     Raises:
-        FileNotFoundError: If the file is not there.
-        ValueError: If a row is not as `read_rows` wants it, a column is missing or there twice, an
-            id is missing, there twice or not one word, or a title is empty.
+        FileNotFoundError: If the file does not exist.
+        ValueError: If `read_rows` rejects a row, a column is missing or duplicated, an id is empty,
+            duplicated or not one word, or a title is empty.
     """
     if not csv_path.is_file():
-        raise FileNotFoundError(f"no articles file {csv_path}")
-    # Where no separator was asked for, none has to be told.
+        raise FileNotFoundError(f"no CSV of articles at {csv_path}")
+    # A detected separator needs no hint.
     found = find_separator(csv_path) if separator else None
     separator = separator or _choose_separator(csv_path, names)
-    hint = f"the first row is separated by {found}, not by {separator}: data.separator={found}"
+    hint = f"the first row is separated by {found}, not by {separator}: set data.separator={found}"
     if found not in (None, separator) and len(split_first_row(csv_path)[separator]) == 1:
         raise ValueError(f"{csv_path}: {hint}")
     try:
@@ -105,18 +104,18 @@ def read_articles(
 
 
 def read_listed_ids(path: Path, names: Mapping[str, str] = MappingProxyType({})) -> "pd.Series":
-    """Return the article ids that a list of articles holds, indexed by line.
+    """Return the article ids in a list of articles, indexed by line number.
 
     Args:
         path: A CSV, with or without a header row, with any separator.
-        names: What the data's own file calls its columns; the list may do so as well.
+        names: Column names of the data's CSV, which the list may use too.
 
     Raises:
         FileNotFoundError: See `read_articles`.
         ValueError: See `read_articles`.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"no articles file {path}")
+        raise FileNotFoundError(f"no CSV of articles at {path}")
     known = {value.strip() for row in split_first_row(path).values() for value in row}
     own = {name: column for name, column in names.items() if column in known}
     return read_articles(path, own)["article_id"]
@@ -131,16 +130,16 @@ def _choose_separator(csv_path: Path, names: Mapping[str, str]) -> str:
 
 
 def is_unknown(image_id: str) -> bool:
-    """Tell whether an image id says that the picture is not told."""
+    """Return whether an image id means that the picture is unknown."""
     return image_id.strip().casefold() in UNKNOWN
 
 
 def _to_frame(
     rows: Sequence[tuple[int, list[str]]], names: Mapping[str, str], csv_path: Path
 ) -> pd.DataFrame:
-    """Give the columns the benchmark's names, and leave out the header row if there is one."""
+    """Return the rows below the header, if any, with the benchmark's column names."""
     if not rows:
-        raise ValueError(f"{csv_path} is empty: there is no row in it")
+        raise ValueError(f"{csv_path} is empty")
     first = [value.strip() for value in rows[0][1]]
     known = [value.casefold() for value in first]
     if names or set(known) & set(COLUMNS):
@@ -160,15 +159,15 @@ def _to_frame(
 
 
 def _recognize(rows: Sequence[tuple[int, list[str]]], csv_path: Path) -> list[str]:
-    """Return the columns of a file without a header row."""
+    """Identify the columns of a file without a header row."""
     first = [value.strip() for value in rows[0][1]]
     width = len(first)
     if width not in (4, 5, 6) or not _are_urls([values[1].strip() for _, values in rows]):
         options = " ".join(f"{OPTIONS[name]}=NAME" for name in (*REQUIRED_COLUMNS, "image_id"))
         raise ValueError(
-            f"{csv_path}: the first row names none of the columns {', '.join(COLUMNS)}, and is no "
-            f"article, which has 4 to 6 values with a URL as the second: {first}. If these are the "
-            f"file's own names, say which is which: {options}"
+            f"{csv_path}: the first row has none of the column names {', '.join(COLUMNS)} and is "
+            f"not an article (4 to 6 values, the second a URL): {first}. If it is a header row "
+            f"with other names, set {options}"
         )
     last = [values[-1].strip() for _, values in rows]
     if width == 4:
@@ -178,12 +177,12 @@ def _recognize(rows: Sequence[tuple[int, list[str]]], csv_path: Path) -> list[st
     else:
         columns = COLUMNS[:width]
     if width < 6:
-        log.warning("%s has no header row; its columns are taken for %s", csv_path, columns)
+        log.warning("%s has no header row; its columns are assumed to be %s", csv_path, columns)
     return columns
 
 
 def _are_urls(values: Sequence[str]) -> bool:
-    """Tell a column of URLs, or of something that fills their place, from one with its name."""
+    """Return whether a column has URLs or a constant placeholder, and no header."""
     first = values[0]
     if not first or re.fullmatch(r"\S*[/.:]\S*", first):
         return True
@@ -191,27 +190,27 @@ def _are_urls(values: Sequence[str]) -> bool:
 
 
 def _are_image_ids(values: Sequence[str], csv_path: Path) -> bool:
-    """Tell a fourth column of image ids, which is what 2026's has, from one of tags."""
-    told = [value for value in values if not is_unknown(value)]
-    if not told:
-        return any(values)  # "N/A" stands for a picture that is not told, "" for no tags
-    if not all(re.fullmatch(r"[^\s;|]+", value) for value in told):
+    """Return whether a fourth column has image ids, as in the edition of 2026, or tags."""
+    known = [value for value in values if not is_unknown(value)]
+    if not known:
+        return any(values)  # "N/A" is an unknown picture, "" an article without tags
+    if not all(re.fullmatch(r"[^\s;|]+", value) for value in known):
         return False
-    if all(re.search(r"\d", value) for value in told):
+    if all(re.search(r"\d", value) for value in known):
         return True
     raise ValueError(
         f"{csv_path} has no header row, and its fourth column may be article_tags or image_id: "
-        f"{told[:3]}; give it a header row"
+        f"{known[:3]}; add a header row"
     )
 
 
 def _rename(articles: pd.DataFrame, names: Mapping[str, str], csv_path: Path) -> pd.DataFrame:
-    """Give columns the benchmark's names; what had one of those names, and is not meant, goes."""
+    """Rename columns to the benchmark's names; drop other columns that have one of these names."""
     for own in names.values():
         if list(articles).count(own) != 1:
             raise ValueError(f"{csv_path} must have the column {own} once, it has {list(articles)}")
-    kept = [column in names.values() or column not in names for column in articles]
-    renamed = articles.loc[:, kept].rename(columns={own: name for name, own in names.items()})
+    keep = [column in names.values() or column not in names for column in articles]
+    renamed = articles.loc[:, keep].rename(columns={own: name for name, own in names.items()})
     for column in COLUMNS:
         if list(renamed).count(column) > 1:
             raise ValueError(f"{csv_path} has the column {column} twice")
@@ -222,8 +221,8 @@ def _check_articles(articles: pd.DataFrame, csv_path: Path) -> None:
     for column in REQUIRED_COLUMNS:
         if column not in articles:
             raise ValueError(
-                f"{csv_path} lacks the column {column}; it has {list(articles)}. If it is one of "
-                f"them: {OPTIONS[column]}=NAME"
+                f"{csv_path} lacks the column {column}; it has {list(articles)}. If it has another "
+                f"name, set {OPTIONS[column]}=NAME"
             )
     for column in REQUIRED_COLUMNS:
         for line in articles.index[articles[column].str.strip() == ""]:
@@ -232,8 +231,8 @@ def _check_articles(articles: pd.DataFrame, csv_path: Path) -> None:
     for column in [column for column in ID_COLUMNS if column in articles]:
         for line, value in articles[column][articles[column].str.contains(r"\s")].items():
             raise ValueError(
-                f"{csv_path}: {column} must be one word, as TREC's files are separated by spaces, "
+                f"{csv_path}: {column} must not contain white space, which separates TREC fields, "
                 f"got {value!r} (line {line})"
             )
     for line, article_id in articles["article_id"][articles["article_id"].duplicated()].items():
-        raise ValueError(f"{csv_path}: article_id {article_id!r} is there twice (line {line})")
+        raise ValueError(f"{csv_path}: duplicate article_id {article_id!r} (line {line})")

@@ -1,23 +1,28 @@
-"""Where a collection's pictures lie: folders and archives, looked through entry by entry."""
+"""Listing of pictures in folders and archives."""
 
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from newsimg.datatypes import Image, Listed, PassedOver, Rejected, make_image_id
+from newsimg.datatypes import Image, Listed, Rejected, SkippedFile, make_image_id
 from newsimg.storage.pictures.archives import list_members, list_rejected, read_member_head
-from newsimg.storage.pictures.formats import EXTENSIONS, SNIFFED_BYTES, UNTOLD, find_format
-from newsimg.storage.pictures.passed_over import Tally
+from newsimg.storage.pictures.formats import (
+    EXTENSIONS,
+    GENERIC_EXTENSIONS,
+    SNIFFED_BYTES,
+    find_format,
+)
+from newsimg.storage.pictures.skipped import Tally
 
 
 def stream_folder(folder: Path) -> Iterator[Listed]:
-    """List the pictures below a folder, in the order of their ids, and what else is there.
+    """List the pictures and other files below a folder, in the order of their ids.
 
-    Pictures are known by their extensions; where there is none, by their first bytes. Hidden files
-    and folders are left out; linked folders are entered, but not in circles.
+    Pictures are recognised by their extensions, files without one by their first bytes. Hidden
+    files and folders are ignored; links to folders are followed, except in cycles.
 
     Raises:
-        FileNotFoundError: If the folder is not there.
+        FileNotFoundError: If the folder does not exist.
     """
     for found in walk_files(folder):
         if isinstance(found, Rejected):
@@ -26,19 +31,21 @@ def stream_folder(folder: Path) -> Iterator[Listed]:
         place, path = found
         suffix = find_suffix(path.name)
         try:
-            if suffix in EXTENSIONS or (suffix in UNTOLD and find_format(_read_head(path))):
+            if suffix in EXTENSIONS or (
+                suffix in GENERIC_EXTENSIONS and find_format(_read_head(path))
+            ):
                 yield Image(make_image_id(place), path)
             else:
-                yield PassedOver(str(path), suffix)
+                yield SkippedFile(str(path), suffix)
         except OSError as error:
-            yield Rejected(str(path), _say(error))
+            yield Rejected(str(path), _describe_error(error))
 
 
 def stream_archives(source: Path, suffix: str) -> Iterator[Listed]:
     """List the pictures in an archive, or in all archives below a folder, sorted by id.
 
     Raises:
-        FileNotFoundError: If there is no such archive or folder, or no archive in it.
+        FileNotFoundError: If the archive or folder does not exist, or the folder has no archives.
         ValueError: If an archive is damaged.
     """
     if source.is_file():
@@ -53,9 +60,9 @@ def stream_archives(source: Path, suffix: str) -> Iterator[Listed]:
         elif find_suffix(one[1].name) == suffix or source.is_file():
             n_archives += 1
             yield from _stream_members(*one)
-        # What tells whose an archive's pictures are is read with it.
+        # The Parquet table of an archive is its metadata.
         elif one[1].suffix != ".parquet" or not one[1].with_suffix(suffix).is_file():
-            other = PassedOver(str(one[1]), find_suffix(one[1].name))
+            other = SkippedFile(str(one[1]), find_suffix(one[1].name))
             others.add(other)
             yield other
     if not n_archives:
@@ -73,48 +80,49 @@ def _stream_members(place: str, path: Path) -> Iterator[Listed]:
         suffix = find_suffix(name)
         try:
             if suffix in EXTENSIONS or (
-                suffix in UNTOLD and find_format(read_member_head(path, name, SNIFFED_BYTES))
+                suffix in GENERIC_EXTENSIONS
+                and find_format(read_member_head(path, name, SNIFFED_BYTES))
             ):
                 images.append(Image(make_image_id(f"{place}/{name}"), path, name))
             else:
-                yield PassedOver(f"{path}::{name}", suffix)
+                yield SkippedFile(f"{path}::{name}", suffix)
         except ValueError as error:
             yield Rejected(f"{path}::{name}", str(error))
     yield from sorted(images, key=lambda image: image.image_id)
 
 
-def refuse_none(listed: Iterator[Listed], place: Path) -> Iterator[Listed]:
-    """Pass on what was found, and say what else there is if no picture is.
+def require_pictures(listed: Iterator[Listed], place: Path) -> Iterator[Listed]:
+    """Yield all items of a listing; raise an error at the end if there was no picture.
 
     Raises:
-        ValueError: If there was neither a picture nor one that cannot be used.
+        ValueError: If there are neither pictures nor rejected ones; summarises the skipped files.
     """
     others, n_found = Tally(), 0
     for one in listed:
-        if isinstance(one, PassedOver):
+        if isinstance(one, SkippedFile):
             others.add(one)
         else:
             n_found += 1
         yield one
     if not n_found:
-        there = others.describe() or "there is no other file either"
-        raise ValueError(f"no pictures in {place}: {there}; looked for {' '.join(EXTENSIONS)}")
+        summary = others.describe() or "there are no files"
+        raise ValueError(f"no pictures in {place}: {summary}; looked for {' '.join(EXTENSIONS)}")
 
 
 def find_suffix(name: str) -> str:
-    """Return a file's extension in lower case."""
+    """Return a file's extension in lower case, "" if none."""
     return os.path.splitext(name)[1].lower()
 
 
 def walk_files(folder: Path) -> Iterator[tuple[str, Path] | Rejected]:
-    """Yield place and path of the files below a folder, in the order of their ids.
+    """Yield relative and absolute path of the files below a folder, in the order of their ids.
 
-    The names of one folder at a time are in memory, and of those that lead to it. An entry that
-    cannot be looked at is rejected.
+    Memory is limited to the names in one folder and its parents. Unreadable entries are yielded as
+    rejected.
 
     Raises:
-        FileNotFoundError: If the folder is not there.
-        OSError: If it cannot be listed itself.
+        FileNotFoundError: If the folder does not exist.
+        OSError: If the folder cannot be listed.
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"no folder {folder}")
@@ -129,12 +137,12 @@ def _walk(folder: str, place: str, above: tuple[str, ...]) -> Iterator[tuple[str
             for entry in entries:
                 if entry.name.startswith("."):
                     continue
-                try:  # with the slash, folders sort among files as whole paths do
+                try:  # with the slash, folders sort like their full paths
                     names.append(entry.name + "/" * entry.is_dir())
                 except OSError as error:
-                    rejected.append(Rejected(entry.path, _say(error)))
+                    rejected.append(Rejected(entry.path, _describe_error(error)))
     except OSError as error:
-        rejected.append(Rejected(folder, _say(error)))
+        rejected.append(Rejected(folder, _describe_error(error)))
     yield from sorted(rejected, key=lambda one: one.uri)
     names.sort(key=make_image_id)
     for name in names:
@@ -150,11 +158,11 @@ def _is_hidden(member: str) -> bool:
 
 
 def _read_head(path: Path) -> bytes:
-    if not path.is_file():  # a pipe would never end
+    if not path.is_file():  # reading a pipe would block
         return b""
     with path.open("rb") as file:
         return file.read(SNIFFED_BYTES)
 
 
-def _say(error: OSError) -> str:
+def _describe_error(error: OSError) -> str:
     return f"cannot be read: {error.strerror or type(error).__name__}"

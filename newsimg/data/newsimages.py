@@ -1,4 +1,4 @@
-"""The NewsImages benchmark, and anything in its layout."""
+"""The NewsImages benchmark and other data in its layout."""
 
 import copy
 from pathlib import Path
@@ -12,27 +12,27 @@ from newsimg.interfaces import Dataset
 class NewsImagesDataset(Dataset):
     """A CSV of articles and a folder of pictures named by image id.
 
-    An article whose image id is empty or "N/A" is a headline without ground truth.
+    An article whose image id is empty or "N/A" is a query without judgement.
 
     Args:
-        name: What to call the collection; runs of one name are compared with each other.
-        csv_path: The articles: article_id, article_url, article_title, article_tags, image_id,
-            image_url, with or without a header row; tags and URLs may be missing.
-        image_dir: The pictures, at any depth.
+        name: Name of the collection; runs with the same name share an MLflow experiment.
+        csv_path: CSV of the articles: article_id, article_url, article_title, article_tags,
+            image_id, image_url, with or without a header row; tags and URLs may be missing.
+        image_dir: Folder of pictures named by image id, at any depth.
         split: train, val, test (80/10/10) or all.
-        subset: A CSV that lists the articles to take instead of a split.
-        seed: Of the split's permutation.
-        pool: Which pictures are searched: those of the split, or all.
-        separator: What separates the values of `csv_path`: comma, semicolon or tab.
-        id_column: What the file calls its article_id.
-        title_column: What it calls its article_title.
-        tags_column: What it calls its article_tags.
-        image_column: What it calls its image_id.
-        on_missing: "raise" or "skip" pictures that are not there.
-        on_damaged: "raise" or "skip" pictures that cannot be read.
+        subset: CSV with the ids of the articles to load instead of a split.
+        seed: Seed of the permutation that defines the split.
+        pool: Pictures to search: those of the split, or all.
+        separator: Separator of `csv_path`: comma, semicolon or tab.
+        id_column: Column of article ids.
+        title_column: Column of titles.
+        tags_column: Column of tags.
+        image_column: Column of image ids.
+        on_missing: Whether to "raise" on or "skip" missing pictures.
+        on_damaged: Whether to "raise" on or "skip" unreadable pictures.
 
     Raises:
-        ValueError: If an argument is not one of its choices, or one column is to be two.
+        ValueError: If an option has an invalid value, or two columns have the same name.
     """
 
     def __init__(

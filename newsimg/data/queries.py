@@ -1,4 +1,4 @@
-"""Headlines alone, for pictures that lie elsewhere."""
+"""Headlines without pictures, to search a saved index."""
 
 from pathlib import Path
 
@@ -9,22 +9,23 @@ from newsimg.interfaces import Dataset
 
 
 class QueriesDataset(Dataset):
-    """A CSV with an id and a title in each row: any edition of the benchmark, or any other.
+    """The headlines of a CSV with at least ids and titles, in the benchmark's layout or another.
 
-    Tags and image ids are read where they are there: the tags go into the query template, the image
-    ids say which pictures the editors chose. An empty one, or "N/A", says that it is not known.
+    Tags and image ids are optional: tags are used by the query template, image ids are the ground
+    truth. An image id that is empty or "N/A" is unknown.
 
     Args:
-        name: What to call the collection.
-        csv_path: The articles.
-        separator: What separates its values: comma, semicolon or tab.
-        id_column: Their ids; article_id also fits a file of the benchmark without a header row.
-        title_column: Their headlines; article_title likewise.
-        tags_column: Their tags; article_tags also fits a file without any.
-        image_column: Their pictures' ids; image_id likewise.
+        name: Name of the collection.
+        csv_path: CSV of the articles.
+        separator: Separator of the CSV: comma, semicolon or tab.
+        id_column: Column of ids. The benchmark's column names also fit its files without a header
+            row.
+        title_column: Column of headlines.
+        tags_column: Column of tags. The default may be missing in the file.
+        image_column: Column of image ids. The default may be missing in the file.
 
     Raises:
-        ValueError: If two columns are the same one, or the separator is not one of its choices.
+        ValueError: If two columns have the same name, or the separator is unknown.
     """
 
     def __init__(
@@ -44,7 +45,7 @@ class QueriesDataset(Dataset):
         self.csv_path = Path(csv_path).expanduser()
 
     def load(self) -> Collection:
-        """See `Dataset.load`. There are no images: an index brings them."""
+        """See `Dataset.load`. There are no images; they come from a saved index."""
         articles = read_articles(self.csv_path, self.columns, self.separator)
         if articles.empty:
             raise ValueError(f"{self.csv_path} has no articles")
@@ -56,6 +57,6 @@ class QueriesDataset(Dataset):
         """See `Dataset.with_split`.
 
         Raises:
-            ValueError: Always: all headlines are taken.
+            ValueError: Always, because there are no splits.
         """
-        raise ValueError(f"data=queries takes all headlines of {self.csv_path}, no split {split!r}")
+        raise ValueError(f"data=queries has no splits, got {split!r} for {self.csv_path}")

@@ -1,4 +1,4 @@
-"""The embedded sample newsroom: synthetic news, drawn on this machine at first use."""
+"""The built-in sample newsroom: synthetic news, generated at first use."""
 
 from dataclasses import replace
 
@@ -14,14 +14,14 @@ class SampleDataset(NewsImagesDataset):
     """4,000 invented articles with drawn pictures, in the benchmark's own layout.
 
     Args:
-        name: What to call the collection.
+        name: Name of the collection.
         split: train, val, test (80/10/10) or all.
-        subset: A CSV that lists the articles to take instead of a split.
-        seed: Of the split's permutation.
-        pool: Which pictures are searched: those of the split, or all.
+        subset: CSV with the ids of the articles to load instead of a split.
+        seed: Seed of the permutation that defines the split.
+        pool: Pictures to search: those of the split, or all.
 
     Raises:
-        ValueError: If `split` or `pool` is not one of its choices.
+        ValueError: If `split` or `pool` has an invalid value.
     """
 
     is_sample = True

@@ -1,6 +1,6 @@
-"""A collection's pictures, listed once into a file: how many there are, and in which order.
+"""An on-disk listing of a collection's pictures, which fixes their number and order.
 
-The file is memory-mapped, so that a listing of any length can be gone through again.
+The file is memory-mapped, so that a listing of any length can be read repeatedly.
 """
 
 import hashlib
@@ -13,9 +13,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from newsimg.datatypes import Image, Listed, PassedOver, Rejected
+from newsimg.datatypes import Image, Listed, Rejected, SkippedFile
 from newsimg.storage.files import write_atomically
-from newsimg.storage.pictures.passed_over import Tally
+from newsimg.storage.pictures.skipped import Tally
 from newsimg.storage.tables import METADATA
 
 PLACE = [("image_id", pa.string()), ("path", pa.string()), ("member", pa.string())]
@@ -24,16 +24,16 @@ SCHEMA = pa.schema([*PLACE, ("stamp", pa.string()), ("reason", pa.string()), *KN
 
 
 class Listing:
-    """The listed pictures, in chunks of `chunk_size` (the last may be smaller).
+    """The pictures of a collection, in chunks of equal size (the last may be smaller).
 
     Args:
-        path: The file that `write_listing` wrote.
-        passed_over: The files beside the pictures; they are not in the file.
+        path: File written by `write_listing`.
+        skipped: Counts of skipped files, which are not in the file.
     """
 
-    def __init__(self, path: Path, passed_over: Tally | None = None) -> None:
+    def __init__(self, path: Path, skipped: Tally | None = None) -> None:
         self.path = path
-        self.passed_over = passed_over or Tally()
+        self.skipped = skipped or Tally()
         self._reader = pa.ipc.open_file(pa.memory_map(str(path)))
         self.n_chunks = self._reader.num_record_batches
         self._ids = pa.chunked_array(
@@ -44,33 +44,33 @@ class Listing:
         return len(self._ids)
 
     def size_of(self, number: int) -> int:
-        """Return the number of pictures of a chunk."""
+        """Return the number of pictures in a chunk."""
         return int(self._reader.get_batch(number).num_rows)
 
     def read_chunk(self, number: int) -> list[Image | Rejected]:
-        """Return the pictures of a chunk, and those that cannot be named."""
+        """Return the pictures of a chunk and the rejected locations."""
         return [_to_picture(row) for row in self._reader.get_batch(number).to_pylist()]
 
     def hash_chunk(self, number: int) -> str:
-        """Return what changes with any of the chunk's ids, places, sizes and times of change."""
+        """Return a hash of a chunk's ids, paths, file sizes and modification times."""
         batch = self._reader.get_batch(number)
         return hashlib.sha256(repr(batch.to_pylist()).encode()).hexdigest()[:16]
 
     def read_stamps(self, number: int) -> list[str | None]:
-        """Return the size and time of change of each file of a chunk."""
+        """Return size and modification time of each file of a chunk."""
         return self._reader.get_batch(number)["stamp"].to_pylist()
 
     def check_ids(self) -> None:
-        """Refuse an id that is there twice.
+        """Check that image ids are unique.
 
         Raises:
-            ValueError: Names both pictures.
+            ValueError: If two pictures have the same id; names both.
         """
         order = pc.sort_indices(self._ids)
         ids = self._ids.take(order)
         same = pc.equal(ids.slice(1), ids.slice(0, max(len(ids) - 1, 0)))
-        twice = pc.fill_null(same, False)  # what is rejected has no id
-        for position in np.flatnonzero(twice.to_numpy()):
+        duplicate = pc.fill_null(same, False)  # rejected entries have no id
+        for position in np.flatnonzero(duplicate.to_numpy()):
             rows = [order[int(position) + i].as_py() for i in (0, 1)]
             first, second = (self._find(row) for row in rows)
             raise ValueError(
@@ -88,37 +88,37 @@ class Listing:
 
 
 def write_listing(found: Iterable[Listed], path: Path, chunk_size: int) -> Listing:
-    """List pictures into a file, chunk by chunk.
+    """Write a listing to a file in chunks.
 
     Args:
-        found: The pictures, in the order that they are to be in, and what else there is.
-        path: Where the list goes.
+        found: Results of listing a collection, in the order of the listing.
+        path: Output file.
         chunk_size: Pictures per chunk.
 
     Raises:
         ValueError: If two pictures have the same id.
     """
     stamps: dict[Path, str] = {}
-    passed_over = Tally()
+    skipped = Tally()
     with write_atomically(path) as temporary, pa.OSFile(str(temporary), "wb") as file:
         writer = pa.ipc.new_file(file, SCHEMA)
         ascending, last = True, ""
-        iterator = _leave_out(found, passed_over)
+        iterator = _count_skipped(found, skipped)
         while chunk := [_to_row(one, stamps) for one in islice(iterator, chunk_size)]:
             for image_id in filter(None, (row["image_id"] for row in chunk)):
                 ascending, last = ascending and last < image_id, image_id
             writer.write_batch(pa.RecordBatch.from_pylist(chunk, SCHEMA))
         writer.close()
-    listing = Listing(path, passed_over)
+    listing = Listing(path, skipped)
     if not ascending:
         listing.check_ids()
     return listing
 
 
-def _leave_out(found: Iterable[Listed], passed_over: Tally) -> Iterator[Image | Rejected]:
+def _count_skipped(found: Iterable[Listed], skipped: Tally) -> Iterator[Image | Rejected]:
     for one in found:
-        if isinstance(one, PassedOver):
-            passed_over.add(one)
+        if isinstance(one, SkippedFile):
+            skipped.add(one)
         else:
             yield one
 
@@ -131,9 +131,9 @@ def _to_row(image: Image | Rejected, stamps: dict[Path, str]) -> dict[str, Any]:
     try:
         image.uri.encode()
         image.image_id.encode()
-    except UnicodeEncodeError:  # file names are bytes, Parquet's texts are not
-        legible = {key: value and escape(value) for key, value in row.items()}
-        return legible | {"reason": "its name is not UTF-8"}
+    except UnicodeEncodeError:  # file names are bytes, Arrow strings must be UTF-8
+        escaped = {key: value and escape(value) for key, value in row.items()}
+        return escaped | {"reason": "its name is not UTF-8"}
     if image.member is None or image.path not in stamps:
         if image.member is None:
             stamps.clear()
@@ -142,15 +142,15 @@ def _to_row(image: Image | Rejected, stamps: dict[Path, str]) -> dict[str, Any]:
 
 
 def escape(text: str) -> str:
-    """Write out the bytes that are not UTF-8."""
+    """Escape bytes that are not UTF-8."""
     return text.encode(errors="backslashreplace").decode()
 
 
 def stamp_file(path: Path) -> str:
-    """Return what changes with a file: its size and time of change, or why they are not known."""
+    """Return size and modification time of a file, or the type of the error if unavailable."""
     try:
         status = path.stat()
-    except OSError as error:  # reading will say what is wrong
+    except OSError as error:  # reported when the file is read
         return type(error).__name__
     return f"{status.st_size}|{status.st_mtime_ns}"
 

@@ -1,4 +1,4 @@
-"""One process."""
+"""Embedding in one process."""
 
 from collections.abc import Iterator
 
@@ -8,7 +8,7 @@ from newsimg.interfaces import Backbone, Engine
 
 
 class LocalEngine(Engine):
-    """Embeds in this process."""
+    """An engine that embeds in this process."""
 
     def embed(
         self,

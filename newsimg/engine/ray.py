@@ -1,4 +1,4 @@
-"""Several processes, on one machine or on many, through Ray Data."""
+"""Embedding in several processes, on one or more machines, with Ray Data."""
 
 import logging
 import pickle
@@ -13,22 +13,22 @@ import numpy as np
 
 from newsimg.datatypes import Accepted, Chunks, Rejected, ValidationRules
 from newsimg.engine.listing import Listing
-from newsimg.engine.ray_cluster import OnRay, Surroundings, look_around
-from newsimg.engine.ray_watch import find_parts, watch_cluster
+from newsimg.engine.ray_cluster import RayComponent, WorkerEnvironment, capture_environment
+from newsimg.engine.ray_watch import find_services, watch_cluster
 from newsimg.engine.stream import stream_embeddings
 from newsimg.interfaces import Backbone, Engine
 
-MAX_DEATHS = 20  # of workers over one part: more are no accident
-MAX_BLOCKS = 10_000  # that Ray keeps a record of, however many chunks there are
-PARTS_EACH = 2  # at least, of every worker: one that is slower leaves some to the others
+MAX_DEATHS = 20  # worker deaths while embedding the same part
+MAX_BLOCKS = 10_000  # limits Ray's bookkeeping for many chunks
+PARTS_PER_WORKER = 2  # at least, so that faster workers can take more
 
 
-class RayEngine(OnRay, Engine):
-    """Embeds in actors of Ray Data, each with a model of its own; a task is a part of a chunk.
+class RayEngine(RayComponent, Engine):
+    """An engine that embeds in Ray actors, each with its own model; a task is a part of a chunk.
 
-    The pictures, the index's folder and the cache must be where every worker finds them under the
-    same path. A worker that dies is started again, and its part is begun again: what it had
-    embedded is in the cache. After `MAX_DEATHS` the job fails.
+    The pictures, the index folder and the cache must have the same paths on all workers. A worker
+    that dies is restarted and its part is embedded again, with the cached embeddings. The job fails
+    after `MAX_DEATHS` deaths on the same part.
     """
 
     group = "engine"
@@ -44,36 +44,38 @@ class RayEngine(OnRay, Engine):
         """See `Engine.embed`.
 
         Raises:
-            ImportError: If Ray is not installed; says how to.
-            ConnectionError: If there is no cluster, or it dies.
-            RuntimeError: If Ray gives parts in another order, or workers die again and again.
+            ImportError: If Ray is not installed; names the extra to install.
+            ConnectionError: If there is no cluster, or it stops responding.
+            RuntimeError: If Ray returns parts in another order, or workers die repeatedly.
         """
         if not numbers:
             return
         ray, joined = self.cluster.connect()
         starts = listing.path.with_suffix(".starts")
-        shutil.rmtree(starts, ignore_errors=True)  # of a job that was killed
+        shutil.rmtree(starts, ignore_errors=True)  # left by a killed job
         worker = {"listing_path": listing.path, "backbone": backbone, "rules": rules}
-        worker |= {"n_threads": n_threads, "surroundings": look_around()}
-        worker |= {"starts": Starts(starts, MAX_DEATHS)}
+        worker |= {"n_threads": n_threads, "environment": capture_environment()}
+        worker |= {"starts": StartCounter(starts, MAX_DEATHS)}
         parts = self._divide(listing, numbers, backbone.batch_size)
 
         def map_parts() -> Iterator[dict[str, Any]]:
             yield from self._map_parts(parts, worker).iter_rows()
 
         try:
-            rows = watch_cluster(self.group, map_parts(), find_parts())
+            rows = watch_cluster(self.group, map_parts(), find_services())
             for part, row in zip(parts, rows, strict=True):
                 if row["number"] != part.number or row["start"] != part.start:
-                    raise RuntimeError(f"{part} was due, Ray gave {row['number']}, {row['start']}")
-                done: Done = pickle.loads(row["done"])
+                    found = f"{row['number']}, {row['start']}"
+                    raise RuntimeError(f"engine=ray: expected {part}, Ray returned {found}")
+                done: PartResult = pickle.loads(row["done"])
                 if done.error:
                     raise done.error
                 backbone.add_counts(done.counts)
                 yield from done.results
         except ray.exceptions.RayActorError as error:
             raise RuntimeError(
-                f"engine=ray: a worker cannot be started again: {error}; what was embedded is kept"
+                f"engine=ray: a worker cannot be restarted: {error}; the embeddings computed so "
+                "far are cached"
             ) from error
         finally:
             shutil.rmtree(starts, ignore_errors=True)
@@ -83,12 +85,12 @@ class RayEngine(OnRay, Engine):
     def _divide(self, listing: Chunks, numbers: range, batch_size: int) -> list["Part"]:
         """Divide chunks, where they are few, so that all workers have about as much to do.
 
-        Batches stay whole: they are the ones of an engine that divides nothing.
+        Parts are multiples of the batch size, so that batches are the same as in `LocalEngine`.
         """
-        if len(numbers) >= PARTS_EACH * self.cluster.n_workers:
+        if len(numbers) >= PARTS_PER_WORKER * self.cluster.n_workers:
             return [Part(number, 0, listing.size_of(0)) for number in numbers]
         sizes = {number: listing.size_of(number) for number in numbers}
-        share = -(-sum(sizes.values()) // (PARTS_EACH * self.cluster.n_workers))
+        share = -(-sum(sizes.values()) // (PARTS_PER_WORKER * self.cluster.n_workers))
         step = -(-share // batch_size) * batch_size
         return [
             Part(number, start, start + step)
@@ -97,7 +99,7 @@ class RayEngine(OnRay, Engine):
         ]
 
     def _map_parts(self, parts: list["Part"], worker: dict[str, Any]) -> Any:
-        """Return the dataset of the parts' results, in order; nothing is computed yet."""
+        """Return the lazy dataset of the parts' results, in order."""
         import ray.data
 
         logging.getLogger("ray.data").setLevel(logging.ERROR)
@@ -105,8 +107,8 @@ class RayEngine(OnRay, Engine):
         context.execution_options.preserve_order = True
         context.enable_progress_bars = False
         n_workers = self.cluster.n_workers
-        # Of a few parts the worker that is ready first would else take those of the others, too.
-        few = len(parts) <= 2 * PARTS_EACH * n_workers
+        # Otherwise the first worker that is ready takes all of a few parts.
+        few = len(parts) <= 2 * PARTS_PER_WORKER * n_workers
         pool = ray.data.ActorPoolStrategy(
             size=min(len(parts), n_workers), max_tasks_in_flight_per_actor=1 if few else None
         )
@@ -126,7 +128,7 @@ class RayEngine(OnRay, Engine):
 
 @dataclass(frozen=True)
 class Part:
-    """Pictures of a chunk, what a worker does at a time."""
+    """A range of pictures of a chunk; the unit of work."""
 
     number: int
     start: int
@@ -134,8 +136,8 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Done:
-    """What became of a part."""
+class PartResult:
+    """The results of a part, or the error that stopped it."""
 
     results: list[Accepted | Rejected]
     counts: dict[str, float]
@@ -143,24 +145,24 @@ class Done:
 
 
 @dataclass(frozen=True)
-class Starts:
-    """Counts how often each part was begun, in files, since whoever begins it may die over it.
+class StartCounter:
+    """A counter of starts per part, kept in files because it must survive the worker.
 
-    Ray begins a part whose worker died again, without end.
+    Ray restarts the part of a dead worker without limit.
 
     Attributes:
-        folder: Where the files are, for all workers.
-        max_deaths: After how many deaths over it a part is given up.
+        folder: Shared folder of the files.
+        max_deaths: Number of deaths on the same part after which an error is raised.
     """
 
     folder: Path
     max_deaths: int
 
     def begin(self, part: str) -> None:
-        """Count one more start of a part.
+        """Count a start of a part.
 
         Raises:
-            RuntimeError: If too many workers have died over it.
+            RuntimeError: If too many workers have died while embedding it.
         """
         self.folder.mkdir(exist_ok=True)
         with (self.folder / part).open("ab") as file:
@@ -168,25 +170,25 @@ class Starts:
             n_deaths = file.tell() - 1
         if n_deaths > self.max_deaths:
             raise RuntimeError(
-                f"engine=ray: workers died {n_deaths} times over the same pictures, perhaps for "
-                "want of memory; what they had embedded is kept"
+                f"engine=ray: workers died {n_deaths} times on the same pictures, possibly out of "
+                "memory; the embeddings computed so far are cached"
             )
 
     def end(self, part: str) -> None:
-        """Forget a part, which was done."""
+        """Delete the count of a completed part."""
         (self.folder / part).unlink(missing_ok=True)
 
 
 class ChunkEmbedder:
-    """What a worker does.
+    """The function of a Ray Data worker: embeds parts.
 
     Args:
-        listing_path: The listing's file.
-        backbone: Loads its model here.
-        rules: What to take.
-        n_threads: Threads that read and decode.
-        surroundings: Of the process that it works for.
-        starts: Gives up a chunk that kills its workers.
+        listing_path: File of the listing.
+        backbone: Backbone, which loads its model in the worker.
+        rules: Rules for accepting pictures.
+        n_threads: Reading and decoding threads.
+        environment: Working directory and environment variables of the driver.
+        starts: Counter that limits restarts of a part.
     """
 
     def __init__(
@@ -195,10 +197,10 @@ class ChunkEmbedder:
         backbone: Backbone,
         rules: ValidationRules,
         n_threads: int,
-        surroundings: Surroundings,
-        starts: Starts,
+        environment: WorkerEnvironment,
+        starts: StartCounter,
     ) -> None:
-        surroundings.enter()
+        environment.enter()
         self.starts = starts
         self.listing = Listing(listing_path)
         self.backbone = backbone
@@ -206,16 +208,16 @@ class ChunkEmbedder:
         self.n_threads = n_threads
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, Any]:
-        """Embed the pictures of the one part of a batch."""
+        """Embed the part in a batch of one."""
         number, start, stop = (batch[name][0] for name in ("number", "start", "stop"))
         place = f"{number}-{start}"
         try:
             self.starts.begin(place)
             pictures = self.listing.read_chunk(int(number))[start:stop]
             results = list(stream_embeddings(pictures, self.backbone, self.rules, self.n_threads))
-            done = Done(results, self.backbone.take_counts(), None)
+            done = PartResult(results, self.backbone.take_counts(), None)
             self.starts.end(place)
-        except Exception as error:  # raised again where the results are awaited
+        except Exception as error:  # raised again in the driver
             error.add_note(f"in a worker:\n{traceback.format_exc()}")
-            done = Done([], {}, error)
+            done = PartResult([], {}, error)
         return batch | {"done": [pickle.dumps(done)]}

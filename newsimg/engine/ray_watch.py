@@ -1,4 +1,4 @@
-"""What Ray does not say: that it waits, and that what it waits for has died."""
+"""Detection of dead Ray services, and messages while waiting; Ray reports neither."""
 
 import logging
 import os
@@ -11,21 +11,21 @@ from typing import TypeVar
 
 log = logging.getLogger(__name__)
 
-PATIENCE = 5.0  # seconds until a line says what is waited for
-LOOK_EVERY = 1.0  # seconds
-MOST_FAILURES = 3  # one after the other, until a part is taken for dead
-# Wakes the main thread. Nobody else uses it; that of Ctrl-C is ignored in the background.
+WARN_AFTER = 5.0  # seconds of waiting until a warning
+CHECK_INTERVAL = 1.0  # seconds
+MAX_FAILURES = 3  # consecutive failed checks after which a service counts as dead
+# Interrupts the main thread. SIGURG is unused otherwise; SIGINT is ignored in background jobs.
 WAKE = signal.SIGURG
 T = TypeVar("T")
 END = object()
 
 
-def find_parts() -> dict[str, str]:
-    """Return the addresses of what this process cannot do without, by name."""
+def find_services() -> dict[str, str]:
+    """Return name and address of the Ray services that this process depends on."""
     import ray
     from ray.util.client import ray as client
 
-    if client.is_connected():  # by ray://, past which nothing is seen
+    if client.is_connected():  # through ray://, which hides the services
         return {}
     context = ray.get_runtime_context()
     parts = {"gcs_server (the cluster's head)": context.gcs_address}
@@ -37,21 +37,21 @@ def find_parts() -> dict[str, str]:
 
 
 def watch_cluster(group: str, items: Iterator[T], parts: Mapping[str, str]) -> Iterator[T]:
-    """Yield what workers bring, and say so if Ray dies meanwhile: by itself it says nothing.
+    """Yield results of workers, and raise an error if a Ray service dies; Ray itself would hang.
 
     Args:
-        group: Where the cluster's settings come from, for messages.
-        items: Waits for the workers; must be used in the main thread.
-        parts: See `find_parts`.
+        group: Config group of the cluster's settings, for messages.
+        items: Iterator that waits for the workers; consumed in the main thread.
+        parts: Name -> address of services, see `find_services`.
 
     Raises:
-        ConnectionError: If a part is dead; says which, and what to do.
+        ConnectionError: If a service is dead; names it and says what to do.
     """
     watch = Watch(group, parts)
 
     def wake(*_: object) -> None:
         if watch.waiting:
-            raise KeyboardInterrupt  # Ray's own calls pass on nothing else
+            raise KeyboardInterrupt  # the only exception that Ray's calls propagate
 
     before = signal.signal(WAKE, wake)
     threading.Thread(target=watch.look, daemon=True).start()
@@ -68,7 +68,7 @@ def watch_cluster(group: str, items: Iterator[T], parts: Mapping[str, str]) -> I
 
 
 class Watch:
-    """Looks after the parts of a cluster while the main thread waits for it.
+    """A monitor of Ray services while the main thread waits for results.
 
     Args:
         group: See `watch_cluster`.
@@ -83,16 +83,16 @@ class Watch:
         self.death = ""
 
     def wait_for(self, function: Callable[[], T]) -> T:
-        """Return what a function of Ray returns, unless a part dies meanwhile.
+        """Call a blocking function of Ray and return its result.
 
         Raises:
-            ConnectionError: If one does.
+            ConnectionError: If a service dies during the call.
         """
         try:
             self.waiting = True
             if not self.death:
                 return function()
-        except Exception as error:  # which may only be what follows from a death
+        except Exception as error:  # may be the consequence of a dead service
             if found := self._find_dead():
                 raise ConnectionError(self._describe(*found)) from error
             raise
@@ -101,18 +101,18 @@ class Watch:
         raise ConnectionError(self.death)
 
     def look(self) -> None:
-        """Look at the parts, until the watch has ended."""
+        """Check the services until the watch has ended; runs in a thread."""
         n_failures = 0
-        while not self.ended.wait(LOOK_EVERY):
+        while not self.ended.wait(CHECK_INTERVAL):
             found = self._find_dead()
             n_failures = n_failures + 1 if found else 0
-            if found and n_failures >= MOST_FAILURES:
+            if found and n_failures >= MAX_FAILURES:
                 self.death = self._describe(*found)
                 signal.pthread_kill(threading.main_thread().ident or 0, WAKE)
                 return
 
     def _find_dead(self) -> tuple[str, str] | None:
-        """Return the name of a part that does not answer, and why."""
+        """Return the name of a service that does not respond, and the reason."""
         for name, address in self.parts.items():
             host, _, port = address.rpartition(":")
             try:
@@ -123,33 +123,32 @@ class Watch:
 
     def _describe(self, name: str, reason: str) -> str:
         return (
-            f"{self.group}=ray: Ray's {name} does not answer any more ({reason}): it was killed, "
-            "perhaps for want of memory, or its machine is gone; start the command again: what is "
-            "done is kept"
+            f"{self.group}=ray: Ray's {name} does not respond ({reason}): it was killed, possibly "
+            "out of memory, or its machine is down; run the command again to continue"
         )
 
 
 @contextmanager
-def quiet_but_patient(message: str) -> Iterator[None]:
-    """Keep quiet what Ray's core writes past Python; after some seconds say what is waited for."""
-    kept = os.dup(2)
+def silence_stderr(message: str) -> Iterator[None]:
+    """Discard what Ray's core writes to stderr; log `message` after `WARN_AFTER` seconds."""
+    saved = os.dup(2)
     done = threading.Event()
 
-    def tell() -> None:
-        if not done.wait(PATIENCE):
-            with open(os.devnull, "w") as nowhere:
-                os.dup2(kept, 2)
+    def warn() -> None:
+        if not done.wait(WARN_AFTER):
+            with open(os.devnull, "w") as devnull:
+                os.dup2(saved, 2)
                 log.warning("%s", message)
-                os.dup2(nowhere.fileno(), 2)
+                os.dup2(devnull.fileno(), 2)
 
-    with open(os.devnull, "w") as nowhere:
-        os.dup2(nowhere.fileno(), 2)
-    teller = threading.Thread(target=tell, daemon=True)
-    teller.start()
+    with open(os.devnull, "w") as devnull:
+        os.dup2(devnull.fileno(), 2)
+    thread = threading.Thread(target=warn, daemon=True)
+    thread.start()
     try:
         yield
     finally:
         done.set()
-        teller.join()
-        os.dup2(kept, 2)
-        os.close(kept)
+        thread.join()
+        os.dup2(saved, 2)
+        os.close(saved)

@@ -1,4 +1,4 @@
-"""Embeds a stream of pictures: reading, decoding and resizing run beside the model."""
+"""Embedding of a stream of pictures; reading and decoding run in parallel to the model."""
 
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,13 +17,13 @@ from newsimg.engine.validation import (
 from newsimg.interfaces import Backbone
 from newsimg.storage.prefetch import prefetch
 
-N_PREFETCH = 2  # batches that are read, and others that are decoded, while the model is at one
+N_PREFETCH = 2  # batches being read, and batches being decoded, ahead of the model
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class _Batch:
-    """A batch on its way; the three lists are aligned."""
+    """A batch in preparation; the three lists are aligned."""
 
     pictures: list[Loaded | Rejected]
     known: list[FloatArray | None]
@@ -33,16 +33,16 @@ class _Batch:
 def stream_embeddings(
     pictures: Iterable[Image | Rejected], backbone: Backbone, rules: ValidationRules, n_threads: int
 ) -> Iterator[Accepted | Rejected]:
-    """Embed pictures, or say why not: one result for each, in their order.
+    """Embed or reject pictures; yield one result per picture, in order.
 
-    So many batches are in memory, however many pictures there are. A picture whose embedding is
-    known already is read, since its bytes are its name, but not decoded.
+    The number of batches in memory is constant. A picture with a cached embedding is read, because
+    the cache is keyed by its bytes, but not decoded.
 
     Args:
-        pictures: What to embed; what is rejected already passes through.
-        backbone: Embeds batches of its `batch_size`.
-        rules: What to take.
-        n_threads: Threads that read and decode.
+        pictures: Pictures to embed; rejected ones are passed through.
+        backbone: Backbone that embeds batches of its `batch_size`.
+        rules: Rules for accepting pictures.
+        n_threads: Reading and decoding threads.
     """
     with ThreadPoolExecutor(n_threads) as pool:
 
@@ -71,7 +71,7 @@ def stream_embeddings(
 
 
 def _finish(batch: _Batch, backbone: Backbone) -> Iterator[Accepted | Rejected]:
-    """Run the model on what is new, and put the batch together again."""
+    """Embed the new pictures of a batch, and yield all results in order."""
     prepared = [None if future is None else future.result() for future in batch.preparing]
     rows = _embed([one for one in prepared if isinstance(one, Prepared)], backbone)
     for picture, known, outcome in zip(batch.pictures, batch.known, prepared, strict=True):
@@ -86,13 +86,13 @@ def _finish(batch: _Batch, backbone: Backbone) -> Iterator[Accepted | Rejected]:
 
 
 def _embed(prepared: list[Prepared], backbone: Backbone) -> Iterator[FloatArray]:
-    """Yield the embedding of each; what the batches before have brought is not computed again."""
+    """Yield the embedding of each picture, reusing those that earlier batches have cached."""
     if not prepared:
         return
     names = [(one.image.digest, one.image.truncated) for one in prepared]
     found = backbone.find_embeddings([one.image for one in prepared])
     rows = {name: row for name, row in zip(names, found, strict=True) if row is not None}
-    # Of pictures with the same bytes one is embedded, so that all have the very same row.
+    # One of several pictures with equal bytes is embedded, so that their rows are identical.
     missing = {name: one for name, one in zip(names, prepared, strict=True) if name not in rows}
     if missing:
         images = [one.image for one in missing.values()]

@@ -1,4 +1,4 @@
-"""What a collection brings, picture by picture: what can be used, and why the rest cannot."""
+"""Validation and decoding of pictures, with the reason if one is rejected."""
 
 import hashlib
 from dataclasses import dataclass, replace
@@ -25,7 +25,7 @@ def check_rules(on_truncated: str, max_pixels: int, min_side: int) -> Validation
     """Return the rules of a config; see `ValidationRules`.
 
     Raises:
-        ValueError: If a rule is not one of its choices.
+        ValueError: If a value is invalid.
     """
     check_choice("task.on_truncated", on_truncated, TRUNCATED)
     if not 1 <= max_pixels <= PILLOW_MAX_PIXELS:
@@ -37,7 +37,7 @@ def check_rules(on_truncated: str, max_pixels: int, min_side: int) -> Validation
 
 @dataclass(frozen=True)
 class Loaded:
-    """A picture whose bytes are in memory and whose header is good."""
+    """A picture whose bytes are in memory and whose header is valid."""
 
     image: LoadedImage
     width: int
@@ -46,14 +46,14 @@ class Loaded:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A decoded picture, ready for the model."""
+    """A preprocessed picture, ready for the model."""
 
     image: LoadedImage
     inputs: Any
 
 
 def load_picture(image: Image, rules: ValidationRules) -> Loaded | Rejected:
-    """Read and hash a picture's bytes, and look at its header."""
+    """Read and hash a picture's bytes, and check its header."""
     try:
         content = read_image(image)
         if not content:
@@ -69,7 +69,7 @@ def load_picture(image: Image, rules: ValidationRules) -> Loaded | Rejected:
         width, height = _measure(content, (width, height))
     except FileNotFoundError:
         return Rejected(image.uri, "no such file")
-    except (OSError, ValueError) as error:  # a disk's error, a damaged member, no picture
+    except (OSError, ValueError) as error:  # disk error, damaged member, not a picture
         return Rejected(image.uri, _shorten(error))
     loaded = LoadedImage(
         image_id=image.image_id,
@@ -86,10 +86,10 @@ def load_picture(image: Image, rules: ValidationRules) -> Loaded | Rejected:
 def prepare_picture(
     image: LoadedImage, backbone: Backbone, rules: ValidationRules
 ) -> Prepared | Rejected:
-    """Decode a picture and do what comes before the model.
+    """Decode and preprocess a picture.
 
     Raises:
-        ModelError: If the model cannot take any picture.
+        ModelError: If the model cannot be used at all.
     """
     try:
         return Prepared(image, _prepare(image, backbone))
@@ -99,13 +99,13 @@ def prepare_picture(
         marked = replace(image, truncated=True)
         return Prepared(marked, _prepare(marked, backbone))
     except ModelError:
-        raise  # no picture is to blame
+        raise  # not an error of this picture
     except ValueError as error:
         return Rejected(image.uri, _name_reason(image, error))
 
 
 def without_content(image: Image) -> Image:
-    """Return the picture without its bytes."""
+    """Return a copy of the picture without its bytes."""
     return Image(
         image.image_id, image.path, image.member, image.digest, image.truncated, image.metadata
     )
@@ -113,7 +113,7 @@ def without_content(image: Image) -> Image:
 
 def _prepare(image: LoadedImage, backbone: Backbone) -> Any:
     inputs = backbone.preprocess(image)
-    if inputs is image:  # the backbone decodes later, and is to meet no broken picture
+    if inputs is image:  # the backbone decodes later; damaged pictures must be rejected here
         open_image(image)
     return inputs
 
@@ -121,7 +121,7 @@ def _prepare(image: LoadedImage, backbone: Backbone) -> Any:
 def _measure(content: bytes, header: tuple[int, int]) -> tuple[int, int]:
     try:
         return measure_picture(content)
-    except ValueError:  # decoding will say what is wrong with it, or whether that is accepted
+    except ValueError:  # reported, or accepted, when the picture is decoded
         return header
 
 

@@ -19,12 +19,11 @@ def explain_mismatch(
 
     Args:
         folder: Folder of the index.
-        manifest: Manifest of the index; its key `backbone`, missing in older indexes, describes
-            the backbone.
+        manifest: Manifest of the index; its key `backbone` describes the backbone.
         fingerprint: Fingerprint of the run's backbone.
         description: Description of the run's backbone, see `Backbone.description`.
     """
-    own = dict(manifest.get("backbone") or _parse_fingerprint(manifest["fingerprint"]))
+    own = dict(manifest["backbone"])
     typed = own.pop("typed", [])
     other = dict(description or _parse_fingerprint(fingerprint))
     different = [key for key in {**own, **other} if own.get(key) != other.get(key)]

@@ -21,6 +21,7 @@ from newsimg.launch.job_folders import open_job_folder
 from newsimg.launch.job_hash import hash_config
 from newsimg.launch.resolvers import (
     find_choice,
+    find_swept,
     is_sweeping,
     list_flags,
     number_job,
@@ -134,17 +135,18 @@ def open_job(cfg: DictConfig) -> OpenJob:
     config = resolve_config(cfg)
     builder = get_builder(tuple(config["trusted_packages"]), config["cache"]["dir"])
     sweeping = is_sweeping()
-    sought = list_objectives(config["objective"]) if sweeping else []
+    sought = list_objectives(config["objective"], find_choice("task")) if sweeping else []
     choices = {group: find_choice(group) for group in GROUPS}
     check_config(config, builder, choices["task"])
     output_dir = open_job_folder(HydraConfig.get(), config["folder"])
     kind = builder.find_class(config["task"]["_target_"])
     tracked = getattr(kind, "tracked", True)
     tracker: Tracker = builder.build(config["tracking"] if tracked else NO_TRACKING)
-    params = list_params(config, choices)
+    swept = find_swept()
+    params = list_params(config, choices, swept)
     job = Job(
         config["data"]["name"],
-        name_run(config, choices),
+        name_run(config, choices, swept),
         params,
         _describe(config, params),
         Path(output_dir),
@@ -193,10 +195,10 @@ def describe_run(
     )
 
 
-def list_objectives(objective: str | list[str] | None) -> list[str]:
-    """Return the names of the metrics that sweepers look at."""
+def list_objectives(objective: str | list[str] | None, task: str) -> list[str]:
+    """Return the names of the metrics that a sweep of a task maximises."""
     if objective == "auto":
-        return [OBJECTIVE] if find_choice("task") == "evaluate" else []
+        return [OBJECTIVE] if task == "evaluate" else []
     return [objective] if isinstance(objective, str) else list(objective or [])
 
 

@@ -97,7 +97,8 @@ class OptunaSweeper(Sweeper):
                 is one of something else or in use, or the search would see the split that it is
                 reported on.
         """
-        objectives = list_objectives(self._config.objective)
+        task = self._config.hydra.runtime.choices.task
+        objectives = list_objectives(self._config.objective, task)
         try:
             self._check(objectives)
             space, fixed = parse_params(self.params, arguments)

@@ -15,15 +15,18 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
-from newsimg.engine.ray_cluster import OnRay, Surroundings, look_around
-from newsimg.engine.ray_watch import find_parts, watch_cluster
+from newsimg.engine.ray_cluster import RayComponent, WorkerEnvironment, capture_environment
+from newsimg.engine.ray_watch import find_services, watch_cluster
 from newsimg.tracking.processes import mark_ended, name_process
 
 log = logging.getLogger(__name__)
 
 
-class RayLauncher(OnRay, Launcher):
-    """Hydra's own plugin for Ray cannot be installed beside MLflow 3, which wants a newer urllib3.
+class RayLauncher(RayComponent, Launcher):
+    """Runs jobs in actors; Hydra's own plugin for Ray, 1.2.2, does not do.
+
+    It wants cloudpickle below 3, with which joblib 1.6 cannot be installed; Ctrl-C leaves its jobs
+    without an end in their records, and a job whose worker is killed runs again without a word.
 
     A worker runs one job after the other in one process, and so loads its models once. A job whose
     worker dies ends the sweep, as with Hydra's other launchers; `resume=true` goes on with it.
@@ -57,7 +60,7 @@ class RayLauncher(OnRay, Launcher):
         returned = []
         try:
             done = self._pool.map(lambda worker, j: worker.run.remote(*j), jobs)
-            for job, printed, warned in watch_cluster(self.group, done, find_parts()):
+            for job, printed, warned in watch_cluster(self.group, done, find_services()):
                 sys.stdout.write(printed)
                 sys.stderr.write(warned)
                 returned.append(job)
@@ -73,7 +76,7 @@ class RayLauncher(OnRay, Launcher):
         worker = ray.remote(JobWorker).options(
             num_cpus=self.cluster.cpus_per_worker, num_gpus=self.cluster.gpus_per_worker
         )
-        shared = ray.put((*self._job, self.config, Singleton.get_state(), look_around()))
+        shared = ray.put((*self._job, self.config, Singleton.get_state(), capture_environment()))
         self._workers = [worker.remote(shared) for _ in range(self.cluster.n_workers)]
         self._names = [worker.name.remote() for worker in self._workers]
         return ActorPool(self._workers)
@@ -95,10 +98,10 @@ class JobWorker:
     """A process that runs jobs, and keeps its models between them."""
 
     def __init__(
-        self, shared: tuple[HydraContext, TaskFunction, DictConfig, Any, Surroundings]
+        self, shared: tuple[HydraContext, TaskFunction, DictConfig, Any, WorkerEnvironment]
     ) -> None:
-        self.hydra_context, self.task_function, self.config, state, surroundings = shared
-        surroundings.enter()
+        self.hydra_context, self.task_function, self.config, state, environment = shared
+        environment.enter()
         setup_globals()
         Singleton.set_state(state)
 

@@ -1,11 +1,12 @@
 """The two resolvers of configs, and what was chosen and overridden on the command line."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
@@ -13,6 +14,8 @@ from omegaconf.errors import OmegaConfBaseException
 from newsimg.launch.gpus import pin_gpu
 from newsimg.storage.files import PACKAGE_DIR
 from newsimg.tracking.tags import JOB_TAG
+
+_swept: list[str] = []  # in a job's process; Hydra tells a job nothing of the others of its sweep
 
 
 def register_resolvers() -> None:
@@ -38,6 +41,28 @@ def find_choice(group: str) -> str:
 def number_job() -> dict[str, str]:
     """Return the tag that tells which job of its sweep a run is; none outside of sweeps."""
     return {JOB_TAG: str(HydraConfig.get().job.num)} if is_sweeping() else {}
+
+
+def list_swept(hydra_config: DictConfig) -> list[str]:
+    """Return the overrides that a sweep has several values of, from its config of Hydra."""
+    by_file = hydra_config.sweeper.get("params") or {}
+    texts = [f"{name}={value}" for name, value in by_file.items()]
+    # Of an override that is given twice the one typed counts, which is the last.
+    overrides = {_name(o): o for o in _parse([*texts, *hydra_config.overrides.task])}
+    return [name for name, override in overrides.items() if override.is_sweep_override()]
+
+
+def note_swept(names: Sequence[str]) -> None:
+    """Remember in a job's process what its sweep has several values of."""
+    _swept[:] = names
+
+
+def find_swept() -> dict[str, str]:
+    """Return the values that tell this job of a sweep from others: override -> value."""
+    if not is_sweeping():
+        return {}
+    values = {_name(o): o.get_value_string() for o in _parse(HydraConfig.get().overrides.task)}
+    return {name: values[name] for name in _swept if name in values}
 
 
 def list_flags() -> list[str]:
@@ -89,7 +114,7 @@ def keep_own_weight(config: DictConfig) -> None:
     if not beside:
         return
     places = [key.partition("@")[2] for key in beside]
-    typed = OverridesParser.create().parse_overrides(list(HydraConfig.get().overrides.task))
+    typed = _parse(HydraConfig.get().overrides.task)
     targets = [override.package or override.key_or_group for override in typed]
     kept = [
         str(override.input_line)
@@ -118,6 +143,16 @@ def find_own_weights(place: str) -> dict[str, Any]:
         for name, option in options.items()
         if "." not in name
     }
+
+
+def _parse(overrides: Sequence[str]) -> list[Override]:
+    return OverridesParser.create().parse_overrides(list(overrides))
+
+
+def _name(override: Override) -> str:
+    """Return what an override sets, without the sign that adds or deletes it."""
+    package = override.package
+    return override.key_or_group + (f"@{package}" if package else "")
 
 
 def _compose(overrides: list[str]) -> DictConfig:

@@ -16,7 +16,15 @@ from newsimg.launch.errors import report
 from newsimg.launch.job import GROUPS, list_objectives
 from newsimg.launch.job_folders import open_sweep_folder
 from newsimg.launch.presets import check_plugins, fatal
-from newsimg.launch.resolvers import find_choice, is_sweeping, number_job, resolve_what_can_be
+from newsimg.launch.resolvers import (
+    find_choice,
+    find_swept,
+    is_sweeping,
+    list_swept,
+    note_swept,
+    number_job,
+    resolve_what_can_be,
+)
 from newsimg.tracking.params import list_params, name_run
 from newsimg.tracking.processes import stop_with
 
@@ -32,10 +40,12 @@ class SweepCallback(Callback):
     """Opens a sweep's run before its first job, and closes it after the last."""
 
     process = -1  # that the jobs come from
+    swept: tuple[str, ...] = ()  # overrides that the jobs differ in
 
     def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Let a job end as its launcher's process does, or when a scheduler wants it to."""
         stop_with(self.process)
+        note_swept(self.swept)
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Note the folder that Hydra is about to write to."""
@@ -54,8 +64,10 @@ class SweepCallback(Callback):
         overrides = [text for text in config.hydra.overrides.task if "," in text or "(" in text]
         name = " ".join(overrides or config.hydra.overrides.task) or "sweep"
         sweep_dir = open_sweep_folder(config)
-        self.tracker.open_sweep(config.data.name, name[:250], sweep_dir)
-        objective = next(iter(list_objectives(config.objective)), None)
+        task = config.hydra.runtime.choices.task
+        objective = next(iter(list_objectives(config.objective, task)), None)
+        self.swept = tuple(list_swept(config.hydra))
+        self.tracker.open_sweep(config.data.name, name[:250], sweep_dir, objective, self.swept)
         _current.set(OpenSweep(self.tracker, objective, sweep_dir))
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
@@ -72,10 +84,11 @@ class SweepCallback(Callback):
         assert job_return.cfg is not None
         values = resolve_what_can_be(job_return.cfg)
         choices = {group: find_choice(group) for group in GROUPS}
+        swept = find_swept()
         job = Job(
             str(values["data"].get("name")),
-            name_run(values, choices),
-            list_params(values, choices),
+            name_run(values, choices, swept),
+            list_params(values, choices, swept),
             number_job(),
             Path(config.hydra.runtime.output_dir),
         )

@@ -58,6 +58,7 @@ class ChatServer:
     Too many requests, server errors, broken connections and answers that take too long are asked
     again, after waits that double, and unreadable answers after waits that do not; what the server
     refuses is not. A request without a readable answer in spite of that is counted, not the end.
+    The package `openai` is not used: it bounds neither the time of an answer nor its length.
 
     Args:
         where: Name of the settings in messages.

@@ -190,13 +190,18 @@ def print_job(where: str, objectives: Mapping[str, float]) -> None:
     console.print(f"   {result}{where}")
 
 
-def print_outcome(output_dir: Path, show_runs: str | None) -> None:
-    """Print where a run wrote, and the commands worth typing next."""
+def print_outcome(output_dir: Path, pages: Mapping[str, str]) -> None:
+    """Print where a run wrote, and what shows it.
+
+    Args:
+        output_dir: The run's folder.
+        pages: Label -> the address of a page, or the command that opens it.
+    """
     console.print(f"written to     {shorten_path(output_dir)}")
     if (output_dir / "report.html").is_file():
         console.print(f"report         {shorten_path(output_dir / 'report.html')}")
-    if show_runs:
-        console.print(f"compare runs   {show_runs}")
+    for label, text in pages.items():
+        console.print(f"{label:<14} {text}")
 
 
 @cache

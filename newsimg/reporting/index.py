@@ -9,7 +9,7 @@ import pandas as pd
 from newsimg.interfaces import RunInfo
 from newsimg.reporting.console import console, print_command, print_table, shorten_path
 from newsimg.reporting.quoting import quote_value, write_command
-from newsimg.storage.pictures.passed_over import describe_counts
+from newsimg.storage.pictures.skipped import describe_counts
 
 
 def report_index(folder: Path, manifest: dict[str, Any], info: RunInfo) -> dict[str, float]:
@@ -39,11 +39,11 @@ def report_index(folder: Path, manifest: dict[str, Any], info: RunInfo) -> dict[
             "headlines are found less surely than pictures of the index: task.queries=FILE "
             "measures with those of a CSV, or of a text file with one in each line"
         )
-    passed_over = manifest.get("passed_over", {})  # an older index has none
-    metrics["n_passed_over"] = sum(passed_over.values())
-    if passed_over:
-        console.print(describe_counts(passed_over))
-    if manifest["n_rejected"] or passed_over:
+    skipped = manifest["skipped"]
+    metrics["n_skipped"] = sum(skipped.values())
+    if skipped:
+        console.print(describe_counts(skipped))
+    if manifest["n_rejected"] or skipped:
         console.print(f"what was rejected, and why: {folder / 'rejected.parquet'}")
     # Headlines of the data, if it has any, are examples for the page, and measure hubs.
     own = measured is not None and measured["queries"] == f"headlines of {manifest['collection']}"

@@ -41,6 +41,11 @@ def quote_value(text: str) -> str:
     return text if PLAIN.fullmatch(text) else quote_text(text)
 
 
+def quote_override(name: str, text: str) -> str:
+    """Return the override `name=text`; the text is in Hydra's quotes where it needs them."""
+    return f"{name}={quote_value(text)}"
+
+
 def write_command(
     program: str, info: RunInfo, settings: Sequence[str], without: Sequence[str] = ()
 ) -> list[str]:

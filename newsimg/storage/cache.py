@@ -1,4 +1,4 @@
-"""What a model has computed once is not computed again, in this process or another one."""
+"""Persistent cache of model outputs, shared by processes."""
 
 import hashlib
 import json
@@ -23,24 +23,25 @@ from newsimg.storage.shards import ShardFolder, digest_key, from_bytes, to_bytes
 log = logging.getLogger(__name__)
 
 KeepRows = Callable[[list[int], FloatArray], None]
-"""Takes positions and their rows, (n_positions, width)."""
+"""Saves the rows of some positions: takes positions and rows, (n_positions, width)."""
 IsUseful = Callable[[FloatArray], NDArray[np.bool_]]
-"""Takes rows, (n_rows, width), and returns whether each is of use, (n_rows,)."""
-STABLE_NS = 2_000_000_000  # a file changed later than this ago may change again unnoticed
+"""Maps rows, (n_rows, width), to a mask of the rows worth caching, (n_rows,)."""
+# A file modified more recently may change again within the resolution of its modification time.
+STABLE_NS = 2_000_000_000
 
 
 def find_cache_dir(folder: str | None) -> Path:
-    """Return the folder of a cache, by default in the user's cache."""
+    """Return the cache folder; by default it is in the user's cache folder."""
     return Path(folder).expanduser().absolute() if folder else user_cache_dir() / "model_outputs"
 
 
 class OutputCache:
-    """Keeps rows of numbers by the model they come from and the content they are of.
+    """A cache of model outputs (rows of numbers), keyed by model and input content.
 
-    `<folder>/<kind>/<model>/` holds the rows of one model, and in `model.json` its fingerprint.
+    `<folder>/<kind>/<model>/` holds the rows of one model, and `model.json` its fingerprint.
 
     Args:
-        folder: Where the cache is; made when something is first written.
+        folder: The cache folder; created at the first write.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -52,23 +53,23 @@ class OutputCache:
         self.reset_counts()
 
     def reset_counts(self) -> None:
-        """Count anew what is computed and what is reused."""
+        """Reset the counters of computed and reused rows."""
         for kind in ("embeddings", "scores"):
             self.counts |= {f"cache/{kind}_computed": 0, f"cache/{kind}_reused": 0}
         self._needed.clear()
 
     @property
     def n_needed(self) -> int:
-        """Distinct rows that were asked for: what models would compute if nothing were kept."""
+        """Number of distinct rows requested: what models would compute without a cache."""
         return sum(map(len, self._needed.values()))
 
     def add_counts(self, counts: Mapping[str, float]) -> None:
-        """Count what another process computed and reused for this one."""
+        """Add the counters of a worker process."""
         for name, number in counts.items():
             self.counts[name] += number
 
     def __reduce__(self) -> tuple[type["OutputCache"], tuple[Path]]:
-        """Become in another process a cache in the same folder."""
+        """Pickle as the folder alone; the copy opens the same cache."""
         return OutputCache, (self.folder,)
 
     def get_or_compute(
@@ -80,10 +81,10 @@ class OutputCache:
         label: str,
         batch_size: int = 64,
     ) -> FloatArray:
-        """Return a row for each of `keys`: (n_keys, width), computing those that are missing.
+        """Return the row of each key, (n_keys, width), and compute those that are missing.
 
-        Every batch is on disk before the next one begins, so that a run that is killed loses at
-        most the batch it was at.
+        Each batch is written to disk before the next one starts, so that a killed run loses at
+        most one batch.
 
         Args:
             kind: "embeddings" or "scores".
@@ -113,20 +114,20 @@ class OutputCache:
         label: str,
         is_useful: IsUseful | None = None,
     ) -> FloatArray:
-        """Do as `get_or_compute`, where rows come in an order and at times of their own.
+        """Like `get_or_compute`, for a function that produces rows one by one and in any order.
 
         Args:
             kind: See `get_or_compute`.
             model: See `get_or_compute`.
             keys: See `get_or_compute`.
-            ask: Takes the positions of all missing items and what it is to call with each of them;
-                what that was called with is on disk when it returns.
+            ask: Takes the positions of all missing items and a callback, which it calls with
+                positions and rows as they become available; the callback writes them to disk.
             label: See `get_or_compute`.
-            is_useful: Tells of rows which are worth keeping, None all; others are returned only.
+            is_useful: Selects the rows to cache; others are only returned. None caches all.
 
         Raises:
             OSError: If the cache cannot be read or written.
-            ValueError: If `ask` leaves items out.
+            ValueError: If `ask` returns without a row for every item.
         """
         shards = self._open(kind, model)
         digests = [digest_key(key) for key in keys]
@@ -142,9 +143,10 @@ class OutputCache:
         keys: Sequence[str],
         compute: Callable[[list[int]], FloatArray],
     ) -> FloatArray:
-        """Do as `get_or_compute` for one of any number of batches, of which nothing is remembered.
+        """Like `get_or_compute`, for one batch of a stream of any length.
 
-        `compact` makes few files of theirs.
+        The keys do not count in `n_needed`, whose memory would grow with the stream. Call
+        `compact` to merge the small files that the batches leave.
 
         Raises:
             OSError: If the cache cannot be read or written.
@@ -169,7 +171,7 @@ class OutputCache:
         kept: dict[bytes, bytes] = {}
 
         def find(wanted: list[bytes]) -> list[bytes]:
-            """Take what is there, and return what is not."""
+            """Load the cached rows of `wanted`; return the keys that are missing."""
             known = _only_known(wanted, shards.read(wanted))
             kept.update(_only_useful(known, is_useful))
             return [digest for digest in wanted if digest not in kept]
@@ -188,19 +190,19 @@ class OutputCache:
                     kept.update(new)
                     progress.update(len(positions))
 
-                # Closed also by an error, so that nobody waits for what is not computed any more.
+                # Closed on errors too, so that no other process waits for abandoned keys.
                 with closing(share_work(shards.folder, missing, find, progress.update)) as shares:
                     for mine in shares:
                         ask([position[digest] for digest in mine], keep)
                         if n := len(set(mine) - kept.keys()):
-                            raise ValueError(f"{label}: {n} of {len(mine)} results were not kept")
+                            raise ValueError(f"{label}: {n} of {len(mine)} results are missing")
                         n_computed += len(mine)
         self.counts[f"cache/{kind}_computed"] += n_computed
         self.counts[f"cache/{kind}_reused"] += len(position) - n_computed
         return from_bytes([kept[digest] for digest in digests])
 
     def find(self, kind: str, model: str, keys: Sequence[str]) -> list[FloatArray | None]:
-        """Return for each of `keys` its row, where it is there.
+        """Return the cached row of each key, or None.
 
         Raises:
             OSError: If the cache cannot be read.
@@ -220,15 +222,15 @@ class OutputCache:
         texts: Sequence[str],
         find: Callable[[list[str]], list[bool]],
     ) -> list[bool]:
-        """Return a flag for each text, finding those that are missing.
+        """Return a flag for each text, and compute those that are missing.
 
-        Like hashes they are no model's work: neither counted nor listed.
+        Flags, like hashes, are not model outputs: they are neither counted nor listed.
 
         Args:
-            kind: What the flags are.
-            model: Fingerprint of the model that they depend on.
-            texts: What they are of.
-            find: Finds the flags of some texts.
+            kind: Name of the flag.
+            model: Fingerprint of the model that the flags depend on.
+            texts: The texts.
+            find: Function that computes the flags of some texts.
 
         Raises:
             OSError: If the cache cannot be read or written.
@@ -245,12 +247,12 @@ class OutputCache:
         return [bool(kept[key][0]) for key in keys]
 
     def compact(self) -> None:
-        """Make one file of the small ones that were written since the last time."""
+        """Merge the small files written since the last call."""
         for shards in self._shards.values():
             shards.merge()
 
     def hash_images(self, images: Sequence[Image]) -> list[str]:
-        """Return the SHA-256 of each picture's bytes; those that know theirs are not opened."""
+        """Return the SHA-256 of each picture's bytes; known digests are not recomputed."""
         files = [image for image in images if image.digest is None and image.member is None]
         hashes = iter(self.hash_files([image.path for image in files]))
         return [
@@ -261,8 +263,7 @@ class OutputCache:
     def hash_files(self, paths: Sequence[Path]) -> list[str]:
         """Return the SHA-256 of each file's bytes, in hex digits.
 
-        A file that was hashed before is not read again while its path, size and time of change
-        are the same.
+        Hashes are cached by path, size and modification time.
         """
         shards = self._open("hashes", "sha256")
         statuses = [path.stat() for path in paths]
@@ -286,20 +287,20 @@ class OutputCache:
         return [hashes[key] for key in keys]
 
     def _keep_hashes(self, shards: ShardFolder, hashes: dict[bytes, bytes]) -> None:
-        """Spare the next run some reading; where that cannot be, all else may still be there."""
+        """Cache the hashes of files. A read-only cache is still usable, so errors only warn."""
         try:
             shards.add(hashes)
         except OSError as error:
             if not self._warned:
-                log.warning("files are hashed again by every run: %s", error)
+                log.warning("file hashes cannot be cached, each run computes them again: %s", error)
             self._warned = True
 
     def list_entries(self) -> list[CacheEntry]:
-        """Return what is kept of each model; see `newsimg.storage.cache_entries.list_entries`."""
+        """Return one entry per model; see `newsimg.storage.cache_entries.list_entries`."""
         return list_entries(self.folder)
 
     def delete(self, entry: CacheEntry) -> None:
-        """Delete what is kept of a model."""
+        """Delete the cached rows of a model."""
         self._shards.pop(entry.folder, None)
         shutil.rmtree(entry.folder)
 
@@ -326,5 +327,5 @@ def _only_useful(rows: dict[bytes, bytes], is_useful: IsUseful | None) -> dict[b
 
 
 def hash_image(image: Image) -> str:
-    """Return the SHA-256 of the bytes that a picture is decoded from, in hex digits."""
+    """Return the SHA-256 of a picture's encoded bytes, in hex digits."""
     return hashlib.sha256(read_image(image)).hexdigest()

@@ -1,4 +1,4 @@
-"""What the cache keeps, model by model: listed and verified whatever is damaged in it."""
+"""Listing and verification of the cache, model by model; damaged files are tolerated."""
 
 import json
 import logging
@@ -14,17 +14,17 @@ from newsimg.storage.shards import ShardFolder
 log = logging.getLogger(__name__)
 
 DESCRIPTION = "model.json"
-UNKNOWN = f"unknown, without a readable {DESCRIPTION}"
-NO_MODEL = ("hashes", "truncated")  # of files, and of texts: no model computes them
+UNKNOWN = f"unknown: no readable {DESCRIPTION}"
+NO_MODEL = ("hashes", "truncated")  # kinds that no model computes
 
 
 class UnreadableDescriptionError(ValueError):
-    """A `model.json` is not what was written."""
+    """A `model.json` is damaged."""
 
 
 @dataclass(frozen=True)
 class CacheEntry:
-    """What the cache keeps of one model."""
+    """The cached rows of one model."""
 
     kind: str
     model: str
@@ -35,10 +35,10 @@ class CacheEntry:
 
 
 def list_entries(root: Path) -> list[CacheEntry]:
-    """Return what is kept of each model, by kind and model; damaged files are named and count 0.
+    """Return one entry per model, sorted by kind; damaged files are logged and count 0 items.
 
     Raises:
-        OSError: If a folder or a file may not be read.
+        OSError: If a folder or file is not readable.
     """
     folders = [path for path in sorted(root.glob("*/*")) if path.is_dir()]
     entries = [_describe(folder) for folder in folders if folder.parent.name not in NO_MODEL]
@@ -46,10 +46,10 @@ def list_entries(root: Path) -> list[CacheEntry]:
 
 
 def verify_entry(entry: CacheEntry) -> int:
-    """Read every file of a model; set damaged ones aside and return how many there were.
+    """Read every file of a model; rename damaged files to *.damaged and return their number.
 
     Raises:
-        OSError: If a file may not be read or set aside.
+        OSError: If a file cannot be read or renamed.
     """
     n_damaged = ShardFolder(entry.folder).verify()
     path = entry.folder / DESCRIPTION
@@ -59,24 +59,24 @@ def verify_entry(entry: CacheEntry) -> int:
         return n_damaged
     except UnreadableDescriptionError as error:
         path.replace(path.with_suffix(".damaged"))
-        log.warning("%s; it is set aside, to be written again by the next run of its model", error)
+        log.warning("%s; set aside, the next run of the model writes it again", error)
         n_damaged += 1
     return n_damaged
 
 
 def read_fingerprint(path: Path) -> str:
-    """Return the fingerprint of the model that a folder's `model.json` describes.
+    """Return the model fingerprint in a `model.json`.
 
     Raises:
-        UnreadableDescriptionError: If it holds none; names the file.
-        OSError: If it may not be read.
+        UnreadableDescriptionError: If the file is damaged; names it.
+        OSError: If the file is not readable.
     """
     try:
         fingerprint = json.loads(path.read_bytes())["fingerprint"]
     except (ValueError, LookupError, TypeError, RecursionError) as error:
-        raise UnreadableDescriptionError(f"a damaged file of the cache: {path}") from error
+        raise UnreadableDescriptionError(f"damaged cache file {path}") from error
     if not isinstance(fingerprint, str):
-        raise UnreadableDescriptionError(f"a damaged file of the cache: {path}")
+        raise UnreadableDescriptionError(f"damaged cache file {path}")
     return fingerprint
 
 
@@ -88,7 +88,7 @@ def _describe(folder: Path) -> CacheEntry | None:
     n_items = n_bytes = 0
     changed = []
     for path in paths or [description]:
-        with suppress(FileNotFoundError):  # its writer has merged it into another one meanwhile
+        with suppress(FileNotFoundError):  # merged by its writer in the meantime
             status = path.stat()
             changed.append(status.st_mtime)
             if path != description:
@@ -108,9 +108,9 @@ def _name_model(description: Path) -> str:
     try:
         return read_fingerprint(description)
     except FileNotFoundError:
-        log.warning("the cache does not tell the model of %s", description.parent)
+        log.warning("no %s in %s: the model is unknown", description.name, description.parent)
     except UnreadableDescriptionError as error:
-        log.warning("%s, see task=cache task.action=verify", error)
+        log.warning("%s; run newsimg task=cache task.action=verify", error)
     return UNKNOWN
 
 
@@ -118,8 +118,8 @@ def _count_rows(path: Path) -> int:
     try:
         with pq.ParquetFile(path) as file:
             return int(file.metadata.num_rows)
-    except Exception as error:  # altered bytes make Parquet raise errors of all kinds
+    except Exception as error:  # corrupt Parquet files raise many types of errors
         if isinstance(error, OSError) and error.errno:
             raise
-        log.warning("a damaged file of the cache, see task=cache task.action=verify: %s", path)
+        log.warning("damaged cache file %s; run newsimg task=cache task.action=verify", path)
         return 0

@@ -1,4 +1,4 @@
-"""Models that ask the cache before they compute."""
+"""Models whose outputs are cached."""
 
 import dataclasses
 import json
@@ -14,15 +14,15 @@ from newsimg.interfaces import Backbone, VisionLanguageModel
 from newsimg.storage.cache import KeepRows, OutputCache, hash_image
 from newsimg.storage.files import hash_file
 
-MOST_MASS = 1.02  # of rounded probabilities
+MAX_MASS = 1.02  # of rounded probabilities
 KEPT_AS: dict[Reading, str] = {"probabilities": "expected", "text": "generate"}  # in keys
 
 
 class CachedBackbone(Backbone):
-    """A backbone that asks the cache first.
+    """A backbone whose embeddings are cached.
 
-    Two backbones of one fingerprint share what they computed: a reranker whose head needs the run's
-    own backbone embeds nothing again.
+    Backbones with the same fingerprint share embeddings: a reranker that uses the run's backbone
+    computes none again.
     """
 
     def __init__(self, backbone: Backbone, cache: OutputCache) -> None:
@@ -53,7 +53,7 @@ class CachedBackbone(Backbone):
         )
 
     def embed_images(self, images: Sequence[Image]) -> FloatArray:
-        """See `Backbone.embed_images`. A picture is known by its bytes, wherever it lies."""
+        """See `Backbone.embed_images`. Keys are hashes of the pictures' bytes, not paths."""
         return self.cache.get_or_compute(
             "embeddings",
             self.fingerprint,
@@ -72,7 +72,7 @@ class CachedBackbone(Backbone):
         ]
 
     def find_truncated(self, texts: Sequence[str]) -> list[bool]:
-        """See `Backbone.find_truncated`. A warm run so needs no tokenizer."""
+        """See `Backbone.find_truncated`. Cached, so that a warm run needs no tokenizer."""
         return self.cache.get_flags(
             "truncated", self.fingerprint, texts, self._backbone.find_truncated
         )
@@ -97,7 +97,7 @@ class CachedBackbone(Backbone):
         return self._backbone.preprocess(image)
 
     def embed_preprocessed(self, images: Sequence[Image], inputs: Sequence[Any]) -> FloatArray:
-        """See `Backbone.embed_preprocessed`. What it computes is kept."""
+        """See `Backbone.embed_preprocessed`. The embeddings are cached."""
         return self.cache.compute_batch(
             "embeddings",
             self.fingerprint,
@@ -109,7 +109,7 @@ class CachedBackbone(Backbone):
 
     def _name(self, images: Sequence[Image]) -> list[str]:
         hashes = self.cache.hash_images(images)
-        # Where truncated pictures are refused, what was made of one must not be found.
+        # A separate key, so that a run that rejects truncated pictures does not find their rows.
         return [
             f"{'truncated' if image.truncated else 'image'}:{digest}"
             for image, digest in zip(images, hashes, strict=True)
@@ -128,9 +128,9 @@ def hash_images(backbone: Backbone, images: Sequence[Image]) -> list[str]:
 
 
 class CachedVLM(VisionLanguageModel):
-    """A vision-language model that asks the cache first, by picture and exact question.
+    """A vision-language model whose answers are cached by picture and exact question.
 
-    A question that does not mention the headline so is asked once for each distinct picture.
+    A question that does not contain the headline is asked once per distinct picture.
     """
 
     def __init__(self, vlm: VisionLanguageModel, cache: OutputCache) -> None:
@@ -185,10 +185,10 @@ class CachedVLM(VisionLanguageModel):
 
 
 def is_number(rows: FloatArray) -> NDArray[np.bool_]:
-    """Return whether each row is finite: (n_rows,)."""
+    """Return a mask of the finite rows: (n_rows,)."""
     return np.asarray(np.isfinite(rows).all(axis=1))
 
 
 def is_answer(rows: FloatArray) -> NDArray[np.bool_]:
-    """Return whether each row is of probabilities, one of them above 0: (n_rows,)."""
-    return is_number(rows) & (rows > 0).any(axis=1) & (rows.sum(axis=1) <= MOST_MASS)
+    """Return a mask of the rows that are valid probabilities and not all 0: (n_rows,)."""
+    return is_number(rows) & (rows > 0).any(axis=1) & (rows.sum(axis=1) <= MAX_MASS)

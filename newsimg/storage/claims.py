@@ -1,7 +1,7 @@
-"""Which process computes what, so that another one that needs it waits instead of doing it again.
+"""Division of work between processes, so that no row is computed twice.
 
-A claim is a file with the keys that a process is computing, locked for as long as it does. The
-kernel drops the lock of a process that dies, whatever kills it; the keys are then anybody's.
+A claim is a file that lists the keys a process is computing; the process holds a lock on it. When a
+process dies the kernel releases the lock, and other processes may claim the keys.
 """
 
 import fcntl
@@ -21,17 +21,17 @@ from newsimg.storage.shards import explain_cache_errors
 log = logging.getLogger(__name__)
 
 KEY_BYTES = 32
-SHORTEST_PAUSE, LONGEST_PAUSE = 0.02, 1.0  # seconds between looks at what others have done
-PATIENCE = 5.0  # seconds until a process that waits says for whom
+SHORTEST_PAUSE, LONGEST_PAUSE = 0.02, 1.0  # seconds between polls of other processes
+WARN_AFTER = 5.0  # seconds of waiting until a warning names the other processes
 
 
 @dataclass(frozen=True)
 class Claim:
-    """What became of an attempt to claim keys.
+    """The result of an attempt to claim keys.
 
     Attributes:
-        mine: Keys that are this process's to compute.
-        others: Who computes the others, as `process N on HOST`.
+        mine: Keys claimed by this process.
+        others: Owners of the other keys, as `process N on HOST`.
     """
 
     mine: list[bytes]
@@ -44,24 +44,24 @@ def share_work(
     find: Callable[[list[bytes]], list[bytes]],
     progress: Callable[[int], object],
 ) -> Generator[list[bytes], None, None]:
-    """Yield the keys that are this process's to compute, until all are there.
+    """Yield the keys that this process must compute, until none is missing.
 
-    What others are computing is waited for; what they leave undone is yielded later.
+    Waits for keys that other processes are computing; keys that they abandon are yielded later.
 
     Args:
-        folder: Of the model.
+        folder: Folder of the model.
         missing: Keys, each of 32 bytes.
-        find: Takes what is there of some keys, and returns those of which nothing is.
-        progress: Called with the number of rows that others brought.
+        find: Loads the rows of some keys and returns the keys that are still missing.
+        progress: Called with the number of rows that other processes computed.
 
     Raises:
-        OSError: If the folder cannot be written to, or files in it not be locked.
+        OSError: If the folder is not writable or does not support locks.
     """
-    start, told, pause = time.monotonic(), False, SHORTEST_PAUSE
+    start, warned, pause = time.monotonic(), False, SHORTEST_PAUSE
     while missing:
         with claim_keys(folder, missing) as claim:
             n_before = len(missing)
-            missing = find(missing)  # what was finished before the claim was made
+            missing = find(missing)  # some may have been computed before the claim was made
             progress(n_before - len(missing))
             claimed = set(claim.mine)
             mine = [key for key in missing if key in claimed]
@@ -69,8 +69,8 @@ def share_work(
             if mine:
                 yield mine
         if missing and not mine:
-            if not told and time.monotonic() - start > PATIENCE:
-                told = True
+            if not warned and time.monotonic() - start > WARN_AFTER:
+                warned = True
                 log.warning("waiting for %d results of %s", len(missing), ", ".join(claim.others))
             time.sleep(pause)
             pause = min(1.5 * pause, LONGEST_PAUSE)
@@ -78,19 +78,19 @@ def share_work(
 
 @contextmanager
 def claim_keys(folder: Path, keys: Sequence[bytes]) -> Iterator[Claim]:
-    """Claim those of `keys` that no living process has claimed, until the context is left.
+    """Claim the keys that no running process has claimed; release them on exit.
 
     Args:
-        folder: Where the claims of all processes are; it is there already.
-        keys: Each of 32 bytes.
+        folder: Existing folder for the claims of all processes.
+        keys: Keys, each of 32 bytes.
 
     Raises:
-        OSError: If the folder cannot be written to, or files in it not be locked.
+        OSError: If the folder is not writable or does not support locks.
     """
     path = folder / f"{uuid.uuid4().hex}.{os.getpid()}.{socket.gethostname()}.claim"
     with explain_cache_errors(folder), (folder / "model.lock").open("ab") as turn:
-        fcntl.flock(turn, fcntl.LOCK_EX)  # until the file is closed
-        claimed = {other: taken_by(other) for other in folder.glob("*.claim")}
+        fcntl.flock(turn, fcntl.LOCK_EX)  # released when the file is closed
+        claimed = {other: read_claim(other) for other in folder.glob("*.claim")}
         taken = set(keys) & set().union(*claimed.values())
         mine = [key for key in keys if key not in taken]
         own = write_claim(path, mine) if mine else None
@@ -103,8 +103,8 @@ def claim_keys(folder: Path, keys: Sequence[bytes]) -> Iterator[Claim]:
 
 
 def write_claim(path: Path, keys: Sequence[bytes]) -> FileIO:
-    """Write a claim, and return the file that holds it while it is open."""
-    file = path.open("xb", buffering=0)  # closing must not try again to write what failed
+    """Write a claim and return its open file; closing the file releases the claim."""
+    file = path.open("xb", buffering=0)  # unbuffered: closing must not repeat a failed write
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         content = memoryview(b"".join(keys))
@@ -117,8 +117,8 @@ def write_claim(path: Path, keys: Sequence[bytes]) -> FileIO:
     return file
 
 
-def taken_by(path: Path) -> set[bytes]:
-    """Return the keys of a claim; one whose process is gone is removed."""
+def read_claim(path: Path) -> set[bytes]:
+    """Return the keys of a claim; remove the claim of a dead process."""
     try:
         with path.open("r+b") as file:
             try:
@@ -136,6 +136,6 @@ def taken_by(path: Path) -> set[bytes]:
 
 
 def name_owner(path: Path) -> str:
-    """Return whose claim it is, for a message."""
+    """Return the owner of a claim, for messages."""
     _, process, host = path.stem.split(".", 2)
     return f"process {process} on {host}"

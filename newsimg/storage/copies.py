@@ -1,4 +1,4 @@
-"""Pictures of the same bytes: they are scored once, and so alike, wherever they stand."""
+"""Duplicate pictures (equal bytes), which get equal scores."""
 
 from collections.abc import Sequence
 
@@ -8,11 +8,11 @@ from newsimg.datatypes import FloatArray, Image, IntArray
 
 
 def find_first_copies(images: Sequence[Image], rows: IntArray) -> IntArray:
-    """Return for each of `rows` the lowest of them whose picture has the same bytes.
+    """Return, for each of `rows`, the lowest row whose picture has the same bytes.
 
     Args:
-        images: The pool. A picture whose digest is not known is a copy of none.
-        rows: Positions in it, of any shape.
+        images: The pool. Pictures without a digest are treated as unique.
+        rows: Positions in the pool, of any shape.
     """
     present, where = np.unique(rows, return_inverse=True)
     first: dict[tuple[str, bool], int] = {}
@@ -25,16 +25,16 @@ def find_first_copies(images: Sequence[Image], rows: IntArray) -> IntArray:
 
 
 def share_scores(scores: FloatArray, rows: IntArray) -> FloatArray:
-    """Give candidates of one picture the score of the first of them.
+    """Give duplicates within a query the score of the first of them.
 
-    A matrix product may differ in the last bit from row to row, also where the rows are equal.
+    Equal rows of a matrix may give products that differ in the last bit.
 
     Args:
         scores: (n_queries, top_k).
-        rows: (n_queries, top_k), equal where the pictures are, see `find_first_copies`.
+        rows: (n_queries, top_k), equal for duplicates, see `find_first_copies`.
     """
     if scores.shape != rows.shape:
-        return scores  # which is told where scores are fused
+        return scores  # the fusion reports the wrong shape
     ordered = np.sort(rows, axis=1)
     repeated = np.flatnonzero((ordered[:, 1:] == ordered[:, :-1]).any(axis=1))
     shared = scores.copy() if len(repeated) else scores

@@ -1,4 +1,4 @@
-"""CSV files, read strictly: what a stray quote makes of a row is refused, and never guessed at."""
+"""Strict reading of CSV files: rows broken by stray quotes are rejected, never guessed."""
 
 import csv
 import re
@@ -6,24 +6,24 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 SEPARATORS = {"comma": ",", "semicolon": ";", "tab": "\t"}
-MAX_FIELD = 1 << 24  # letters of a value; the library's own limit of 131,072 is less than a text
+MAX_FIELD = 1 << 24  # characters; the csv module's default of 131,072 is too small for long texts
 UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
-QUOTES_TWICE = 'within quotes, a quote that belongs to the text is written twice ("")'
+QUOTES_TWICE = 'in a quoted value, write a quote as two quotes ("")'
 
 
 def read_rows(path: Path, separator: str = "comma") -> Iterator[tuple[int, list[str]]]:
-    """Yield the line that each row begins in, and its values; all rows have as many as the first.
+    """Yield the first line and the values of each row; all rows have the length of the first.
 
-    Rows without any value, which spreadsheets leave behind the last one, are left out.
+    Empty rows, which spreadsheets write after the last one, are skipped.
 
     Args:
         path: The file, in UTF-8 with or without a byte order mark.
         separator: comma, semicolon or tab.
 
     Raises:
-        ValueError: If the file is not UTF-8, holds a NUL, has a row of another length, text after a
-            closing quote, a quote that is never closed, or one that runs over the end of its row
-            into the next; names the line.
+        ValueError: If the file is not UTF-8, has a NUL character, a row of another length, text
+            after a closing quote, an unclosed quote, or a quoted value that spans several rows;
+            names the line.
     """
     mark = SEPARATORS[separator]
     if csv.field_size_limit() < MAX_FIELD:
@@ -43,21 +43,21 @@ def read_rows(path: Path, separator: str = "comma") -> Iterator[tuple[int, list[
             continue
         if any(_swallows_row(values, i, mark, width) for i in range(len(values))):
             raise ValueError(
-                f"{path}, line {line}: a quote runs over the end of its row, as far as line "
-                f"{reader.line_num}, and takes in the next row's values; {QUOTES_TWICE}"
+                f"{path}, line {line}: a quoted value spans several rows, up to line "
+                f"{reader.line_num}; {QUOTES_TWICE}"
             )
         if width is None:
             first, width = line, len(values)
         if len(values) != width:
             raise ValueError(
                 f"{path}, line {line}: {len(values)} values separated by {separator}, but {width} "
-                f"in line {first}; a value that holds the separator must be in quotes"
+                f"in line {first}; quote values that contain the separator"
             )
         yield line, values
 
 
 def read_table(path: Path, separator: str = "comma") -> Iterator[dict[str, str]]:
-    """Yield the rows below the header as column -> value; nothing if there is no header.
+    """Yield each row below the header as a mapping of column to value.
 
     Raises:
         ValueError: See `read_rows`.
@@ -69,7 +69,7 @@ def read_table(path: Path, separator: str = "comma") -> Iterator[dict[str, str]]
 
 
 def read_header(path: Path, separator: str = "comma") -> list[str]:
-    """Return the values of the first row; none if there is no row.
+    """Return the values of the first row, or an empty list.
 
     Raises:
         ValueError: See `read_rows`.
@@ -78,13 +78,13 @@ def read_header(path: Path, separator: str = "comma") -> list[str]:
 
 
 def split_first_row(path: Path) -> dict[str, list[str]]:
-    """Return the first row's values by each separator; nothing but empty lists if there is no row.
+    """Return the first row split by each separator; empty lists if the file is empty.
 
     Raises:
         ValueError: If the file is not UTF-8.
     """
     lines = [line for _, line in zip(range(100), _read_lines(path), strict=False)]
-    # Not strictly: it may well be the wrong separator.
+    # Not strict, because most of the separators are wrong.
     rows = {name: csv.reader(lines, delimiter=mark) for name, mark in SEPARATORS.items()}
     return {
         name: next((row for row in reader if any(map(str.strip, row))), [])
@@ -93,7 +93,7 @@ def split_first_row(path: Path) -> dict[str, list[str]]:
 
 
 def find_separator(path: Path) -> str:
-    """Return by what the first row is separated: what cuts it into the most values, or else commas.
+    """Return the separator that splits the first row into the most values; comma on a tie.
 
     Raises:
         ValueError: If the file is not UTF-8.
@@ -105,12 +105,12 @@ def find_separator(path: Path) -> str:
 def _read_lines(path: Path) -> Iterator[str]:
     with path.open("rb") as file:
         if file.read(2) in UTF16_MARKS:
-            raise ValueError(f"{path} is not a CSV in UTF-8, but in UTF-16: save it as UTF-8")
+            raise ValueError(f"{path} is in UTF-16, expected UTF-8: save it as UTF-8")
     with path.open(encoding="utf-8-sig", newline="") as lines:
         try:
             for number, line in enumerate(lines, start=1):
                 if "\0" in line:
-                    raise ValueError(f"{path} is not a CSV in UTF-8: line {number} holds a NUL")
+                    raise ValueError(f"{path} is not a CSV in UTF-8: NUL in line {number}")
                 yield line
         except UnicodeDecodeError as error:
             where = _find_undecodable(path)
@@ -118,39 +118,40 @@ def _read_lines(path: Path) -> Iterator[str]:
 
 
 def _find_undecodable(path: Path) -> str:
-    """Name the first line that is not UTF-8; the error itself knows its place in a buffer only."""
+    """Locate the first byte that is not UTF-8; the error only has its offset in a buffer."""
     with path.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
             try:
                 line.decode()
             except UnicodeDecodeError as error:
                 return f"line {number}, byte {error.start + 1}, is 0x{line[error.start]:02x}"
-    return "it ends within a letter"
+    return "the last character is incomplete"
 
 
 def _explain(error: csv.Error, path: Path, line: int, last: int) -> str:
     if "field larger" in str(error):
-        what = f"a value is longer than {MAX_FIELD:,} letters; is a quote not closed?"
+        what = f"a value is longer than {MAX_FIELD:,} characters; is a quote not closed?"
     elif "end of data" in str(error):
-        what = "a quote is opened and never closed"
+        what = "unclosed quote"
     elif last > line:
-        what = f"a quote is opened, and text follows where one is closed, in line {last}"
+        what = f"a quote opens here and text follows a closing quote in line {last}"
     else:
         what = "text follows a closing quote"
     return f"{path}, line {line}: {what}; {QUOTES_TWICE}"
 
 
 def _swallows_row(values: Sequence[str], position: int, mark: str, width: int | None) -> bool:
-    """Tell whether a value holds the rest of its own row, a line end, and another row's beginning.
+    """Return whether a value contains the end of its own row and the beginning of another row.
 
-    Then the line that it begins in has as many separators as a row has, and so has a later one. In
-    prose a space follows a comma, and most lines do not begin with one word before it.
+    In that case its first line has as many separators as a row, and so has a later line. Separators
+    followed by a space do not count, and the later line must start with a single word, because
+    prose in several lines may contain commas too.
 
     Args:
         values: The row.
-        position: Of the value in it.
+        position: Position of the value in the row.
         mark: The separator.
-        width: How many values a row has; None if this is the first row.
+        width: Number of values of a row; None for the first row.
     """
     first, *others = re.split(r"\r\n|\r|\n", values[position])
     n_marks = position + _count(first, mark)

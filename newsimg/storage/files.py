@@ -1,4 +1,4 @@
-"""Files that are hashed, fetched, and never half written."""
+"""Hashing, downloads, locks and atomic writes of files."""
 
 import codecs
 import errno
@@ -15,14 +15,15 @@ from urllib.parse import urlparse
 from filelock import FileLock, Timeout
 from platformdirs import user_cache_path
 
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # which the system names no file with
+# Errors that the system raises without a file name.
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 PACKAGE_DIR = Path(__file__).resolve().parents[1]
-# A wheel carries the configs inside the package; in a checkout they lie beside it.
+# A wheel has the configs inside the package, a checkout beside it.
 CONF_DIR = PACKAGE_DIR / "conf" if (PACKAGE_DIR / "conf").is_dir() else PACKAGE_DIR.parent / "conf"
 
 
 def user_cache_dir() -> Path:
-    """Return the folder for what can be made again: NEWSIMG_CACHE, or the user's cache."""
+    """Return the folder of files that can be recreated: NEWSIMG_CACHE, or the user's cache."""
     override = os.environ.get("NEWSIMG_CACHE")
     return Path(override).expanduser() if override else user_cache_path("newsimg")
 
@@ -39,29 +40,31 @@ def hash_files(paths: Sequence[Path]) -> list[str]:
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Yield the number and the text of each line of a file in UTF-8, without the line's end.
+    """Yield number and text of each line of a UTF-8 file, without line ends.
 
     Raises:
-        ValueError: If it is in another encoding or has a NUL character; names the line, and the
+        ValueError: If the file has another encoding or a NUL character; names the line and the
             command that converts the file.
     """
     with path.open("rb") as file:
         if file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
-            raise ValueError(f"{path} is in UTF-16; {_convert('UTF-16', path)} makes it UTF-8")
+            raise ValueError(
+                f"{path} is in UTF-16; {_convert('UTF-16', path)} converts it to UTF-8"
+            )
         file.seek(0)
         for number, line in enumerate(file, start=1):
             line = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
             if b"\0" in line:
                 raise ValueError(
                     f"{path}, line {number} has a NUL character: {line[:80]!r}; if the file is in "
-                    f"UTF-16, {_convert('UTF-16LE', path)} makes it UTF-8"
+                    f"UTF-16, {_convert('UTF-16LE', path)} converts it to UTF-8"
                 )
             try:
                 text = line.decode()
             except UnicodeDecodeError as error:
                 raise ValueError(
                     f"{path}, line {number} is not UTF-8: {line[:80]!r}; if the file is in "
-                    f"Latin-1, {_convert('ISO-8859-1', path)} makes it UTF-8"
+                    f"Latin-1, {_convert('ISO-8859-1', path)} converts it to UTF-8"
                 ) from error
             yield number, text.rstrip("\r\n")
 
@@ -73,10 +76,10 @@ def _convert(encoding: str, path: Path) -> str:
 
 @contextmanager
 def lock_folder(folder: Path) -> Iterator[None]:
-    """Make a folder, and keep other jobs out of it.
+    """Create a folder and lock it against other jobs.
 
     Raises:
-        ValueError: If one is in it.
+        ValueError: If another job holds the lock.
     """
     folder.mkdir(parents=True, exist_ok=True)
     try:
@@ -89,10 +92,10 @@ def lock_folder(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def name_full_disk(path: Path) -> Iterator[None]:
-    """Have the error of a full disk, or of a full quota, name the file that is written.
+    """Add the file name to errors of a full disk or quota.
 
     Raises:
-        OSError: If there is no room.
+        OSError: If the disk or quota is full; names `path`.
     """
     try:
         yield
@@ -104,16 +107,16 @@ def name_full_disk(path: Path) -> Iterator[None]:
 
 @contextmanager
 def write_atomically(path: Path) -> Iterator[Path]:
-    """Yield a temporary path that takes the name `path` on success and vanishes on failure.
+    """Yield a temporary path, which is renamed to `path` on success and deleted on failure.
 
     Raises:
-        OSError: If it cannot be written; names `path`.
+        OSError: If the file cannot be written; names `path`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
         with name_full_disk(path):
-            temporary.touch(exist_ok=False)  # others may read it as far as the umask lets them
+            temporary.touch(exist_ok=False)  # permissions follow the umask
             try:
                 yield temporary
                 with temporary.open("rb") as written:
@@ -129,7 +132,7 @@ def write_atomically(path: Path) -> Iterator[Path]:
 
 
 def _sync_folder(folder: Path) -> None:
-    # Without it a power cut may take back the new name.
+    # Without this, a power failure may undo the rename.
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -138,11 +141,11 @@ def _sync_folder(folder: Path) -> None:
 
 
 def fetch_file(source: str, sha256: str | None) -> Path:
-    """Return the local path of `source`: a path, or a URL that is downloaded once into the cache.
+    """Return the local path of `source`, a path or a URL; URLs are downloaded once.
 
     Raises:
         FileNotFoundError: If the path does not exist.
-        ValueError: If the bytes do not hash to `sha256`, or a URL comes without one.
+        ValueError: If the file's hash is not `sha256`, or a URL has no `sha256`.
         OSError: If the download fails.
     """
     if urlparse(source).scheme not in ("http", "https"):
@@ -153,7 +156,7 @@ def fetch_file(source: str, sha256: str | None) -> Path:
             _check_hash(path, source, sha256)
         return path
     if sha256 is None:
-        raise ValueError(f"a download needs the sha256 that its file must have: {source}")
+        raise ValueError(f"a download needs the sha256 of the file: {source}")
     path = user_cache_dir() / "downloads" / sha256[:16] / Path(urlparse(source).path).name
     if not path.is_file():
         with write_atomically(path) as temporary:

@@ -1,4 +1,4 @@
-"""Where the row of each of many keys is, in a few bytes a key."""
+"""A compact map from keys to row positions."""
 
 from collections.abc import Iterable, Sequence
 
@@ -6,17 +6,17 @@ import numpy as np
 
 from newsimg.datatypes import IntArray
 
-# Of a key's 32 bytes, which are a SHA-256: two of 10^9 keys have the same with a chance of 10^-21.
+# Keys are SHA-256, 32 bytes. With half of them, 10^9 keys collide with a probability of 10^-21.
 KEY_BYTES = 16
-MOST_RECENT = 1 << 16  # keys that wait in a dict, at least, until they are sorted in
+MIN_RECENT = 1 << 16  # keys are collected in a dict and sorted in when there are more
 
 KeyArray = np.ndarray[tuple[int], np.dtype[np.bytes_]]
 
 
 class KeyTable:
-    """Maps keys to places, numbers from 0 on; what is added last holds.
+    """A map from keys to positions (integers from 0); the last value added for a key wins.
 
-    A key takes 24 bytes, a tenth of what it would in a dict.
+    A key takes 24 bytes, a tenth of a dict entry.
     """
 
     def __init__(self) -> None:
@@ -25,23 +25,23 @@ class KeyTable:
         self._recent: dict[bytes, int] = {}
 
     def add(self, keys: Sequence[bytes], first: int) -> None:
-        """Add a few keys, whose places are `first` and those that follow it."""
+        """Add a few keys at the positions `first`, `first` + 1, ..."""
         self._recent.update((key[:KEY_BYTES], first + i) for i, key in enumerate(keys))
-        if len(self._recent) > max(MOST_RECENT, len(self._keys) // 8):
+        if len(self._recent) > max(MIN_RECENT, len(self._keys) // 8):
             self._sort_in([], [])
 
     def add_blocks(self, blocks: Iterable[tuple[bytes, int]]) -> None:
-        """Add many keys: of each block its whole keys, one after the other, and the first place."""
+        """Add many keys: each block is a concatenation of 32-byte keys and the first position."""
         parts, places = [], []
         for keys, first in blocks:
-            # A strided view would keep all of it in memory.
+            # Copied, because a strided view would keep the whole block in memory.
             parts.append(np.frombuffer(keys, f"S{KEY_BYTES}")[::2].copy())
             places.append(np.arange(first, first + len(parts[-1])))
         if parts:
             self._sort_in(parts, places)
 
     def find(self, keys: Sequence[bytes]) -> IntArray:
-        """Return the place of each key: (n_keys,) int64, -1 where it is unknown."""
+        """Return the position of each key: (n_keys,) int64, -1 for unknown keys."""
         short = [key[:KEY_BYTES] for key in keys]
         recent = [self._recent.get(key, -1) for key in short]
         places = np.array(recent, dtype=np.int64)

@@ -1,4 +1,4 @@
-"""Work that is begun before its turn."""
+"""Prefetching."""
 
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -8,10 +8,10 @@ T = TypeVar("T")
 
 
 def prefetch(items: Iterable[T], n_prefetch: int) -> Iterator[T]:
-    """Yield `items` in their order, each after the `n_prefetch` next ones have been begun."""
-    begun: deque[T] = deque()
+    """Yield `items` in order, `n_prefetch` of them ahead of the consumer."""
+    started: deque[T] = deque()
     for item in items:
-        begun.append(item)
-        if len(begun) > n_prefetch:
-            yield begun.popleft()
-    yield from begun
+        started.append(item)
+        if len(started) > n_prefetch:
+            yield started.popleft()
+    yield from started

@@ -1,9 +1,9 @@
-"""A persistent map from keys to rows of bytes, for many readers and writers, without a server.
+"""A persistent key-value store for concurrent readers and writers, without a server.
 
-A map is a folder of immutable Parquet files with the columns key, row and crc. A file is named by
-the SHA-256 of its own bytes, is written under a temporary name, synced and renamed, so that it is
-there whole or not at all. What is read is checked: pages by their checksums, each row by its crc.
-Two writers of the same rows leave two copies.
+It is a folder of immutable Parquet files with the columns key, row and crc. The name of a file is
+the SHA-256 of its bytes. Files are written under a temporary name, synced and renamed, so that a
+file is complete or absent. Reads verify the page checksums of Parquet and the crc of each row. Two
+writers of the same row leave two copies.
 """
 
 import hashlib
@@ -26,45 +26,45 @@ from newsimg.storage.key_table import KeyTable
 
 log = logging.getLogger(__name__)
 
-MERGE_AT = 64  # small files of one writer that become one larger file
-GROUP_ROWS = 256  # rows that are read at once
-GROUPS_AT_HAND = 32
+MERGE_AT = 64  # number of small files of one writer that triggers a merge
+GROUP_ROWS = 256  # rows per Parquet row group, the unit of reading
+MAX_CACHED_GROUPS = 32
 SMALL_BYTES = 1 << 20  # a merged file below this size is merged again
-MOST_GROUPS = 1 << 24  # of a file
-MOST_ROWS = MOST_GROUPS * GROUP_ROWS
+MAX_GROUPS = 1 << 24  # row groups per file
+MAX_ROWS = MAX_GROUPS * GROUP_ROWS
 KEY = pa.binary(32)
 
 
 class DamagedFileError(Exception):
-    """A file does not have what it was written with."""
+    """The content of a file has changed since it was written."""
 
 
 def digest_key(key: str) -> bytes:
-    """Return the 32 bytes by which a key is stored."""
+    """Return the SHA-256 of a key, under which its row is stored."""
     return hashlib.sha256(key.encode()).digest()
 
 
 class ShardFolder:
-    """One map; of every file only the keys are in memory.
+    """A key-value store in a folder; only the keys are in memory.
 
     Args:
-        folder: Where the files are; made when the first row is written.
+        folder: Folder of the files; created at the first write.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.n_damaged = 0
         self._unmerged: dict[Path, dict[bytes, bytes]] = {}
-        self._forget()
+        self._reset()
 
     def read(self, keys: Sequence[bytes]) -> list[bytes | None]:
-        """Return the rows of `keys`, where they are there, reading each part of a file once.
+        """Return the row of each key, or None; each row group is read once.
 
-        What other processes have written is found, too. A file that proves damaged is set aside,
-        and what it had is no longer there.
+        Includes rows that other processes have written. Damaged files are renamed to *.damaged and
+        their rows count as missing.
 
         Raises:
-            OSError: If the folder or a file in it may not be read.
+            OSError: If the folder or a file in it is not readable.
         """
         places = self._table.find(keys)
         if (places < 0).any():
@@ -75,30 +75,30 @@ class ShardFolder:
         order = order[places[order] >= 0]
         groups, starts = np.unique(places[order] // GROUP_ROWS, return_index=True)
         for group, start, stop in zip(groups.tolist(), starts, [*starts[1:], None], strict=False):
-            wanted, path = order[start:stop], self._paths[group // MOST_GROUPS]
+            wanted, path = order[start:stop], self._paths[group // MAX_GROUPS]
             found: list[bytes] = []
-            with self._setting_aside(path):
-                part = self._read_group(path, group % MOST_GROUPS)
+            with self._set_aside_if_damaged(path):
+                part = self._read_group(path, group % MAX_GROUPS)
                 found = _take(part, places[wanted] % GROUP_ROWS, [keys[i] for i in wanted])
-            if not found:  # the file was merged by its writer meanwhile, or is damaged
-                self._forget()
+            if not found:  # the file has been merged by its writer, or is damaged
+                self._reset()
                 return self.read(keys)
             for i, row in zip(wanted, found, strict=True):
                 rows[i] = row
         return rows
 
     def add(self, rows: Mapping[bytes, bytes]) -> None:
-        """Write rows of one width; they are safe on disk when this returns.
+        """Write rows of equal width; they are on disk when this returns.
 
         Raises:
-            OSError: If they cannot be written; the folder is then as it was.
+            OSError: If they cannot be written; the folder is then unchanged.
         """
         self._unmerged[self._write(rows)] = dict(rows)
         if len(self._unmerged) >= MERGE_AT:
             self.merge()
 
     def merge(self) -> None:
-        """Replace this writer's small files by one."""
+        """Merge this writer's small files into one."""
         if len(self._unmerged) <= 1:
             return
         merged: dict[bytes, bytes] = {}
@@ -113,13 +113,13 @@ class ShardFolder:
             self._unmerged[kept] = merged
 
     def verify(self) -> int:
-        """Read every file, set damaged ones aside, and return how many there were."""
+        """Read every file, rename damaged ones to *.damaged and return their number."""
         n_before = self.n_damaged
         for path in sorted(self.folder.glob("*.parquet")):
-            with self._setting_aside(path):
-                if not _is_whole(path):
-                    raise DamagedFileError("its bytes are not those that it is named by")
-        self._forget()
+            with self._set_aside_if_damaged(path):
+                if not _is_intact(path):
+                    raise DamagedFileError("its SHA-256 differs from its name")
+        self._reset()
         return self.n_damaged - n_before
 
     def _write(self, rows: Mapping[bytes, bytes]) -> Path:
@@ -148,14 +148,14 @@ class ShardFolder:
         return path
 
     def _number(self, path: Path) -> int:
-        """Return the place of a file's first row."""
+        """Return the position of a file's first row in the key table."""
         self._paths.append(path)
-        return (len(self._paths) - 1) * MOST_ROWS
+        return (len(self._paths) - 1) * MAX_ROWS
 
     def _load_new(self) -> None:
-        """Load the keys of files that are not known yet."""
+        """Load the keys of new files."""
         while new := [name for name in self._list_names() if name not in self._loaded]:
-            # Some may be gone before they are read, merged into one that must be listed, too.
+            # Listed again, because a file may be merged into a new one before it is read.
             self._table.add_blocks(self._read_keys(sorted(new)))
 
     def _list_names(self) -> list[str]:
@@ -165,53 +165,47 @@ class ShardFolder:
     def _read_keys(self, names: list[str]) -> Iterator[tuple[bytes, int]]:
         for path in (self.folder / name for name in names):
             self._loaded.add(path.name)
-            with self._setting_aside(path):
+            with self._set_aside_if_damaged(path):
                 with _open(path) as file:
-                    if "crc" not in file.schema_arrow.names and not _is_whole(path):
-                        raise DamagedFileError("its bytes are not those that it is named by")
                     keys = file.read(["key"])["key"].combine_chunks()
                 if keys.type != KEY:
-                    raise DamagedFileError(f"its keys are {keys.type}")
+                    raise DamagedFileError(f"its keys have the type {keys.type}")
                 start, size = keys.offset * KEY.byte_width, len(keys) * KEY.byte_width
                 yield keys.buffers()[1].slice(start, size).to_pybytes(), self._number(path)
 
     def _read_group(self, path: Path, group: int) -> pa.Table:
-        """Return so many rows of a file, and keep them at hand."""
+        """Return a row group of a file, from the cache in memory if it is there."""
         if (path, group) not in self._groups:
             with _open(path) as file:
-                if "crc" in file.schema_arrow.names:
-                    rows = file.read_row_group(group)
-                else:  # of newsimg's first days
-                    rows = file.read().slice(group * GROUP_ROWS, GROUP_ROWS)
-            self._groups[path, group] = rows.combine_chunks()
+                self._groups[path, group] = file.read_row_group(group).combine_chunks()
         self._groups.move_to_end((path, group))
-        while len(self._groups) > GROUPS_AT_HAND:
+        while len(self._groups) > MAX_CACHED_GROUPS:
             self._groups.popitem(last=False)
         return self._groups[path, group]
 
     @contextmanager
-    def _setting_aside(self, path: Path) -> Iterator[None]:
-        """Rename a file that proves damaged, and pass over one that is not there any more."""
+    def _set_aside_if_damaged(self, path: Path) -> Iterator[None]:
+        """Rename the file to *.damaged if reading shows damage; ignore a file that is gone."""
         try:
             yield
         except FileNotFoundError:
             return
-        except Exception as error:  # altered bytes make Parquet raise errors of all kinds
+        except Exception as error:  # corrupt Parquet files raise many types of errors
             if isinstance(error, OSError) and error.errno:
                 raise
             aside = path.with_suffix(".damaged")
-            with suppress(FileNotFoundError):  # another process was faster
-                if _is_whole(path):
+            with suppress(FileNotFoundError):  # renamed by another process
+                if _is_intact(path):
                     raise
                 path.replace(aside)
                 self.n_damaged += 1
                 log.warning(
-                    "a damaged file of the cache is set aside, to be computed again: %s (%s)",
+                    "damaged cache file set aside, its rows are computed again: %s (%s)",
                     aside,
                     error,
                 )
 
-    def _forget(self) -> None:
+    def _reset(self) -> None:
         self._table = KeyTable()
         self._paths: list[Path] = []
         self._loaded: set[str] = set()
@@ -222,26 +216,25 @@ def _open(path: Path) -> pq.ParquetFile:
     return pq.ParquetFile(path, page_checksum_verification=True)
 
 
-def _is_whole(path: Path) -> bool:
+def _is_intact(path: Path) -> bool:
     return hash_file(path) == path.stem
 
 
 def _take(group: pa.Table, positions: IntArray, keys: Sequence[bytes]) -> list[bytes]:
-    """Return rows of a group, which must be those of `keys` and as they were written."""
+    """Return some rows of a group, after checking their keys and crc."""
     taken = group.take(positions)
     rows: list[bytes] = taken["row"].to_pylist()
     crcs = [zlib.crc32(key + row) for key, row in zip(keys, rows, strict=True)]
-    same_crcs = "crc" not in taken.column_names or taken["crc"].to_pylist() == crcs
-    if taken["key"].to_pylist() != list(keys) or not same_crcs:
+    if taken["key"].to_pylist() != list(keys) or taken["crc"].to_pylist() != crcs:
         raise DamagedFileError("a row is not what was written")
     return rows
 
 
 def write_to_cache(path: Path, content: bytes) -> None:
-    """Write a file of the cache, whole or not at all.
+    """Write a cache file atomically.
 
     Raises:
-        OSError: If it cannot be written; names the file, the reason and the remedy.
+        OSError: If the file cannot be written; names the file, the reason and the option to set.
     """
     with explain_cache_errors(path), write_atomically(path) as temporary:
         temporary.write_bytes(content)
@@ -249,19 +242,19 @@ def write_to_cache(path: Path, content: bytes) -> None:
 
 @contextmanager
 def explain_cache_errors(path: Path) -> Iterator[None]:
-    """Have an error of writing to the cache name the file or folder, the reason and the remedy."""
+    """Add the file or folder, the reason and the option to set to errors of writing."""
     try:
         yield
     except OSError as error:
-        reason = f"cannot write to the cache ({error.strerror}); set cache.dir"
+        reason = f"cannot write to the cache ({error.strerror}); set cache.dir to another folder"
         raise OSError(error.errno, reason, str(path)) from error
 
 
 def to_bytes(rows: np.ndarray) -> list[bytes]:
-    """Turn the rows of an array into bytes."""
+    """Convert the rows of an array to bytes."""
     return [row.tobytes() for row in np.ascontiguousarray(rows, dtype=np.float32)]
 
 
 def from_bytes(rows: list[bytes]) -> np.ndarray:
-    """Turn bytes back into (n_rows, width) float32."""
+    """Convert bytes back to (n_rows, width) float32."""
     return np.frombuffer(b"".join(rows), dtype=np.float32).reshape(len(rows), -1)

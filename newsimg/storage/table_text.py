@@ -1,22 +1,22 @@
-"""Values of a Parquet file's columns as text, as somebody would write them."""
+"""Conversion of Parquet columns to text."""
 
 import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-WHOLE = 2**53  # above it a float no longer holds every whole number
+MAX_EXACT = 2**53  # larger integers are not exact in float64
 
 
-def find_writer(path: Path, field: Any) -> Callable[[Any], str]:
-    """Return what turns a column's values into text; a missing one becomes "".
+def find_formatter(path: Path, field: Any) -> Callable[[Any], str]:
+    """Return the function that formats a column's values; null becomes "".
 
     Args:
         path: The file, for messages.
-        field: The column, a `pyarrow.Field`: of text, or of numbers.
+        field: The column, a `pyarrow.Field` of text or numbers.
 
     Raises:
-        ValueError: If it holds something else; names it and its type.
+        ValueError: If the column has another type; names the column and the type.
     """
     import pyarrow.types as types
 
@@ -24,26 +24,26 @@ def find_writer(path: Path, field: Any) -> Callable[[Any], str]:
     if is_text(kind) or types.is_integer(kind):
         return lambda value: "" if value is None else str(value)
     if types.is_floating(kind):
-        return lambda value: _write_float(value, path, field.name)
-    raise ValueError(f"{path}: the column {field.name} must be text or numbers, it is {field.type}")
+        return lambda value: _format_float(value, path, field.name)
+    raise ValueError(f"{path}: the column {field.name} must be text or numbers, got {field.type}")
 
 
 def is_text(kind: Any) -> bool:
-    """Tell whether a column of this type holds text, or nothing at all."""
+    """Return whether a column type is text or null."""
     import pyarrow.types as types
 
     kind = kind.value_type if types.is_dictionary(kind) else kind
-    whole = types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)
-    return bool(whole or types.is_null(kind))
+    text = types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)
+    return bool(text or types.is_null(kind))
 
 
-def _write_float(value: float | None, path: Path, name: str) -> str:
-    """Write 1.0 as 1: whole numbers become floats where one of a column is missing."""
+def _format_float(value: float | None, path: Path, name: str) -> str:
+    """Format 1.0 as 1, because pandas converts integer columns with nulls to float."""
     if value is None or math.isnan(value):
         return ""
-    if abs(value) >= WHOLE:
+    if abs(value) >= MAX_EXACT:
         raise ValueError(
-            f"{path}: the column {name} has numbers as large as {value:.0f}, which floats do not "
-            "hold exactly: write them as text or whole numbers"
+            f"{path}: the column {name} has {value:.0f} as a float, which is not exact above 2^53: "
+            "store the column as text or integers"
         )
     return str(int(value)) if value.is_integer() else repr(value)

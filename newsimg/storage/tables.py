@@ -1,4 +1,4 @@
-"""Tables of pictures, read batch by batch."""
+"""Tables of pictures (Parquet or CSV), read in batches."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -9,7 +9,7 @@ from urllib.request import url2pathname
 from newsimg.datatypes import Image
 from newsimg.storage.csv_table import find_separator, read_header, read_table
 from newsimg.storage.pictures.archives import open_archive
-from newsimg.storage.table_text import find_writer, is_text
+from newsimg.storage.table_text import find_formatter, is_text
 
 METADATA = ("licence", "title", "author", "page_url")
 
@@ -17,21 +17,21 @@ METADATA = ("licence", "title", "author", "page_url")
 def stream_table(
     path: Path, required: Sequence[str], optional: Sequence[str]
 ) -> Iterator[dict[str, str]]:
-    """Yield the rows of a Parquet or CSV file, all values as text, missing ones as "".
+    """Yield the rows of a Parquet or CSV file, all values as text, null as "".
 
     Args:
-        path: The table; its extension says what it is.
-        required: Columns that must be there.
-        optional: Columns to read where they are there.
+        path: The table, .parquet or .csv.
+        required: Columns that must exist.
+        optional: Columns that are read if they exist.
 
     Raises:
-        FileNotFoundError: If the table is not there.
-        ValueError: If it cannot be read, or lacks a column.
+        FileNotFoundError: If the table does not exist.
+        ValueError: If it cannot be read or lacks a column.
     """
     import pyarrow as pa
 
     if not path.is_file():
-        raise FileNotFoundError(f"no table of pictures {path}")
+        raise FileNotFoundError(f"no table of pictures at {path}")
     try:
         for batch in _read_batches(path, required, optional):
             yield from batch
@@ -40,15 +40,15 @@ def stream_table(
 
 
 def stream_places(path: Path, column: str) -> Iterator[list[tuple[str | None, str | None]]]:
-    """Yield for each row where its pictures are: their paths, and members of the table itself.
+    """Yield the locations of each row's pictures: paths, and members of the table itself.
 
     Args:
         path: The table.
-        column: Paths or, in a Parquet file, pictures; see `ParquetPictures`.
+        column: Column of paths or, in a Parquet file, of pictures; see `ParquetPictures`.
 
     Raises:
-        FileNotFoundError: If the table is not there.
-        ValueError: If it cannot be read, or the column is missing or of another type.
+        FileNotFoundError: If the table does not exist.
+        ValueError: If it cannot be read, or the column is missing or has another type.
     """
     if path.suffix.lower() == ".parquet" and path.is_file():
         import pyarrow as pa
@@ -66,11 +66,11 @@ def stream_places(path: Path, column: str) -> Iterator[list[tuple[str | None, st
             return
         kind = pictures.find_type(column)
         if kind is not None and not is_text(kind):
-            raise ValueError(f"{path}: the column {column} must be text or pictures, it is {kind}")
+            raise ValueError(f"{path}: the column {column} must be text or pictures, got {kind}")
         if kind is None and pictures.columns:
             raise ValueError(
-                f"{path} has no column {column}: data.path_column={pictures.columns[0]} takes the "
-                f"pictures of its column {pictures.columns[0]}"
+                f"{path} has no column {column}: use data.path_column={pictures.columns[0]}, the "
+                "column with pictures"
             )
     for values in stream_table(path, [column], ()):
         yield [(values[column] or None, None)]
@@ -84,15 +84,19 @@ def _read_batches(
     if path.suffix.lower() == ".parquet":
         with pq.ParquetFile(path) as file:
             columns = _choose(path, file.schema_arrow.names, required, optional)
-            write = {name: find_writer(path, file.schema_arrow.field(name)) for name in columns}
+            formatters = {
+                name: find_formatter(path, file.schema_arrow.field(name)) for name in columns
+            }
             for batch in file.iter_batches(4096, columns=columns):
                 rows = batch.to_pylist() if columns else [{}] * len(batch)
-                yield [{name: write[name](value) for name, value in row.items()} for row in rows]
+                yield [
+                    {name: formatters[name](value) for name, value in row.items()} for row in rows
+                ]
         return
     if path.suffix.lower() != ".csv":
         raise ValueError(f"a table of pictures must be .parquet or .csv, got {path}")
     if (separator := find_separator(path)) != "comma":
-        raise ValueError(f"{path} is separated by {separator}: save it with commas")
+        raise ValueError(f"{path} must be separated by commas, got {separator}")
     columns = _choose(path, read_header(path), required, optional)
     for row in read_table(path):
         yield [{name: row[name] for name in columns}]
@@ -108,33 +112,33 @@ def _choose(
 
 
 def locate_picture(place: str, folder: Path) -> Path:
-    """Return the path of a picture given as a path or a file:// URL, which need not be there.
+    """Return the path of a picture given as a path or file:// URL; it need not exist.
 
     Args:
-        place: What a table says.
-        folder: Where relative paths start.
+        place: The value in the table.
+        folder: Base of relative paths.
 
     Raises:
-        ValueError: If it is a URL of something that is not on this disk, or has a NUL character.
+        ValueError: If it is a URL of another kind or has a NUL character.
     """
     if "\0" in place:
-        raise ValueError(f"{place!r} has a NUL character, which no path has")
+        raise ValueError(f"the path {place!r} has a NUL character")
     if "://" not in place:
         return folder / place
     url = urlparse(place)
     if url.scheme != "file" or url.netloc not in ("", "localhost"):
-        raise ValueError(f"{place} is not on disk: download it first, and give its path")
+        raise ValueError(f"{place} is not on disk: download it first and write its path")
     return Path(url2pathname(url.path))
 
 
 def add_metadata(images: Iterable[Image], path: Path) -> Iterator[Image]:
-    """Yield the pictures of an archive with what a table says of them in its column member.
+    """Yield the pictures of an archive with the metadata of a table, joined by its column member.
 
-    A picture that the table does not name has no metadata.
+    A picture that is not in the table has no metadata.
 
     Raises:
-        FileNotFoundError: If the table is not there.
-        ValueError: If it cannot be read, or has no column member.
+        FileNotFoundError: If the table does not exist.
+        ValueError: If it cannot be read or has no column member.
     """
     known = {
         row["member"]: {name: row[name] for name in METADATA if row.get(name)}

@@ -2,7 +2,7 @@
 
 The package yfcc100m (1.0.1) creates the same shards from the same bucket, but treats throttled
 requests as missing pictures, restarts interrupted shards from the beginning, and needs numpy below
-2; therefore boto3 is used here. Metadata files written by that package are reused.
+2; therefore it is not used here. Metadata files written by that package are reused.
 """
 
 import hashlib
@@ -45,7 +45,8 @@ class FetchTask(Task):
         bucket: Name of the bucket.
         region: Region of the bucket.
         endpoint_url: URL of an S3-compatible server; None for AWS.
-        anonymous: Whether to send unsigned requests, instead of using boto3's credentials.
+        anonymous: Whether to send unsigned requests; else credentials of the
+            environment or of the machine's role are used.
         database: SQLite database of all pictures, `yfcc100m_dataset.sql` (61 GiB); None to download
             it to `folder` if shards lack metadata.
         database_md5: Expected MD5 of a downloaded database; None to skip the check.
@@ -121,13 +122,12 @@ class FetchTask(Task):
             with lock_folder(self.folder):
                 return self._run(bucket, pool, components.info)
         finally:
-            bucket.stop()
             pool.shutdown(cancel_futures=True)
 
     def _run(self, bucket: Bucket, pool: Executor, info: RunInfo) -> dict[str, float]:
         shards = self._list_shards(bucket, pool)
         unfinished = [
-            one for one in shards if not (one.is_whole() and self._metadata_of(one).is_file())
+            one for one in shards if not (one.is_complete() and self._metadata_of(one).is_file())
         ]
         undescribed = [one for one in unfinished if not self._source_of(one).is_file()]
         database = self._find_database(bucket) if undescribed else None
@@ -150,7 +150,7 @@ class FetchTask(Task):
                 # The metadata is written first, so that a shard that exists is complete.
                 rows = read_rows(self._source_of(shard))
                 write_metadata(self._metadata_of(shard), shard.objects, rows)
-                if not shard.is_whole():
+                if not shard.is_complete():
                     shard.fetch(bucket, pool, progress.update)
         return self._report(shards, n_bytes, info)
 

@@ -138,7 +138,7 @@ class IndexTask(Task):
         """See `Task.run`.
 
         Returns:
-            `n_listed`, `n_images`, `n_rejected`, `n_removed`, `n_passed_over`, `bytes_per_vector`
+            `n_listed`, `n_images`, `n_rejected`, `n_removed`, `n_skipped`, `bytes_per_vector`
             and, if measured, `recall_at_<top_k>`, `ms_single` and `ms_batched`; after "append" also
             `n_added`, `n_changed` (known ids with other bytes) and `n_replaced`.
 
@@ -211,7 +211,7 @@ class IndexTask(Task):
             "n_listed": n_listed,
             "n_rejected": checkpoint.n_rejected,
             "next_row_id": checkpoint.n_accepted,
-            "passed_over": dict(checkpoint.passed_over.counts),
+            "skipped": dict(checkpoint.skipped.counts),
         }
         return self._finish(job, facts, embeddings)
 
@@ -239,7 +239,7 @@ class IndexTask(Task):
             "n_listed": n_known + n_listed - len(replaced),
             "n_rejected": count_rejected(job.staging / "rejected.parquet"),
             "next_row_id": first + checkpoint.n_accepted,
-            "passed_over": dict(checkpoint.passed_over.counts),
+            "skipped": dict(checkpoint.skipped.counts),
         }
         n_added = checkpoint.n_accepted - len(replaced)
         summary = f"{n_added} pictures added to {n_known}"

@@ -1,9 +1,8 @@
 """Log runs to MLflow: single runs, and sweeps as a parent run with a child for each job."""
 
 import os
-import shlex
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING
 from newsimg.datatypes import Job
 from newsimg.interfaces import Tracker
 from newsimg.reporting.console import console
-from newsimg.tracking.open_runs import close_killed, note_closed, note_open
+from newsimg.tracking import ui
 from newsimg.tracking.params import shorten
 from newsimg.tracking.processes import hold_interrupts
 from newsimg.tracking.record import (
@@ -30,7 +29,16 @@ from newsimg.tracking.record import (
 )
 from newsimg.tracking.resume import adopt_finished, index_finished, locate_files
 from newsimg.tracking.sender import RunSender
-from newsimg.tracking.sync import close_dead_jobs, describe_error, send_all, send_each, tell_waiting
+from newsimg.tracking.sync import (
+    close_dead_jobs,
+    close_killed,
+    describe_error,
+    note_closed,
+    note_open,
+    send_all,
+    send_each,
+    tell_waiting,
+)
 from newsimg.tracking.uri import choose_uri, hide_password
 
 if TYPE_CHECKING:
@@ -61,6 +69,7 @@ class MlflowTracker(Tracker):
         self.uri = choose_uri(uri, self.folder)
         self._sender = RunSender(uri=self.uri, folder=self.folder)
         self._record: Path | None = None
+        self._last: Path | None = None  # the run that was opened last, be it closed or not
         self._warned = False
         self._known: dict[str, Path] | None = None
 
@@ -126,9 +135,19 @@ class MlflowTracker(Tracker):
             record.artifact_root = os.path.relpath(output_dir, run_dir(self._open_record))
             record.artifacts = list_files(output_dir)
 
-    def open_sweep(self, experiment: str, name: str, output_dir: Path) -> None:
+    def open_sweep(
+        self,
+        experiment: str,
+        name: str,
+        output_dir: Path,
+        objective: str | None = None,
+        swept: Sequence[str] = (),
+    ) -> None:
         """See `Tracker.open_sweep`."""
-        path = self._open(Job(experiment, name, {}, {"sweep": "parent"}, output_dir))
+        tags = {ui.SWEEP_TAG: "parent"}
+        tags |= {ui.OBJECTIVE_TAG: objective} if objective else {}
+        tags |= {ui.SWEPT_TAG: " ".join(swept)} if swept else {}
+        path = self._open(Job(experiment, name, {}, tags, output_dir))
         os.environ[SWEEP_VARIABLE] = str(path)
         if self._warned:  # so that the jobs do not repeat the warning
             self._keep_quiet(path)
@@ -163,7 +182,7 @@ class MlflowTracker(Tracker):
 
         Jobs that are still running, e.g. in a queue, are sent when they end.
         """
-        sweep = Path(os.environ.pop(SWEEP_VARIABLE))
+        sweep = self._last = Path(os.environ.pop(SWEEP_VARIABLE))
         with hold_interrupts(), edit_record(sweep) as record:  # the process is about to end
             self._warned = self._warned or record.quiet_until > 0
             record.end(status)
@@ -206,11 +225,22 @@ class MlflowTracker(Tracker):
         rows = send_all(self._sender, self.folder)
         return pd.DataFrame(rows, columns=["name", "status", "folder", "outcome"])
 
-    def describe(self) -> str | None:
+    def describe(self) -> dict[str, str]:
         """See `Tracker.describe`."""
+        return ui.describe_page(self._last, self.uri, self.folder)
+
+    @contextmanager
+    def serve(self, port: int) -> Iterator[tuple[str, bool]]:
+        """See `Tracker.serve`. A tracking server is there already."""
+        latest = ui.find_latest(self.folder)
         if self._sender.is_remote:
-            return f"# runs are on {hide_password(self.uri)}"
-        return shlex.join(["mlflow", "ui", "--backend-store-uri", hide_password(self.uri)])
+            yield ui.link_record(latest, self.uri, ""), False
+            return
+        if latest is None:
+            raise ValueError(f"folder must hold runs to show, got {self.folder}, which holds none")
+        self._prepare()
+        with ui.serve(self.uri, self.folder, port) as address:
+            yield ui.link_record(latest, self.uri, address), True
 
     @property
     def _open_record(self) -> Path:
@@ -254,6 +284,7 @@ class MlflowTracker(Tracker):
         record = self._describe(job)
         record.claim()
         path = go_on(record, job.output_dir, self._sweep) or create_record(record, job.output_dir)
+        self._last = path
         note_open(self.folder, path)
         try:
             error = self._try(self._sender.open_run, path)

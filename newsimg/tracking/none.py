@@ -1,7 +1,7 @@
 """A tracker that does nothing."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,7 +33,14 @@ class NullTracker(Tracker):
     def log_artifacts(self, output_dir: Path) -> None:
         """See `Tracker.log_artifacts`."""
 
-    def open_sweep(self, experiment: str, name: str, output_dir: Path) -> None:
+    def open_sweep(
+        self,
+        experiment: str,
+        name: str,
+        output_dir: Path,
+        objective: str | None = None,
+        swept: Sequence[str] = (),
+    ) -> None:
         """See `Tracker.open_sweep`."""
 
     def load_jobs(self) -> "pd.DataFrame":
@@ -54,6 +61,10 @@ class NullTracker(Tracker):
         """See `Tracker.send_waiting`."""
         raise ValueError("task=sync needs a tracking store, got tracking=none: add tracking=mlflow")
 
-    def describe(self) -> str | None:
+    def describe(self) -> dict[str, str]:
         """See `Tracker.describe`."""
-        return None
+        return {}
+
+    def serve(self, port: int) -> AbstractContextManager[tuple[str, bool]]:
+        """See `Tracker.serve`."""
+        raise ValueError("tracking must name a store of runs to show, got tracking=none")

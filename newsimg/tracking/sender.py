@@ -7,7 +7,6 @@ import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlparse
 
 import filelock
 
@@ -21,7 +20,8 @@ from newsimg.tracking.record import (
     read_record,
     run_dir,
 )
-from newsimg.tracking.uri import hide_password
+from newsimg.tracking.ui import SWEEP_TAG, delete_view, share_view
+from newsimg.tracking.uri import hide_password, is_server
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -61,7 +61,7 @@ class RunSender:
     @property
     def is_remote(self) -> bool:
         """Whether the store is a server."""
-        return urlparse(self.uri).scheme in ("http", "https")
+        return is_server(self.uri)
 
     def prepare(self) -> None:
         """Configure MLflow's logging, and prepare the database if the store is one.
@@ -131,6 +131,8 @@ class RunSender:
         try:
             if record.run_id is not None:
                 self._client.delete_run(record.run_id)
+                if SWEEP_TAG in record.tags:
+                    delete_view(self._client, str(record.experiment_id), record.run_id)
         except Exception:
             return False
         return record.run_id is not None or not record.attempted
@@ -225,6 +227,8 @@ class RunSender:
             record.run_id = self._create_run(path, record)
         if not record.described:
             self._log_params(record.run_id, record.params)
+            if SWEEP_TAG in record.tags:
+                share_view(self._client, str(record.experiment_id), record.run_id, record.tags)
             record.described = True
         return record.run_id
 

@@ -3,13 +3,59 @@
 import os
 import shlex
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from newsimg.reporting.console import console
+from newsimg.reporting.quoting import quote_override
+from newsimg.storage.files import write_atomically
 from newsimg.tracking.record import close_dead, find_jobs, find_records, read_record, run_dir
 from newsimg.tracking.sender import RunSender, explain
 from newsimg.tracking.uri import hide_passwords
+
+OPEN_RUNS = ".open_runs"  # in the folder of runs, a file for each run that has not ended
+
+
+def note_open(folder: Path, record: Path) -> None:
+    """Note that the run of a record is open: looking through all runs would take its time."""
+    with write_atomically(_note(folder, record)) as temporary:
+        temporary.write_text(os.path.relpath(record, folder), encoding="utf-8")
+
+
+def note_closed(folder: Path, record: Path) -> None:
+    """Note that the run of a record has ended."""
+    _note(folder, record).unlink(missing_ok=True)
+
+
+def close_killed(folder: Path, close: Callable[[Path], object]) -> list[Path]:
+    """Close the runs that were killed, by a function that takes their records, and return these."""
+    killed = find_killed(folder)
+    for path in killed:
+        close(path)
+        note_closed(folder, path)
+    if killed:
+        runs = "1 run" if len(killed) == 1 else f"{len(killed)} runs"
+        console.print(f"tracking: {runs} that did not end before: recorded as KILLED now")
+    return killed
+
+
+def find_killed(folder: Path) -> list[Path]:
+    """Return the records of open runs that were killed, jobs before their sweeps."""
+    found = []
+    for note in (folder / OPEN_RUNS).glob("*.path"):
+        try:
+            path = Path(os.path.normpath(folder / note.read_text(encoding="utf-8")))
+            record = read_record(path)
+        except (OSError, ValueError):  # it was deleted, or ended a moment ago
+            note.unlink(missing_ok=True)
+            continue
+        if record.is_alive:
+            continue
+        if record.status in ("RUNNING", "KILLED") and not record.sent:
+            found.append(path)
+        else:
+            note.unlink(missing_ok=True)
+    return sorted(found, key=lambda path: (-len(path.parts), str(path)))
 
 
 def close_dead_jobs(sweep: Path, patience: float) -> int:
@@ -81,7 +127,7 @@ def tell_waiting(folder: Path, paths: Sequence[Path], n_running: int = 0) -> Non
     """Print how many runs are unsent with the command to send them, and how many are running."""
     n_waiting = sum(not read_record(path).sent for path in paths)
     if n_waiting:
-        command = shlex.join(["newsimg", "task=sync", f"folder={folder}"])
+        command = shlex.join(["newsimg", "task=sync", quote_override("folder", str(folder))])
         runs = "1 run waits" if n_waiting == 1 else f"{n_waiting} runs wait"
         console.print(f"{runs} to be sent  {command}")
     if n_running:
@@ -107,3 +153,7 @@ def _send(sender: RunSender, path: Path, silence: Exception | None) -> tuple[str
         kind = "no answer" if sender.is_outage(error) else "refused"
         wanted = "not compared" if was_sent else "waiting"
         return f"{wanted}: {kind} ({describe_error(error, sender.uri)})", error
+
+
+def _note(folder: Path, record: Path) -> Path:
+    return folder / OPEN_RUNS / f"{record.stem}.path"

@@ -76,6 +76,17 @@ def hide_password(uri: str) -> str:
     return f"{scheme}{mark}***@{authority.rpartition('@')[2]}{slash}{path}"
 
 
+def is_server(uri: str) -> bool:
+    """Tell a tracking server from a database."""
+    return urlsplit(uri).scheme in ("http", "https")
+
+
+def strip_login(uri: str) -> str:
+    """Return the address of a server without user and password."""
+    address = urlsplit(uri)
+    return address._replace(netloc=address.netloc.rpartition("@")[2]).geturl()
+
+
 def hide_passwords(text: str, uri: str) -> str:
     """Return a text, e.g. an error message, without the user and password of a URI."""
     login, at, _ = uri.partition("://")[2].partition("/")[0].rpartition("@")

@@ -6,7 +6,7 @@ import pytest
 
 from newsimg.tracking.record import find_records, read_record
 
-L1 = {"weight._target_": "newsimg.weight.l1.L1Weight", "weight.value": "0.15"}
+L1 = {"yaml.weight._target_": "newsimg.weight.l1.L1Weight", "weight": "0.15"}
 MISSING = "data.subset=nowhere.csv"  # ends a run after it was recorded
 NEAR = ["+reranker@task.rerankers.near=nnn", "task.rerankers.near.k=3"]
 
@@ -24,20 +24,20 @@ def test_a_reranker_beside_the_runs_own_leaves_the_weight_and_brings_its_own(new
     params = record.params
     assert params | L1 == params
     assert (params["normalization"], params["weight"], params["top_k"]) == ("l1", "0.15", "7")
-    assert params["task.own_weights.near._target_"] == "newsimg.weight.raw.RawWeight"
-    assert params["task.own_weights.near.value"] == "1"
-    assert params["task.rerankers.near.k"] == "3"
+    assert params["yaml.task.own_weights.near._target_"] == "newsimg.weight.raw.RawWeight"
+    assert params["yaml.task.own_weights.near.value"] == "1"
+    assert params["yaml.task.rerankers.near.k"] == "3"
     if task == "search":
-        assert params["task.weight"] == "l1"
-        assert params["task.own_weights.identity.value"] == "0.15"
+        assert params["yaml.task.weight"] == "l1"
+        assert params["yaml.task.own_weights.identity.value"] == "0.15"
 
 
 def test_what_is_typed_for_the_runs_own_stays_beside_others(newsimg_here):
     own = ["reranker=hubness", "weight=rank", "weight.value=0.4"]
     (record,) = record_of(newsimg_here, "task=tune", *own, *NEAR, MISSING)
-    assert record.params["weight._target_"] == "newsimg.weight.rank.RankWeight"
+    assert record.params["yaml.weight._target_"] == "newsimg.weight.rank.RankWeight"
     assert record.params["weight"] == "0.4"
-    assert record.params["task.own_weights.near.value"] == "1"
+    assert record.params["yaml.task.own_weights.near.value"] == "1"
 
 
 def test_a_sweep_over_normalisations_keeps_the_weight_and_names_them(newsimg_here, tiny_options):
@@ -45,7 +45,7 @@ def test_a_sweep_over_normalisations_keeps_the_weight_and_names_them(newsimg_her
     records = record_of(newsimg_here, *sweep)
     jobs = {record.name: record.params["weight"] for record in records if record.parent}
     assert jobs == {
-        "identity l1 w=0.15": "0.15",
-        "identity none w=0.15": "0.15",
-        "identity rank w=0.15": "0.15",
+        "identity l1 w=0.15 all top_k=0": "0.15",
+        "identity none w=0.15 all top_k=0": "0.15",
+        "identity rank w=0.15 all top_k=0": "0.15",
     }

@@ -1,4 +1,4 @@
-"""Pictures without articles: every source lists all of them, once, in a fixed order."""
+"""Collections of pictures: every source lists each picture once, in a fixed order."""
 
 import csv
 import io
@@ -24,7 +24,7 @@ from newsimg.storage.cache import OutputCache
 from newsimg.storage.pictures.archives import MAX_OPEN, read_member
 from newsimg.storage.pictures.images import open_image, read_image
 
-# Names in the order of the ids that they should get; between them a folder sorts as a path does.
+# Names in the expected order of their ids; folders sort like paths.
 NAMES = ["a b.jpg", "a%.jpg", "a-b/1.JPG", "a/1.png", "a/z/2.jpg", "a.jpg", "ä/3.jpg"]
 NAMES.sort(key=lambda name: name.replace("%", "%25").replace(" ", "%20"))
 
@@ -51,12 +51,12 @@ def spread(folder: Path) -> Path:
 
 
 def list_images(dataset: Dataset) -> list[Image]:
-    """Return the pictures alone of what a data set lists."""
+    """Return only the pictures of a data set's listing."""
     return [found for found in dataset.stream_images() if isinstance(found, Image)]
 
 
 def make_source(kind: str, folder: Path) -> Dataset:
-    """Return a data set of the same seven pictures in one of the five forms."""
+    """Return a data set of the same seven pictures from one of the five sources."""
     if kind == "folder":
         return FolderDataset(name="c", folder=str(spread(folder)))
     shuffled = list(contents().items())[::-1]
@@ -100,15 +100,13 @@ KINDS = ["folder", "list", "table.csv", "table.parquet", "tar", "zip"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_source_yields_each_picture_once_with_its_own_bytes(
-    kind: str, tmp_path: Path
-) -> None:
+def test_every_source_yields_each_picture_once_with_its_bytes(kind: str, tmp_path: Path) -> None:
     dataset = make_source(kind, tmp_path)
     images = list_images(dataset)
     assert sorted(map(read_image, images)) == sorted(contents().values())
     assert [image.uri for image in list_images(dataset)] == [image.uri for image in images]
     assert len({image.image_id for image in images}) == 7
-    for image in images:  # the content is that of the file or member that the uri names
+    for image in images:  # the content is that of the file or member in the URI
         place = image.member or str(image.path)
         (name,) = [name for name in NAMES if place == name or place.endswith("/" + name)]
         assert read_image(image) == contents()[name]
@@ -116,9 +114,7 @@ def test_every_source_yields_each_picture_once_with_its_own_bytes(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_collection_has_no_queries_and_its_images_are_in_id_order(
-    kind: str, tmp_path: Path
-) -> None:
+def test_a_collection_has_no_queries_and_is_sorted_by_id(kind: str, tmp_path: Path) -> None:
     collection = make_source(kind, tmp_path).load()
     assert (collection.queries, collection.qrels) == ((), None)
     ids = [image.image_id for image in collection.images]
@@ -126,14 +122,14 @@ def test_a_collection_has_no_queries_and_its_images_are_in_id_order(
     assert len(ids) == 7
 
 
-def test_a_folder_is_walked_in_the_order_of_its_ids_which_are_paths_below_it(
+def test_a_folder_is_listed_in_the_order_of_its_relative_paths(
     tmp_path: Path,
 ) -> None:
     ids = [image.image_id for image in list_images(make_source("folder", tmp_path))]
     assert ids == sorted(name.replace("%", "%25").replace(" ", "%20") for name in NAMES)
 
 
-def test_ids_in_archives_say_which_archive(tmp_path: Path) -> None:
+def test_ids_in_archives_contain_the_archive_path(tmp_path: Path) -> None:
     images = list_images(make_source("zip", tmp_path))
     ids = [image.image_id for image in images]
     assert ids == sorted(ids)
@@ -141,7 +137,7 @@ def test_ids_in_archives_say_which_archive(tmp_path: Path) -> None:
     assert images[0].uri == f"{tmp_path}/deep/000.zip::{images[0].member}"
 
 
-def test_linked_folders_are_entered_but_not_in_circles(tmp_path: Path) -> None:
+def test_links_to_folders_are_followed_except_in_cycles(tmp_path: Path) -> None:
     spread(tmp_path / "pictures")
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / "x.jpg").write_bytes(draw(1))
@@ -152,7 +148,7 @@ def test_linked_folders_are_entered_but_not_in_circles(tmp_path: Path) -> None:
     assert len(images) == 8
 
 
-def test_a_table_keeps_ids_as_written_and_what_is_known_of_a_picture(tmp_path: Path) -> None:
+def test_ids_and_metadata_of_a_table_are_unchanged(tmp_path: Path) -> None:
     for kind in ("table.csv", "table.parquet"):
         (tmp_path / kind[6:]).mkdir()
         images = list(make_source(kind, tmp_path / kind[6:]).stream_images())
@@ -172,11 +168,11 @@ def test_a_table_keeps_ids_as_written_and_what_is_known_of_a_picture(tmp_path: P
             "path,b\na.jpg,1\nb.jpg\n",
             r"t\.csv, line 3: 1 values separated by comma, but 2 in line 1",
         ),
-        ("path;b\na.jpg;1\n", r"t\.csv is separated by semicolon: save it with commas"),
-        ('path,b\n"a.jpg,1\nb.jpg",2\n', r"t\.csv, line 2: a quote runs over the end of its row"),
+        ("path;b\na.jpg;1\n", r"t\.csv must be separated by commas, got semicolon"),
+        ('path,b\n"a.jpg,1\nb.jpg",2\n', r"t\.csv, line 2: a quoted value spans several rows"),
     ],
 )
-def test_a_table_that_is_not_right_is_refused_by_row(
+def test_an_invalid_table_is_rejected_with_the_row(
     rows: str, message: str | None, tmp_path: Path
 ) -> None:
     (tmp_path / "t.csv").write_text(rows)
@@ -190,7 +186,7 @@ def test_a_table_that_is_not_right_is_refused_by_row(
         list(dataset.stream_images())
 
 
-def test_one_id_for_two_pictures_is_an_error_that_names_both(tmp_path: Path) -> None:
+def test_a_duplicate_id_is_an_error_that_names_both_pictures(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("path,id\na.jpg,1\nb.jpg,1\n")
     dataset = TableDataset(
         name="c", path=str(tmp_path / "t.csv"), path_column="path", id_column="id"
@@ -200,7 +196,7 @@ def test_one_id_for_two_pictures_is_an_error_that_names_both(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("kind", ["folder", "list", "table.csv", "tar", "zip"])
-def test_a_source_that_is_not_there_is_named(kind: str, tmp_path: Path) -> None:
+def test_a_missing_source_is_named_in_the_error(kind: str, tmp_path: Path) -> None:
     place = str(tmp_path / "nowhere.csv")
     dataset: Dataset = {
         "folder": lambda: FolderDataset(name="c", folder=place),
@@ -214,13 +210,13 @@ def test_a_source_that_is_not_there_is_named(kind: str, tmp_path: Path) -> None:
 
 
 def test_a_collection_has_no_splits(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="no articles, so no split 'test'"):
+    with pytest.raises(ValueError, match="no articles and no split 'test'"):
         FolderDataset(name="c", folder=str(tmp_path)).with_split("test")
 
 
 @pytest.mark.parametrize("kind", ["tar", "zip"])
 @pytest.mark.parametrize("damage", ["cut", "empty", "text", "header"])
-def test_a_damaged_archive_is_named_and_never_half_listed(
+def test_a_damaged_archive_is_named_and_never_partially_listed(
     kind: str, damage: str, tmp_path: Path
 ) -> None:
     dataset = make_source(kind, tmp_path)
@@ -235,7 +231,7 @@ def test_a_damaged_archive_is_named_and_never_half_listed(
         list(dataset.stream_images())
 
 
-def test_a_damaged_member_is_named_and_its_neighbours_are_read(tmp_path: Path) -> None:
+def test_a_damaged_member_is_named_and_others_are_read(tmp_path: Path) -> None:
     images = list_images(make_source("zip", tmp_path))
     path, member = images[0].path, images[0].member
     assert member is not None
@@ -250,7 +246,7 @@ def test_a_damaged_member_is_named_and_its_neighbours_are_read(tmp_path: Path) -
     assert read_image(images[1]) == contents()[images[1].member or ""]
 
 
-def test_many_threads_read_many_archives_at_once(tmp_path: Path) -> None:
+def test_archives_are_read_by_many_threads(tmp_path: Path) -> None:
     expected = {}
     for shard in range(2 * MAX_OPEN):
         for kind in ("zip", "tar"):
@@ -274,13 +270,13 @@ def test_many_threads_read_many_archives_at_once(tmp_path: Path) -> None:
     assert read == [expected[key] for key in asked]
 
 
-def test_a_member_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_a_missing_member_is_named_in_the_error(tmp_path: Path) -> None:
     make_source("tar", tmp_path)
     with pytest.raises(FileNotFoundError, match=r"000\.tar has no member x\.jpg"):
         read_image(Image("x", tmp_path / "deep" / "000.tar", "x.jpg"))
 
 
-def test_the_cache_knows_members_by_their_own_bytes(tmp_path: Path) -> None:
+def test_members_are_hashed_by_their_bytes(tmp_path: Path) -> None:
     for kind in ("zip", "folder"):
         (tmp_path / kind).mkdir()
     zipped = make_source("zip", tmp_path / "zip").load().images
@@ -291,7 +287,7 @@ def test_the_cache_knows_members_by_their_own_bytes(tmp_path: Path) -> None:
 
 
 def make_described_zips(folder: Path) -> Path:
-    """Two zips of three pictures: of the first there is a table, which lacks its last picture."""
+    """Write two zips of three pictures; only the first has a table, without its last picture."""
     for shard in ("000", "001"):
         with zipfile.ZipFile(folder / f"{shard}.zip", "w") as archive:
             for shade in range(3):
@@ -301,7 +297,7 @@ def make_described_zips(folder: Path) -> Path:
     return folder
 
 
-def test_a_table_beside_a_zip_says_whose_its_pictures_are(tmp_path: Path) -> None:
+def test_a_table_beside_a_zip_provides_metadata(tmp_path: Path) -> None:
     folder = make_described_zips(tmp_path)
     images = list(ZipDataset(name="c", folder=str(folder), licences=None).stream_images())
     assert [image.metadata for image in images] == [
@@ -311,20 +307,20 @@ def test_a_table_beside_a_zip_says_whose_its_pictures_are(tmp_path: Path) -> Non
     ]
 
 
-def test_only_pictures_of_the_licences_that_were_asked_for_are_taken(
+def test_only_pictures_of_the_given_licences_are_included(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
     shard = make_described_zips(tmp_path) / "000.zip"
     chosen = ZipDataset(name="c", folder=str(shard), licences=["CC BY", "CC BY-SA"])
     assert [image.member for image in chosen.stream_images()] == ["1.jpg"]
-    assert "2 of 3 pictures are left out, CC0: 1, unknown: 1" in caplog.text
+    assert "2 of 3 pictures are excluded, CC0: 1, unknown: 1" in caplog.text
     others = ZipDataset(name="c", folder=str(shard), licences=["CC BY-SA"])
     with pytest.raises(ValueError, match=r"no picture has .*data.licences: 3 of 3 .*CC BY: 1"):
         list(others.stream_images())
 
 
-def test_licences_cannot_be_told_without_a_table(tmp_path: Path) -> None:
+def test_licences_require_a_table(tmp_path: Path) -> None:
     folder = make_described_zips(tmp_path)
     with pytest.raises(FileNotFoundError, match=r"001\.parquet"):
         list(ZipDataset(name="c", folder=str(folder), licences=["CC BY"]).stream_images())

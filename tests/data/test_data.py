@@ -1,4 +1,4 @@
-"""The benchmark's files in all their editions, and every way in which they can be wrong."""
+"""Loading of the benchmark's CSV in all editions, and errors for invalid files."""
 
 import csv
 import io
@@ -34,7 +34,7 @@ TITLES = [
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Ten pictures, named by id; the loader looks at names alone."""
+    """A folder of ten pictures named by id; the loader only uses the names."""
     (tmp_path / "pictures").mkdir()
     for i in range(10):
         (tmp_path / "pictures" / f"{i + 1:03}.jpg").touch()
@@ -87,7 +87,7 @@ EDITIONS: dict[str, Callable[[Path], Path]] = {
         p, *(lambda c: (c, rows_of(c)))([*ALL[:3], "image_id"])
     ),
     "columns in another order": lambda p: write(p, ALL[::-1], rows_of(ALL[::-1])),
-    "with a column of its own": lambda p: write(
+    "with an additional column": lambda p: write(
         p, [*ALL, "note"], [[*row, "x"] for row in rows_of(ALL)]
     ),
     "with a byte order mark": lambda p: write(p, ALL, rows_of(ALL), encoding="utf-8-sig"),
@@ -112,7 +112,7 @@ def test_every_edition_of_the_csv_loads_to_the_same_articles(edition: str, folde
 
 
 @pytest.mark.parametrize("header", [True, False])
-def test_the_first_four_columns_are_queries_without_judgements(header: bool, folder: Path) -> None:
+def test_four_columns_are_queries_without_judgements(header: bool, folder: Path) -> None:
     rows = rows_of(ALL[:4])
     collection = load(write(folder / "a.csv", ALL[:4] if header else None, rows))
     assert titles(collection) == EXPECTED_TITLES
@@ -121,7 +121,7 @@ def test_the_first_four_columns_are_queries_without_judgements(header: bool, fol
     assert {query.query_id: query for query in collection.queries}["a0"].people[0] == "Ada Berg"
 
 
-def test_a_headline_may_run_over_two_lines(folder: Path) -> None:
+def test_a_headline_may_have_two_lines(folder: Path) -> None:
     rows = rows_of(ALL)
     rows[0][2] = "First line\nsecond line"
     assert titles(load(write(folder / "a.csv", ALL, rows)))["a0"] == "First line\nsecond line"
@@ -148,15 +148,13 @@ def test_tags_are_people_then_organisations(
 
 
 @pytest.mark.parametrize("name", ["001.JPG", "001.jpeg", "001.JPEG", "001.png", "001.WebP"])
-def test_pictures_are_found_whatever_the_usual_extension_and_its_case(
-    name: str, folder: Path
-) -> None:
+def test_pictures_are_found_with_any_extension_and_case(name: str, folder: Path) -> None:
     (folder / "pictures" / "001.jpg").rename(folder / "pictures" / name)
     (folder / "pictures" / "readme.txt").touch()
     assert load(write(folder / "a.csv", ALL, rows_of(ALL))).images[0].path.name == name
 
 
-def test_ids_stay_text_with_their_zeros(folder: Path) -> None:
+def test_ids_keep_leading_zeros(folder: Path) -> None:
     rows = rows_of(ALL)[:2]
     for row, name in zip(rows, ("007", "1e3"), strict=True):
         row[0] = row[4] = name
@@ -174,7 +172,7 @@ def test_two_articles_may_share_a_picture(folder: Path) -> None:
 
 
 @given(n=st.integers(1, 400), seed=st.integers(0, 2**32 - 1))
-def test_the_split_is_pandas_own_permutation_with_train_and_val_rounded_down(
+def test_the_split_is_a_permutation_by_pandas_with_train_and_val_rounded_down(
     n: int, seed: int
 ) -> None:
     articles = pd.DataFrame({"article_id": [f"a{i}" for i in range(n)]})
@@ -206,7 +204,7 @@ def test_the_benchmarks_8500_articles_give_850_for_validation_by_the_known_permu
     assert list(val["article_id"]) == list(shuffled["article_id"][6800:7650])
 
 
-def test_the_pool_is_the_splits_own_pictures_or_all(folder: Path) -> None:
+def test_the_pool_has_the_pictures_of_the_split_or_all(folder: Path) -> None:
     path = write(folder / "a.csv", ALL, rows_of(ALL))
     own, everything = (load(path, split="test", pool=pool) for pool in ("split", "all"))
     assert len(own.queries) == len(everything.queries) == 1
@@ -216,7 +214,7 @@ def test_the_pool_is_the_splits_own_pictures_or_all(folder: Path) -> None:
     assert len(everything.images) == 10
 
 
-def test_a_picture_outside_the_searched_pool_may_be_missing(folder: Path) -> None:
+def test_a_missing_picture_outside_the_pool_is_no_error(folder: Path) -> None:
     path = write(folder / "a.csv", ALL, rows_of(ALL))
     val = load(path, split="val")
     for image in load(path, split="train").images:
@@ -226,7 +224,7 @@ def test_a_picture_outside_the_searched_pool_may_be_missing(folder: Path) -> Non
         load(path, split="val", pool="all")
 
 
-def test_a_subset_takes_the_listed_articles_in_its_order_and_their_pictures(folder: Path) -> None:
+def test_a_subset_has_the_listed_articles_in_order_and_their_pictures(folder: Path) -> None:
     path = write(folder / "a.csv", ALL, rows_of(ALL))
     chosen = [rows_of(ALL)[i] for i in (7, 2, 4)]
     subset = write(folder / "subset.csv", None, chosen)
@@ -236,14 +234,14 @@ def test_a_subset_takes_the_listed_articles_in_its_order_and_their_pictures(fold
     assert len(load(path, subset=str(subset), pool="all").images) == 10
 
 
-def test_a_subset_with_an_article_that_the_data_lacks_is_refused(folder: Path) -> None:
+def test_a_subset_with_an_unknown_article_is_rejected(folder: Path) -> None:
     path = write(folder / "a.csv", ALL, rows_of(ALL)[:5])
     subset = write(folder / "subset.csv", ALL, rows_of(ALL)[3:])
     with pytest.raises(ValueError, match=r"subset\.csv.*5 articles.*'a5'"):
         load(path, subset=str(subset))
 
 
-def test_an_empty_subset_is_refused_by_its_own_name(folder: Path) -> None:
+def test_an_empty_subset_is_rejected_with_its_file_name(folder: Path) -> None:
     path = write(folder / "a.csv", ALL, rows_of(ALL))
     subset = write(folder / "subset.csv", ALL, [])
     with pytest.raises(ValueError, match=r"subset\.csv"):
@@ -251,7 +249,7 @@ def test_an_empty_subset_is_refused_by_its_own_name(folder: Path) -> None:
 
 
 def broken(change: Callable[[list[list[str]]], None], columns: list[str] | None = ALL) -> Any:
-    """Return a writer of the six-column edition after `change` to its rows."""
+    """Return a writer of the six-column edition with changed rows."""
 
     def write_broken(path: Path) -> Path:
         rows = rows_of(ALL)
@@ -274,17 +272,20 @@ ERRORS: dict[str, tuple[Callable[[Path], Path], str]] = {
         lambda p: write(p, [*ALL[:2], *ALL[3:]], rows_of([*ALL[:2], *ALL[3:]])),
         r"a\.csv lacks the column article_title",
     ),
-    "an id twice": (broken(put(4, 0, "a1")), r"a\.csv: article_id 'a1'.*twice.*line 6"),
-    "an id twice, no header": (broken(put(4, 0, "a1"), None), r"a\.csv: article_id 'a1'.*line 5"),
+    "a duplicate id": (broken(put(4, 0, "a1")), r"a\.csv: duplicate article_id 'a1'.*line 6"),
+    "a duplicate id, no header": (
+        broken(put(4, 0, "a1"), None),
+        r"a\.csv: duplicate article_id 'a1'.*line 5",
+    ),
     "an empty title": (broken(put(3, 2, "")), r"a\.csv: empty article_title.*'a3', line 5"),
     "a blank title": (broken(put(3, 2, " \t")), r"empty article_title.*'a3', line 5"),
     "an empty id": (broken(put(2, 0, "")), r"a\.csv: empty article_id.*line 4"),
-    "a picture that is not there": (
+    "a missing picture": (
         broken(put(5, 4, "999")),
         r"pictures lacks 1 of the 10 pictures that .*a\.csv names: '999' \(line 7\)",
     ),
     "an id of two words": (broken(put(2, 0, "a 2")), r"a\.csv: article_id must.*'a 2' \(line 4\)"),
-    "a picture id of two": (
+    "an image id of two words": (
         broken(put(2, 4, "00 3")),
         r"a\.csv: image_id must.*'00 3' \(line 4\)",
     ),
@@ -317,7 +318,7 @@ def test_an_error_names_the_file_the_row_and_the_value(case: str, folder: Path) 
         load(path)
 
 
-def test_lines_are_counted_as_the_file_counts_them_also_in_a_split(folder: Path) -> None:
+def test_line_numbers_are_those_of_the_file_also_in_a_split(folder: Path) -> None:
     path = write(folder / "a.csv", ALL, rows_of(ALL))
     (wanted,) = load(path, split="test").images
     wanted.path.unlink()
@@ -326,7 +327,7 @@ def test_lines_are_counted_as_the_file_counts_them_also_in_a_split(folder: Path)
         load(path, split="test")
 
 
-def test_an_empty_split_says_which_and_of_how_many(folder: Path) -> None:
+def test_the_error_of_an_empty_split_names_it_and_the_number_of_rows(folder: Path) -> None:
     path = write(folder / "a.csv", ALL, rows_of(ALL)[:1])
     assert len(load(path, split="test").queries) == 1
     for split in ("train", "val"):
@@ -341,24 +342,24 @@ def test_an_empty_split_says_which_and_of_how_many(folder: Path) -> None:
         ("pool", "none", r"data.pool must be one of split, all, got 'none'"),
     ],
 )
-def test_a_choice_that_does_not_exist_is_refused_with_the_choices(
+def test_an_invalid_option_is_rejected_with_the_choices(
     argument: str, value: str, message: str, folder: Path
 ) -> None:
     with pytest.raises(ValueError, match=message):
         load(folder / "a.csv", **{argument: value})
 
 
-def test_missing_files_and_folders_are_named(folder: Path) -> None:
+def test_missing_files_and_folders_are_named_in_the_error(folder: Path) -> None:
     path = write(folder / "a.csv", ALL, rows_of(ALL))
-    with pytest.raises(FileNotFoundError, match=r"no articles file .*b\.csv"):
+    with pytest.raises(FileNotFoundError, match=r"no CSV of articles at .*b\.csv"):
         load(folder / "b.csv")
-    with pytest.raises(FileNotFoundError, match=r"no articles file .*subset\.csv"):
+    with pytest.raises(FileNotFoundError, match=r"no CSV of articles at .*subset\.csv"):
         load(path, subset=str(folder / "subset.csv"))
-    with pytest.raises(FileNotFoundError, match=r"no folder of pictures .*nowhere"):
+    with pytest.raises(FileNotFoundError, match=r"no folder of pictures at .*nowhere"):
         load(path, image_dir=folder / "nowhere")
 
 
-def test_two_pictures_of_one_id_are_refused_with_both_names(folder: Path) -> None:
+def test_two_pictures_with_one_id_are_rejected_with_both_names(folder: Path) -> None:
     path = write(folder / "a.csv", ALL, rows_of(ALL))
     shutil.copy(folder / "pictures" / "001.jpg", folder / "pictures" / "001.PNG")
     with pytest.raises(ValueError, match=r"001\.PNG.*001\.jpg|001\.jpg.*001\.PNG"):

@@ -1,4 +1,4 @@
-"""Lists of articles as they come: other names, other separators, no header, no ground truth."""
+"""CSVs of articles with other column names or separators, without header or ground truth."""
 
 import csv
 import io
@@ -41,7 +41,7 @@ def write(
     separator: str = ",",
     **changes: Callable[[int], str],
 ) -> Path:
-    """Write the articles' `columns` below `header`, with other values where `changes` say so."""
+    """Write the `columns` of all articles below `header`; `changes` override values."""
     text = io.StringIO(newline="")
     writer = csv.writer(text, delimiter=separator)
     rows = [article(i) | {name: change(i) for name, change in changes.items()} for i in range(N)]
@@ -84,7 +84,7 @@ CASES: dict[str, tuple[Callable[[Path], Path], dict[str, str]]] = {
     "semicolons": (lambda p: write(p, SIX, SIX, ";"), {"separator": "semicolon"}),
     "tabs": (lambda p: write(p, SIX, SIX, "\t"), {"separator": "tab"}),
     "tabs, no header": (lambda p: write(p, SIX, None, "\t"), {"separator": "tab"}),
-    "names of its own": (
+    "other column names": (
         lambda p: write(p, ["article_id", "article_title", "image_id"], OWN),
         NAMED,
     ),
@@ -92,7 +92,7 @@ CASES: dict[str, tuple[Callable[[Path], Path], dict[str, str]]] = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_every_list_loads_to_the_same_articles_and_ground_truth(
+def test_every_edition_loads_to_the_same_articles_and_ground_truth(
     case: str, pictures: Path, tmp_path: Path
 ) -> None:
     make, options = CASES[case]
@@ -103,23 +103,23 @@ def test_every_list_loads_to_the_same_articles_and_ground_truth(
     named = {"id_column": "article_id", "title_column": "article_title"} | options
     alone = QueriesDataset(name="q", csv_path=str(path), **named).load()
     assert titles(alone) == TITLES
-    if case != "ids with an extension":  # there are no pictures here that could say so
+    if case != "ids with an extension":  # QueriesDataset has no pictures to match
         assert alone.qrels == QRELS
 
 
-def test_empty_rows_at_the_end_are_no_articles(pictures: Path, tmp_path: Path) -> None:
+def test_empty_rows_at_the_end_are_skipped(pictures: Path, tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", SIX, SIX)
     path.write_text(path.read_text() + ",,,,,\n\n,,,,,\n")
     assert titles(load(path)) == TITLES
 
 
 @pytest.mark.parametrize("unknown", ["", "N/A", "n/a", "NaN", "NA"])
-def test_a_list_without_ground_truth_is_a_test_set(
+def test_a_file_without_ground_truth_is_a_test_set(
     unknown: str, pictures: Path, tmp_path: Path
 ) -> None:
     path = write(tmp_path / "a.csv", SIX, SIX, image_id=lambda i: unknown)
     collection = load(path, split="test")
-    assert len(collection.queries) == 2  # of six, 80 and 10 % are four and none
+    assert len(collection.queries) == 2  # 80 % and 10 % of six, rounded down, are four and none
     assert collection.qrels is None
     assert [image.image_id for image in collection.images] == [f"{i}" for i in range(N)]
     assert (
@@ -132,9 +132,7 @@ def test_a_list_without_ground_truth_is_a_test_set(
     )
 
 
-def test_articles_without_ground_truth_are_headlines_beside_the_others(
-    pictures: Path, tmp_path: Path
-) -> None:
+def test_articles_without_ground_truth_are_unjudged_queries(pictures: Path, tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", SIX, SIX, image_id=lambda i: "N/A" if i % 2 else f"{i}")
     collection = load(path)
     assert titles(collection) == TITLES
@@ -146,12 +144,12 @@ ERRORS: dict[str, tuple[Callable[[Path], Path], dict[str, str], str]] = {
     "semicolons": (
         lambda p: write(p, SIX, SIX, ";"),
         {},
-        r"a\.csv: the first row is separated by semicolon, not by comma: data\.separator=semicolon",
+        r"first row is separated by semicolon, not by comma: set data\.separator=semicolon",
     ),
     "tabs, but commas in a title of the first row": (
         lambda p: write(p, SIX, None, "\t"),
         {},
-        r"Or the first row is separated by tab, not by comma: data\.separator=tab",
+        r"Or the first row is separated by tab, not by comma: set data\.separator=tab",
     ),
     "a header of unknown names": (
         lambda p: write(p, ["article_id", "article_title", "image_id"], OWN),
@@ -161,7 +159,7 @@ ERRORS: dict[str, tuple[Callable[[Path], Path], dict[str, str], str]] = {
     "a header of six unknown names": (
         lambda p: write(p, SIX, ["id", "link", "headline", "tags", "picture", "source"]),
         {},
-        r"the first row names none of the columns .* no article.*'link'.*data\.id_column=NAME",
+        r"first row has none of the column names .*not an article.*'link'.*data\.id_column=NAME",
     ),
     "half of the names": (
         lambda p: write(p, SIX[:3], ["article_id", "url", "headline"]),
@@ -191,13 +189,13 @@ ERRORS: dict[str, tuple[Callable[[Path], Path], dict[str, str], str]] = {
     "a fourth column that may be either": (
         lambda p: write(p, SIX[:4], article_tags=lambda i: "Ada" if i else "UN2"),
         {},
-        r"its fourth column may be article_tags or image_id: .*give it a header row",
+        r"its fourth column may be article_tags or image_id: .*add a header row",
     ),
 }
 
 
 @pytest.mark.parametrize("case", ERRORS)
-def test_what_is_not_understood_is_told_with_what_to_type(
+def test_an_unclear_file_is_rejected_with_the_option_to_set(
     case: str, pictures: Path, tmp_path: Path
 ) -> None:
     make, options, message = ERRORS[case]
@@ -206,7 +204,7 @@ def test_what_is_not_understood_is_told_with_what_to_type(
         load(path, **options)
 
 
-def test_a_list_of_articles_has_any_separator_and_the_datas_names(
+def test_a_subset_may_have_any_separator_and_the_column_names_of_the_data(
     pictures: Path, tmp_path: Path
 ) -> None:
     write(tmp_path / "a.csv", ["article_id", "article_title", "image_id"], OWN)
@@ -220,14 +218,14 @@ def test_a_list_of_articles_has_any_separator_and_the_datas_names(
     assert list(read_listed_ids(lists["six.csv"])) == list(TITLES)
 
 
-def test_pictures_lie_at_any_depth_and_hidden_files_are_none(
+def test_pictures_are_found_at_any_depth_and_hidden_files_are_ignored(
     pictures: Path, tmp_path: Path
 ) -> None:
     path = write(tmp_path / "a.csv", SIX, SIX)
     (pictures / "deep" / "down").mkdir(parents=True)
     (pictures / "0.png").rename(pictures / "deep" / "0.png")
     (pictures / "1.png").rename(pictures / "deep" / "down" / "1.png")
-    (pictures / "._0.png").write_bytes(b"what macOS leaves beside a file")
+    (pictures / "._0.png").write_bytes(b"macOS metadata")
     collection = load(path)
     assert collection.qrels == QRELS
     assert [image.path.parent.name for image in collection.images[:3]] == [
@@ -238,13 +236,13 @@ def test_pictures_lie_at_any_depth_and_hidden_files_are_none(
     (pictures / "deep" / "2.jpg").touch()
     with pytest.raises(ValueError, match=r"one image id: .*/2\.(png|jpg) and .*/2\.(png|jpg)"):
         load(path)
-    # An id that nobody asks for may be there twice.
+    # A duplicate id that is not used is no error.
     others = write(tmp_path / "b.csv", SIX, SIX, image_id=lambda i: "0")
     assert [image.image_id for image in load(others).images] == ["0"]
 
 
 @pytest.mark.parametrize(("in_csv", "on_disk"), [("NFC", "NFD"), ("NFD", "NFC")])
-def test_an_id_is_the_same_in_either_of_unicodes_forms(
+def test_ids_match_across_unicode_normalisation_forms(
     in_csv: Any, on_disk: Any, pictures: Path, tmp_path: Path
 ) -> None:
     name = "Älvsund-é0"
@@ -264,7 +262,7 @@ def test_an_id_is_the_same_in_either_of_unicodes_forms(
     assert len(load(articles, subset=str(subset)).queries) == N
 
 
-def test_missing_pictures_are_told_all_at_once(pictures: Path, tmp_path: Path) -> None:
+def test_all_missing_pictures_are_reported_at_once(pictures: Path, tmp_path: Path) -> None:
     def lose(i: int) -> str:
         return f"{i}" if i < 2 else f"lost{i}"
 
@@ -274,17 +272,17 @@ def test_missing_pictures_are_told_all_at_once(pictures: Path, tmp_path: Path) -
     message = str(raised.value)
     assert "pictures lacks 4 of the 6 pictures that" in message
     places = [message.index(f"'lost{i}' (line {i + 2})") for i in range(2, 6)]
-    assert places == sorted(places)  # in the file's order, whatever the split's
+    assert places == sorted(places)  # in the order of the file, not of the split
     assert "data.on_missing=skip" in message
 
 
-def test_missing_pictures_may_be_skipped_and_are_counted(
+def test_missing_pictures_are_skipped_and_counted(
     pictures: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = write(tmp_path / "a.csv", SIX, SIX)
     (pictures / "3.png").unlink()
     collection = load(path, on_missing="skip")
-    assert titles(collection) == TITLES  # the headline is still one
+    assert titles(collection) == TITLES  # the headline remains a query
     assert collection.qrels == {k: v for k, v in QRELS.items() if k != "a3"}
     assert [image.image_id for image in collection.images] == ["0", "1", "2", "4", "5"]
     assert collection.skipped == {"missing": 1}
@@ -295,7 +293,7 @@ def test_missing_pictures_may_be_skipped_and_are_counted(
 
 @pytest.fixture
 def damaged(pictures: Path, tmp_path: Path, tiny_clip: Path) -> list[str]:
-    """Options for six articles, of whose pictures one is no picture and one is cut off."""
+    """Options for six articles; one picture is not an image and one is truncated."""
     write(tmp_path / "a.csv", SIX, SIX)
     (pictures / "1.png").write_bytes(b"no picture")
     (pictures / "4.png").write_bytes((pictures / "4.png").read_bytes()[:50])
@@ -311,7 +309,7 @@ def damaged(pictures: Path, tmp_path: Path, tiny_clip: Path) -> list[str]:
     ]
 
 
-def test_damaged_pictures_are_told_all_at_once(
+def test_all_damaged_pictures_are_reported_at_once(
     damaged: list[str], newsimg_here: Callable[..., Outcome]
 ) -> None:
     result = newsimg_here(*damaged)
@@ -324,7 +322,7 @@ def test_damaged_pictures_are_told_all_at_once(
     assert "data.on_damaged=skip" in told
 
 
-def test_damaged_pictures_may_be_skipped_and_are_counted_in_metrics_and_tags(
+def test_damaged_pictures_are_skipped_and_counted_in_metrics_and_tags(
     damaged: list[str], newsimg_here: Callable[..., Outcome], tmp_path: Path
 ) -> None:
     from mlflow.tracking import MlflowClient
@@ -344,7 +342,7 @@ def test_damaged_pictures_may_be_skipped_and_are_counted_in_metrics_and_tags(
     }
 
 
-def test_a_test_set_is_searched_and_partial_ground_truth_measured(
+def test_a_test_set_is_searched_and_partial_ground_truth_is_evaluated(
     pictures: Path, tmp_path: Path, tiny_clip: Path, newsimg_here: Callable[..., Outcome]
 ) -> None:
     path = write(tmp_path / "a.csv", SIX, SIX, image_id=lambda i: "N/A" if i else "0")

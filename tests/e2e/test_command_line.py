@@ -138,7 +138,12 @@ def test_the_process_prints_its_table_its_places_and_nothing_else(
     assert re.search(r"Hits@1 +[\d.]+ +[\d.]+ +[+-][\d.]+", table)
     assert "weight 0.3" in table
     assert re.search(r"60 queries, 60 images, ceiling Hits@10 [\d.]+", table)
-    assert f"mlflow ui --backend-store-uri sqlite:///{tmp_path}/runs/mlflow.db" in rest
+    *_, page, command = rest.splitlines()
+    run = (
+        r"http://127\.0\.0\.1:5000/#/experiments/1/runs/[0-9a-f]{32}\?workflowType=machine_learning"
+    )
+    assert re.fullmatch(rf"in MLflow      {run}", page)
+    assert command == f"served by      newsimg-ui folder={tmp_path}/runs"
 
 
 @pytest.fixture(scope="module")

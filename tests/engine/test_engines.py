@@ -1,4 +1,4 @@
-"""What is embedded on several workers is what one process embeds, whoever dies meanwhile."""
+"""Engines: several workers give the same index as one process, even if a worker dies."""
 
 import os
 import pickle
@@ -18,7 +18,7 @@ from newsimg.data.collection import FolderDataset
 from newsimg.datatypes import Accepted, FloatArray, Image, ValidationRules
 from newsimg.engine.listing import write_listing
 from newsimg.engine.local import LocalEngine
-from newsimg.engine.ray import RayEngine, Starts
+from newsimg.engine.ray import RayEngine, StartCounter
 from newsimg.index.faiss_index import FaissIndex
 from newsimg.interfaces import Components, Engine
 from newsimg.storage.cache import OutputCache
@@ -33,7 +33,7 @@ N_PICTURES = 1100  # three chunks
 
 
 class MortalBackbone(CachedBackbone):
-    """Dies once, by the signal that cannot be caught, when it comes to a certain picture."""
+    """A backbone that kills its process once, at a given picture."""
 
     def __init__(self, backbone: TransformersBackbone, cache: OutputCache, victim: str) -> None:
         super().__init__(backbone, cache)
@@ -49,7 +49,7 @@ class MortalBackbone(CachedBackbone):
 
 
 class PidBackbone(CachedBackbone):
-    """Notes how many pictures each process has embedded, and waits for a second one to begin."""
+    """A backbone that counts pictures per process and waits for a second process to start."""
 
     def embed_preprocessed(self, images: Sequence[Image], inputs: Sequence[Any]) -> FloatArray:
         folder = self.cache.folder.parent / "pids"
@@ -71,7 +71,7 @@ def clip(tiny_clip: Path) -> TransformersBackbone:
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[None]:
-    """Two workers' worth of a cluster, for the tests that need no more than one."""
+    """A cluster with two CPUs, shared by the tests."""
     ray = pytest.importorskip("ray", reason="needs the extra newsimg[ray]")
     small = {"object_store_memory": 200 << 20, "include_dashboard": False}
     with pytest.MonkeyPatch.context() as patch:
@@ -86,7 +86,7 @@ def cluster() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Some cannot be used, and two are alike."""
+    """A folder of pictures; three are damaged and two are equal."""
     folder = tmp_path_factory.mktemp("pictures")
     random = np.random.default_rng(0)
     for i in range(N_PICTURES):
@@ -115,12 +115,12 @@ def build(
         n_queries=50,
     )
     dataset = FolderDataset(name="c", folder=str(pictures))
-    parts: Any = (None, None)  # an index is made without reranker and weight
+    parts: Any = (None, None)  # building an index needs neither reranker nor weight
     index = FaissIndex(factory="Flat")
     return task.run(Components(dataset, backbone, index, *parts, top_k=10), folder)
 
 
-def test_an_index_is_the_same_when_one_of_two_workers_is_killed_in_the_middle(
+def test_an_index_is_identical_if_one_of_two_workers_is_killed(
     clip: TransformersBackbone, pictures: Path, tmp_path: Path, cluster: None
 ) -> None:
     local, mortal = tmp_path / "local", tmp_path / "ray"
@@ -131,37 +131,39 @@ def test_an_index_is_the_same_when_one_of_two_workers_is_killed_in_the_middle(
     for name in WRITTEN:
         assert (mortal / "index" / name).read_bytes() == (local / "index" / name).read_bytes()
     assert here["n_rejected"] == there["n_rejected"] == 3
-    # What the dead one had embedded before was found in the cache, and not computed again.
+    # The embeddings of the dead worker were found in the cache.
     (entry,) = backbone.cache.list_entries()
     assert entry.n_items == N_PICTURES - 3 - 1
     counts = backbone.cache.counts
     assert counts["cache/embeddings_computed"] < entry.n_items
 
 
-def test_a_chunk_is_given_up_after_too_many_starts_and_forgotten_when_done(tmp_path: Path) -> None:
-    starts = Starts(tmp_path / "starts", max_deaths=2)
-    for _ in range(3):  # the first, and one after each of two deaths
+def test_too_many_starts_of_a_part_are_an_error_and_completion_resets_the_count(
+    tmp_path: Path,
+) -> None:
+    starts = StartCounter(tmp_path / "starts", max_deaths=2)
+    for _ in range(3):  # one start, and one restart after each of two deaths
         starts.begin("7")
     starts.begin("8")
-    with pytest.raises(RuntimeError, match="workers died 3 times over the same pictures"):
-        Starts(tmp_path / "starts", max_deaths=2).begin("7")  # counted for all processes
+    with pytest.raises(RuntimeError, match="workers died 3 times on the same pictures"):
+        StartCounter(tmp_path / "starts", max_deaths=2).begin("7")  # counted across processes
     starts.end("7")
     for _ in range(3):
         starts.begin("7")
 
 
-def test_a_picture_that_kills_every_worker_ends_the_job(
+def test_a_picture_that_kills_every_worker_fails_the_job(
     clip: TransformersBackbone, pictures: Path, tmp_path: Path, cluster: None, monkeypatch: Any
 ) -> None:
     monkeypatch.setattr("newsimg.engine.ray.MAX_DEATHS", 1)
     deadly = MortalBackbone(clip, OutputCache(tmp_path / "cache"), "00300.jpg")
-    deadly.deaths = tmp_path / "no folder" / "deaths"  # so that no death is remembered
-    with pytest.raises(RuntimeError, match="workers died 2 times over the same pictures"):
+    deadly.deaths = tmp_path / "no folder" / "deaths"  # so that every attempt dies
+    with pytest.raises(RuntimeError, match="workers died 2 times on the same pictures"):
         build(tmp_path, pictures, RayEngine(**SETTINGS), deadly)
     assert not (tmp_path / "index" / "manifest.json").exists()
 
 
-def test_few_pictures_are_divided_among_all_workers(
+def test_few_pictures_are_distributed_to_all_workers(
     clip: TransformersBackbone, pictures: Path, tmp_path: Path, cluster: None
 ) -> None:
     images = list(FolderDataset(name="c", folder=str(pictures)).stream_images())[30:130]
@@ -180,7 +182,7 @@ def test_few_pictures_are_divided_among_all_workers(
     assert sum(by_worker.values()) == len(images)
 
 
-def test_an_error_of_a_worker_comes_as_it_would_come_from_this_process(
+def test_an_error_of_a_worker_is_raised_with_its_type(
     clip: TransformersBackbone, pictures: Path, tmp_path: Path, cluster: None
 ) -> None:
     dataset = FolderDataset(name="c", folder=str(pictures))
@@ -194,7 +196,7 @@ def test_an_error_of_a_worker_comes_as_it_would_come_from_this_process(
         next(results)
 
 
-def test_workers_that_would_be_waited_for_for_ever_are_refused(
+def test_more_workers_than_the_cluster_has_cpus_are_rejected(
     clip: TransformersBackbone, pictures: Path, tmp_path: Path, cluster: None
 ) -> None:
     dataset = FolderDataset(name="c", folder=str(pictures))
@@ -209,13 +211,13 @@ def test_workers_that_would_be_waited_for_for_ever_are_refused(
     ("name", "value", "least"),
     [("n_workers", 0, 1), ("cpus_per_worker", 0, 1), ("object_store_mb", 1, 80)],
 )
-def test_numbers_that_make_no_cluster_are_refused(name: str, value: int, least: int) -> None:
+def test_invalid_numbers_are_rejected(name: str, value: int, least: int) -> None:
     message = f"engine.{name} must be at least {least}, got {value}"
     with pytest.raises(ValueError, match=re.escape(message)):
         RayEngine(**SETTINGS | {name: value})
 
 
-def test_a_backbone_travels_without_its_model_and_embeds_the_same(
+def test_a_backbone_is_pickled_without_its_model_and_embeds_identically(
     clip: TransformersBackbone, pictures: Path
 ) -> None:
     images = [Image(f"{i}", pictures / f"{i:05}.jpg") for i in range(4, 9)]

@@ -1,4 +1,4 @@
-"""What Ray itself says nothing of is said: that it is waited for, has no room, or has died."""
+"""Messages about a Ray cluster that is dead, does not respond or has no disk space."""
 
 import os
 import socket
@@ -14,17 +14,17 @@ from newsimg.engine.ray_watch import watch_cluster
 
 pytest.importorskip("ray", reason="needs the extra newsimg[ray]")
 
-# Waits for a worker that never ends, in a cluster of its own, and tells when it does.
+# Run in a subprocess: starts a cluster, waits for a task that never ends, prints the error.
 WAITING = """
 import time
 from newsimg.engine.ray_cluster import RayCluster
-from newsimg.engine.ray_watch import find_parts, watch_cluster
+from newsimg.engine.ray_watch import find_services, watch_cluster
 
 ray, _ = RayCluster("engine", None, 1, 1, 0, 80).connect()
-print(find_parts()["gcs_server (the cluster's head)"], flush=True)
+print(find_services()["gcs_server (the cluster's head)"], flush=True)
 never = ray.remote(lambda: time.sleep(600)).remote()
 try:
-    list(watch_cluster("engine", map(ray.get, [never]), find_parts()))
+    list(watch_cluster("engine", map(ray.get, [never]), find_services()))
 except ConnectionError as error:
     print(error, flush=True)
 """
@@ -43,7 +43,7 @@ def start(script: str, *arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(command, text=True, env=environment, **pipes)  # type: ignore[call-overload, no-any-return]
 
 
-def test_a_cluster_whose_head_is_killed_is_named_within_seconds() -> None:
+def test_a_killed_cluster_head_is_reported_within_seconds() -> None:
     waiting = start(WAITING)
     try:
         assert waiting.stdout is not None
@@ -54,17 +54,17 @@ def test_a_cluster_whose_head_is_killed_is_named_within_seconds() -> None:
         time.sleep(2)
         killed = time.monotonic()
         os.kill(int(names["gcs_server"]), 9)
-        told = waiting.stdout.readline()
-        assert time.monotonic() - killed < 30  # by itself Ray takes a minute, and tells nothing
+        printed = waiting.stdout.readline()
+        assert time.monotonic() - killed < 30  # Ray itself takes a minute and gives no reason
     finally:
         waiting.kill()
         waiting.communicate()
-    head = f"Ray's gcs_server (the cluster's head) at {address} does not answer any more"
-    assert f"engine=ray: {head}" in told
-    assert "start the command again" in told
+    head = f"Ray's gcs_server (the cluster's head) at {address} does not respond"
+    assert f"engine=ray: {head}" in printed
+    assert "run the command again" in printed
 
 
-def test_what_dies_while_something_else_is_done_is_named_when_it_is_waited_for_next() -> None:
+def test_a_service_that_dies_between_waits_is_reported_at_the_next_wait() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         parts = {"raylet": f"127.0.0.1:{server.getsockname()[1]}"}
         items = watch_cluster("engine", iter([1, 2, 3]), parts)
@@ -72,11 +72,11 @@ def test_what_dies_while_something_else_is_done_is_named_when_it_is_waited_for_n
         time.sleep(1.5)
         assert next(items) == 2
     time.sleep(4.5)
-    with pytest.raises(ConnectionError, match=r"Ray's raylet at .* does not answer any more"):
+    with pytest.raises(ConnectionError, match=r"Ray's raylet at .* does not respond"):
         next(items)
 
 
-def test_an_error_of_a_worker_is_no_death() -> None:
+def test_an_error_of_a_worker_is_not_reported_as_a_dead_service() -> None:
     def fail() -> None:
         raise OSError("no space")
 
@@ -86,20 +86,20 @@ def test_an_error_of_a_worker_is_no_death() -> None:
             list(watch_cluster("engine", (fail() for _ in range(1)), parts))
 
 
-def test_a_cluster_that_does_not_answer_is_waited_for_with_a_word() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:  # says nothing to anybody
+def test_waiting_for_a_cluster_is_reported() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:  # accepts connections and never answers
         address = f"127.0.0.1:{server.getsockname()[1]}"
         joining = start(JOINING, address)
         try:
             assert joining.stderr is not None
-            told = joining.stderr.readline()
+            printed = joining.stderr.readline()
         finally:
             joining.kill()
             joining.communicate()
-    assert f"waiting for Ray's cluster at engine.address={address}" in told
+    assert f"waiting for the Ray cluster at engine.address={address}" in printed
 
 
-def test_a_full_disk_is_named_before_ray_starts(
+def test_a_full_disk_is_reported_before_ray_starts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))

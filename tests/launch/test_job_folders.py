@@ -85,12 +85,12 @@ def test_sweeps_in_one_folder_have_their_own_jobs_and_chdir_loses_neither_data_n
         assert result.stderr.count("hydra.job.chdir=true has no effect") == 1
         assert Path.cwd() == tmp_path
     (second,) = (tmp_path / "sweeps, mine").glob("2*/summary/sweep.csv")
-    assert list(pd.read_csv(second)["name"]) == ["identity l1 w=0.70"]
+    assert list(pd.read_csv(second)["name"]) == ["identity l1 w=0.70 all top_k=10"]
     first = pd.read_csv(tmp_path / "sweeps, mine" / "summary" / "sweep.csv")
     assert list(first["params.weight"]) == [0.1, 0.2]
     assert [name for name, _ in artifacts_of(tmp_path / "runs")][1:3] == [
-        "identity l1 w=0.10",
-        "identity l1 w=0.20",
+        "identity l1 w=0.10 all top_k=10",
+        "identity l1 w=0.20 all top_k=10",
     ]
     assert sorted(path.parent for path in tmp_path.rglob("*.db")) == [tmp_path / "runs"]
 

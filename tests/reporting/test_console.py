@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from newsimg.interfaces import RunInfo
 from newsimg.reporting.console import console, print_evaluation, show_weight, show_weights
 from newsimg.reporting.sweep import find_best_plateau
-from newsimg.tracking.params import name_run, write_number
+from newsimg.tracking.params import write_number
 
 NARROW = (0.024916, 0.024921)  # both are 0.0249 in four digits, which lies below them
 
@@ -44,21 +44,6 @@ def test_a_number_is_written_so_that_it_is_read_back_as_itself(value):
     assert float(write_number(value)) == value
     assert write_number(0.15) == "0.15"
     assert write_number(1) == "1"
-
-
-@pytest.mark.parametrize(
-    ("value", "shown"),
-    [
-        (0, "0.00"),
-        (0.5, "0.50"),
-        (0.0249, "0.0249"),
-        (0.1 + 0.2, "0.30000000000000004"),
-        ("x", "x"),
-    ],
-)
-def test_runs_of_different_normalisations_or_weights_have_different_names(value, shown):
-    choices = {"task": "evaluate", "reranker": "nnn", "weight": "rank"}
-    assert name_run({"weight": {"value": value}}, choices) == f"nnn rank w={shown}"
 
 
 def test_a_run_and_a_sweep_print_ends_of_the_plateau_that_lie_on_it():

@@ -80,6 +80,24 @@ def test_nearest_neighbour_normalisation_subtracts_a_share_of_the_mean_of_the_k_
     )
 
 
+def test_a_bank_of_many_splits_is_the_one_that_is_named(scene):
+    backbone, bank, queries, candidates, *_ = scene
+    halves = {"train": Headlines(bank.queries[::2]), "val": Headlines(bank.queries[1::2])}
+
+    class Whole(Headlines):
+        def with_split(self, split):
+            return halves[split]
+
+    settings = {"backbone": backbone, "alpha": 1, "k": 5}
+    for split, half in halves.items():
+        named = NNNReranker(bank=Whole(bank.queries), bank_split=split, **settings)
+        alone = NNNReranker(bank=half, **settings)
+        expected = alone.score(queries, candidates)
+        np.testing.assert_array_equal(named.score(queries, candidates), expected)
+        whole = NNNReranker(bank=Whole(bank.queries), **settings)
+        assert not np.array_equal(whole.score(queries, candidates), expected)
+
+
 def test_an_evaluated_query_in_the_bank_is_refused_by_its_id(scene):
     backbone, bank, queries, candidates, *_ = scene
     tainted = Headlines((*bank.queries, queries[3]))

@@ -1,4 +1,4 @@
-"""The cache: rows computed once, whatever happens to the process or the disk."""
+"""The cache: rows are computed once, in spite of killed processes and damaged files."""
 
 import hashlib
 import json
@@ -13,13 +13,11 @@ import time
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from newsimg.storage.cache import OutputCache
 from newsimg.storage.cache_entries import UNKNOWN, verify_entry
-from newsimg.storage.key_table import MOST_RECENT, KeyTable
+from newsimg.storage.key_table import MIN_RECENT, KeyTable
 from newsimg.storage.shards import (
     GROUP_ROWS,
     MERGE_AT,
@@ -31,7 +29,7 @@ from newsimg.storage.shards import (
 
 N_ITEMS, WIDTH, BATCH = 60, 4, 5
 
-# A writer in a process of its own: computes rows slowly and notes every item that it computes.
+# Run in a subprocess: computes rows slowly and logs every computed item.
 WRITER = f"""
 import sys, time
 from pathlib import Path
@@ -76,16 +74,16 @@ def refuse(batch: list[int]) -> np.ndarray:
     raise AssertionError(f"computed {batch} again")
 
 
-def test_rows_come_back_bit_for_bit_in_the_order_asked(tmp_path):
+def test_cached_rows_are_identical_and_in_the_requested_order(tmp_path):
     get_rows(OutputCache(tmp_path))
-    asked = [3, 1, 3, 59]
+    requested = [3, 1, 3, 59]
     rows = OutputCache(tmp_path).get_or_compute(
-        "embeddings", "model", [f"key {i}" for i in asked], refuse, ""
+        "embeddings", "model", [f"key {i}" for i in requested], refuse, ""
     )
-    np.testing.assert_array_equal(rows, expected_rows()[asked])
+    np.testing.assert_array_equal(rows, expected_rows()[requested])
 
 
-def test_an_item_asked_for_twice_is_computed_once(tmp_path):
+def test_a_duplicate_key_is_computed_once(tmp_path):
     computed: list[int] = []
 
     def compute(batch):
@@ -96,7 +94,7 @@ def test_an_item_asked_for_twice_is_computed_once(tmp_path):
     assert len(computed) == 2
 
 
-def test_another_model_or_kind_never_answers(tmp_path):
+def test_rows_are_not_shared_between_models_or_kinds(tmp_path):
     cache = OutputCache(tmp_path)
     get_rows(cache)
     for kind, model in (("embeddings", "model 2"), ("scores", "model")):
@@ -116,7 +114,7 @@ def test_computed_and_reused_rows_are_counted(tmp_path):
     assert cache.counts["cache/embeddings_reused"] == N_ITEMS
 
 
-def test_batches_of_a_stream_are_kept_and_counted_but_not_remembered(tmp_path):
+def test_batches_of_a_stream_are_cached_and_counted_without_tracking_keys(tmp_path):
     cache = OutputCache(tmp_path)
     for start in range(0, N_ITEMS, BATCH):
         numbers = range(start, start + BATCH)
@@ -125,7 +123,7 @@ def test_batches_of_a_stream_are_kept_and_counted_but_not_remembered(tmp_path):
             "embeddings", "model", keys, lambda batch, first=start: expected_rows()[first:][batch]
         )
         np.testing.assert_array_equal(rows, expected_rows()[numbers])
-    assert cache.n_needed == 0  # a collection may have hundreds of millions of them
+    assert cache.n_needed == 0  # a stream may have hundreds of millions of keys
     assert cache.counts["cache/embeddings_computed"] == N_ITEMS
     assert len(list(tmp_path.rglob("*.parquet"))) == N_ITEMS / BATCH
     cache.compact()
@@ -133,7 +131,7 @@ def test_batches_of_a_stream_are_kept_and_counted_but_not_remembered(tmp_path):
     np.testing.assert_array_equal(get_rows(OutputCache(tmp_path), refuse), expected_rows())
 
 
-def test_killed_at_random_moments_it_loses_at_most_a_batch_and_ends_bit_identical(tmp_path):
+def test_a_process_killed_at_any_time_loses_at_most_one_batch(tmp_path):
     chance = random.Random(28)
     kills = 20
     for attempt in range(kills):
@@ -154,7 +152,7 @@ def test_killed_at_random_moments_it_loses_at_most_a_batch_and_ends_bit_identica
         np.testing.assert_array_equal(get_rows(OutputCache(folder), refuse), expected_rows())
 
 
-def test_of_two_processes_on_an_empty_cache_one_computes_a_row_and_both_end_right(tmp_path):
+def test_two_processes_on_an_empty_cache_compute_each_row_once(tmp_path):
     notes = [tmp_path / "notes0", tmp_path / "notes1"]
     writers = [start_writer(tmp_path / "cache", path, 0.01) for path in notes]
     for writer in writers:
@@ -168,14 +166,14 @@ def test_of_two_processes_on_an_empty_cache_one_computes_a_row_and_both_end_righ
     )
 
 
-@pytest.mark.parametrize("damage", ["bit flip", "truncation", "emptiness"])
-def test_a_damaged_file_is_set_aside_by_name_and_computed_again(tmp_path, caplog, damage):
+@pytest.mark.parametrize("damage", ["bit flip", "truncation", "empty"])
+def test_a_damaged_file_is_renamed_and_its_rows_are_computed_again(tmp_path, caplog, damage):
     get_rows(OutputCache(tmp_path))
     (path,) = tmp_path.rglob("*.parquet")
     content = bytearray(path.read_bytes())
     if damage == "bit flip":
         content[len(content) // 2] ^= 1
-    path.write_bytes({"truncation": content[:-20], "emptiness": b""}.get(damage, content))
+    path.write_bytes({"truncation": content[:-20], "empty": b""}.get(damage, content))
     with caplog.at_level(logging.WARNING):
         rows = get_rows(cache := OutputCache(tmp_path))
     np.testing.assert_array_equal(rows, expected_rows())
@@ -184,7 +182,7 @@ def test_a_damaged_file_is_set_aside_by_name_and_computed_again(tmp_path, caplog
     assert path.stem in caplog.text
 
 
-def test_whatever_bit_is_flipped_the_rows_are_right(tmp_path, caplog):
+def test_rows_are_correct_after_any_bit_flip(tmp_path, caplog):
     caplog.set_level(logging.CRITICAL)
     get_rows(OutputCache(tmp_path))
     (path,) = tmp_path.rglob("*.parquet")
@@ -199,10 +197,10 @@ def test_whatever_bit_is_flipped_the_rows_are_right(tmp_path, caplog):
         n_aside += path.with_suffix(".damaged").exists()
         for written in path.parent.glob("*.[pd]a*"):
             written.unlink()
-    assert n_aside > 200  # the other bits say nothing of the rows, such as by whom they are written
+    assert n_aside > 200  # the other bits are metadata, such as the writer's name
 
 
-def test_a_wrong_bit_that_reading_does_not_notice_is_found_by_verifying(tmp_path, caplog):
+def test_verify_detects_damage_that_reading_does_not(tmp_path, caplog):
     get_rows(OutputCache(tmp_path))
     (path,) = tmp_path.rglob("*.parquet")
     path.write_bytes(path.read_bytes().replace(b"parquet-cpp", b"parquet-cpq"))
@@ -214,26 +212,11 @@ def test_a_wrong_bit_that_reading_does_not_notice_is_found_by_verifying(tmp_path
     assert verify_entry(entry) == 0
 
 
-def test_files_from_before_rows_had_a_crc_are_still_read(tmp_path):
-    n_rows = GROUP_ROWS + 5
-    keys = [digest_key(str(i)) for i in range(n_rows)]
-    rows = to_bytes(np.arange(n_rows, dtype=np.float32)[:, None])
-    table = pa.table({"key": pa.array(keys, pa.binary(32)), "row": pa.array(rows, pa.binary(4))})
-    pq.write_table(table, tmp_path / "new")
-    name = hashlib.sha256((tmp_path / "new").read_bytes()).hexdigest()
-    path = (tmp_path / "new").rename(tmp_path / f"{name}.parquet")
-    assert ShardFolder(tmp_path).read(keys[::-1]) == rows[::-1]
-    content = bytearray(path.read_bytes())
-    content[content.index(rows[3] + rows[4])] ^= 1
-    path.write_bytes(content)
-    assert ShardFolder(tmp_path).read(keys) == [None] * n_rows
-
-
 def test_of_many_keys_each_is_found_where_it_was_put_last():
     random = np.random.default_rng(0)
     table, expected = KeyTable(), {}
-    keys = [random.bytes(32) for _ in range(3 * MOST_RECENT)]
-    for first in range(0, 5 * MOST_RECENT, 1000):
+    keys = [random.bytes(32) for _ in range(3 * MIN_RECENT)]
+    for first in range(0, 5 * MIN_RECENT, 1000):
         some = [keys[i] for i in random.integers(0, len(keys), 1000)]
         if first % 7:
             table.add(some, first)
@@ -245,7 +228,7 @@ def test_of_many_keys_each_is_found_where_it_was_put_last():
     assert KeyTable().find(keys[:2]).tolist() == [-1, -1]
 
 
-def test_many_small_files_become_few(tmp_path):
+def test_small_files_are_merged(tmp_path):
     folder = ShardFolder(tmp_path)
     rows = to_bytes(np.arange(3 * MERGE_AT, dtype=np.float32)[:, None])
     for i, row in enumerate(rows):
@@ -257,7 +240,7 @@ def test_many_small_files_become_few(tmp_path):
     assert values[:, 0].tolist() == list(range(3 * MERGE_AT))
 
 
-def test_a_reader_sees_what_another_one_merged_meanwhile(tmp_path):
+def test_a_reader_finds_rows_merged_by_another_process(tmp_path):
     writer, reader = ShardFolder(tmp_path), ShardFolder(tmp_path)
     keys = [digest_key("a"), digest_key("b")]
     writer.add({keys[0]: b"1234"})
@@ -267,12 +250,12 @@ def test_a_reader_sees_what_another_one_merged_meanwhile(tmp_path):
     assert reader.read(keys) == [b"1234", b"5678"]
 
 
-def test_a_reader_finds_rows_that_have_moved_to_another_file(tmp_path):
+def test_a_reader_finds_rows_whose_file_was_merged(tmp_path):
     writer, reader = ShardFolder(tmp_path), ShardFolder(tmp_path)
     for key in "abc":
         writer.add({digest_key(key): key.encode() * 4})
     reader.read([digest_key("a")])
-    writer.merge()  # the files that the reader knows are gone
+    writer.merge()  # deletes the files that the reader has listed
     assert reader.read([digest_key(key) for key in "cab"]) == [b"cccc", b"aaaa", b"bbbb"]
 
 
@@ -287,7 +270,7 @@ def test_rows_of_a_large_file_are_read_in_any_order(tmp_path):
     assert rows[:, 0].tolist() == order.tolist()
 
 
-def test_a_full_disk_is_a_clear_error_and_leaves_no_half_file(tmp_path):
+def test_a_full_disk_is_a_clear_error_and_leaves_no_partial_file(tmp_path):
     limited = (
         "import resource, signal\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
@@ -301,10 +284,10 @@ def test_a_full_disk_is_a_clear_error_and_leaves_no_half_file(tmp_path):
     np.testing.assert_array_equal(get_rows(OutputCache(tmp_path)), expected_rows())
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="needs root, to become somebody else")
-def test_a_folder_of_another_user_is_a_clear_error(tmp_path):
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root, to change the user")
+def test_a_read_only_folder_is_a_clear_error(tmp_path):
     os.chmod(tmp_path, 0o755)
-    for parent in tmp_path.parents:  # let the other user as far as the cache
+    for parent in tmp_path.parents:  # give the other user access to the cache
         if parent.stat().st_uid == 0 and parent != Path("/"):
             parent.chmod(parent.stat().st_mode | 0o055)
     become = "import numpy, os, newsimg.storage.cache\nos.setuid(65534)\n"
@@ -315,7 +298,7 @@ def test_a_folder_of_another_user_is_a_clear_error(tmp_path):
     assert "cache.dir" in result.stderr
 
 
-# Reads as somebody else, from a folder that is not theirs, what is there already.
+# Run in a subprocess as another user: reads a cache without write permission.
 READER = """
 import logging, os, sys
 from pathlib import Path
@@ -331,8 +314,8 @@ print(rows.tobytes().hex())
 """
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="needs root, to become somebody else")
-def test_a_warm_cache_at_another_path_that_may_only_be_read_is_enough(tmp_path):
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root, to change the user")
+def test_a_warm_cache_works_read_only_and_at_another_path(tmp_path):
     picture = tmp_path / "a.jpg"
     picture.write_bytes(b"one")
     os.utime(picture, (1, 1))
@@ -343,7 +326,7 @@ def test_a_warm_cache_at_another_path_that_may_only_be_read_is_enough(tmp_path):
     for place in places:
         shutil.copy2(picture, place)
     copy = shutil.copytree(tmp_path / "cache", tmp_path / "copy")
-    for path in [tmp_path, *tmp_path.parents]:  # let the other user as far as the cache
+    for path in [tmp_path, *tmp_path.parents]:  # give the other user access to the cache
         if path.stat().st_uid == 0 and path != Path("/"):
             path.chmod(path.stat().st_mode | 0o055)
     command = [sys.executable, "-c", READER, str(copy), *map(str, places)]
@@ -352,11 +335,11 @@ def test_a_warm_cache_at_another_path_that_may_only_be_read_is_enough(tmp_path):
     digest = hashlib.sha256(b"one").hexdigest()
     assert result.stdout.split() == [digest, digest, expected_rows().tobytes().hex()]
     (warning,) = result.stderr.splitlines()
-    assert "files are hashed again by every run" in warning
+    assert "each run computes them again" in warning
     assert "Permission denied" in warning
 
 
-def test_a_file_is_hashed_again_only_when_it_changed(tmp_path, monkeypatch):
+def test_a_file_is_hashed_again_only_if_it_changed(tmp_path, monkeypatch):
     picture = tmp_path / "a.jpg"
     picture.write_bytes(b"one")
     os.utime(picture, (1, 1))
@@ -374,7 +357,7 @@ def test_a_file_is_hashed_again_only_when_it_changed(tmp_path, monkeypatch):
     assert reads == [picture]
 
 
-def test_the_model_of_a_folder_can_be_told(tmp_path):
+def test_the_folder_of_a_model_contains_its_fingerprint(tmp_path):
     get_rows(OutputCache(tmp_path))
     (path,) = tmp_path.rglob("model.json")
     assert json.loads(path.read_text()) == {"fingerprint": "model"}
@@ -383,9 +366,7 @@ def test_the_model_of_a_folder_can_be_told(tmp_path):
 @pytest.mark.parametrize(
     "content", [b"", b"{", b"[]", b'{"fingerprint": 3}', b"\xff", b"[" * 99999]
 )
-def test_a_damaged_description_of_a_model_is_named_set_aside_and_written_again(
-    tmp_path, caplog, content
-):
+def test_a_damaged_model_json_is_reported_renamed_and_written_again(tmp_path, caplog, content):
     get_rows(OutputCache(tmp_path))
     (path,) = tmp_path.rglob("model.json")
     path.write_bytes(content)

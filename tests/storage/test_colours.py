@@ -1,4 +1,4 @@
-"""Colours: what a picture file means is what a model and a reader see, whatever it is kept in."""
+"""Conversion of pictures to sRGB, whatever their format, depth and colour profile."""
 
 import base64
 import io
@@ -48,18 +48,18 @@ def decode(content: bytes) -> np.ndarray:
 
 
 def assert_close(found: np.ndarray, expected: np.ndarray) -> None:
-    """Within one level: profiles hold their numbers in 16 bits, and pixels in eight."""
+    """Compare within one level, because profiles have 16 bits and pixels eight."""
     np.testing.assert_allclose(found, expected, atol=1.01)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF", "WEBP"])
-def test_colours_are_converted_by_the_pictures_own_profile(kind: str) -> None:
+def test_colours_are_converted_with_the_embedded_profile(kind: str) -> None:
     options = {"lossless": True} if kind == "WEBP" else {}
     content = encode(PILImage.fromarray(COLOURS), kind, icc_profile=rgb_profile(), **options)
     assert_close(decode(content), rgb_to_srgb(COLOURS))
 
 
-def test_a_jpeg_in_adobe_rgb_is_what_littlecms_makes_of_it() -> None:
+def test_a_jpeg_in_adobe_rgb_equals_the_conversion_of_littlecms() -> None:
     content = encode(
         PILImage.fromarray(COLOURS.repeat(16, 0).repeat(16, 1)), "JPEG", icc_profile=rgb_profile()
     )
@@ -68,21 +68,21 @@ def test_a_jpeg_in_adobe_rgb_is_what_littlecms_makes_of_it() -> None:
         expected = ImageCms.profileToProfile(opened, profile, ImageCms.createProfile("sRGB"))
         untouched = np.asarray(opened, np.int16)
     assert_close(decode(content), np.asarray(expected))
-    assert np.abs(untouched - np.asarray(expected)).max() > 20  # which is not what it holds
+    assert np.abs(untouched - np.asarray(expected)).max() > 20  # the conversion changes the pixels
 
 
-def test_greys_are_converted_by_their_profile() -> None:
+def test_greys_are_converted_with_their_profile() -> None:
     shades = np.arange(256, dtype=np.uint8)[None]
     content = encode(PILImage.fromarray(shades), "PNG", icc_profile=grey_profile(1.0))
     assert_close(decode(content)[..., 0], grey_to_srgb(shades, 1.0))
     deep = encode(PILImage.fromarray(GREYS), "PNG", icc_profile=grey_profile(1.0))
-    # They become eight bits first: where the curve is steep, a level is worth five.
+    # Quantised to eight bits first: where the curve is steep, one level becomes five.
     expected = grey_to_srgb(GREYS / 257, 1.0)
     np.testing.assert_allclose(decode(deep)[..., 0][GREYS > 8000], expected[GREYS > 8000], atol=2)
 
 
 @pytest.mark.parametrize("kind", ["TIFF", "JPEG"])
-def test_inks_are_converted_by_their_presss_profile(kind: str) -> None:
+def test_cmyk_is_converted_with_the_profile_of_the_press(kind: str) -> None:
     inks = np.array(INKS, np.uint8)[None] * 255
     expected = np.array([[lab_to_srgb(*cmyk_to_lab(*ink)) for ink in INKS]])
     if kind == "JPEG":
@@ -100,7 +100,7 @@ def test_lab_needs_no_profile() -> None:
         assert_close(decode(content)[0, 0], lab_to_srgb(held[0] / 2.55, *lab[1:]))
 
 
-def test_transparent_colours_are_converted_before_they_are_put_on_white() -> None:
+def test_colours_are_converted_before_blending_with_white() -> None:
     alpha = np.array([[0, 255, 128, 255, 64, 255]], np.uint8)[..., None]
     content = encode(
         PILImage.fromarray(np.concatenate([COLOURS, alpha], axis=2)),
@@ -111,7 +111,7 @@ def test_transparent_colours_are_converted_before_they_are_put_on_white() -> Non
     assert_close(decode(content), expected)
 
 
-def test_a_palette_is_converted_as_the_colours_that_it_names() -> None:
+def test_a_palette_is_converted_like_its_colours() -> None:
     picture = PILImage.new("P", (6, 1))
     picture.putpalette(COLOURS.ravel().tolist())
     picture.putdata(list(range(6)))
@@ -124,7 +124,7 @@ def test_a_palette_is_converted_as_the_colours_that_it_names() -> None:
     ids=["of inks", "of greys", "text", "cut off", "zeros"],
 )
 @pytest.mark.parametrize("kind", ["PNG", "TIFF", "WEBP", "JPEG"])
-def test_a_profile_that_is_broken_or_does_not_fit_is_dropped(kind: str, profile: bytes) -> None:
+def test_a_broken_or_unsuitable_profile_is_ignored(kind: str, profile: bytes) -> None:
     picture = PILImage.fromarray(COLOURS)
     options = {"lossless": True} if kind == "WEBP" else {}
     plain = decode(encode(picture, kind, **options))
@@ -132,13 +132,13 @@ def test_a_profile_that_is_broken_or_does_not_fit_is_dropped(kind: str, profile:
     np.testing.assert_array_equal(found, plain)
 
 
-def test_srgb_by_another_name_moves_no_pixel() -> None:
+def test_a_profile_equivalent_to_srgb_changes_no_pixel() -> None:
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     content = encode(PILImage.fromarray(COLOURS), "PNG", icc_profile=profile)
     np.testing.assert_array_equal(decode(content), COLOURS)
 
 
-def test_threads_may_share_a_profile() -> None:
+def test_a_profile_is_shared_by_threads() -> None:
     random = np.random.default_rng(0)
     pictures = [random.integers(0, 256, (40, 60, 3), dtype=np.uint8) for _ in range(24)]
     contents = [
@@ -153,7 +153,7 @@ def test_threads_may_share_a_profile() -> None:
 def write_tiff(
     values: np.ndarray, order: str, *, sample_format: int = 1, photometric: int = 1, turn: int = 1
 ) -> bytes:
-    """Write an uncompressed TIFF of greys, in one strip: "<" is little-endian, ">" big-endian."""
+    """Write an uncompressed grey TIFF in one strip; order "<" is little-endian, ">" big-endian."""
     pixels = values.astype(values.dtype.newbyteorder(order)).tobytes()
     height, width = values.shape
     shorts = {256: width, 257: height, 258: values.itemsize * 8, 259: 1, 262: photometric}
@@ -178,7 +178,7 @@ def write_tiff(
     ],
     ids=["16 bits", "signed", "32 bits", "float to 1", "float to 255", "float to 65535"],
 )
-def test_deep_greys_keep_their_shades_in_both_byte_orders(
+def test_deep_greys_are_scaled_in_both_byte_orders(
     values: np.ndarray, sample_format: int, order: str
 ) -> None:
     found = decode(write_tiff(values, order, sample_format=sample_format))
@@ -186,13 +186,13 @@ def test_deep_greys_keep_their_shades_in_both_byte_orders(
 
 
 @pytest.mark.parametrize("compression", [None, "tiff_lzw", "tiff_adobe_deflate"])
-def test_compressed_big_endian_greys_keep_their_shades(compression: str | None) -> None:
+def test_compressed_big_endian_greys_are_scaled(compression: str | None) -> None:
     picture = PILImage.frombytes("I;16B", (8, 8), GREYS.astype(">u2").tobytes())
     content = encode(picture, "TIFF", compression=compression)
     np.testing.assert_allclose(decode(content)[..., 0], GREYS / 257, atol=0.51)
 
 
-def test_white_may_be_zero_and_thirty_two_bits_may_be_full() -> None:
+def test_inverted_greys_and_32_bit_greys_are_scaled() -> None:
     for values, sample_format in ((65535 - GREYS, 1), ((1 - GREYS / 65535).astype(np.float32), 3)):
         content = write_tiff(values, "<", sample_format=sample_format, photometric=0)
         np.testing.assert_allclose(decode(content)[..., 0], GREYS / 257, atol=0.51)
@@ -200,16 +200,16 @@ def test_white_may_be_zero_and_thirty_two_bits_may_be_full() -> None:
     np.testing.assert_allclose(decode(full)[..., 0], GREYS / 257, atol=0.51)
 
 
-def test_twelve_bits_reach_white() -> None:
+def test_twelve_bit_greys_are_scaled_to_white() -> None:
     first, second = (GREYS >> 4).ravel()[::2], (GREYS >> 4).ravel()[1::2]
     packed = np.stack([first >> 4, (first & 15) << 4 | second >> 8, second & 255], axis=1)
     content = bytearray(write_tiff(packed.astype(np.uint8).reshape(8, 12), "<"))
     at = 8 + packed.size + 2
-    content[at + 8], content[at + 2 * 12 + 8] = 8, 12  # width, and bits of each pixel
+    content[at + 8], content[at + 2 * 12 + 8] = 8, 12  # width and bits per pixel
     np.testing.assert_allclose(decode(bytes(content))[..., 0], (GREYS >> 4) / 4095 * 255, atol=0.51)
 
 
-def test_what_is_no_number_is_black_and_costs_the_others_nothing() -> None:
+def test_nan_is_black_and_leaves_other_pixels_unchanged() -> None:
     values = (GREYS / 65535).astype(np.float32)
     values[0, :3] = np.nan, np.inf, -np.inf
     found = decode(write_tiff(values, "<", sample_format=3))[..., 0]
@@ -217,26 +217,26 @@ def test_what_is_no_number_is_black_and_costs_the_others_nothing() -> None:
     np.testing.assert_allclose(found[1:], GREYS[1:] / 257, atol=0.51)
 
 
-def test_deep_greys_are_turned_upright_and_measured() -> None:
+def test_deep_greys_are_rotated_and_measured() -> None:
     content = write_tiff(GREYS[:4], ">", turn=6)
     np.testing.assert_allclose(decode(content)[..., 0], np.rot90(GREYS[:4], -1) / 257, atol=0.51)
     assert measure_picture(content) == (4, 8)
 
 
-def test_one_deep_grey_may_be_transparent() -> None:
+def test_a_deep_grey_level_can_be_transparent() -> None:
     content = encode(PILImage.fromarray(GREYS), "PNG", transparency=int(GREYS[0, 3]))
     expected = GREYS / 257
     expected[0, 3] = 255
     np.testing.assert_allclose(decode(content)[..., 0], expected, atol=0.51)
 
 
-def chunk(name: bytes, data: bytes, *, sound: bool = True) -> bytes:
-    checksum = zlib.crc32(name + data) ^ (0 if sound else 1)
+def chunk(name: bytes, data: bytes, *, intact: bool = True) -> bytes:
+    checksum = zlib.crc32(name + data) ^ (0 if intact else 1)
     return struct.pack(">I", len(data)) + name + data + struct.pack(">I", checksum)
 
 
 def insert(content: bytes, *chunks: bytes, at_end: bool = False) -> bytes:
-    """Put chunks after a PNG's header, or before its end."""
+    """Insert chunks after a PNG's header or before its end."""
     place = len(content) - 12 if at_end else 33
     return content[:place] + b"".join(chunks) + content[place:]
 
@@ -260,13 +260,13 @@ BOMB = zlib.compress(b"\0" * (1 << 25), 9)
         [chunk(b"iCCP", b"broken\0\0no zlib")],
         [chunk(b"iCCP", b"no end")],
         [chunk(b"pHYs", b"short")],
-        [chunk(b"tEXt", b"Comment\0hello", sound=False)],
-        [chunk(b"gAMA", struct.pack(">I", 45455), sound=False)],
-        [chunk(b"iCCP", b"press\0\0" + zlib.compress(rgb_profile()), sound=False)],
+        [chunk(b"tEXt", b"Comment\0hello", intact=False)],
+        [chunk(b"gAMA", struct.pack(">I", 45455), intact=False)],
+        [chunk(b"iCCP", b"press\0\0" + zlib.compress(rgb_profile()), intact=False)],
     ],
     ids=range(14),
 )
-def test_no_chunk_beside_the_pixels_costs_a_png_its_pixels(
+def test_damaged_or_large_ancillary_chunks_do_not_affect_the_pixels(
     added: list[bytes], at_end: bool
 ) -> None:
     content = insert(PNG, *added, at_end=at_end)
@@ -275,7 +275,7 @@ def test_no_chunk_beside_the_pixels_costs_a_png_its_pixels(
 
 
 def test_a_large_profile_of_a_png_is_used() -> None:
-    """Those of presses are over the megabyte that Pillow takes."""
+    """Profiles of printing presses exceed Pillow's limit of 1 MB."""
     inks = np.array(INKS, np.uint8)[None] * 255
     profile = cmyk_profile(padding=1_300_000)
     expected = np.array([[lab_to_srgb(*cmyk_to_lab(*ink)) for ink in INKS]])
@@ -287,15 +287,15 @@ def test_a_large_profile_of_a_png_is_used() -> None:
     )
 
 
-def test_texts_that_tell_the_orientation_are_read() -> None:
-    told = b'<x:xmpmeta xmlns:tiff="t"><r tiff:Orientation="6"/></x:xmpmeta>'
-    for text in (b"\0\0\0\0\0" + told, b"\0\1\0\0\0" + zlib.compress(told)):
+def test_the_orientation_in_text_chunks_is_applied() -> None:
+    xmp = b'<x:xmpmeta xmlns:tiff="t"><r tiff:Orientation="6"/></x:xmpmeta>'
+    for text in (b"\0\0\0\0\0" + xmp, b"\0\1\0\0\0" + zlib.compress(xmp)):
         content = insert(PNG, chunk(b"iTXt", b"XML:com.adobe.xmp" + text))
         np.testing.assert_array_equal(decode(content), np.rot90(COLOURS, -1))
         assert measure_picture(content) == (1, 6)
 
 
-def test_a_png_whose_header_is_damaged_is_called_what_it_is() -> None:
+def test_a_damaged_png_header_is_reported() -> None:
     damaged = bytearray(PNG)
     damaged[20] ^= 1
     for read in (decode_picture, read_header, measure_picture):
@@ -306,7 +306,7 @@ def test_a_png_whose_header_is_damaged_is_called_what_it_is() -> None:
 
 
 @pytest.mark.parametrize("mode", ["RGB", "CMYK"])
-def test_no_picture_that_is_written_carries_a_profile(mode: str, tmp_path: Path) -> None:
+def test_written_pictures_have_no_profile(mode: str, tmp_path: Path) -> None:
     profile = cmyk_profile(padding=1_300_000) if mode == "CMYK" else rgb_profile()
     picture = PILImage.fromarray(COLOURS.repeat(60, 0).repeat(20, 1)).convert(mode)
     texts = PngImagePlugin.PngInfo()

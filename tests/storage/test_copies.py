@@ -1,4 +1,4 @@
-"""Copies of one picture are scored alike, wherever they stand and whatever scores them."""
+"""Duplicate pictures get equal scores from every reranker."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,7 +24,7 @@ N_COPIES = 6
 
 
 class Unsteady(Reranker):
-    """Scores a picture by its digest, but for the last digits, which are of its place."""
+    """Scores a picture by its digest, plus a rounding error that depends on its position."""
 
     def score(self, queries: Sequence[Query], candidates: Candidates) -> RerankScores:
         place = np.random.default_rng(5).normal(size=candidates.rows.shape) * 1e-6
@@ -34,7 +34,7 @@ class Unsteady(Reranker):
 
 
 class UnsteadyBackbone(Backbone):
-    """Embeds by the bytes, but for the last digits, which are of the place in the batch."""
+    """Embeds a picture by its bytes, plus a rounding error that depends on its position."""
 
     query_template = "{title}"
     batch_size = 4
@@ -54,7 +54,7 @@ class UnsteadyBackbone(Backbone):
 
 @pytest.fixture
 def collection() -> Collection:
-    """Six headlines, each with a picture of its own and one of the six copies of another."""
+    """Six headlines, each with its own picture and one of six copies of another picture."""
     copies = [Image(f"copy{i}", Path(f"{i}"), digest="z") for i in range(N_COPIES)]
     others = [Image(f"other{i}", Path(f"{i}"), digest=f"{i}") for i in range(6)]
     queries = tuple(Query(f"q{i}", f"headline {i}") for i in range(N_COPIES))
@@ -67,7 +67,7 @@ def find_copies(candidates: Candidates) -> np.ndarray:
 
 
 @pytest.mark.parametrize("weight", [RankWeight(value=0.5), RRFWeight(value=0.5, k=60)])
-def test_copies_have_equal_scores_on_both_sides_and_keep_their_order(collection, weight):
+def test_copies_have_equal_scores_and_keep_their_order(collection, weight):
     retrieved = retrieve(collection, UnsteadyBackbone(), FaissIndex(factory="Flat"), 12)
     reranked = rerank(collection, retrieved, Unsteady(), weight)
     for scores in (*reranked.parts.values(), reranked.scores):
@@ -80,7 +80,7 @@ def test_copies_have_equal_scores_on_both_sides_and_keep_their_order(collection,
     assert outcomes.value_counts().get("hurt", 0) + outcomes.value_counts().get("helped", 0) <= 1
 
 
-def test_an_ensemble_ranks_copies_alike_within_each_member(collection):
+def test_an_ensemble_ranks_copies_equally_within_each_member(collection):
     retrieved = retrieve(collection, UnsteadyBackbone(), FaissIndex(factory="Flat"), 12)
     member = {"reranker": Unsteady(), "weight": 0.5, "normalization": RankWeight(value=0.5)}
     ensemble = EnsembleReranker(members={"one": member, "two": member})
@@ -109,7 +109,7 @@ class Bank(Dataset):
         lambda **parts: NNNReranker(alpha=0.75, k=2, **parts),
     ],
 )
-def test_a_correction_for_hubs_sees_copies_as_one_picture(collection, make):
+def test_a_hubness_correction_treats_copies_as_one_picture(collection, make):
     reranker = make(backbone=UnsteadyBackbone(), bank=Bank())
     retrieved = retrieve(collection, UnsteadyBackbone(), FaissIndex(factory="Flat"), 12)
     scores = score_candidates(collection, retrieved, reranker).values
@@ -123,7 +123,7 @@ def test_a_correction_for_hubs_sees_copies_as_one_picture(collection, make):
             assert score == pytest.approx(known[collection.images[row].digest], abs=1e-4)
 
 
-def test_pictures_are_known_by_their_bytes_where_the_cache_hashes_them(tmp_path):
+def test_copies_are_detected_by_the_hashes_of_the_cache(tmp_path):
     for name, text in (("a", "same"), ("b", "other"), ("c", "same")):
         (tmp_path / name).write_text(text)
     images = [Image(name, tmp_path / name) for name in "abc"]
@@ -136,11 +136,11 @@ def test_pictures_are_known_by_their_bytes_where_the_cache_hashes_them(tmp_path)
     collection = Collection("found", (Query("q", "headline"),), tuple(images), None)
     retrieved = retrieve(collection, backbone, FaissIndex(factory="Flat"), 3)
     (row,) = retrieved.rows.tolist()
-    assert row.index(2) == row.index(0) + 1  # equal scores keep the order of ids
+    assert row.index(2) == row.index(0) + 1  # ties keep the order of ids
     assert retrieved.scores[0, row.index(0)] == retrieved.scores[0, row.index(2)]
 
 
-def test_the_score_of_the_first_copy_counts_and_others_are_left():
+def test_copies_get_the_score_of_the_first_one():
     scores = np.float32([[1, 2, 3], [4, 5, 6]])
     shared = share_scores(scores, np.array([[7, 8, 7], [1, 2, 3]]))
     assert shared.tolist() == [[1, 2, 1], [4, 5, 6]]

@@ -1,4 +1,4 @@
-"""CSV files read strictly: what a writer wrote comes back, what a stray quote spoils is refused."""
+"""Strict reading of CSV files: valid files round-trip, files with stray quotes are rejected."""
 
 import csv
 import io
@@ -24,7 +24,7 @@ def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("csv") / "t.csv"
 
 
-# No lone carriage return, which a CSV cannot hold outside quotes, and no prose that is a row.
+# Without lone carriage returns, which CSV allows only in quotes, and without text like a row.
 TEXTS = st.text(st.characters(exclude_characters="\r\0", exclude_categories=["Cs"]), max_size=12)
 
 
@@ -34,7 +34,7 @@ TEXTS = st.text(st.characters(exclude_characters="\r\0", exclude_categories=["Cs
     quoting=st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]),
     line_end=st.sampled_from(["\n", "\r\n"]),
 )
-def test_what_python_writes_is_read_back(
+def test_values_written_by_the_csv_module_round_trip(
     rows: list[list[str]], separator: str, quoting: int, line_end: str, scratch: Path
 ) -> None:
     text = io.StringIO(newline="")
@@ -47,7 +47,7 @@ def test_what_python_writes_is_read_back(
     assert found == [header, *(row for row in rows if any(value.strip() for value in row))]
 
 
-def test_rows_know_the_line_they_begin_in_and_empty_ones_are_left_out(tmp_path: Path) -> None:
+def test_rows_have_their_first_line_number_and_empty_rows_are_skipped(tmp_path: Path) -> None:
     text = 'id,title\n\n1,"two\nlines"\n,\n2,one\n,,,,,\n\n'
     assert read(text, tmp_path / "t.csv") == [
         (1, ["id", "title"]),
@@ -59,26 +59,26 @@ def test_rows_know_the_line_they_begin_in_and_empty_ones_are_left_out(tmp_path: 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        # The titles of two rows begin with a quote: three rows would become one.
+        # Two titles begin with a quote: three rows would be merged.
         (
             SIX.replace("Storm 2", '"Storm 2').replace("Storm 4", '"Storm 4'),
-            r"line 2: a quote is opened, and text follows where one is closed, in line 4",
+            r"line 2: a quote opens here and text follows a closing quote in line 4",
         ),
-        # The second quote stands at the end of a title: two rows would become one.
+        # The second quote is at the end of a title: two rows would be merged.
         (
             SIX.replace("Storm 2", '"Storm 2').replace("Storm 4", 'Storm 4"'),
-            r"line 2: a quote runs over the end of its row, as far as line 4",
+            r"line 2: a quoted value spans several rows, up to line 4",
         ),
-        (SIX.replace("Storm 5", '"Storm 5'), r"line 5: a quote is opened and never closed"),
+        (SIX.replace("Storm 5", '"Storm 5'), r"line 5: unclosed quote"),
         (SIX.replace("Storm 3", '"Storm" 3'), r"line 3: text follows a closing quote"),
         (SIX.replace("Storm 3", "Storm, 3"), r"line 3: 7 values separated by comma, but 6 in"),
         (SIX.replace("Storm 3,", "Storm\n3,"), r"line 3: 3 values separated by comma, but 6 in"),
         ("id,title\n1,Z\xfcrich\n".encode("latin-1"), r"line 2, byte 4, is 0xfc; save it as UTF-8"),
-        ("id,title\n1,Zürich\n".encode("utf-16"), r"not a CSV in UTF-8, but in UTF-16"),
-        ("id,title\n1,a\0b\n", r"line 2 holds a NUL"),
+        ("id,title\n1,Zürich\n".encode("utf-16"), r"is in UTF-16, expected UTF-8"),
+        ("id,title\n1,a\0b\n", r"NUL in line 2"),
     ],
 )
-def test_what_may_be_read_in_two_ways_is_refused_with_its_line(
+def test_ambiguous_rows_are_rejected_with_their_line(
     text: str | bytes, message: str, tmp_path: Path
 ) -> None:
     with pytest.raises(ValueError, match=rf"t\.csv.*{message}"):
@@ -94,15 +94,15 @@ def test_what_may_be_read_in_two_ways_is_refused_with_its_line(
         'He said "no",\nshe said ""yes""'.replace('"', '""'),
     ],
 )
-def test_a_title_may_run_over_lines_whatever_its_commas(title: str, tmp_path: Path) -> None:
+def test_a_quoted_title_may_have_several_lines_and_commas(title: str, tmp_path: Path) -> None:
     text = f'id,url,title,tags,image,src\n1,,"{title}",,7,\n2,,Calm,,8,\n'
     oracle = list(csv.reader(io.StringIO(text, newline=""), strict=True))
     assert [values for _, values in read(text, tmp_path / "t.csv")] == oracle
     assert oracle[1][4] == "7"
 
 
-def test_no_one_or_two_stray_quotes_change_a_row_other_than_their_own(scratch: Path) -> None:
-    """Of what strict reading lets pass, every row is the one that was there but for its quotes."""
+def test_stray_quotes_do_not_change_other_rows(scratch: Path) -> None:
+    """Every accepted row equals the original one, except for its quotes."""
     text = "1,,S,,1,\n2,,T,,2,\n3,,U,,3,\n"
     sound = [values for _, values in read(text, scratch)]
     n_refused = 0
@@ -118,10 +118,10 @@ def test_no_one_or_two_stray_quotes_change_a_row_other_than_their_own(scratch: P
     assert n_refused > 100
 
 
-def test_long_values_are_read_and_endless_ones_refused(tmp_path: Path) -> None:
-    long = "x" * 200_000  # the library's own limit is 131,072
+def test_long_values_are_read_and_oversized_ones_are_rejected(tmp_path: Path) -> None:
+    long = "x" * 200_000  # the csv module's default limit is 131,072
     assert read(f"id,title\n1,{long}\n", tmp_path / "t.csv")[1] == (2, ["1", long])
-    with pytest.raises(ValueError, match=r"line 2: a value is longer than 16,777,216 letters"):
+    with pytest.raises(ValueError, match=r"line 2: a value is longer than 16,777,216 characters"):
         read(f'id,title\n1,"{"x" * (MAX_FIELD + 1)}\n', tmp_path / "t.csv")
 
 
@@ -136,7 +136,7 @@ def test_long_values_are_read_and_endless_ones_refused(tmp_path: Path) -> None:
         ("", "comma"),
     ],
 )
-def test_the_separator_is_what_the_first_row_has_most_of(
+def test_the_separator_is_the_most_frequent_one_in_the_first_row(
     row: str, separator: str, tmp_path: Path
 ) -> None:
     (tmp_path / "t.csv").write_text(f"\n{row}\n1;2;3;4;5\n")
@@ -144,7 +144,7 @@ def test_the_separator_is_what_the_first_row_has_most_of(
         assert find_separator(tmp_path / "t.csv") == separator
 
 
-def test_a_table_is_read_by_its_header(tmp_path: Path) -> None:
+def test_rows_of_a_table_are_keyed_by_the_header(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("id,n\n007,1e3\n")
     assert list(read_table(tmp_path / "t.csv")) == [{"id": "007", "n": "1e3"}]
     (tmp_path / "t.csv").write_text("")

@@ -1,4 +1,4 @@
-"""A file that cannot be written is named, and is not there by half."""
+"""Errors of writing name the file and leave no partial file."""
 
 import resource
 import threading
@@ -19,12 +19,12 @@ from newsimg.index.building.checkpoint import BuildCheckpoint, write_tables
 from newsimg.reranker.caption_file import CaptionFile
 from newsimg.storage.files import fetch_file, hash_file, write_atomically
 
-LIMIT = 2000  # bytes that a file may have, as if there were no more room
+LIMIT = 2000  # maximum file size, to simulate a full disk
 TABLE = pa.table({"number": np.random.default_rng(0).integers(0, 1 << 60, 5000)})
 
 
 @contextmanager
-def little_room() -> Iterator[None]:
+def limited_file_size() -> Iterator[None]:
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (LIMIT, hard))
     try:
@@ -66,11 +66,11 @@ WRITERS = [write_bytes, write_lines, write_parquet, write_listed, write_rows]
 
 
 @pytest.mark.parametrize("write", WRITERS)
-def test_where_there_is_no_room_the_file_is_named_and_nothing_is_left(
+def test_a_full_disk_error_names_the_file_and_leaves_no_partial_file(
     write: Callable[[Path], None], tmp_path: Path
 ) -> None:
     path = tmp_path / "folder" / "file"
-    with pytest.raises(OSError, match="File too large") as error, little_room():
+    with pytest.raises(OSError, match="File too large") as error, limited_file_size():
         write(path)
     assert error.value.filename == str(path)
     assert list(path.parent.iterdir()) == []
@@ -78,41 +78,41 @@ def test_where_there_is_no_room_the_file_is_named_and_nothing_is_left(
     assert path.stat().st_size > LIMIT
 
 
-def test_captions_that_find_no_room_are_named(tmp_path: Path) -> None:
+def test_a_full_disk_error_names_the_captions_file(tmp_path: Path) -> None:
     path = tmp_path / "captions.jsonl"
-    with pytest.raises(OSError, match="File too large") as error, little_room():
+    with pytest.raises(OSError, match="File too large") as error, limited_file_size():
         append_captions(path)
     assert error.value.filename == str(path)
 
 
-def test_embeddings_that_find_no_room_are_named(tmp_path: Path) -> None:
+def test_a_full_disk_error_names_the_embeddings_file(tmp_path: Path) -> None:
     checkpoint = BuildCheckpoint(tmp_path / "building", {})
     image = Image("a", tmp_path / "a.jpg", digest="0" * 64)
     listing = write_listing([image], tmp_path / "listing", 10)
     checkpoint.resume(listing)
     found = Accepted(image, 10, 10, np.ones(LIMIT, np.float32))
-    with pytest.raises(OSError, match="File too large") as error, little_room():
+    with pytest.raises(OSError, match="File too large") as error, limited_file_size():
         checkpoint.add(listing, 0, [found])
     assert error.value.filename == str(tmp_path / "building" / "embeddings.f32")
 
 
 class Quiet(SimpleHTTPRequestHandler):
     def log_message(self, *arguments: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
-def test_a_download_that_finds_no_room_is_named(tmp_path: Path) -> None:
+def test_a_full_disk_error_names_the_downloaded_file(tmp_path: Path) -> None:
     (tmp_path / "large").write_bytes(bytes(3 * LIMIT))
     digest = hash_file(tmp_path / "large")
     with HTTPServer(("127.0.0.1", 0), partial(Quiet, directory=tmp_path)) as server:
         threading.Thread(target=server.handle_request, daemon=True).start()
         url = f"http://127.0.0.1:{server.server_address[1]}/large"
-        with pytest.raises(OSError, match="File too large") as error, little_room():
+        with pytest.raises(OSError, match="File too large") as error, limited_file_size():
             fetch_file(url, digest)
     assert str(error.value.filename).endswith("/large")
 
 
-def test_a_folder_that_cannot_be_written_to_is_named_by_the_file_that_was_to_be_there(
+def test_an_error_names_the_final_path_instead_of_the_temporary_one(
     tmp_path: Path,
 ) -> None:
     path = tmp_path / ("x" * 250)  # its temporary name is too long for any file system

@@ -1,4 +1,4 @@
-"""Pictures in a column of a Parquet file: each is read as it was written, whatever the column."""
+"""Pictures in columns of Parquet files, in all supported forms."""
 
 import io
 import json
@@ -21,8 +21,9 @@ from newsimg.datatypes import Image
 from newsimg.storage.pictures.column import ParquetPictures
 from newsimg.storage.pictures.images import open_image, read_image
 
-IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])  # `datasets.Image`'s storage
-# What `datasets` writes beside it, by its documented form.
+# Storage type of `datasets.Image`.
+IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+# Schema metadata as documented by `datasets`.
 FEATURES = {"huggingface": json.dumps({"info": {"features": {"image": {"_type": "Image"}}}})}
 N = 23
 
@@ -72,7 +73,7 @@ COLUMNS: dict[str, tuple[Callable[[], pa.Array], list[str]]] = {
 
 @pytest.mark.parametrize("statistics", [True, False])
 @pytest.mark.parametrize("kind", COLUMNS)
-def test_each_picture_is_read_as_it_was_written_in_any_order(
+def test_pictures_are_read_unchanged_in_any_order(
     kind: str, statistics: bool, tmp_path: Path
 ) -> None:
     make, ids = COLUMNS[kind]
@@ -88,7 +89,7 @@ def test_each_picture_is_read_as_it_was_written_in_any_order(
     assert all(image.metadata == {} for image in images)
 
 
-def test_many_threads_read_one_file_at_once(tmp_path: Path) -> None:
+def test_a_file_is_read_by_many_threads(tmp_path: Path) -> None:
     path = write(tmp_path / "t.parquet", {"image": pa.array(in_structs(), IMAGE)})
     images = list(open_table(path).stream_images()) * 8
     np.random.default_rng(0).shuffle(images)
@@ -98,7 +99,7 @@ def test_many_threads_read_one_file_at_once(tmp_path: Path) -> None:
     assert read == [expected[image.image_id] for image in images]
 
 
-def test_a_struct_without_bytes_names_a_file(tmp_path: Path) -> None:
+def test_a_struct_without_bytes_is_a_path(tmp_path: Path) -> None:
     (tmp_path / "b.jpg").write_bytes(draw(50))
     cells = [*in_structs(), {"bytes": None, "path": "b.jpg"}, {"bytes": b"", "path": "c.jpg"}]
     path = write(tmp_path / "t.parquet", {"image": pa.array(cells, IMAGE)})
@@ -111,10 +112,10 @@ def test_a_struct_without_bytes_names_a_file(tmp_path: Path) -> None:
         list(open_table(path).stream_images())
 
 
-def test_ids_of_their_own_and_what_is_known_stay_with_the_pictures(tmp_path: Path) -> None:
+def test_ids_and_metadata_stay_aligned_with_the_pictures(tmp_path: Path) -> None:
     columns = {
         "image": pa.array([[one] for one in in_structs()[:3]] + [in_structs()[3:5]]),
-        "id": pa.array([7.0, 8.0, 1e15, 10.0]),  # as pandas has them where one was missing
+        "id": pa.array([7.0, 8.0, 1e15, 10.0]),  # as pandas converts integers with nulls
         "licence": pa.array(["CC BY", None, "nan", "CC0"]).dictionary_encode(),
         "author": pa.array([np.nan, np.nan, 4.0, np.nan]),
         "title": pa.nulls(4),
@@ -132,7 +133,7 @@ def test_ids_of_their_own_and_what_is_known_stay_with_the_pictures(tmp_path: Pat
     ]
 
 
-def test_a_table_that_pandas_wrote_has_no_nan_and_no_point_zero(tmp_path: Path) -> None:
+def test_values_of_a_pandas_table_have_no_nan_and_no_decimal_point(tmp_path: Path) -> None:
     frame = pd.DataFrame(
         {"path": ["a.jpg", "b.jpg"], "id": pd.Series([1, None]).fillna(2), "licence": [None, "CC0"]}
     )
@@ -148,23 +149,23 @@ def test_a_table_that_pandas_wrote_has_no_nan_and_no_point_zero(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("column", "values", "said"),
     [
-        ("path", pa.array([True]), "the column path must be text or pictures, it is bool"),
-        ("path", pa.array([7]), "the column path must be text or pictures, it is int64"),
-        ("path", pa.array([["a.jpg"]]), r"the column path must be .* it is list<"),
-        ("path", pa.array([{"uri": "a.jpg"}]), r"the column path must .* it is struct<uri: string"),
-        ("id", pa.array([b"a"]), "the column id must be text or numbers, it is binary"),
-        ("licence", pa.array([[1]]), "the column licence must be text or numbers, it is list<"),
-        ("author", pa.array([0], pa.timestamp("s")), "column author must .* it is timestamp"),
+        ("path", pa.array([True]), "the column path must be text or pictures, got bool"),
+        ("path", pa.array([7]), "the column path must be text or pictures, got int64"),
+        ("path", pa.array([["a.jpg"]]), r"the column path must be .* got list<"),
+        ("path", pa.array([{"uri": "a.jpg"}]), r"the column path must .* got struct<uri: string"),
+        ("id", pa.array([b"a"]), "the column id must be text or numbers, got binary"),
+        ("licence", pa.array([[1]]), "the column licence must be text or numbers, got list<"),
+        ("author", pa.array([0], pa.timestamp("s")), "column author must .* got timestamp"),
         (
             "id",
             pa.array([2.0**60]),
-            "column id has numbers as large as 11529.*not hold exactly",
+            "column id has 11529.*not exact",
         ),
         ("id", pa.array([np.nan]), r"t\.parquet: empty id \(row 1\)"),
         ("path", pa.array(["a\0.jpg"]), r"'a\\x00\.jpg' has a NUL character.* \(row 1\)"),
     ],
 )
-def test_a_column_that_cannot_be_is_refused_by_name_and_type(
+def test_an_unsupported_column_is_rejected_with_name_and_type(
     column: str, values: pa.Array, said: str, tmp_path: Path
 ) -> None:
     columns = {"path": pa.array(["a.jpg"]), "id": pa.array(["1"])} | {column: values}
@@ -174,13 +175,15 @@ def test_a_column_that_cannot_be_is_refused_by_name_and_type(
     assert len(str(error.value)) < 400
 
 
-def test_the_column_with_the_pictures_is_named_where_another_was_asked_for(tmp_path: Path) -> None:
+def test_an_error_suggests_the_column_with_pictures(tmp_path: Path) -> None:
     path = write(tmp_path / "t.parquet", {"image": pa.array(in_structs(), IMAGE)})
-    with pytest.raises(ValueError, match=r"has no column path: data\.path_column=image takes"):
+    with pytest.raises(ValueError, match=r"has no column path: use data\.path_column=image"):
         list(open_table(path, "path").stream_images())
 
 
-def test_a_damaged_page_costs_its_own_pictures_and_a_damaged_file_is_named(tmp_path: Path) -> None:
+def test_a_damaged_page_affects_only_its_pictures_and_a_damaged_file_is_named(
+    tmp_path: Path,
+) -> None:
     path = write(tmp_path / "t.parquet", {"image": pa.array(contents())}, compression="gzip")
     chunk = pq.ParquetFile(path).metadata.row_group(1).column(0)
     start = chunk.data_page_offset if chunk.dictionary_page_offset is None else None
@@ -190,7 +193,7 @@ def test_a_damaged_page_costs_its_own_pictures_and_a_damaged_file_is_named(tmp_p
         chunk.total_compressed_size - 80
     )
     path.write_bytes(content)
-    images = list(open_table(path).stream_images())  # the bytes are not looked at
+    images = list(open_table(path).stream_images())  # does not read the bytes
     assert [read_image(image) for image in images[:10]] == contents()[:10]
     for image in images[10:20]:
         with pytest.raises(ValueError, match="damaged archive member"):
@@ -201,7 +204,7 @@ def test_a_damaged_page_costs_its_own_pictures_and_a_damaged_file_is_named(tmp_p
         list(open_table(path).stream_images())
 
 
-def test_a_member_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_a_missing_member_is_named_in_the_error(tmp_path: Path) -> None:
     path = write(tmp_path / "t.parquet", {"image": pa.array([*contents(), None])})
     for member in (f"image/{N + 1}", "image/x", f"image/{N}", "image/1/0", "picture/1", "image"):
         with pytest.raises(FileNotFoundError, match=f"t.parquet has no member {member}"):
@@ -229,7 +232,7 @@ def test_from_a_table_of_bytes_to_a_page_and_a_submission(
     assert found["member"].str.fullmatch(r"image/\d+").all()
     page = Path("found/report.html").read_text()
     shown = set(re.findall(r'"(\d+)":"[A-Za-z0-9+/]{100,}', page))
-    assert len(shown) == len(set(found["image_id"]))  # a thumbnail of each
+    assert len(shown) == len(set(found["image_id"]))  # one thumbnail each
     submitted = newsimg_here(
         "task=submit", "task.group=team", "task.runs={x:found}", "submission=team.zip", *shared[1:]
     )

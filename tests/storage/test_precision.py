@@ -1,4 +1,4 @@
-"""float32 means float32, TF32 is a choice, and torch's settings are as before afterwards."""
+"""Precision of float32 products, and restoring of torch's global settings."""
 
 import json
 import threading
@@ -28,7 +28,7 @@ def read_settings():
         "rnn": backends.cudnn.rnn.fp32_precision,
         "matmul": backends.cuda.matmul.fp32_precision,
         "cpu": backends.mkldnn.matmul.fp32_precision,
-        # What older code asks for; torch refuses to tell where the two kinds contradict.
+        # Legacy settings; torch raises an error if they disagree with the new ones.
         "legacy": (backends.cudnn.allow_tf32, backends.cuda.matmul.allow_tf32),
     }
 
@@ -78,11 +78,11 @@ def judge(dtype, tmp_path):
 
 @pytest.mark.parametrize("make", [embed, write, judge])
 @pytest.mark.parametrize(("dtype", "expected"), [("float32", EXACT), ("tf32", ROUNDED)])
-def test_every_forward_computes_as_its_dtype_says_and_leaves_no_setting_behind(
+def test_every_forward_pass_uses_the_precision_of_its_dtype_and_restores_the_settings(
     make, dtype, expected, tmp_path
 ):
     before = read_settings()
-    assert before["conv"] == "tf32"  # torch's default, which is why it has to be told
+    assert before["conv"] == "tf32"  # torch's default, which must be overridden
     model, use = make(dtype, tmp_path)
     seen = []
     for module in model.model.modules():
@@ -96,9 +96,7 @@ def test_every_forward_computes_as_its_dtype_says_and_leaves_no_setting_behind(
 
 @pytest.mark.parametrize("precision", ["highest", "high", "medium"])
 @pytest.mark.parametrize("convolutions", [False, True])
-def test_what_somebody_else_has_set_is_put_back_even_after_an_error(
-    precision, convolutions, monkeypatch
-):
+def test_previous_settings_are_restored_even_after_an_error(precision, convolutions, monkeypatch):
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", convolutions)
     torch.set_float32_matmul_precision(precision)
     before = read_settings()
@@ -118,7 +116,7 @@ def test_what_somebody_else_has_set_is_put_back_even_after_an_error(
         torch.set_float32_matmul_precision("highest")
 
 
-def test_settings_that_contradict_are_overruled_and_put_back():
+def test_contradictory_settings_are_overridden_and_restored():
     cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
     try:
         cudnn.rnn.fp32_precision, matmul.fp32_precision = "ieee", "tf32"
@@ -132,7 +130,7 @@ def test_settings_that_contradict_are_overruled_and_put_back():
         cudnn.allow_tf32, matmul.allow_tf32 = True, False
 
 
-def test_threads_that_want_different_things_do_not_mix_them():
+def test_threads_with_different_settings_wait_for_each_other():
     before = read_settings()
     wrong = []
 
@@ -153,7 +151,7 @@ def test_threads_that_want_different_things_do_not_mix_them():
 
 
 @pytest.mark.parametrize("make", [embed, write, judge])
-def test_the_choice_enters_the_fingerprint(make, tmp_path):
+def test_the_precision_is_part_of_the_fingerprint(make, tmp_path):
     exact, rounded, half = (
         json.loads(make(dtype, tmp_path / dtype)[0].fingerprint)
         for dtype in ("float32", "tf32", "bfloat16")

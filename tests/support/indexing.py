@@ -76,7 +76,7 @@ class IndexMaker:
             "engine": LocalEngine(),
             "n_queries": 50,
             "queries": None,
-            "backbone": ["backbone=tiny"],
+            "backbone_overrides": ["backbone=tiny"],
         }
         task = IndexTask(index_dir=str(self.tmp_path / index_dir), **arguments | changes)
         if isinstance(data, Path):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+CREDENTIAL = 10  # seconds of a job's credential; a job that is queued again waits for its end
 PROGRAMS = ("slurmctld", "slurmd", "munged", "sbatch", "srun", "squeue", "scontrol")
 CONF = """
 ClusterName=newsimg
@@ -20,7 +21,7 @@ SlurmdPort={node_port}
 SlurmUser={user}
 SlurmdUser={user}
 AuthType=auth/munge
-AuthInfo=socket={folder}/munge.sock
+AuthInfo=socket={folder}/munge.sock,cred_expire={credential}
 CredType=cred/munge
 StateSaveLocation={folder}/state
 SlurmdSpoolDir={folder}/spool
@@ -33,6 +34,7 @@ AccountingStorageType=accounting_storage/none
 JobAcctGatherType=jobacct_gather/none
 SelectType=select/cons_tres
 SelectTypeParameters=CR_CPU
+SchedulerParameters=sched_interval=1
 SlurmdParameters=config_overrides
 ReturnToService=2
 KillWait=30
@@ -66,6 +68,7 @@ class SlurmNode:
                 controller_port=ports[0],
                 node_port=ports[1],
                 user=getpass.getuser(),
+                credential=CREDENTIAL,
                 folder=folder,
             )
         )

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow.parquet as pq
 import pytest
 from indexing import IndexMaker, draw, fill, open_clip
 
@@ -131,24 +130,6 @@ def test_only_files_with_another_size_or_modification_time_are_read_again(
     (first / "00003.jpg").touch()
     assert make(first, action="append")["n_added"] == 0
     assert read == ["00003.jpg"]
-
-
-def test_an_index_without_the_column_stamp_can_be_appended_to(
-    cameras: tuple[Path, Path], make: IndexMaker, tmp_path: Path
-) -> None:
-    first, second = cameras
-    index = tmp_path / "index"
-    table = pq.read_table(index / "images.parquet").drop_columns(["stamp"])
-    pq.write_table(table, index / "images.parquet")
-    manifest = json.loads((index / "manifest.json").read_text())
-    path = index / "images.parquet"
-    facts = {"sha256": hash_file(path), "n_bytes": path.stat().st_size}
-    manifest["files"]["images.parquet"] = facts
-    (index / "manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(ValueError, match="2 pictures have an id of"):
-        make(second, action="append")
-    assert make(first, action="append", on_changed="replace")["n_changed"] == 0
-    assert read_digests(index) == hash_folder(first)
 
 
 def test_members_of_a_changed_archive_are_compared_by_their_bytes(
@@ -290,11 +271,11 @@ def test_an_index_of_another_model_is_refused_with_both_and_the_overrides_to_typ
     make: IndexMaker, tiny_clip: Path, tmp_path: Path
 ) -> None:
     typed = ["backbone=tiny", "backbone.query_template=a {title}"]
-    make(fill(tmp_path / "pictures", 3), backbone=typed)
+    make(fill(tmp_path / "pictures", 3), backbone_overrides=typed)
     copy = shutil.copytree(tiny_clip, tmp_path / "my model")
     moved = IndexMaker(open_clip(copy), tmp_path)
     assert moved(tmp_path / "pictures", action="append")["n_images"] == 3  # it has the same files
-    make(tmp_path / "pictures", index_dir="other", backbone=typed)
+    make(tmp_path / "pictures", index_dir="other", backbone_overrides=typed)
     (copy / "notes.txt").write_text("another model")
     with pytest.raises(ValueError, match="was built with the backbone") as error:
         IndexMaker(open_clip(copy), tmp_path)(

@@ -59,8 +59,10 @@ def test_config_tags_metrics_and_files_of_a_run_are_logged(
 
     config = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"))
     for name, value in flatten(config).items():  # type: ignore[arg-type]
-        assert run.data.params[name] == str(value), name
-    assert run.data.params["weight.value"] == "0.3"
+        logged = run.data.params
+        compared = {"weight.value": "weight", "data.split": "split", "top_k": "top_k"}
+        assert logged[compared.get(name, f"yaml.{name}")] == str(value), name
+    assert run.data.params["weight"] == "0.3"
     assert run.data.params["index"] == "flat"
     assert run.data.tags["backbone"] == "sample"
     assert run.data.tags["reranker"] == "aesthetics"
@@ -120,17 +122,17 @@ def test_weight_0_gives_the_retrieval_order_and_1_the_rerankers_order(
 ) -> None:
     result = newsimg_here("-m", *tiny_aesthetics, "folder=runs", "weight.value=0,1")
     assert result.code == 0, result.output
-    jobs = {run.data.params["weight.value"]: run for run in runs_of(tmp_path / "runs")[1:]}
+    jobs = {run.data.params["weight"]: run for run in runs_of(tmp_path / "runs")[1:]}
 
     def order(run: Run, stage: str) -> list[list[str]]:
         lines = (artifacts_of(run) / f"{stage}.run").read_text().splitlines()
         return [line.split()[:4] for line in lines]
 
-    assert order(jobs["0"], "reranked") == order(jobs["0"], "retrieval")
-    # The score does not depend on the query: at weight 1 all queries order two pictures alike.
+    assert order(jobs["0.0"], "reranked") == order(jobs["0.0"], "retrieval")
+    # The rating is a picture's own: at weight 1 any two pictures stand in one order everywhere.
     above: set[tuple[str, str]] = set()
     rows: dict[str, list[str]] = {}
-    for query_id, _, image_id, _ in order(jobs["1"], "reranked"):
+    for query_id, _, image_id, _ in order(jobs["1.0"], "reranked"):
         rows.setdefault(query_id, []).append(image_id)
     for shown in rows.values():
         above |= {(a, b) for i, a in enumerate(shown) for b in shown[i + 1 :]}
@@ -159,7 +161,9 @@ def test_a_sweep_is_a_parent_run_created_before_its_children_with_a_table_and_a_
     assert parent.data.metrics["n_jobs"] == parent.data.metrics["n_finished"] == 3
     assert parent.data.metrics["best/reranked/hits_at_1"] == pytest.approx(max(expected))
     assert "NEWSIMG_SWEEP_RECORD" not in os.environ
-    assert result.stdout.count("mlflow ui --backend-store-uri") == 1
+    link = f"/#/experiments/{parent.info.experiment_id}/runs?workflowType=machine_learning&view"
+    (line,) = (line for line in result.stdout.splitlines() if link in line)
+    assert line.startswith("in MLflow      http://127.0.0.1:5000/#/")
 
 
 def test_a_job_that_fails_is_recorded_as_failed_with_its_error_and_so_is_its_sweep(
@@ -257,7 +261,8 @@ def test_the_store_in_the_environment_is_used(
     assert not (tmp_path / "runs" / "mlflow.db").exists()
     (run,) = runs_in(uri)
     assert run.info.status == "FINISHED"
-    assert f"mlflow ui --backend-store-uri {uri}" in result.stdout
+    assert run.info.run_id in result.stdout
+    assert f"newsimg-ui folder={tmp_path}/runs tracking.uri={uri}" in result.stdout
 
 
 def test_the_command_to_compare_runs_is_quoted_for_a_folder_with_a_space(
@@ -265,11 +270,12 @@ def test_the_command_to_compare_runs_is_quoted_for_a_folder_with_a_space(
 ) -> None:
     result = newsimg_here(*tiny_options, "folder=my runs")
     assert result.code == 0, result.output
-    (line,) = (line for line in result.stdout.splitlines() if "mlflow ui" in line)
-    command = shlex.split(line.partition("compare runs")[2])
-    uri = f"sqlite:///{tmp_path / 'my runs' / 'mlflow.db'}"
-    assert command == ["mlflow", "ui", "--backend-store-uri", uri]
-    assert len(runs_of(tmp_path / "my runs")) == 1
+    (line,) = (line for line in result.stdout.splitlines() if "newsimg-ui" in line)
+    command = shlex.split(line.partition("served by")[2])
+    assert command == ["newsimg-ui", f'folder="{tmp_path / "my runs"}"']
+    (run,) = runs_of(tmp_path / "my runs")
+    page = f"{run.info.experiment_id}/runs/{run.info.run_id}?workflowType=machine_learning"
+    assert f"in MLflow      http://127.0.0.1:5000/#/experiments/{page}\n" in result.stdout
 
 
 SLOW = """

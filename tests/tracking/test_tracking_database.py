@@ -19,6 +19,7 @@ from urllib.request import url2pathname
 
 import pytest
 import sqlalchemy
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from mlflow import MlflowClient
 from mlflow.store.db import utils
 
@@ -198,9 +199,11 @@ def test_the_path_of_a_folder_may_contain_special_characters(name: str, tmp_path
     (place,) = artifacts_of(folder).values()
     assert (folder / "mlartifacts") in place.parents
     assert place.read_text() == "a run"
-    assert [path.name for path in tmp_path.iterdir()] == [name]  # no other folder is created
-    *_, uri = shlex.split(tracker.describe() or "")
-    with sqlalchemy.create_engine(uri).connect() as connection:  # as `mlflow ui` opens it
+    assert [path.name for path in tmp_path.iterdir()] == [name]  # nothing beside it
+    _, override = shlex.split(tracker.describe()["served by"])
+    (parsed,) = OverridesParser.create().parse_overrides([override])
+    assert (parsed.key_or_group, parsed.value()) == ("folder", str(folder))
+    with sqlalchemy.create_engine(tracker.uri).connect() as connection:  # as MLflow opens it
         assert connection.execute(sqlalchemy.text("select status from runs")).all() == [
             ("FINISHED",)
         ]

@@ -1,33 +1,33 @@
-"""A bucket of S3's protocol: listed, and read in many threads in spite of throttling and breaks."""
+"""An S3 bucket, read by many threads with retries."""
 
 import hashlib
 import logging
 import re
-import threading
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
 
 from newsimg.storage.prefetch import prefetch
 
+if TYPE_CHECKING:
+    from obstore import GetOptions, ObjectMeta
+
 log = logging.getLogger(__name__)
 
-LONGEST_WAIT = 20.0  # seconds before a broken transfer is tried again
+LONGEST_WAIT = 20.0  # seconds before a request is sent again
+WHOLE = timedelta(days=1)  # that a transfer may take; what bounds it is the wait for its next bytes
 
 
 class BucketError(OSError):
-    """A bucket did not give what it was asked for, in spite of all attempts."""
-
-
-class BrokenTransferError(Exception):
-    """An object arrived in another form than it has on the server; worth trying again."""
+    """A request to a bucket failed after all retries."""
 
 
 @dataclass(frozen=True)
 class RemoteObject:
-    """An object as the server lists it; `etag` is the MD5 of its bytes, unless it has a dash."""
+    """An object in the server's listing. `etag` is the MD5 of its bytes unless it has a dash."""
 
     key: str
     size: int
@@ -35,17 +35,18 @@ class RemoteObject:
 
 
 class Bucket:
-    """Reads a bucket; safe in threads.
+    """A thread-safe reader of a bucket.
 
-    Refused and throttled requests are repeated by botocore ("adaptive": after "Slow Down" the
-    client itself goes slower); transfers that break off or arrive damaged are repeated here.
+    Refused and throttled requests and transfers that break off are repeated by obstore; objects
+    that arrive damaged are read again here.
 
     Args:
         name: The bucket.
         region: Where it is.
         endpoint_url: Another server than AWS; null: AWS.
-        anonymous: Ask without credentials; otherwise with those that boto3 finds.
-        n_threads: Connections that are kept open.
+        anonymous: Ask without credentials; otherwise with those of the environment
+            (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY ...) or of the machine's role.
+        n_threads: Transfers at a time.
         n_attempts: How often a request is sent at most, and an object read.
         timeout: Seconds without an answer after which a connection counts as broken.
 
@@ -65,82 +66,74 @@ class Bucket:
         timeout: float,
     ) -> None:
         try:
-            import boto3
-            import botocore
-            import tenacity  # noqa: F401
-            from botocore.config import Config
+            from obstore.cache import S3Store
         except ImportError as error:
             raise ImportError("task=fetch needs: pip install newsimg[yfcc]") from error
-        config = Config(
-            retries={"mode": "adaptive", "total_max_attempts": n_attempts},
-            max_pool_connections=n_threads,
-            connect_timeout=timeout,
-            read_timeout=timeout,
-            response_checksum_validation="when_required",  # `read` compares with the etag
-            **({"signature_version": botocore.UNSIGNED} if anonymous else {}),
-        )
         self.name = name
+        self.endpoint_url = endpoint_url or f"https://s3.{region}.amazonaws.com"
         self.n_threads = n_threads
         self.n_attempts = n_attempts
-        self._client = boto3.client(
-            "s3", region_name=region, endpoint_url=endpoint_url, config=config
+        seconds = timedelta(seconds=timeout)
+        longest = timedelta(seconds=LONGEST_WAIT)
+        self._cache = S3Store(
+            name,
+            region=region,
+            endpoint=self.endpoint_url,
+            skip_signature=anonymous,
+            client_options={
+                "allow_http": self.endpoint_url.startswith("http://"),
+                "connect_timeout": seconds,
+                "read_timeout": seconds,
+                "timeout": WHOLE,
+            },
+            retry_config={
+                "max_retries": n_attempts - 1,
+                "backoff": {"max_backoff": longest},
+                "retry_timeout": n_attempts * (seconds + longest),
+            },
         )
-        self._stopped = threading.Event()
 
     def list_objects(self, prefix: str) -> list[RemoteObject]:
-        """Return the objects whose keys begin with `prefix`, in the order of their keys.
+        """Return the objects whose keys start with `prefix`, sorted by key.
 
         Raises:
-            BucketError: If there is no such bucket, or it may not be listed.
+            BucketError: If the bucket does not exist or cannot be listed.
         """
-        pages = self._client.get_paginator("list_objects_v2")
         with self._named(prefix):
-            return [
-                RemoteObject(one["Key"], one["Size"], one["ETag"].strip('"'))
-                for page in pages.paginate(Bucket=self.name, Prefix=prefix)
-                for one in page.get("Contents", ())
-                if not one["Key"].endswith("/")
-            ]
+            listed = [_describe(found) for page in self._cache.list(prefix) for found in page]
+        return sorted(listed, key=lambda remote: remote.key)
 
     def find_object(self, key: str) -> RemoteObject:
-        """Return an object without its bytes.
+        """Return the size and etag of an object.
 
         Raises:
-            BucketError: If it is not there, or may not be read.
+            BucketError: If the object does not exist or cannot be read.
         """
         with self._named(key):
-            head = self._client.head_object(Bucket=self.name, Key=key)
-        return RemoteObject(key, head["ContentLength"], head["ETag"].strip('"'))
+            return _describe(self._cache.head(key))
 
     def read(self, remote: RemoteObject, part: range | None = None) -> bytes:
-        """Return the bytes of an object, or a part of them, as they were when it was listed.
+        """Return the bytes of an object, or a range of them.
 
         Raises:
-            BucketError: If it cannot be read, or has changed.
+            BucketError: If the object cannot be read or has changed since it was listed.
         """
-        from tenacity import (
-            Retrying,
-            retry_if_exception_type,
-            sleep_using_event,
-            stop_after_attempt,
-            stop_when_event_set,
-            wait_random_exponential,
-        )
-
+        options: GetOptions = {"if_match": f'"{remote.etag}"'}
+        if part is not None:
+            options["range"] = (part.start, part.stop)
+        for _ in range(self.n_attempts):
+            with self._named(remote.key):
+                content = bytes(self._cache.get(remote.key, options=options).bytes())
+            if not (fault := find_fault(content, remote, part)):
+                return content
+            log.info("%s: %s", remote.key, fault)
         with self._named(remote.key):
-            return Retrying(
-                retry=retry_if_exception_type(BrokenTransferError),
-                stop=stop_after_attempt(self.n_attempts) | stop_when_event_set(self._stopped),
-                wait=wait_random_exponential(0.2, LONGEST_WAIT),
-                sleep=sleep_using_event(self._stopped),
-                before_sleep=lambda state: log.info("%s: trying again", remote.key),
-                reraise=True,
-            )(self._read, remote, part)
+            raise OSError(fault)
 
     def read_all(
         self, pool: Executor, wanted: Iterable[tuple[RemoteObject, range | None]]
     ) -> Iterator[bytes]:
-        """Yield what `read` returns of each, in their order, while others are on their way.
+        """Yield the content of each object in order, while the next ones are being read.
 
         Raises:
             BucketError: See `read`.
@@ -149,61 +142,47 @@ class Bucket:
         for one in prefetch(reading, 2 * self.n_threads):
             yield one.result()
 
-    def stop(self) -> None:
-        """Let no read that is under way in another thread try again."""
-        self._stopped.set()
-
-    def _read(self, remote: RemoteObject, part: range | None) -> bytes:
-        from botocore.exceptions import (
-            ConnectionError,
-            HTTPClientError,
-            IncompleteReadError,
-            ResponseStreamingError,
-        )
-
-        span = {} if part is None else {"Range": f"bytes={part.start}-{part.stop - 1}"}
-        answer = self._client.get_object(
-            Bucket=self.name, Key=remote.key, IfMatch=f'"{remote.etag}"', **span
-        )
-        try:
-            with closing(answer["Body"]) as body:  # as a context it would not name its own errors
-                content: bytes = body.read()
-        except (
-            ConnectionError,
-            HTTPClientError,
-            IncompleteReadError,
-            ResponseStreamingError,
-        ) as error:
-            raise BrokenTransferError(str(error)) from error
-        size = remote.size if part is None else len(part)
-        if len(content) != size:
-            raise BrokenTransferError(f"{len(content)} of {size} bytes arrived")
-        if part is None and re.fullmatch("[0-9a-f]{32}", remote.etag):
-            found = hashlib.md5(content, usedforsecurity=False).hexdigest()
-            if found != remote.etag:
-                raise BrokenTransferError(f"its MD5 is {found}, it must be {remote.etag}")
-        return content
-
     @contextmanager
     def _named(self, key: str) -> Iterator[None]:
         """Say of every error where it happened."""
-        from botocore.exceptions import BotoCoreError, ClientError
+        from obstore.exceptions import BaseError, PermissionDeniedError, PreconditionError
 
         try:
             yield
-        except (BotoCoreError, ClientError, BrokenTransferError) as error:
-            where = f"bucket {self.name} at {self._client.meta.endpoint_url}, {key}"
-            code = error.response["Error"]["Code"] if isinstance(error, ClientError) else ""
+        except (BaseError, OSError) as error:
             hint = ""
-            if code in ("PreconditionFailed", "412"):
+            if isinstance(error, PreconditionError):
                 hint = "; it has changed since it was listed: give the same command again"
-            elif code in ("AccessDenied", "403"):
+            elif isinstance(error, PermissionDeniedError):
                 hint = "; with credentials of your own: task.anonymous=false"
-            raise BucketError(f"{where}: {error}{hint}") from error
+            where = f"bucket {self.name} at {self.endpoint_url}, {key}"
+            raise BucketError(f"{where}: {shorten_reason(str(error))}{hint}") from error
+
+
+def _describe(found: "ObjectMeta") -> RemoteObject:
+    return RemoteObject(found["path"], found["size"], (found["e_tag"] or "").strip('"'))
+
+
+def find_fault(content: bytes, remote: RemoteObject, part: range | None) -> str:
+    """Return how bytes differ from those on the server, as far as can be told; mostly nothing."""
+    size = remote.size if part is None else len(part)
+    if len(content) != size:
+        return f"{len(content)} of {size} bytes arrived"
+    if part is None and re.fullmatch("[0-9a-f]{32}", remote.etag):
+        found = hashlib.md5(content, usedforsecurity=False).hexdigest()
+        if found != remote.etag:
+            return f"its MD5 is {found}, it must be {remote.etag}"
+    return ""
+
+
+def shorten_reason(text: str) -> str:
+    """Return an error of obstore in one line: without its debug output, and of XML the message."""
+    line = " ".join(text.partition("\n\nDebug source:")[0].split())
+    return re.sub(r"(?:<\?xml.*?\?> ?)?<Error>.*?<Message>(.*?)</Message>.*", r"\1", line)
 
 
 def describe_bytes(n_bytes: float) -> str:
-    """Return a number of bytes for people: "61.1 GiB"."""
+    """Format a number of bytes, such as "61.1 GiB"."""
     units: list[Any] = ["B", "KiB", "MiB", "GiB", "TiB"]
     for unit in units:
         if n_bytes < 1024 or unit == units[-1]:

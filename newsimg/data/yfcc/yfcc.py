@@ -1,11 +1,11 @@
-"""YFCC100M as it lies in its bucket: 4,096 shards of pictures, and one database about all of them.
+"""Layout of YFCC100M in its bucket: 4,096 shards of pictures and one database of metadata.
 
-A picture's name is the MD5 of its address at Flickr, written as 16 hex numbers without leading
-zeros; the first three digits are its shard, and `data/images/000/` holds shard 000. So a name
-rarely begins with 0: shard 000 should have 6 pictures, the first 250 shards 380,000 (43 GiB), the
-first 300 1.5 million (170 GiB), and a later one 27,000 (3 GiB). Titles, tags and names in the
-database are encoded as in a web form. The database is cut into one `000.gz` of JSON lines per
-shard, the form that the package yfcc100m (1.0.1: `convert_metadata.py`, `tools.py`) uses, too.
+A picture's name is the MD5 of its URL at Flickr, written as 16 hex numbers without leading zeros;
+the first three digits are its shard, and `data/images/000/` is shard 000. Names therefore rarely
+begin with 0: shard 000 is expected to have 6 pictures, the first 250 shards 380,000 (43 GiB), the
+first 300 shards 1.5 million (170 GiB), and each later one 27,000 (3 GiB). Titles, tags and names in
+the database are URL-encoded. The database is split into one `000.gz` of JSON lines per shard, the
+format of the package yfcc100m (1.0.1: `convert_metadata.py`, `tools.py`).
 
 Thomee et al., "YFCC100M: The New Data in Multimedia Research", CACM 59(2), 2016.
 """
@@ -30,7 +30,7 @@ N_ROWS = 100_000_000  # of the database
 PICTURES = "data/images"
 DATABASE_KEY = "tools/etc/yfcc100m_dataset.sql"
 TABLE = "yfcc100m_dataset"
-BUFFER_ROWS = 256  # of each shard, in memory
+BUFFER_ROWS = 256  # rows per shard in memory
 # Column of the Parquet file -> column of the database.
 COLUMNS = {
     "photo_id": "photoid",
@@ -49,24 +49,24 @@ def name_shards(n_shards: int) -> list[str]:
 
 
 def hash_url(url: str) -> str:
-    """Return the name of the picture that Flickr had at `url`."""
+    """Return the name of the picture with the Flickr URL `url`."""
     digest = hashlib.md5(url.encode(), usedforsecurity=False).digest()
     return "".join(f"{byte:x}" for byte in digest)
 
 
 def split_database(database: Path, folder: Path, shards: Sequence[str]) -> None:
-    """Write what the database says of the pictures of `shards`, one .gz file for each.
+    """Write the metadata of the pictures of `shards` to one .gz file per shard.
 
     Args:
-        database: SQLite, as it lies in the bucket; all of it is read, in its order.
-        folder: Where the files go; all of them appear at the end.
+        database: The SQLite file of the bucket, which is read sequentially.
+        folder: Output folder; the files appear when all are complete.
         shards: Names of shards.
 
     Raises:
-        ValueError: If the file is not that database.
+        ValueError: If the file is not the YFCC100M database.
     """
     building = folder / ".building"
-    if building.is_dir():  # of a job that was killed
+    if building.is_dir():  # left by a killed job
         shutil.rmtree(building)
     building.mkdir(parents=True)
     lines: dict[str, list[str]] = {shard: [] for shard in shards}
@@ -89,8 +89,8 @@ def _stream_rows(database: Path, shards: set[str]) -> Iterator[tuple[str, str]]:
         ) as connection:
             rows = connection.execute(f"SELECT * FROM {TABLE}")
             names = [column[0] for column in rows.description]
-            if lacking := {"downloadurl", *COLUMNS.values()} - set(names):
-                raise ValueError(f"{database} has no column {', '.join(sorted(lacking))}")
+            if missing := {"downloadurl", *COLUMNS.values()} - set(names):
+                raise ValueError(f"{database} has no column {', '.join(sorted(missing))}")
             url_at = names.index("downloadurl")
             for row in Progress("Reading the database", N_ROWS).track(rows):
                 key = hash_url(row[url_at])
@@ -101,31 +101,31 @@ def _stream_rows(database: Path, shards: set[str]) -> Iterator[tuple[str, str]]:
 
 
 def _append(path: Path, lines: list[str]) -> None:
-    """Add lines to a .gz file as a part of its own, as the format allows."""
+    """Append lines to a .gz file as a new gzip member."""
     with gzip.open(path, "at", encoding="utf-8", compresslevel=1) as file:
         file.writelines(line + "\n" for line in lines)
 
 
 def read_rows(path: Path) -> dict[str, dict[str, object]]:
-    """Return what a shard's .gz file says, by the pictures' names.
+    """Return the metadata in a shard's .gz file, keyed by picture name.
 
     Raises:
-        ValueError: If it is damaged.
+        ValueError: If the file is damaged.
     """
     try:
         with gzip.open(path, "rt", encoding="utf-8") as file:
             rows = map(json.loads, file)
             return {row["key"]: row for row in rows}
     except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"damaged metadata {path}, delete it: {error!r}") from error
+        raise ValueError(f"damaged metadata file {path}, delete it: {error!r}") from error
 
 
 def write_metadata(
     path: Path, objects: Sequence[RemoteObject], rows: Mapping[str, Mapping[str, object]]
 ) -> None:
-    """Write the Parquet file beside a shard: a row for each of its pictures, in their order.
+    """Write the Parquet file of a shard: one row per picture, in order.
 
-    Where nothing is known of a picture, its row has its name alone.
+    A picture without metadata has a row with its name only.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq

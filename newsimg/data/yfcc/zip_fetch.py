@@ -1,9 +1,9 @@
-"""A zip shard that is fetched picture by picture: whole or not there, and no picture twice.
+"""Resumable download of a zip shard.
 
-Pictures arrive in zips of some 16 MB below `.fetching`, each whole once it has its name, so that
-a job that is killed loses the last of them at most. When all pictures are there, they are put
-together, every checksum is verified, and the shard takes its name. A member's comment is the etag
-of its object: it tells a picture that has changed on the server.
+Pictures are written to zip files of about 16 MB below `.fetching`, each renamed when complete, so
+that a killed job loses at most the last of them. When all pictures are fetched, they are merged
+into the shard, and the checksum of each is verified. The comment of a member is the etag of its
+object, by which pictures that changed on the server are detected.
 """
 
 import logging
@@ -22,11 +22,11 @@ PART_BYTES = 1 << 24
 
 
 class ZipShard:
-    """One shard on disk, beside its objects on the server.
+    """A shard on disk and its objects on the server.
 
     Args:
         path: The zip file.
-        objects: What it must hold, in that order.
+        objects: Expected content, in order.
     """
 
     def __init__(self, path: Path, objects: Sequence[RemoteObject]) -> None:
@@ -36,32 +36,32 @@ class ZipShard:
         self._places: dict[RemoteObject, Path] = {}
         self._in_shard: set[RemoteObject] | None = None
         for file in (path, *sorted(self._parts_dir.glob("*.zip"))):
-            self._look_into(file)
+            self._read_members(file)
 
     @property
     def n_bytes(self) -> int:
-        """Bytes of its pictures."""
+        """Total size of the pictures in bytes."""
         return sum(one.size for one in self.objects)
 
-    def is_whole(self) -> bool:
-        """Tell whether the zip holds what the server has, and nothing else."""
+    def is_complete(self) -> bool:
+        """Return whether the zip has exactly the server's objects."""
         return self._in_shard == set(self.objects)
 
     def find_missing(self) -> list[RemoteObject]:
-        """Return what is yet to be fetched."""
+        """Return the objects that are not fetched yet."""
         return [one for one in self.objects if one not in self._places]
 
     def fetch(self, bucket: Bucket, pool: Executor, progress: Callable[[int], object]) -> None:
-        """Fetch what is missing, and put the shard together.
+        """Fetch the missing pictures and assemble the shard.
 
         Args:
-            bucket: Where the objects are.
-            pool: Threads that read them.
-            progress: Called with the bytes of every picture that has arrived.
+            bucket: Bucket of the objects.
+            pool: Threads for reading.
+            progress: Called with the size of each fetched picture.
 
         Raises:
             BucketError: If a picture cannot be read.
-            OSError: If the disk is full; what was fetched before is kept.
+            OSError: If the disk is full; pictures fetched before remain on disk.
         """
         missing = self.find_missing()
         contents = bucket.read_all(pool, ((one, None) for one in missing))
@@ -73,10 +73,10 @@ class ZipShard:
                     content = next(contents)
                     file.writestr(_describe(remote), content)
                     progress(len(content))
-            self._look_into(path)
+            self._read_members(path)
         self._assemble()
 
-    def _look_into(self, path: Path) -> None:
+    def _read_members(self, path: Path) -> None:
         if not path.is_file():
             return
         try:
@@ -88,7 +88,7 @@ class ZipShard:
                     for one in file.infolist()
                 ]
         except zipfile.BadZipFile as error:
-            log.warning("%s is damaged (%s): it is fetched again", path, error)
+            log.warning("%s is damaged (%s) and is fetched again", path, error)
             path.unlink()
             return
         if path == self.path:
@@ -102,14 +102,14 @@ class ZipShard:
         try:
             for path in set(self._places.values()):
                 files[path] = zipfile.ZipFile(path)
-            with write_atomically(self.path) as temporary, zipfile.ZipFile(temporary, "w") as whole:
+            with write_atomically(self.path) as temporary, zipfile.ZipFile(temporary, "w") as shard:
                 for remote in self.objects:
                     path = self._places[remote]
                     try:
                         content = files[path].read(remote.key)
                     except zipfile.BadZipFile as error:
-                        raise ValueError(f"{path}: {error}: delete it and try again") from error
-                    whole.writestr(_describe(remote), content)
+                        raise ValueError(f"damaged file {path}, delete it: {error}") from error
+                    shard.writestr(_describe(remote), content)
         finally:
             for file in files.values():
                 file.close()
@@ -120,7 +120,7 @@ class ZipShard:
 
 
 def _describe(remote: RemoteObject) -> zipfile.ZipInfo:
-    info = zipfile.ZipInfo(remote.key)  # of 1980: the same pictures make the same file
+    info = zipfile.ZipInfo(remote.key)  # dated 1980, so that equal pictures give equal files
     info.comment = remote.etag.encode("ascii")
     return info
 

@@ -216,11 +216,7 @@ def read_remaining_images(path: Path, removed: Collection[str] = ()) -> Iterator
     removed_ids = pa.array(sorted(removed), pa.string())
     with pq.ParquetFile(path) as file:
         for batch in file.iter_batches():
-            table = pa.Table.from_batches([batch])
-            for field in IMAGES:
-                if field.name not in table.schema.names:  # written by an older version
-                    table = table.append_column(field, pa.nulls(len(table), field.type))
-            table = table.select(IMAGES.names).cast(IMAGES)
+            table = pa.Table.from_batches([batch]).cast(IMAGES)
             yield table.filter(pc.invert(pc.is_in(table["image_id"], removed_ids)))
 
 

@@ -50,12 +50,9 @@ class NewImages:
         self._on_changed = on_changed
         ids = saved.images.table["image_id"].to_pylist()
         self._rows = {image_id: row for row, image_id in enumerate(ids)}
-        path = saved.folder / "images.parquet"
-        has_stamps = "stamp" in pq.read_schema(path).names  # older indexes lack the column
-        self._stamps = None
-        if has_stamps:  # combined, as the file has a chunk for every few hundred pictures
-            stamps = pq.read_table(path, columns=["stamp"])["stamp"]
-            self._stamps = stamps.cast(pa.large_string()).combine_chunks()
+        stamps = pq.read_table(saved.folder / "images.parquet", columns=["stamp"])["stamp"]
+        # Combined, as the file has a chunk for every few hundred pictures.
+        self._stamps = stamps.cast(pa.large_string()).combine_chunks()
         self._examples: list[str] = []
         self._unreadable: list[str] = []
 
@@ -115,9 +112,7 @@ class NewImages:
         return changed
 
     def _is_unmodified(self, image: Image, before: Image, row: int) -> bool:
-        if self._stamps is None or image.uri != before.uri:
-            return False
-        return self._stamps[row].as_py() == stamp_file(image.path)
+        return image.uri == before.uri and self._stamps[row].as_py() == stamp_file(image.path)
 
     def _hash(self, images: list[Image]) -> list[str | None]:
         """Return the digest of each picture; None for one that cannot be read."""

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from newsimg.datatypes import Accepted, FloatArray, Rejected
 from newsimg.engine.listing import KNOWN, METADATA, PLACE, Listing, escape
 from newsimg.storage.files import name_full_disk, write_atomically
-from newsimg.storage.pictures.passed_over import BEGINNING, Tally
+from newsimg.storage.pictures.skipped import SKIPPED_PREFIX, Tally
 
 log = logging.getLogger(__name__)
 
@@ -56,11 +56,11 @@ class BuildCheckpoint:
         self._parts: list[Path] = []
         self.n_accepted = self.n_rejected = 0
         self.dim = 0
-        self.passed_over = Tally()
+        self.skipped = Tally()
 
     def resume(self, listing: Listing) -> int:
         """Load the finished chunks whose input has not changed; return their number."""
-        self.passed_over = listing.passed_over
+        self.skipped = listing.skipped
         self._embeddings.touch()
         n_bytes = self._embeddings.stat().st_size
         for number in range(listing.n_chunks):
@@ -120,7 +120,7 @@ class BuildCheckpoint:
         """
         for part in self._read_parts():
             yield part.filter(pc.is_valid(part["reason"])).select(REJECTED.names)
-        others = self.passed_over.to_rejected()
+        others = self.skipped.to_rejected()
         rows = [{"uri": escape(one.uri), "reason": escape(one.reason)} for one in others]
         yield pa.Table.from_pylist(rows, REJECTED)
 
@@ -151,7 +151,7 @@ def write_tables(tables: Iterator[pa.Table], schema: pa.Schema, path: Path) -> i
 def count_rejected(path: Path) -> int:
     """Return how many pictures a rejected.parquet lists, not counting skipped files."""
     reasons = pq.read_table(path, columns=["reason"])["reason"]
-    return len(reasons) - (pc.sum(pc.starts_with(reasons, BEGINNING)).as_py() or 0)
+    return len(reasons) - (pc.sum(pc.starts_with(reasons, SKIPPED_PREFIX)).as_py() or 0)
 
 
 def _to_row(result: Accepted | Rejected) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from newsimg.reporting.plots import name_measure
 from newsimg.reporting.sweeps.best import N_ROWS
 from newsimg.reporting.sweeps.fitting import print_fitting
 from newsimg.reporting.sweeps.runs import list_swept, shorten_names, write_value
+from newsimg.tracking.params import OTHERS
 
 MAX_REASON = 100  # characters of a failed job's reason on the console; `sweep.csv` has all of it
 
@@ -90,17 +91,10 @@ def add_holm(jobs: pd.DataFrame, measure: str) -> pd.DataFrame:
 
 
 def varying_params(jobs: pd.DataFrame) -> list[str]:
-    """Return the columns of params that set the jobs apart, not those that follow others."""
+    """Return the columns of the compared params that differ between the jobs.
+
+    All that a sweep has several values of is among the compared params.
+    """
     params = [str(name) for name in jobs if str(name).startswith("params.")]
-    varying = [name for name in params if len(jobs[name].unique()) > 1]
-    # A change of the reranker changes all params of the group: its name says it.
-    groups = {
-        name.removeprefix("params.") for name in varying if "." not in name.removeprefix("params.")
-    }
-    if "normalization" in groups:
-        groups.add("weight")  # whose option it is; its value is a column of its own
-    return [
-        name
-        for name in varying
-        if "." not in name.removeprefix("params.") or name.split(".")[1] not in groups
-    ]
+    compared = [name for name in params if not name.startswith(f"params.{OTHERS}")]
+    return [name for name in compared if len(jobs[name].unique()) > 1]

@@ -18,7 +18,7 @@ from newsimg.tracking.record import RECORDS
 STATISTICS = "statistics.csv"
 # Where a run is kept and what it writes beside its measures, which are no ways to rank pictures.
 IGNORED = re.compile(
-    r"(folder|objective|resume|tags|tracking|cache|cache|submission)\b"
+    r"(folder|objective|resume|tags|tracking|cache|submission)\b"
     r"|task\.(n_sheet_queries|report)$"
 )
 NAMES = {"weight": "normalization", "weight.value": "weight"}  # as a run's params have them

@@ -1,4 +1,4 @@
-"""Loading models of the transformers library: where they are, what identifies them, and quietly."""
+"""Location, identity and loading of transformers models."""
 
 import hashlib
 import json
@@ -32,14 +32,14 @@ def find_config(model: str, revision: str, key: str) -> Path:
         key: What to type for the model, for messages, e.g. "backbone.model".
 
     Raises:
-        OSError: If there is neither such a folder nor such a hub model in reach.
+        OSError: If the folder does not exist and the hub model cannot be reached.
     """
     folder = Path(model).expanduser()
     if folder.is_dir():
         if not (folder / "config.json").is_file():
             raise FileNotFoundError(
-                f"{folder} has no config.json: a model's folder is what save_pretrained of the "
-                "transformers library writes"
+                f"{folder} has no config.json: expected a folder written by save_pretrained of the "
+                "transformers library"
             )
         return folder / "config.json"
     return download_config(model, revision, key)
@@ -54,12 +54,12 @@ def identify_model(model: str, revision: str, key: str) -> str:
         key: What to type for the model, for messages, e.g. "backbone.model".
 
     Raises:
-        OSError: If there is neither such a folder nor such a hub model in reach.
+        OSError: If the folder does not exist and the hub model cannot be reached.
     """
     config = find_config(model, revision, key)
     folder = Path(model).expanduser()
     if not folder.is_dir():
-        # The hub's cache keeps a file under its commit, also when there is no connection.
+        # In the hub's cache the folder of a file is named by its commit, also offline.
         return f"{model}@{config.parent.name}"
     digest = hashlib.sha256()
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
@@ -93,21 +93,21 @@ def choose_device(device: str, key: str = "device") -> str:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Where a component's model comes from, and how it is loaded.
+    """Source and loading options of a component's model.
 
     Attributes:
         group: The component's group, for messages.
         model: Hub id or local folder.
         revision: Branch, tag or commit of a hub model.
-        dtype: Of weights and activations: float32, bfloat16 or float16; tf32 is float32 whose
-            products a GPU may round, see `inference`.
-        device: A torch device, or "auto".
-        trust_remote_code: Whether the model may run Python code that comes with it.
-        architectures: Classes that the model may be of, by their names; None for any.
+        dtype: Type of weights and activations: float32, bfloat16 or float16; tf32 is float32 with
+            products in TF32 on a GPU, see `inference`.
+        device: Torch device, or "auto".
+        trust_remote_code: Whether to run Python code from the model's repository.
+        architectures: Names of the accepted model classes; None accepts any.
         vocab_size: See `check_architecture`.
 
     Raises:
-        ValueError: If `dtype` is not one of these.
+        ValueError: If `dtype` is none of these.
     """
 
     group: str
@@ -124,7 +124,7 @@ class Checkpoint:
 
     @property
     def source(self) -> dict[str, Any]:
-        """What `from_pretrained` needs to find a hub model or a local folder."""
+        """Arguments of `from_pretrained` that locate the model."""
         folder = Path(self.model).expanduser()
         return {
             "pretrained_model_name_or_path": str(folder) if folder.is_dir() else self.model,
@@ -140,39 +140,39 @@ class Checkpoint:
 
     @property
     def arithmetic(self) -> dict[str, Any]:
-        """What the model's outputs depend on beside its files, for fingerprints."""
+        """Precision settings that outputs depend on, for fingerprints."""
         if self.dtype in ("float32", "tf32"):
             return {"dtype": "float32", "tf32": self.dtype == "tf32"}
         return {"dtype": self.dtype}
 
     def inference(self) -> AbstractContextManager[None]:
-        """Run the model inside of this; see `inference`."""
+        """Return the context manager to run the model in; see `inference`."""
         return inference(self.dtype == "tf32")
 
     def identify(self) -> str:
-        """Return what the model's outputs depend on; see `identify_model`.
+        """Return the identity of the model; see `identify_model`.
 
         Raises:
             OSError: If the model is not found.
-            ModelError: If it is of another family than is asked for.
+            ModelError: If its architecture is not accepted.
         """
         self._check_architecture()
         return identify_model(self.model, self.revision, f"{self.group}.model")
 
     def describe(self) -> dict[str, str]:
-        """Return the model's name and what tells its revisions apart; see `identify`."""
+        """Return the model's name and exact revision; see `identify`."""
         identity = self.identify()
         if identity.startswith("files:"):
             return {"model": Path(self.model).expanduser().resolve().name, "revision": identity}
         return {"model": self.model, "revision": identity.rpartition("@")[2]}
 
     def load_model(self, auto_class: Any) -> Any:
-        """Load the model for inference, without a word on the console.
+        """Load the model for inference, without console output.
 
         Raises:
             OSError: If the model is not found.
-            ModelError: If it is of another family than is asked for, or the checkpoint lacks
-                weights of the model, which would then be random.
+            ModelError: If its architecture is not accepted, or the checkpoint lacks weights, which
+                transformers would initialise randomly.
         """
         announce(f"loading {self._name}")
         import torch
@@ -187,15 +187,15 @@ class Checkpoint:
         if missing := sorted(report["missing_keys"]):
             raise ModelError(
                 f"{self.model} lacks {len(missing)} weights of {type(model).__name__}, "
-                f"{missing[0]} first"
+                f"the first is {missing[0]}"
             )
         return model.to(choose_device(self.device, f"{self.group}.device")).eval()
 
     def load_tokenizer(self) -> Any:
-        """Load the model's own tokenizer.
+        """Load the model's tokenizer.
 
         Raises:
-            ModelError: If it cannot be loaded, or is not the model's; see `check_tokenizer`.
+            ModelError: If it cannot be loaded or does not fit the model; see `check_tokenizer`.
         """
         announce(f"loading the tokenizer of {self._name}")
         from transformers import AutoTokenizer
@@ -205,10 +205,11 @@ class Checkpoint:
         return tokenizer
 
     def load_image_processor(self) -> Any:
-        """Load the model's own resizing, cropping and scaling, in the form that runs on Pillow.
+        """Load the model's image processor with the Pillow backend.
 
         Raises:
-            ModelError: If it cannot be loaded, or is not the model's; see `check_image_processor`.
+            ModelError: If it cannot be loaded or does not fit the model; see
+                `check_image_processor`.
         """
         announce(f"loading the image processor of {self._name}")
         from transformers import AutoImageProcessor
@@ -221,12 +222,12 @@ class Checkpoint:
         return processor
 
     def check_image_processor(self, processor: Any) -> None:
-        """Refuse an image processor that is not the model's; see `check_image_processor`."""
-        one_size = self.group == "backbone"  # chat models may look at pictures of any size
+        """Check that an image processor fits the model; see `check_image_processor`."""
+        one_size = self.group == "backbone"  # chat models may take pictures of any size
         check_image_processor(processor, self._load_config(), self.model, one_size)
 
     def _load_config(self) -> Any:
-        # Not kept: a class that came with the model would not survive pickling.
+        # Not cached, because a config class from remote code cannot be pickled.
         from transformers import AutoConfig
 
         return AutoConfig.from_pretrained(**self.source)
@@ -249,7 +250,7 @@ class Checkpoint:
 
 
 def check_positive(group: str, **numbers: int) -> None:
-    """Refuse numbers below 1.
+    """Check that all numbers are at least 1.
 
     Raises:
         ValueError: If there are some; names each.
@@ -262,7 +263,7 @@ def check_positive(group: str, **numbers: int) -> None:
 
 
 def greedy_settings(model: Any, tokenizer: Any, max_new_tokens: int) -> Any:
-    """Return generation settings that take the likeliest token, whatever the model's own say."""
+    """Return settings for greedy decoding, which override the model's generation config."""
     from transformers import GenerationConfig
 
     ends = model.generation_config.eos_token_id

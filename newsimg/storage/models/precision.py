@@ -1,33 +1,33 @@
-"""How exactly float32 is computed; torch's own settings for it are the whole process's."""
+"""Precision of float32 products in torch, whose settings are global to the process."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from threading import RLock
 from typing import Any
 
-_ALONE = RLock()  # two that overlapped would put back each other's settings
+_LOCK = RLock()  # overlapping contexts would restore each other's settings
 
 
 @contextmanager
 def inference(tf32: bool) -> Iterator[None]:
-    """Run models without gradients, and compute float32 as asked for; then all is as before.
+    """Disable gradients and set the precision of float32 products; restore all on exit.
 
-    Left alone, torch rounds the factors of float32 convolutions on a GPU to TF32's 10 bits, which
-    moves an embedding in the third digit. What other threads compute meanwhile goes by these
-    settings, too; those that come here wait.
+    By default, torch rounds the factors of float32 convolutions on a GPU to TF32's 10 bits, which
+    changes the third digit of an embedding. The settings apply to all threads; a second thread that
+    enters this context waits.
 
     Args:
         tf32: Whether a GPU may round the factors of float32 products to TF32.
     """
     import torch
 
-    backends: Any = torch.backends  # whose types leave out what is set here
+    backends: Any = torch.backends  # its type stubs lack these settings
     cudnn, matmul, cpu = backends.cudnn, backends.cuda.matmul, backends.mkldnn
     wanted = dict.fromkeys((matmul, cudnn.conv, cudnn.rnn), "tf32" if tf32 else "ieee")
     wanted |= dict.fromkeys((cpu.matmul, cpu.conv, cpu.rnn), "ieee")
-    with _ALONE:
+    with _LOCK:
         before = {operation: operation.fp32_precision for operation in wanted}
-        # torch has two kinds of settings, and refuses to tell the older where they contradict.
+        # torch has legacy and new settings, and reading the legacy ones fails if they disagree.
         convolutions = _read(lambda: cudnn.allow_tf32)
         products = _read(torch.get_float32_matmul_precision)
         try:

@@ -1,4 +1,4 @@
-"""Texts that are longer than a backbone reads."""
+"""Warning about texts longer than the backbone's context."""
 
 import logging
 from collections.abc import Sequence
@@ -10,19 +10,18 @@ log = logging.getLogger(__name__)
 
 
 def find_truncated(backbone: Backbone, texts: Sequence[str], what: str) -> list[bool]:
-    """Tell which texts the backbone reads only the beginning of, and warn if there are any.
+    """Return which texts the backbone truncates, and log a warning if there are any.
 
     Args:
-        backbone: Reads them.
-        texts: What it is to embed.
-        what: Names them in the warning.
+        backbone: The backbone.
+        texts: Texts to embed.
+        what: Plural noun for the texts in the warning.
     """
     truncated = backbone.find_truncated(texts)
     if any(truncated):
         first = shorten(texts[truncated.index(True)], 200, placeholder="...")
         log.warning(
-            "%d of %d %s are longer than the backbone reads (backbone.text_length) and are cut, "
-            "the first: %r",
+            "%d of %d %s are longer than backbone.text_length and are truncated, the first: %r",
             *(sum(truncated), len(texts), what, first),
         )
     return truncated

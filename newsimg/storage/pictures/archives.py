@@ -1,4 +1,4 @@
-"""Members of tar and zip archives, read where they lie; safe in threads."""
+"""Thread-safe reading of members of tar and zip archives, without unpacking."""
 
 import os
 import posixpath
@@ -13,23 +13,23 @@ from threading import Lock
 from types import MappingProxyType
 from typing import TypeVar
 
-MAX_OPEN = 4  # archives whose table of contents is kept: one of YFCC100M takes some 15 MB
-MAX_BYTES = 1 << 29  # no picture file is larger; a zip bomb's member is
-MAX_LINKS = 40  # that lead to one another, as Linux has it
-ZIP_END = b"PK\5\6"  # begins the record that a zip ends with
-ZIP_END_SIZE = 22  # the last two bytes say how long the comment is that follows
-TWICE = "its name is there twice with different bytes: the later member is taken"
+MAX_OPEN = 4  # open archives; the table of contents of one of YFCC100M takes about 15 MB
+MAX_BYTES = 1 << 29  # larger members are rejected, such as zip bombs
+MAX_LINKS = 40  # length of a chain of links, as in Linux
+ZIP_END = b"PK\5\6"  # signature of the end-of-central-directory record
+ZIP_END_SIZE = 22  # its last two bytes are the length of the comment that follows
+DUPLICATE = "two members have this name and different bytes: the later one is used"
 T = TypeVar("T")
 
 
 class Archive(ABC):
-    """An open archive. It is closed when the last reader lets go of it.
+    """An open archive, closed when it is no longer referenced.
 
-    Links are names of the members that they lead to. Of two members of one name the later one
-    counts, as it would if the archive were unpacked.
+    Links are listed as members with the content of their targets. Of members with equal names the
+    last one is used, as when unpacking.
 
     Attributes:
-        rejected: Names of what cannot be read, or only in part -> the reason.
+        rejected: Names of members that cannot be read, or only in part -> the reason.
     """
 
     rejected: Mapping[str, str] = MappingProxyType({})
@@ -39,7 +39,7 @@ class Archive(ABC):
 
     @abstractmethod
     def names(self) -> list[str]:
-        """Return the names of its regular files, and of links to them."""
+        """Return the names of the regular files and of links to them."""
 
     @abstractmethod
     def read(self, name: str) -> bytes:
@@ -51,12 +51,12 @@ class Archive(ABC):
         """
 
     def read_head(self, name: str, n_bytes: int) -> bytes:
-        """Return a member's first bytes; see `read`."""
+        """Return the first `n_bytes` of a member; see `read`."""
         return self.read(name)[:n_bytes]
 
 
 class ZipArchive(Archive):
-    """A zip file, of any of Python's compressions."""
+    """A zip file with any compression that Python supports."""
 
     def __init__(self, path: Path) -> None:
         self._file = zipfile.ZipFile(path)
@@ -77,7 +77,7 @@ class ZipArchive(Archive):
                 continue
             before = self._members.get(name)
             if before and (before.CRC, before.file_size) != (info.CRC, info.file_size):
-                self.rejected[name] = TWICE
+                self.rejected[name] = DUPLICATE
             self._members[name] = info
         self.rejected |= _resolve(links, self._members)
 
@@ -98,15 +98,15 @@ class ZipArchive(Archive):
         try:
             with self._file.open(info) as member:
                 return member.read(n_bytes)
-        # A damaged member raises errors of zipfile, of the decompressors, of struct ...
+        # Damaged members raise errors of zipfile, zlib, struct and others.
         except Exception as error:
             raise ValueError(f"damaged archive member: {error}") from error
 
 
 class TarArchive(Archive):
-    """An uncompressed tar file, as WebDataset's shards are: its headers are read once.
+    """An uncompressed tar file, such as a WebDataset shard. Its headers are read once.
 
-    Archives that were put together end to end are read as one.
+    Concatenated archives are read as one.
     """
 
     def __init__(self, path: Path) -> None:
@@ -133,17 +133,16 @@ class TarArchive(Archive):
         elif info.isreg() and info.sparse is None:
             before, self._members[name] = self._members.get(name), (info.offset_data, info.size)
             if before and self._pread(*before) != self._pread(info.offset_data, info.size):
-                self.rejected[name] = TWICE
+                self.rejected[name] = DUPLICATE
         elif not info.isdir():
-            self.rejected[name] = "no regular file, or one with holes"
+            self.rejected[name] = "not a regular file, or a sparse one"
 
     def _find_next(self, end: int) -> int | None:
-        """Return where an archive begins behind the one that ends at `end`, if one does."""
-        # Python takes an archive that was cut off, and any damaged header but the first, for its
-        # end.
+        """Return the offset of the next concatenated archive, or None."""
+        # tarfile treats a truncated archive, and a damaged header after the first, as the end.
         block = os.pread(self._file.fileno(), tarfile.BLOCKSIZE, end)
         if len(block) < tarfile.BLOCKSIZE:
-            raise tarfile.ReadError(f"no end block at byte {end}: it was not written to its end")
+            raise tarfile.ReadError(f"no end block at byte {end}, the archive is truncated")
         if block.strip(b"\0"):
             raise tarfile.ReadError(f"bad header at byte {end}")
         while chunk := os.pread(self._file.fileno(), tarfile.RECORDSIZE, end):
@@ -163,7 +162,7 @@ class TarArchive(Archive):
         _check_size(size)
         content = self._pread(offset, size)
         if len(content) < size:
-            raise ValueError(f"damaged archive member: {len(content)} of {size} bytes are there")
+            raise ValueError(f"damaged archive member: {len(content)} of {size} bytes")
         return content
 
     def read_head(self, name: str, n_bytes: int) -> bytes:
@@ -172,7 +171,7 @@ class TarArchive(Archive):
         return self._pread(offset, min(size, n_bytes))
 
     def _pread(self, offset: int, size: int) -> bytes:
-        return os.pread(self._file.fileno(), size, offset)  # has no position to share
+        return os.pread(self._file.fileno(), size, offset)  # thread-safe, unlike seek and read
 
 
 KINDS: dict[str, type[Archive]] = {".zip": ZipArchive, ".tar": TarArchive}
@@ -181,27 +180,27 @@ _lock = Lock()
 
 
 def list_members(path: Path) -> list[str]:
-    """Return the names of an archive's regular files, and of links to them.
+    """Return the names of an archive's regular files and of links to them.
 
     Raises:
-        ValueError: If it is no zip or tar file, or a damaged one.
-        FileNotFoundError: If it is not there.
+        ValueError: If the file is not a zip or tar archive, or is damaged.
+        FileNotFoundError: If the file does not exist.
     """
     return open_archive(path).names()
 
 
 def read_member_head(path: Path, name: str, n_bytes: int) -> bytes:
-    """Return the first bytes of a member that `list_members` names.
+    """Return the first bytes of a member listed by `list_members`.
 
     Raises:
         ValueError: If the archive or the member is damaged.
-        FileNotFoundError: If the archive is not there.
+        FileNotFoundError: If the archive does not exist.
     """
     return open_archive(path).read_head(name, n_bytes)
 
 
 def list_rejected(path: Path) -> Mapping[str, str]:
-    """Return the names of an archive's members that cannot be read -> the reason.
+    """Return the names of members that cannot be read -> the reason.
 
     Raises:
         ValueError: See `list_members`.
@@ -216,11 +215,11 @@ def read_member(path: Path, name: str, kind: type[Archive] | None = None) -> byt
     Args:
         path: The archive.
         name: The member's name.
-        kind: What the archive is; None: what its extension says.
+        kind: Type of the archive; None derives it from the extension.
 
     Raises:
         ValueError: If the archive or the member is damaged.
-        FileNotFoundError: If the archive or the member is not there.
+        FileNotFoundError: If the archive or the member does not exist.
     """
     try:
         return open_archive(path, kind).read(name)
@@ -229,7 +228,7 @@ def read_member(path: Path, name: str, kind: type[Archive] | None = None) -> byt
 
 
 def open_archive(path: Path, kind: type[Archive] | None = None) -> Archive:
-    """Return an open archive, which many may read at once; see `read_member`."""
+    """Return an open archive that threads may share; see `read_member`."""
     status = path.stat()
     key = (str(path), status.st_size, status.st_mtime_ns)
     with _lock:
@@ -248,7 +247,7 @@ def open_archive(path: Path, kind: type[Archive] | None = None) -> Archive:
 
 
 def _resolve(links: Mapping[str, str], members: MutableMapping[str, T]) -> dict[str, str]:
-    """Add links to the members that they lead to within their archive; return the others."""
+    """Add links to `members` with their targets' content; return the broken links."""
     if not links:
         return {}
     own = {posixpath.normpath(name): member for name, member in members.items()}
@@ -261,12 +260,12 @@ def _resolve(links: Mapping[str, str], members: MutableMapping[str, T]) -> dict[
         if place in own:
             members[name] = own[place]
         else:
-            broken[name] = f"a link to {target}, which is no file of its archive"
+            broken[name] = f"a link to {target}, which is not a file in the archive"
     return broken
 
 
 def _check_beginning(path: Path, infos: Sequence[zipfile.ZipInfo]) -> None:
-    """Refuse two zips in one file: only the members of the last one would be listed."""
+    """Reject concatenated zip files, of which only the last one would be listed."""
     first = min((info.header_offset for info in infos), default=0)
     with path.open("rb") as file:
         file.seek(max(0, first - ZIP_END_SIZE - 0xFFFF))
@@ -274,14 +273,14 @@ def _check_beginning(path: Path, infos: Sequence[zipfile.ZipInfo]) -> None:
     at = before.rfind(ZIP_END)
     comment = int.from_bytes(before[at + ZIP_END_SIZE - 2 : at + ZIP_END_SIZE], "little")
     if at >= 0 and at + ZIP_END_SIZE + comment == len(before):
-        raise zipfile.BadZipFile(f"another zip lies in front of it, up to byte {first}")
+        raise zipfile.BadZipFile(f"two zip files are concatenated, the first ends at byte {first}")
 
 
 def join_link(name: str, target: str) -> str:
-    """Return the place that a symbolic link leads to."""
+    """Return the target of a symbolic link within the archive."""
     return posixpath.normpath(posixpath.join(posixpath.dirname(name), target))
 
 
 def _check_size(size: int) -> None:
     if size > MAX_BYTES:
-        raise ValueError(f"{size} bytes, more than the {MAX_BYTES} that a picture may have")
+        raise ValueError(f"{size} bytes, the maximum for a picture is {MAX_BYTES}")

@@ -1,4 +1,4 @@
-"""From the numbers in a picture file to sRGB: colour profiles, sixteen bits, transparency."""
+"""Conversion of decoded pictures to 8-bit sRGB: ICC profiles, deep greys, transparency."""
 
 import io
 from collections.abc import Callable
@@ -8,12 +8,12 @@ import numpy as np
 from PIL import Image as PILImage
 from PIL import ImageCms
 
-BACKGROUND = (255, 255, 255)  # behind transparent pixels
-# Mode of the pixels -> the colour space that a profile of theirs is for.
+BACKGROUND = (255, 255, 255)  # shown through transparent pixels
+# Pillow mode -> colour space that a matching ICC profile has.
 SPACES = {"L": "GRAY", "RGB": "RGB", "CMYK": "CMYK"}
 CLASSES = ("mntr", "scnr", "prtr", "spac")  # monitors, scanners, printers, colour spaces
-MAX_PROFILES = 32  # whose transforms are kept: those of printing presses take 1 to 2 MB each
-# What white may be where a file does not say it: the smallest of these that no value is above.
+MAX_PROFILES = 32  # cached transforms; those of printing presses take 1 to 2 MB each
+# Candidates for the white level of files that do not state it; the smallest that no value exceeds.
 USUAL_WHITES = (1.0, 255.0, 65535.0, 4294967295.0)
 SHADES = np.arange(256, dtype=np.uint8)[None]
 BITS_PER_SAMPLE, PHOTOMETRIC, SAMPLE_FORMAT = 258, 262, 339  # tags of TIFF
@@ -21,10 +21,10 @@ WHITE_IS_ZERO, UNSIGNED, SIGNED = 0, 1, 2
 
 
 def to_srgb(picture: PILImage.Image) -> PILImage.Image:
-    """Return a decoded picture in sRGB, eight bits, transparency on white, and nothing beside it.
+    """Convert a decoded picture to 8-bit sRGB on white, without metadata.
 
-    Colours are converted by the picture's own ICC profile. A profile that is broken or is for
-    pixels of another kind is not used.
+    Colours are converted with the embedded ICC profile. A broken profile, or one for another colour
+    space, is ignored.
     """
     colours = _read_colours(picture)
     convert = _find_conversion(picture.info.get("icc_profile"), colours.mode)
@@ -34,12 +34,12 @@ def to_srgb(picture: PILImage.Image) -> PILImage.Image:
         canvas = PILImage.new("RGB", srgb.size, BACKGROUND)
         canvas.paste(srgb, mask=alpha)
         srgb = canvas
-    srgb.info = {}  # whoever saves the picture would write the old profile, comments and so on
+    srgb.info = {}  # saving the picture would write the old profile and comments
     return srgb
 
 
 def _read_colours(picture: PILImage.Image) -> PILImage.Image:
-    """Return the pixels as L, RGB, CMYK or LAB, without transparency."""
+    """Convert the pixels to L, RGB, CMYK or LAB, without transparency."""
     if picture.mode in ("RGB", "L", "CMYK", "LAB"):
         return picture
     if picture.mode == "F" or picture.mode.startswith("I"):
@@ -52,14 +52,14 @@ def _read_colours(picture: PILImage.Image) -> PILImage.Image:
 def _read_alpha(picture: PILImage.Image) -> PILImage.Image | None:
     if not picture.has_transparency_data:
         return None
-    if picture.mode.startswith("I"):  # one grey is declared to be transparent
+    if picture.mode.startswith("I"):  # one grey level is marked as transparent
         opaque = np.asarray(picture) != picture.info["transparency"]
         return PILImage.fromarray(opaque.astype(np.uint8) * np.uint8(255))
     return picture.convert("RGBA").getchannel("A")
 
 
 def _scale_greys(picture: PILImage.Image) -> PILImage.Image:
-    """Return greys of more than eight bits as L."""
+    """Convert grey levels of more than 8 bits to L."""
     values = np.asarray(picture)
     tags = getattr(picture, "tag_v2", {})
     n_bits = tags.get(BITS_PER_SAMPLE, (16,))[0]
@@ -85,8 +85,8 @@ def _scale_greys(picture: PILImage.Image) -> PILImage.Image:
 def _find_conversion(
     profile: bytes | None, mode: str
 ) -> Callable[[PILImage.Image], PILImage.Image] | None:
-    """Return what turns pixels into sRGB, or None if they are sRGB, or their profile is no use."""
-    if mode == "LAB":  # needs no profile
+    """Return the conversion to sRGB; None if the pixels are sRGB or the profile is unusable."""
+    if mode == "LAB":  # defined without a profile
         return _build_transform(ImageCms.createProfile("LAB"), mode).apply
     if not profile:
         return None
@@ -105,9 +105,9 @@ def _find_conversion(
 
 
 def _build_transform(source: object, mode: str) -> ImageCms.ImageCmsTransform:
-    # As image editors do it: colours stay as measured, and black stays black.
+    # Relative colorimetric with black point compensation is the default of image editors.
     flags = ImageCms.Flags.BLACKPOINTCOMPENSATION
-    if mode == "L":  # LittleCMS would take some shades for a curve; here all are computed once
+    if mode == "L":  # all 256 levels are computed once, so LittleCMS must not approximate
         flags |= ImageCms.Flags.NOOPTIMIZE
     return ImageCms.buildTransform(
         source,  # type: ignore[arg-type]
@@ -120,9 +120,9 @@ def _build_transform(source: object, mode: str) -> ImageCms.ImageCmsTransform:
 
 
 def _changes_nothing(transform: ImageCms.ImageCmsTransform) -> bool:
-    """Tell whether a profile is sRGB under one of its many names: no colour moves by over a level.
+    """Return whether a profile is equivalent to sRGB: no colour changes by more than one level.
 
-    Most profiles are, and to apply them would take time for nothing.
+    Most embedded profiles are, and skipping them saves time.
     """
     axes = np.meshgrid(*[SHADES[0, ::15]] * 3, indexing="ij")
     colours = np.stack(axes, axis=-1).reshape(1, -1, 3)

@@ -1,7 +1,7 @@
-"""Pictures that lie in a column of a Parquet file, as Hugging Face's datasets keep them.
+"""Pictures in a column of a Parquet file, as stored by Hugging Face's datasets library.
 
-A cell is a struct of `bytes` and `path` (`datasets.Image`), bytes, or a list of such cells. A
-picture is a member of its file, `column/row` or, in a list, `column/row/position`, counted from 0.
+A cell is a struct of `bytes` and `path` (`datasets.Image`), bytes, or a list of these. The member
+name of a picture is `column/row` or, in a list, `column/row/position`, counted from 0.
 """
 
 from collections import deque
@@ -18,14 +18,14 @@ import pyarrow.types as types
 
 from newsimg.storage.pictures.archives import MAX_BYTES, Archive
 
-BATCH = 16  # rows whose bytes are read at once
-N_KEPT = 4  # such batches that are kept: threads ask for rows that are near each other
-N_LISTED = 4096  # rows whose places are read at once
+BATCH = 16  # rows per read of picture bytes
+N_KEPT = 4  # cached batches; threads read neighbouring rows
+N_LISTED = 4096  # rows per read of paths alone
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A picture of a row: its place, where that is known, and whether its bytes are there."""
+    """A picture of a row: its path, if known, and its member name, if the bytes are stored."""
 
     place: str | None
     member: str | None
@@ -38,7 +38,7 @@ class ParquetPictures(Archive):
         path: The file.
 
     Raises:
-        ValueError: If it cannot be read.
+        ValueError: If the file cannot be read.
     """
 
     def __init__(self, path: Path) -> None:
@@ -57,11 +57,11 @@ class ParquetPictures(Archive):
 
     @property
     def columns(self) -> list[str]:
-        """The columns that hold pictures."""
+        """Names of the columns with pictures."""
         return [field.name for field in self._file.schema_arrow if holds_pictures(field.type)]
 
     def find_type(self, column: str) -> pa.DataType | None:
-        """Return the type of a column; None if there is none of that name."""
+        """Return the type of a column; None if the column does not exist."""
         place = self._file.schema_arrow.get_field_index(column)
         return None if place < 0 else self._file.schema_arrow.field(place).type
 
@@ -71,14 +71,16 @@ class ParquetPictures(Archive):
         return [cell.member for cell in cells if cell.member is not None]
 
     def read(self, name: str) -> bytes:
-        """See `Archive.read`. Rows are best read in their order."""
+        """See `Archive.read`. Sequential access is fastest."""
         content = self._find(name)
         if len(content) > MAX_BYTES:
-            raise ValueError(f"{len(content)} bytes, more than {MAX_BYTES} a picture may have")
+            raise ValueError(f"{len(content)} bytes, the maximum for a picture is {MAX_BYTES}")
         return content
 
     def list_cells(self, column: str) -> Iterator[list[Cell]]:
-        """Yield the pictures of each row; bytes are read only where some of a row group lack them.
+        """Yield the pictures of each row.
+
+        The bytes are read only in row groups where the statistics do not exclude nulls.
 
         Args:
             column: One of `columns`.
@@ -89,17 +91,17 @@ class ParquetPictures(Archive):
         with_path = types.is_struct(element) and element.get_field_index("path") >= 0
         row = 0
         for group in range(len(self._starts) - 1):
-            whole = self._is_whole(column, group)
-            if whole and not (in_list or with_path):
+            complete = self._has_all_bytes(column, group)
+            if complete and not (in_list or with_path):
                 cells: Iterator[Any] = iter([b""] * int(np.diff(self._starts)[group]))
             else:
-                leaves = self._find_leaves(column, "path") if whole and with_path else [column]
-                cells = self._read_cells(group, leaves, N_LISTED if whole else BATCH)
+                leaves = self._find_leaves(column, "path") if complete and with_path else [column]
+                cells = self._read_cells(group, leaves, N_LISTED if complete else BATCH)
             for cell in cells:
                 elements = (cell or []) if in_list else [cell]
                 name = f"{column}/{row}"
                 yield [
-                    _describe(one, f"{name}/{i}" if in_list else name, whole)
+                    _describe(one, f"{name}/{i}" if in_list else name, complete)
                     for i, one in enumerate(elements)
                 ]
                 row += 1
@@ -109,14 +111,14 @@ class ParquetPictures(Archive):
             yield from batch.column(0).to_pylist()
 
     def _find_leaves(self, column: str, last: str | None = None) -> list[str]:
-        """Return the places of a column's values in the file, all or those of a struct's field."""
+        """Return the Parquet leaf columns of a column, all or those of one struct field."""
         schema = self._file.schema
         places = [schema.column(i).path for i in range(len(schema))]
         own = [one for one in places if one == column or one.startswith(f"{column}.")]
         return own if last is None else [one for one in own if one.endswith(f".{last}")]
 
-    def _is_whole(self, column: str, group: int) -> bool:
-        """Tell whether the file says of itself that all pictures of a row group have bytes."""
+    def _has_all_bytes(self, column: str, group: int) -> bool:
+        """Return whether, by the statistics, all pictures of a row group have bytes."""
         own = self._find_leaves(column, "bytes") or self._find_leaves(column)
         metadata = self._file.metadata.row_group(group)
         for i in range(metadata.num_columns):
@@ -168,7 +170,7 @@ class ParquetPictures(Archive):
 
 
 def holds_pictures(kind: pa.DataType) -> bool:
-    """Tell whether a column of this type holds pictures: bytes, structs with some, or lists."""
+    """Return whether a column type is bytes, a struct with bytes, or a list of these."""
     element = kind.value_type if _is_list(kind) else kind
     if types.is_struct(element):
         place = element.get_field_index("bytes")
@@ -184,9 +186,9 @@ def _is_binary(kind: pa.DataType) -> bool:
     return types.is_binary(kind) or types.is_large_binary(kind) or types.is_binary_view(kind)
 
 
-def _describe(cell: Any, member: str, whole: bool) -> Cell:
+def _describe(cell: Any, member: str, complete: bool) -> Cell:
     if isinstance(cell, dict):
-        has_bytes = whole or cell.get("bytes") is not None
+        has_bytes = complete or cell.get("bytes") is not None
         return Cell(cell.get("path") or None, member if has_bytes else None)
     return Cell(None, member if cell is not None else None)
 

@@ -1,4 +1,4 @@
-"""Pictures that cannot be read: all of them at once, refused or left out."""
+"""Handling of unreadable pictures in a collection: report all of them, raise or skip."""
 
 import logging
 from collections.abc import Sequence
@@ -11,14 +11,15 @@ from newsimg.interfaces import Backbone
 log = logging.getLogger(__name__)
 
 N_THREADS = 2
-N_TOLD = 10
+N_SHOWN = 10
 
 
 def embed_readable(collection: Collection, backbone: Backbone) -> tuple[Collection, FloatArray]:
-    """Embed the pictures of a collection; those that cannot be read are refused, or left out.
+    """Embed the pictures of a collection; unreadable ones raise an error or are skipped.
 
     Returns:
-        The collection without them, and a row for each of its pictures.
+        The collection without the skipped pictures, and the embeddings (n_images, dim) of the
+        others.
 
     Raises:
         ValueError: See `drop_damaged`, and `Backbone.embed_images`.
@@ -30,46 +31,46 @@ def embed_readable(collection: Collection, backbone: Backbone) -> tuple[Collecti
         if not any(image.uri in str(error) for image in images):
             raise
         first = error
-    readable = drop_damaged(collection, backbone)  # the error tells of one picture only
+    readable = drop_damaged(collection, backbone)  # the error names only the first one
     if readable is collection:
         raise first
     return readable, backbone.embed_images(readable.images)
 
 
 def drop_damaged(collection: Collection, backbone: Backbone) -> Collection:
-    """Look at all pictures, and leave out those that cannot be read.
+    """Decode all pictures and drop the unreadable ones.
 
     Returns:
-        The collection itself if there are none.
+        The collection without them; the same object if there are none.
 
     Raises:
-        ValueError: If there are some, and the collection is not told to skip them, or nothing is
-            left; names the first ten.
+        ValueError: If there are some and `on_damaged` is not "skip", or no picture is left; names
+            the first ten.
     """
     damaged = find_damaged(collection.images, backbone)
     if not damaged:
         return collection
     n_images = len(collection.images)
-    told = [
+    shown = [
         f"{collection.named_in[image.image_id]}: {reason}"
         if image.image_id in collection.named_in
         else reason
-        for image, reason in list(damaged.items())[:N_TOLD]
+        for image, reason in list(damaged.items())[:N_SHOWN]
     ]
-    more = "; ..." if len(damaged) > N_TOLD else ""
+    more = "; ..." if len(damaged) > N_SHOWN else ""
     what = (
         f"{len(damaged)} of the {n_images} pictures of {collection.name} cannot be used: "
-        f"{'; '.join(told)}{more}"
+        f"{'; '.join(shown)}{more}"
     )
     if collection.on_damaged != "skip" or len(damaged) == n_images:
-        hint = ". data.on_damaged=skip does without them" if collection.on_damaged else ""
+        hint = ". Set data.on_damaged=skip to skip them" if collection.on_damaged else ""
         raise ValueError(what + (hint if len(damaged) < n_images else ""))
     log.warning("%s; they are skipped", what)
-    gone = {image.image_id for image in damaged}
+    dropped = {image.image_id for image in damaged}
     qrels = {
         query_id: relevant
         for query_id, relevant in (collection.qrels or {}).items()
-        if not gone & set(relevant)
+        if not dropped & set(relevant)
     }
     return replace(
         collection,
@@ -80,19 +81,19 @@ def drop_damaged(collection: Collection, backbone: Backbone) -> Collection:
 
 
 def find_damaged(images: Sequence[Image], backbone: Backbone) -> dict[Image, str]:
-    """Return the pictures that the backbone cannot make anything of, with the reasons."""
+    """Return the pictures that the backbone cannot preprocess, with the reasons."""
 
-    def look(image: Image) -> str | None:
+    def check(image: Image) -> str | None:
         try:
             backbone.preprocess(image)
         except (ValueError, OSError) as error:
             if image.uri not in str(error):
-                raise  # it is not about the picture
+                raise  # not an error of this picture
             return str(error)
         return None
 
     with ThreadPoolExecutor(N_THREADS) as pool:
-        reasons = pool.map(look, images)
+        reasons = pool.map(check, images)
         return {
             image: reason
             for image, reason in zip(images, reasons, strict=True)

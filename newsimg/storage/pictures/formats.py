@@ -1,4 +1,4 @@
-"""Which picture formats can be read, and how a picture's bytes are opened."""
+"""Supported picture formats, and opening of encoded pictures."""
 
 import io
 from importlib import import_module
@@ -8,10 +8,10 @@ from PIL import Image as PILImage
 
 from newsimg.storage.pictures.png_chunks import SIGNATURE, keep_needed_chunks
 
-# What Pillow names but does not decode by itself; for EPS it would run Ghostscript.
+# Formats that Pillow identifies but does not decode itself; for EPS it would run Ghostscript.
 NOT_DECODED = ("BUFR", "EPS", "GRIB", "HDF5", "IPTC", "MPEG", "WMF")
 COMMON = ("JPEG", "PNG", "WEBP")
-# Plugins of Pillow -> what installs them.
+# Pillow plugin -> extra of newsimg that installs it.
 PLUGINS = {"pi_heif": "newsimg[formats]", "pillow_jxl": "newsimg[jxl]"}
 PLUGIN_EXTENSIONS = {
     ".heic": "pi_heif",
@@ -21,8 +21,8 @@ PLUGIN_EXTENSIONS = {
 }
 HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 JXL_SIGNATURES = (b"\xff\x0a", b"\0\0\0\x0cJXL \r\n\x87\n")
-# Names of files that do not say what is in them: their first bytes do.
-UNTOLD = ("", ".img", ".image")
+# Extensions that do not identify a format; the first bytes of the file do.
+GENERIC_EXTENSIONS = ("", ".img", ".image")
 SNIFFED_BYTES = 16
 
 
@@ -34,7 +34,7 @@ def _register() -> tuple[tuple[str, ...], tuple[str, ...]]:
             if plugin == "pi_heif":
                 registers.register_heif_opener()
     decoded = [name for name in PILImage.ID if name not in NOT_DECODED]
-    # They are tried in turn: those without a signature look further into the file, and come last.
+    # Pillow tries them in this order. Formats without a signature are slower and come last.
     formats = tuple(
         sorted(decoded, key=lambda name: (name not in COMMON, not PILImage.OPEN[name][1]))
     )
@@ -43,27 +43,27 @@ def _register() -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 
 FORMATS, EXTENSIONS = _register()
-"""Pillow's names of the formats, and the extensions of their files."""
+"""Pillow's names of the supported formats, and their file extensions."""
 
 
 def open_picture(content: bytes) -> PILImage.Image:
-    """Open a picture; its pixels are decoded by `load`.
+    """Open an encoded picture without decoding its pixels.
 
     Raises:
-        ValueError: If it is no picture, or its header is broken, or it claims more pixels than
-            Pillow opens; says why.
+        ValueError: If it is not a picture, its header is broken, or it is larger than Pillow's
+            limit; gives the reason.
     """
     if content.startswith(SIGNATURE):
         content = keep_needed_chunks(content)
     try:
         return PILImage.open(io.BytesIO(content), formats=FORMATS)
     except PILImage.UnidentifiedImageError as error:
-        raise ValueError(_say_why(content)) from error
+        raise ValueError(_explain_failure(content)) from error
 
 
 def find_format(head: bytes) -> str | None:
-    """Return the format that the first 16 bytes of a file are a signature of, if there is one."""
-    head = head.ljust(SNIFFED_BYTES, b"\0")  # plugins take it for granted that all are there
+    """Return the format whose signature the first 16 bytes of a file match, or None."""
+    head = head.ljust(SNIFFED_BYTES, b"\0")  # plugins expect all 16 bytes
     for name in FORMATS:
         accept = PILImage.OPEN[name][1]
         if accept is not None and accept(head) is True:
@@ -72,7 +72,7 @@ def find_format(head: bytes) -> str | None:
 
 
 def name_missing_plugin(head: bytes) -> str | None:
-    """Return what would have to be installed to read a file with these first bytes."""
+    """Return the extra to install to read a file with these first bytes; None if none is needed."""
     plugin = None
     if head[4:8] == b"ftyp" and head[8:12] in HEIF_BRANDS:
         plugin = "pi_heif"
@@ -82,13 +82,13 @@ def name_missing_plugin(head: bytes) -> str | None:
 
 
 def find_package(suffix: str) -> str | None:
-    """Return what would have to be installed to read files with this extension."""
+    """Return the extra to install to read files with this extension; None if none is needed."""
     plugin = PLUGIN_EXTENSIONS.get(suffix)
     return PLUGINS[plugin] if plugin and not find_spec(plugin) else None
 
 
-def _say_why(content: bytes) -> str:
-    """Return why a picture could not be opened: Pillow tells it only of the formats one by one."""
+def _explain_failure(content: bytes) -> str:
+    """Return why a picture cannot be opened, by trying the format of its signature again."""
     head = content[:SNIFFED_BYTES]
     if package := name_missing_plugin(head):
         return f"its format needs pip install '{package}'"

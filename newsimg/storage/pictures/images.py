@@ -1,9 +1,10 @@
-"""From the bytes on disk to a picture that a model can take."""
+"""Decoding of pictures."""
 
 import warnings
 from dataclasses import dataclass, field
 
 from PIL import Image as PILImage
+from PIL import ImageOps
 
 from newsimg.datatypes import Image
 from newsimg.storage.pictures.archives import read_member
@@ -16,46 +17,38 @@ DECODING = 3  # raised when the same bytes come to give other pixels: embeddings
 JPEG_END = b"\xff\xd9"
 JPEG_TABLES = (b"\xff\xc4", b"\xff\xda")
 ORIENTATION = 0x0112
-# How many times the wanted size is decoded: at once, errors are five grey levels, at twice three.
+# Scale at which JPEGs are decoded, relative to the target size. The error is five grey levels at
+# scale 1 and three at scale 2.
 REDUCING_GAP = 2
-UPRIGHT = {
-    2: PILImage.Transpose.FLIP_LEFT_RIGHT,
-    3: PILImage.Transpose.ROTATE_180,
-    4: PILImage.Transpose.FLIP_TOP_BOTTOM,
-    5: PILImage.Transpose.TRANSPOSE,
-    6: PILImage.Transpose.ROTATE_270,
-    7: PILImage.Transpose.TRANSVERSE,
-    8: PILImage.Transpose.ROTATE_90,
-}
 # Pillow warns at half its limit; here there is one limit, and what is above it is refused.
 warnings.filterwarnings("ignore", category=PILImage.DecompressionBombWarning)
 
 
 class TruncatedPictureError(ValueError):
-    """A picture whose tail is missing; what is there could be decoded."""
+    """A truncated picture whose first part could be decoded."""
 
 
 @dataclass(frozen=True)
 class LoadedImage(Image):
-    """A picture whose bytes are in memory, so that what was hashed is what is decoded."""
+    """A picture with its encoded bytes, so that the hashed bytes are the decoded ones."""
 
     content: bytes = field(default=b"", repr=False)
 
 
 def open_image(image: Image, fill: tuple[int, int] | None = None) -> PILImage.Image:
-    """Decode a picture as sRGB, turned upright by its EXIF orientation, transparency on white.
+    """Decode a picture to sRGB on white, rotated by its EXIF orientation.
 
-    Of an animation it is the first frame. A picture marked as truncated is decoded as far as it
-    goes, the rest is grey.
+    The first frame of an animation is used. The missing part of a picture marked as truncated is
+    grey.
 
     Args:
         image: The picture.
-        fill: Decode a JPEG at a half, a quarter or an eighth if it then still takes half its size
-            to fill this width and height; None decodes all pixels.
+        fill: Width and height to fill. A JPEG is decoded at 1/2, 1/4 or 1/8 of its size if that is
+            still twice as large; None decodes at full size.
 
     Raises:
-        FileNotFoundError: If the file is not there.
-        ValueError: If it is not a picture, or a broken one; names it.
+        FileNotFoundError: If the file does not exist.
+        ValueError: If it is not a picture or is damaged; names it.
     """
     try:
         return decode_picture(read_image(image), image.truncated, fill)
@@ -69,8 +62,8 @@ def read_image(image: Image) -> bytes:
     """Return the bytes of a picture's file or archive member.
 
     Raises:
-        FileNotFoundError: If the file, or the member, is not there.
-        ValueError: If an archive or its member is damaged, or it is a folder, a pipe or the like.
+        FileNotFoundError: If the file or the member does not exist.
+        ValueError: If an archive or its member is damaged, or the path is not a regular file.
     """
     if isinstance(image, LoadedImage):
         return image.content
@@ -81,7 +74,7 @@ def read_image(image: Image) -> bytes:
     if image.member is not None:
         kind = None
         if image.path.suffix.lower() == ".parquet":
-            from newsimg.storage.pictures.column import ParquetPictures  # brings pyarrow
+            from newsimg.storage.pictures.column import ParquetPictures  # imports pyarrow
 
             kind = ParquetPictures
         return read_member(image.path, image.member, kind=kind)
@@ -94,12 +87,12 @@ def decode_picture(
     """Decode bytes; see `open_image`.
 
     Raises:
-        TruncatedPictureError: If it is a JPEG whose tail is missing, and `truncated` is false.
-        ValueError: If it is no picture, or a broken one.
+        TruncatedPictureError: If it is a truncated JPEG and `truncated` is false.
+        ValueError: If it is not a picture or is damaged.
     """
     try:
         return _decode(_close_jpeg(content) if truncated else content, fill)
-    # Decoders meet hostile bytes and raise errors of any type; whatever it is, this picture is bad.
+    # Decoders of corrupt data raise errors of any type.
     except Exception as error:
         if isinstance(error, MemoryError):
             raise
@@ -109,14 +102,14 @@ def decode_picture(
 
 
 def measure_picture(content: bytes) -> tuple[int, int]:
-    """Return width and height of the upright picture, mostly without decoding it.
+    """Return width and height of the upright picture; most formats are not decoded.
 
     Raises:
-        ValueError: If it is no picture.
+        ValueError: If it is not a picture.
     """
     try:
         with open_picture(content) as picture:
-            if picture.format in ("PNG", "TIFF"):  # may tell their orientation after the pixels
+            if picture.format in ("PNG", "TIFF"):  # the orientation may be stored after the pixels
                 picture.load()
             turned = _read_orientation(picture) >= 5
             return picture.size[::-1] if turned else picture.size
@@ -127,10 +120,10 @@ def measure_picture(content: bytes) -> tuple[int, int]:
 
 
 def read_header(content: bytes) -> tuple[int, int]:
-    """Return the width and height that a picture claims to have, without decoding it.
+    """Return the width and height in a picture's header, without decoding it.
 
     Raises:
-        ValueError: If it is no picture, or claims more pixels than Pillow opens.
+        ValueError: If it is not a picture or is larger than Pillow's limit.
     """
     try:
         with open_picture(content) as picture:
@@ -145,14 +138,16 @@ def _decode(content: bytes, fill: tuple[int, int] | None = None) -> PILImage.Ima
     with open_picture(content) as picture:
         if fill is not None:
             _reduce(picture, fill)
-        picture.load()  # a TIFF is turned by Pillow itself, and loses the tag
+        picture.load()  # Pillow itself rotates a TIFF and drops the tag
         srgb = to_srgb(picture)
-        turn = UPRIGHT.get(_read_orientation(picture))
-        return srgb if turn is None else srgb.transpose(turn)
+        # Of the picture itself, whose EXIF data may be damaged, Pillow would raise errors.
+        srgb.getexif()[ORIENTATION] = _read_orientation(picture)
+        ImageOps.exif_transpose(srgb, in_place=True)
+        return srgb
 
 
 def _reduce(picture: PILImage.Image, fill: tuple[int, int]) -> None:
-    """Let a JPEG be decoded at a reduced scale, the only format that can."""
+    """Decode at a reduced scale; only JPEG supports it."""
     width, height = fill[::-1] if _read_orientation(picture) >= 5 else fill
     scale = REDUCING_GAP * max(width / picture.width, height / picture.height)
     picture.draft(None, (round(picture.width * scale), round(picture.height * scale)))
@@ -161,13 +156,13 @@ def _reduce(picture: PILImage.Image, fill: tuple[int, int]) -> None:
 def _read_orientation(picture: PILImage.Image) -> int:
     try:
         return int(picture.getexif().get(ORIENTATION, 1))
-    except Exception:  # damaged EXIF data say nothing, and the pixels may well be whole
+    except Exception:  # the pixels may be intact although the EXIF data are damaged
         return 1
 
 
 def _close_jpeg(content: bytes) -> bytes:
-    """End a JPEG where it was cut off, or before the tables of a scan that were cut off."""
-    # Among a scan's own bytes 255 is never followed by one of these.
+    """Append the end marker to a truncated JPEG, after removing an incomplete table."""
+    # In scan data, 0xFF is never followed by the second byte of one of these markers.
     start = max(content.rfind(marker) for marker in JPEG_TABLES)
     length = int.from_bytes(content[start + 2 : start + 4])
     whole = start < 0 or start + 2 + length <= len(content) > start + 4
@@ -179,6 +174,6 @@ def _is_cut_off(content: bytes, error: Exception) -> bool:
         return False
     try:
         _decode(_close_jpeg(content))
-    except Exception:  # it is not only the tail that is missing: the first error says it best
+    except Exception:  # damaged otherwise: the original error is raised
         return False
     return True

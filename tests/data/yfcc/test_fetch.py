@@ -1,4 +1,4 @@
-"""Shards are fetched from a real S3 server on loopback, whatever goes wrong on the way."""
+"""Download of YFCC100M shards from a local S3 server, with faults and interruptions."""
 
 import gzip
 import hashlib
@@ -26,7 +26,7 @@ from newsimg.data.yfcc.zip_fetch import PART_BYTES
 from newsimg.task.fetch import CHUNK_BYTES, FetchTask
 
 N_SHARDS = 3  # the first is empty
-# Photo ids whose addresses hash into these two; the others are of pictures elsewhere.
+# Photo ids whose URLs hash to these two shards.
 PHOTOS = {
     "001": [187913, 305718, 767124, 1021850, 2503037, 3465762],
     "002": [721686, 2507791, 3764296, 6570500, 6868790, 7207487],
@@ -43,7 +43,7 @@ DATABASE = "tools/etc/yfcc100m_dataset.sql"
 
 
 def hash_as_the_package_does(url):
-    """The package yfcc100m 1.0.1: every two hex digits without their leading zero."""
+    """Hash like the package yfcc100m 1.0.1: pairs of hex digits without leading zeros."""
     digits = hashlib.md5(url.encode()).hexdigest()
     pairs = (digits[i : i + 2] for i in range(0, 32, 2))
     return "".join(pair[1] if pair[0] == "0" else pair for pair in pairs)
@@ -94,7 +94,7 @@ def moto():
 
 @pytest.fixture
 def server(moto, newsroom, tmp_path):
-    """A bucket of twelve small JPEGs in two shards, and the database of them."""
+    """A bucket with twelve small JPEGs in two shards, and the database."""
     moto.make_bucket()
     pictures = sorted(newsroom.image_dir.iterdir())
     for key, path in zip(KEYS, pictures, strict=False):
@@ -106,7 +106,7 @@ def server(moto, newsroom, tmp_path):
 
 @pytest.fixture
 def metadata(tmp_path):
-    """The folder that the package yfcc100m makes of the database."""
+    """The metadata folder that the package yfcc100m creates from the database."""
     folder = tmp_path / "meta"
     folder.mkdir()
     for number in range(N_SHARDS):
@@ -159,7 +159,7 @@ def snapshot(folder="shards"):
     return {path: path.stat().st_mtime_ns for path in Path(folder).rglob("*") if path.is_file()}
 
 
-def test_shards_hold_the_buckets_pictures_and_tables_say_whose_they_are(server):
+def test_shards_contain_the_pictures_and_tables_their_metadata(server):
     metrics = fetch(server)
     expected = read_bucket(server)
     assert read_zips() == expected
@@ -183,7 +183,7 @@ def test_shards_hold_the_buckets_pictures_and_tables_say_whose_they_are(server):
             assert row["page_url"] == f"http://photos.example/{photo}/"
 
 
-def test_what_is_whole_is_not_fetched_again(server):
+def test_complete_shards_are_not_fetched_again(server):
     fetch(server)
     before = snapshot()
     server.heal()
@@ -203,7 +203,7 @@ def test_more_shards_need_no_second_download_of_the_database(server):
 
 
 @pytest.mark.parametrize("fault", ["throttle", "short", "reset", "altered"])
-def test_a_fault_that_passes_leaves_no_trace(server, metadata, fault):
+def test_transient_faults_are_retried(server, metadata, fault):
     faulty = KEYS[:3] if fault == "throttle" else KEYS
     server.fault = lambda key, n_before: fault if key in faulty and not n_before else "none"
     fetch(server, metadata_dir=str(metadata))
@@ -211,7 +211,7 @@ def test_a_fault_that_passes_leaves_no_trace(server, metadata, fault):
     assert read_zips() == read_bucket(server)
 
 
-def test_a_fault_that_stays_names_the_picture_and_leaves_no_half_shard(server, metadata):
+def test_a_permanent_fault_names_the_picture_and_leaves_no_partial_shard(server, metadata):
     server.fault = lambda key, n_before: "altered" if key == KEYS[-1] else "none"
     with pytest.raises(BucketError, match=f"{BUCKET} at .*{KEYS[-1]}: its MD5 is"):
         fetch(server, metadata_dir=str(metadata), n_attempts=2)
@@ -225,9 +225,9 @@ def test_a_fault_that_stays_names_the_picture_and_leaves_no_half_shard(server, m
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
-def test_a_stopped_job_goes_on_where_it_was(server, metadata, how):
+def test_an_interrupted_job_is_resumed(server, metadata, how):
     random = np.random.default_rng(0)
-    size = PART_BYTES // 2  # two large pictures make a part
+    size = PART_BYTES // 2  # two large pictures per part
     large = [f"data/images/000/000/{number}.jpg" for number in range(8)]
     for key in large:
         server.put(key, random.bytes(size))
@@ -239,10 +239,10 @@ def test_a_stopped_job_goes_on_where_it_was(server, metadata, how):
         env=os.environ | {"PYTHONPATH": search},
         stderr=subprocess.PIPE,
     )
-    # A read or two ahead of what is written: four pictures, two parts, are there by the seventh.
+    # Reads are one or two ahead of writes: at the seventh read, two parts are written.
     server.on_read = lambda key: job.send_signal(how) if key == large[6] else None
-    _, told = job.communicate(timeout=60)
-    assert job.returncode == (-how if how == signal.SIGKILL else -signal.SIGINT), told
+    _, errors = job.communicate(timeout=60)
+    assert job.returncode == (-how if how == signal.SIGKILL else -signal.SIGINT), errors
     assert not Path("shards/000.zip").exists()
     parts = sorted(Path("shards/.fetching/000").glob("*.zip"))
     kept = [name for path in parts for name in zipfile.ZipFile(path).namelist()]
@@ -254,7 +254,7 @@ def test_a_stopped_job_goes_on_where_it_was(server, metadata, how):
     assert not any(Path("shards/.fetching").iterdir())
 
 
-def test_a_shard_that_changed_on_the_server_is_brought_up_to_date(server):
+def test_a_shard_that_changed_on_the_server_is_updated(server):
     fetch(server)
     server.put(KEYS[0], b"another picture")
     server.client.delete_object(Bucket=BUCKET, Key=KEYS[1])
@@ -263,7 +263,7 @@ def test_a_shard_that_changed_on_the_server_is_brought_up_to_date(server):
     metrics = fetch(server)
     assert set(server.asked) == {KEYS[0], KEYS[2][:-5] + "0.jpg"}
     assert read_zips() == read_bucket(server)
-    assert metrics["n_undescribed"] == 1  # the new one, which no database knows
+    assert metrics["n_undescribed"] == 1  # the new picture is not in the database
 
 
 def test_a_damaged_shard_is_fetched_again(server, caplog):
@@ -275,7 +275,7 @@ def test_a_damaged_shard_is_fetched_again(server, caplog):
     assert read_zips() == read_bucket(server)
 
 
-def test_an_object_that_changes_between_listing_and_reading_is_refused(server):
+def test_an_object_that_changed_since_it_was_listed_is_rejected(server):
     options = arguments(server)
     names = ("region", "endpoint_url", "anonymous", "n_threads", "n_attempts", "timeout")
     bucket = Bucket(BUCKET, **{name: options[name] for name in names})
@@ -283,7 +283,7 @@ def test_an_object_that_changes_between_listing_and_reading_is_refused(server):
         bucket.read(RemoteObject(KEYS[0], 10, "0" * 32))
 
 
-def test_a_bucket_that_is_not_the_right_one_is_named(server, metadata):
+def test_a_wrong_bucket_is_named_in_the_error(server, metadata):
     with pytest.raises(BucketError, match=r"bucket nowhere at .*bucket does not exist"):
         fetch(server, bucket="nowhere")
     server.make_bucket("other")
@@ -294,7 +294,7 @@ def test_a_bucket_that_is_not_the_right_one_is_named(server, metadata):
         fetch(server, metadata_dir=str(metadata))
 
 
-def test_a_full_disk_leaves_nothing_half(server, metadata):
+def test_a_full_disk_leaves_no_partial_files(server, metadata):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     server.put(KEYS[0], bytes(300_000))
     resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, hard))
@@ -309,7 +309,7 @@ def test_a_full_disk_leaves_nothing_half(server, metadata):
     assert read_zips() == read_bucket(server)
 
 
-def test_too_little_room_is_told_before_anything_is_fetched(server, monkeypatch):
+def test_insufficient_disk_space_is_reported_before_fetching(server, monkeypatch):
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10, 9, 1))
     with pytest.raises(OSError, match=r"KiB needed, 1 B free; set a smaller task.n_shards"):
@@ -326,7 +326,7 @@ def test_a_dry_run_fetches_nothing(server):
     assert [path.name for path in Path("shards").iterdir()] == [".lock"]
 
 
-def test_a_second_job_in_the_folder_is_refused(server):
+def test_a_second_job_in_the_folder_is_rejected(server):
     server.on_read = lambda key: seen.append(_refusal(server)) if not seen else None
     seen = []
     fetch(server)
@@ -339,7 +339,7 @@ def _refusal(server):
     return str(error.value)
 
 
-def test_the_database_is_fetched_on_from_where_it_was_and_verified(server, tmp_path):
+def test_the_download_of_the_database_is_resumed_and_verified(server, tmp_path):
     filler = np.random.default_rng(0).bytes(2 * CHUNK_BYTES)
     content = write_database(tmp_path / "large.sql", filler).read_bytes()
     server.put(DATABASE, content)
@@ -347,7 +347,7 @@ def test_the_database_is_fetched_on_from_where_it_was_and_verified(server, tmp_p
     with pytest.raises(ValueError, match=f"must have MD5 task.database_md5=1234, got {digest}"):
         fetch(server, database_md5="1234")
     assert not list(Path("shards").glob(".*.part"))
-    # What a killed job leaves: a chunk, and the beginning of the next.
+    # A killed job leaves a chunk and the beginning of the next one.
     Path(f"shards/.yfcc100m_dataset.sql.{digest}.part").write_bytes(content[: CHUNK_BYTES + 99])
     server.heal()
     server.fault = lambda key, n_before: "reset" if key == DATABASE and not n_before else "none"
@@ -358,7 +358,7 @@ def test_the_database_is_fetched_on_from_where_it_was_and_verified(server, tmp_p
     assert read_zips() == read_bucket(server)
 
 
-def test_what_the_package_made_of_the_database_is_used(server, metadata):
+def test_metadata_of_the_package_yfcc100m_are_used(server, metadata):
     fetch(server)
     fetch(server, folder="others", metadata_dir=str(metadata))
     assert not Path("others/yfcc100m_dataset.sql").exists()
@@ -367,7 +367,7 @@ def test_what_the_package_made_of_the_database_is_used(server, metadata):
         pd.testing.assert_frame_equal(ours, others)
 
 
-def test_a_file_that_is_not_the_database_is_refused(server, tmp_path):
+def test_a_file_that_is_not_the_database_is_rejected(server, tmp_path):
     (tmp_path / "no.sql").write_bytes(b"no database" * 1000)
     with pytest.raises(ValueError, match=r"cannot read the database .*no\.sql"):
         fetch(server, database=str(tmp_path / "no.sql"))
@@ -391,12 +391,12 @@ def test_a_file_that_is_not_the_database_is_refused(server, tmp_path):
         ({"endpoint_url": "here"}, "task.endpoint_url must be an http"),
     ],
 )
-def test_a_bad_argument_is_named(moto, changes, message):
+def test_an_invalid_argument_is_named(moto, changes, message):
     with pytest.raises(ValueError, match=message):
         FetchTask(**arguments(moto, **changes))
 
 
-def test_results_say_whom_to_credit_as_the_readme_says(
+def test_results_contain_credits_with_the_commands_of_the_readme(
     server, newsimg_here, tiny_clip, sample_cache
 ):
     page = Path(__file__).parents[3] / "newsimg" / "data" / "yfcc" / "README.md"
@@ -418,7 +418,7 @@ def test_results_say_whom_to_credit_as_the_readme_says(
         if arguments is commands[1]:
             assert re.search(r"Attribution License +8\b", result.stdout)
         if arguments is commands[2]:
-            assert "4 of 12 pictures are left out" in result.stdout
+            assert "4 of 12 pictures are excluded" in result.stdout
     found = pd.read_parquet("found/results.parquet")
     credited = {
         key_of(photo): (LICENCES[0], f"Zoë {photo}", f"http://photos.example/{photo}/")

@@ -1,4 +1,4 @@
-"""No file is lost without a word: pictures of all formats are found, and the rest is counted."""
+"""Listing finds pictures of all formats and counts the other files."""
 
 import base64
 import io
@@ -20,14 +20,14 @@ from PIL import Image as PILImage
 from newsimg.data.collection import FolderDataset
 from newsimg.data.collection_tar import TarDataset
 from newsimg.data.collection_zip import ZipDataset
-from newsimg.datatypes import Image, PassedOver, Rejected
+from newsimg.datatypes import Image, Rejected, SkippedFile
 from newsimg.engine.listing import Listing, write_listing
 from newsimg.interfaces import Dataset
 from newsimg.storage.pictures.formats import EXTENSIONS
 from newsimg.storage.pictures.images import open_image
-from newsimg.storage.pictures.passed_over import Tally
+from newsimg.storage.pictures.skipped import Tally
 
-# Extension -> Pillow's name of the format, as far as Pillow writes it.
+# Extension -> Pillow's name of the format, for formats that Pillow writes.
 WRITTEN = {
     ".avif": "AVIF",
     ".bmp": "BMP",
@@ -69,7 +69,7 @@ def draw(kind: str = "JPEG", seed: int = 0) -> bytes:
 
 
 def fill(folder: Path) -> dict[str, bytes]:
-    """Write a picture in each format, and other files; return the pictures."""
+    """Write a picture in each format and some other files; return the pictures."""
     folder.mkdir(parents=True)
     pictures = {f"p{i:02}{suffix}": draw(kind) for i, (suffix, kind) in enumerate(WRITTEN.items())}
     for name, content in (pictures | OTHERS | {".hidden": b"no"}).items():
@@ -94,42 +94,44 @@ def open_source(kind: str, folder: Path) -> Dataset:
 def count(dataset: Dataset) -> Tally:
     tally = Tally()
     for found in dataset.stream_images():
-        if isinstance(found, PassedOver):
+        if isinstance(found, SkippedFile):
             tally.add(found)
     return tally
 
 
 @pytest.mark.parametrize("kind", ["folder", "tar", "zip"])
-def test_all_that_pillow_reads_is_found_and_the_rest_is_counted(kind: str, tmp_path: Path) -> None:
+def test_all_formats_of_pillow_are_found_and_other_files_are_counted(
+    kind: str, tmp_path: Path
+) -> None:
     pictures = fill(tmp_path / "all")
     dataset = open_source(kind, tmp_path / "all")
     images = [found for found in dataset.stream_images() if isinstance(found, Image)]
     assert {Path(image.member or image.path).name for image in images} == set(pictures)
-    for image in images:  # each is the drawing, as far as its format keeps it
+    for image in images:  # equal to the drawing, up to lossy compression
         difference = np.asarray(open_image(image), np.int16) - np.asarray(
             PILImage.open(io.BytesIO(draw("PNG"))).convert("RGB"), np.int16
         )
         assert np.abs(difference).mean() < 12
-    told = count(dataset).describe()
-    assert told == "4 files passed over: .txt 2, without extension 1, .json 1"
+    summary = count(dataset).describe()
+    assert summary == "4 files skipped: .txt 2, without extension 1, .json 1"
 
 
-def test_a_folder_without_pictures_says_what_it_has_and_what_was_looked_for(
+def test_the_error_of_a_folder_without_pictures_lists_its_files_and_the_known_extensions(
     tmp_path: Path,
 ) -> None:
     for name, content in OTHERS.items():
         (tmp_path / name).write_bytes(content)
-    with pytest.raises(ValueError, match=r"no pictures in .*: 4 files passed over: \.txt 2") as one:
+    with pytest.raises(ValueError, match=r"no pictures in .*: 4 files skipped: \.txt 2") as one:
         list(FolderDataset(name="c", folder=str(tmp_path)).stream_images())
     assert {".avif", ".jpg", ".webp"} <= set(str(one.value).partition("looked for ")[2].split())
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ValueError, match=r"no pictures in .*empty: there is no other file either"):
+    with pytest.raises(ValueError, match=r"no pictures in .*empty: there are no files"):
         FolderDataset(name="c", folder=str(tmp_path / "empty")).load()
-    with pytest.raises(FileNotFoundError, match=r"no \.tar file below .*; 4 files passed over"):
+    with pytest.raises(FileNotFoundError, match=r"no \.tar file below .*; 4 files skipped"):
         TarDataset(name="c", folder=str(tmp_path)).load()
 
 
-def test_archives_of_another_kind_and_shards_that_are_compressed_are_counted(
+def test_other_and_compressed_archives_are_counted(
     tmp_path: Path,
 ) -> None:
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
@@ -138,36 +140,36 @@ def test_archives_of_another_kind_and_shards_that_are_compressed_are_counted(
         (tmp_path / name).write_bytes(b"")
     dataset = ZipDataset(name="c", folder=str(tmp_path), licences=None)
     (tmp_path / "a.parquet").unlink()
-    told = count(dataset).describe()
-    assert told == "3 files passed over: .tar 1, .gz 1, .parquet 1"
+    summary = count(dataset).describe()
+    assert summary == "3 files skipped: .tar 1, .gz 1, .parquet 1"
 
 
-def test_many_extensions_are_told_shortly() -> None:
+def test_the_summary_of_many_extensions_is_short() -> None:
     tally = Tally()
     for number in range(30):
         for _ in range(number + 1):
-            tally.add(PassedOver(f"/x/a.{number}", f".{number}"))
-    told = tally.describe()
-    assert told.startswith("465 files passed over: .29 30, .28 29, ")
-    assert told.endswith(", 22 more extensions")
+            tally.add(SkippedFile(f"/x/a.{number}", f".{number}"))
+    summary = tally.describe()
+    assert summary.startswith("465 files skipped: .29 30, .28 29, ")
+    assert summary.endswith(", 22 more extensions")
 
 
-def test_no_program_is_run_for_a_picture(tmp_path: Path) -> None:
-    """Pillow would hand an EPS file to Ghostscript."""
+def test_no_external_program_decodes_a_picture(tmp_path: Path) -> None:
+    """Pillow would run Ghostscript for an EPS file."""
     assert not {".eps", ".ps", ".wmf", ".h5", ".mpg", ".pdf"} & set(EXTENSIONS)
     (tmp_path / "a.jpg").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EOF\n")
     with pytest.raises(ValueError, match=r"a\.jpg: not a picture"):
         open_image(Image("a", tmp_path / "a.jpg"))
 
 
-def test_what_cannot_be_looked_at_is_listed_and_the_rest_is_found(tmp_path: Path) -> None:
+def test_unreadable_entries_are_rejected_and_others_are_found(tmp_path: Path) -> None:
     folder = tmp_path / "pictures"
     folder.mkdir()
     (folder / "a.jpg").write_bytes(draw())
     (folder / "z.jpg").write_bytes(draw())
     (folder / "loop").symlink_to("loop")
     (folder / "loop.jpg").symlink_to("loop.jpg")
-    # A path that is longer than the system takes cannot be listed by anyone, not even by root.
+    # A path above the system's length limit cannot be listed, not even by root.
     handle = os.open(folder, os.O_RDONLY)
     for _ in range(18):
         os.mkdir("d" * 250, dir_fd=handle)
@@ -185,32 +187,32 @@ def test_what_cannot_be_looked_at_is_listed_and_the_rest_is_found(tmp_path: Path
     assert reason == "cannot be read: File name too long"
 
 
-def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+def test_reading_a_pipe_does_not_block(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(draw())
     os.mkfifo(tmp_path / "pipe")
     os.mkfifo(tmp_path / "b.jpg")
     with pytest.raises(ValueError, match=r"cannot read the picture .*b\.jpg: not a regular file"):
         open_image(Image("b", tmp_path / "b.jpg"))
     assert count(FolderDataset(name="c", folder=str(tmp_path))).describe() == (
-        "1 file passed over: without extension 1"
+        "1 file skipped: without extension 1"
     )
 
 
-def test_a_listing_keeps_the_order_of_pictures_and_rejected_places_and_counts_the_rest(
+def test_a_listing_keeps_the_order_and_counts_skipped_files(
     tmp_path: Path,
 ) -> None:
-    odd = b"/x/caf\xe9.jpg".decode(errors="surrogateescape")  # a name that is not UTF-8
+    odd = b"/x/caf\xe9.jpg".decode(errors="surrogateescape")  # not UTF-8
     found = [
         Rejected(odd, "cannot be read: File name too long"),
         Image("a", tmp_path / "a.jpg"),
-        PassedOver(odd, ".heic"),
+        SkippedFile(odd, ".heic"),
         Rejected("/x/loop", "cannot be read"),
         Rejected("/x/loop", "cannot be read"),
-        PassedOver("/x/b", ""),
+        SkippedFile("/x/b", ""),
         Image("b", tmp_path / "b.jpg"),
     ]
     written = write_listing(found, tmp_path / "listing.arrow", 2)
-    assert written.passed_over.counts == {".heic": 1, "": 1}
+    assert written.skipped.counts == {".heic": 1, "": 1}
     again = Listing(tmp_path / "listing.arrow")  # as a worker opens it
     rows = [row for number in range(again.n_chunks) for row in again.read_chunk(number)]
     assert [row.image_id if isinstance(row, Image) else row.uri for row in rows] == [
@@ -234,7 +236,7 @@ def index_folder(
     return run
 
 
-def test_an_index_says_what_was_passed_over_and_goes_on(
+def test_skipped_files_of_an_index_are_reported(
     index_folder: Callable[..., Any], tmp_path: Path
 ) -> None:
     folder = tmp_path / "pictures"
@@ -246,12 +248,12 @@ def test_an_index_says_what_was_passed_over_and_goes_on(
     (folder / "loop").symlink_to("loop")
     made = index_folder(folder, "task.max_rejected=0.1")
     assert made.code == 0, made.output
-    assert "3 files passed over: .heif2 2, .txt 1" in made.output
+    assert "3 files skipped: .heif2 2, .txt 1" in made.output
     rejected = tmp_path / "index" / "rejected.parquet"
     expected = {
         f"{folder}/loop": "cannot be read: Too many levels of symbolic links",
-        f"{folder}/x.heif2": "passed over: one of 2 files .heif2",
-        f"{folder}/notes.txt": "passed over: .txt",
+        f"{folder}/x.heif2": "skipped: one of 2 files .heif2",
+        f"{folder}/notes.txt": "skipped: .txt",
     }
     table = pd.read_parquet(rejected)
     assert dict(zip(table["uri"], table["reason"], strict=True)) == expected
@@ -259,17 +261,17 @@ def test_an_index_says_what_was_passed_over_and_goes_on(
     (folder / "new.jpg").write_bytes(draw(seed=99))
     added = index_folder(folder, "task.max_rejected=1", "task.action=append")
     assert added.code == 0, added.output
-    assert "4 files passed over: .heif2 3, .txt 1" in added.output
+    assert "4 files skipped: .heif2 3, .txt 1" in added.output
     table = pd.read_parquet(rejected)
-    expected[f"{folder}/x.heif2"] = "passed over: one of 3 files .heif2"
+    expected[f"{folder}/x.heif2"] = "skipped: one of 3 files .heif2"
     assert dict(zip(table["uri"], table["reason"], strict=True)) == expected
     assert len(table) == 3
     manifest = json.loads((tmp_path / "index" / "manifest.json").read_text())
-    assert manifest["passed_over"] == {".heif2": 3, ".txt": 1}
+    assert manifest["skipped"] == {".heif2": 3, ".txt": 1}
     assert (manifest["n_images"], manifest["n_rejected"]) == (11, 1)
 
 
-def test_formats_of_plugins_are_read_where_these_are_installed(tmp_path: Path) -> None:
+def test_formats_of_installed_plugins_are_read(tmp_path: Path) -> None:
     assert {".heic", ".heif", ".jxl"} <= set(EXTENSIONS)
     for name, content in {"a.jxl": draw("JXL"), "b.heic": HEIC, "c": HEIC, "d.jpg": HEIC}.items():
         (tmp_path / name).write_bytes(content)
@@ -285,7 +287,7 @@ def test_formats_of_plugins_are_read_where_these_are_installed(tmp_path: Path) -
         assert np.abs(pixels[:, 36:] - (60, 120, 180)).max() < 6
 
 
-def test_without_a_plugin_its_files_are_counted_with_what_to_install(tmp_path: Path) -> None:
+def test_the_summary_names_the_extra_that_reads_skipped_files(tmp_path: Path) -> None:
     pictures = {"a.heic": HEIC, "b": HEIC, "c.jxl": draw("JXL"), "d.jpg": HEIC, "e.png": draw()}
     for name, content in pictures.items():
         (tmp_path / name).write_bytes(content)
@@ -304,7 +306,7 @@ for image in collection.images:
     command = [sys.executable, "-c", script, str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
     assert done.stderr.strip() == (
-        "c: 3 files passed over: .heic 1 (needs pip install 'newsimg[formats]'), "
+        "c: 3 files skipped: .heic 1 (needs pip install 'newsimg[formats]'), "
         "without extension 1, .jxl 1 (needs pip install 'newsimg[jxl]')"
     )
     assert done.stdout.splitlines() == [

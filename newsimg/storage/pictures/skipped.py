@@ -1,48 +1,48 @@
-"""How many files were taken for no pictures, told by their extensions."""
+"""Counts of skipped files (files that are not pictures), by extension."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
-from newsimg.datatypes import PassedOver, Rejected
+from newsimg.datatypes import Rejected, SkippedFile
 from newsimg.storage.pictures.formats import find_package
 
-N_TOLD = 8  # extensions
-BEGINNING = "passed over: "
+N_SHOWN = 8  # extensions in a message
+SKIPPED_PREFIX = "skipped: "
 
 
 class Tally:
-    """Counts files by their extensions, and knows the first of each."""
+    """A counter of skipped files by extension, which remembers the first file of each."""
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
         self._first: dict[str, str] = {}
 
-    def add(self, file: PassedOver) -> None:
+    def add(self, file: SkippedFile) -> None:
         """Count a file."""
         self.counts[file.suffix] += 1
         self._first.setdefault(file.suffix, file.uri)
 
     def describe(self, before: str = "") -> str:
-        """Return one line, with `before` in front of it; nothing if no file was passed over."""
+        """Return a summary on one line, prefixed by `before`; "" if no file was skipped."""
         if not self.counts:
             return ""
         return before + describe_counts(self.counts)
 
     def to_rejected(self) -> Iterator[Rejected]:
-        """Yield one entry for each extension, in the name of its first file."""
+        """Yield one entry per extension, with the URI of its first file."""
         for suffix, count in self.counts.items():
             reason = f"one of {count} files {_name(suffix)}" if count > 1 else _name(suffix)
-            yield Rejected(self._first[suffix], f"{BEGINNING}{reason}{_hint(suffix)}")
+            yield Rejected(self._first[suffix], f"{SKIPPED_PREFIX}{reason}{_hint(suffix)}")
 
 
 def describe_counts(counts: Mapping[str, int]) -> str:
-    """Return how many files were passed over, and the most frequent extensions."""
-    common = Counter(counts).most_common(N_TOLD)
-    told = [f"{_name(suffix)} {count}{_hint(suffix)}" for suffix, count in common]
-    if len(counts) > N_TOLD:
-        told.append(f"{len(counts) - N_TOLD} more extensions")
+    """Return the number of skipped files and the most frequent extensions, on one line."""
+    common = Counter(counts).most_common(N_SHOWN)
+    shown = [f"{_name(suffix)} {count}{_hint(suffix)}" for suffix, count in common]
+    if len(counts) > N_SHOWN:
+        shown.append(f"{len(counts) - N_SHOWN} more extensions")
     n_files = sum(counts.values())
-    return f"{n_files} {'file' if n_files == 1 else 'files'} passed over: {', '.join(told)}"
+    return f"{n_files} {'file' if n_files == 1 else 'files'} skipped: {', '.join(shown)}"
 
 
 def _name(suffix: str) -> str:
