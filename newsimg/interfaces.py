@@ -282,14 +282,9 @@ class Tracker(ABC):
         objective: str | None = None,
         swept: Sequence[str] = (),
     ) -> None:
-        """Open the parent run of a sweep, whose jobs' folders will be in `output_dir`.
+        """Open the parent run of a sweep, whose jobs have folders in `output_dir`.
 
-        Args:
-            experiment: Experiment of the parent run.
-            name: Name of the parent run.
-            output_dir: Folder of the jobs' folders.
-            objective: Metric that the sweep maximises; None for none.
-            swept: Overrides in which the jobs differ.
+        `objective` is the metric that it maximises, `swept` the overrides in which jobs differ.
         """
 
     @abstractmethod
@@ -316,14 +311,8 @@ class Tracker(ABC):
 
     @abstractmethod
     def serve(self, port: int) -> AbstractContextManager[tuple[str, bool]]:
-        """Serve the pages of runs inside the block, unless a server already does.
+        """Serve the pages of runs inside the block, on 127.0.0.1, unless a server already does.
 
-        Args:
-            port: Port of a server that is started, on 127.0.0.1.
-
-        Yields:
-            The URL of the latest run or sweep, and whether it is served inside the block only.
-
-        Raises:
-            ValueError: If no runs are kept, or the port is in use.
+        Yields the URL of the latest run or sweep, and whether it is served inside the block only;
+        a ValueError says that no runs are kept, or the port is in use.
         """

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from newsimg.data.newsimages import NewsImagesDataset
-from newsimg.datatypes import Collection, Image, Query, RerankScores
+from newsimg.datatypes import Collection, Image, Query, RerankScores, SharedResults
 from newsimg.evaluation.curve import look_up, rank_at
 from newsimg.evaluation.tuning import Lines, choose_weight, cross_validate, split_folds
 from newsimg.index.faiss_index import FaissIndex
@@ -344,6 +344,31 @@ def test_the_members_of_an_ensemble_are_asked_once_for_its_scores_curves_and_pag
     for name in members:
         here = look_up(pd.read_csv(tmp_path / f"curve_{name}.csv"), 0.5)
         assert here["hits_at_1"] == pytest.approx(metrics["reranked/hits_at_1"])
+
+
+def test_jobs_that_differ_in_weight_alone_ask_no_model_again_and_write_the_same_curve(tmp_path):
+    n_asked = Counter()
+
+    class Counting(KnowingReranker):
+        def score(self, queries, candidates):
+            n_asked["scores"] += 1
+            return super().score(queries, candidates)
+
+    class CountingNews(NoisyNews):
+        def load(self):
+            n_asked["data"] += 1
+            return super().load()
+
+    first = dataclasses.replace(components(), dataset=CountingNews(), reranker=Counting(1.5))
+    task, curves = EvaluateTask(n_sheet_queries=0, report=False), []
+    for value in (0.2, 0.7):
+        metrics = task.run(dataclasses.replace(first, weight=L1Weight(value=value)), tmp_path)
+        curves.append((tmp_path / "curve.csv").read_bytes())
+    assert n_asked == {"scores": 1, "data": 1}
+    alone = dataclasses.replace(first, weight=L1Weight(value=0.7), shared=SharedResults())
+    assert task.run(alone, tmp_path) == metrics
+    assert n_asked == {"scores": 2, "data": 2}
+    assert curves == [(tmp_path / "curve.csv").read_bytes()] * 2
 
 
 def test_a_weight_that_changes_next_to_nothing_is_warned_of(tmp_path, caplog):
