@@ -119,7 +119,7 @@ def test_truncated_captions_are_counted(clip, newsroom, caplog):
         collection.queries, Candidates(collection.images, rows, scores, {"retrieval": scores})
     )
     assert found.metrics["captions_truncated"] == 1
-    assert "1 of 2 captions are longer than the backbone reads" in caplog.text
+    assert "1 of 2 captions are longer than backbone.text_length" in caplog.text
 
 
 def test_truncated_headlines_of_a_query_bank_are_counted(clip, newsroom, caplog):

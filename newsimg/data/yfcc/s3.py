@@ -66,7 +66,7 @@ class Bucket:
         timeout: float,
     ) -> None:
         try:
-            from obstore.cache import S3Store
+            from obstore.store import S3Store
         except ImportError as error:
             raise ImportError("task=fetch needs: pip install newsimg[yfcc]") from error
         self.name = name
@@ -75,7 +75,7 @@ class Bucket:
         self.n_attempts = n_attempts
         seconds = timedelta(seconds=timeout)
         longest = timedelta(seconds=LONGEST_WAIT)
-        self._cache = S3Store(
+        self._store = S3Store(
             name,
             region=region,
             endpoint=self.endpoint_url,
@@ -100,7 +100,7 @@ class Bucket:
             BucketError: If the bucket does not exist or cannot be listed.
         """
         with self._named(prefix):
-            listed = [_describe(found) for page in self._cache.list(prefix) for found in page]
+            listed = [_describe(found) for page in self._store.list(prefix) for found in page]
         return sorted(listed, key=lambda remote: remote.key)
 
     def find_object(self, key: str) -> RemoteObject:
@@ -110,7 +110,7 @@ class Bucket:
             BucketError: If the object does not exist or cannot be read.
         """
         with self._named(key):
-            return _describe(self._cache.head(key))
+            return _describe(self._store.head(key))
 
     def read(self, remote: RemoteObject, part: range | None = None) -> bytes:
         """Return the bytes of an object, or a range of them.
@@ -123,7 +123,7 @@ class Bucket:
             options["range"] = (part.start, part.stop)
         for _ in range(self.n_attempts):
             with self._named(remote.key):
-                content = bytes(self._cache.get(remote.key, options=options).bytes())
+                content = bytes(self._store.get(remote.key, options=options).bytes())
             if not (fault := find_fault(content, remote, part)):
                 return content
             log.info("%s: %s", remote.key, fault)

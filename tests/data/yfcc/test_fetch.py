@@ -23,6 +23,7 @@ from bucket_server import BUCKET, bucket_server
 
 from newsimg.data.yfcc.s3 import Bucket, BucketError, RemoteObject
 from newsimg.data.yfcc.zip_fetch import PART_BYTES
+from newsimg.interfaces import Components
 from newsimg.task.fetch import CHUNK_BYTES, FetchTask
 
 N_SHARDS = 3  # the first is empty
@@ -40,6 +41,9 @@ COLUMNS = [
 ]
 LICENCES = ["Attribution License", "Attribution-NonCommercial License"]
 DATABASE = "tools/etc/yfcc100m_dataset.sql"
+
+
+NO_COMPONENTS = Components(*[None] * 6)  # type: ignore[arg-type]
 
 
 def hash_as_the_package_does(url):
@@ -137,7 +141,7 @@ def arguments(server, **changes):
 
 
 def fetch(server, **changes):
-    return FetchTask(**arguments(server, **changes)).run(None, None)
+    return FetchTask(**arguments(server, **changes)).run(NO_COMPONENTS, None)
 
 
 def read_zips(folder="shards"):
@@ -232,7 +236,11 @@ def test_an_interrupted_job_is_resumed(server, metadata, how):
     for key in large:
         server.put(key, random.bytes(size))
     options = arguments(server, metadata_dir=str(metadata), n_shards=1, n_threads=1)
-    script = f"from newsimg.task.fetch import FetchTask; FetchTask(**{options!r}).run(None, None)"
+    script = f"""
+from newsimg.interfaces import Components
+from newsimg.task.fetch import FetchTask
+FetchTask(**{options!r}).run(Components(*[None] * 6), None)
+"""
     search = os.pathsep.join([str(Path(__file__).parents[3]), os.environ.get("PYTHONPATH", "")])
     job = subprocess.Popen(
         [sys.executable, "-c", script],
