@@ -13,7 +13,7 @@ from newsimg.launch.errors.origin import mark_origin
 from newsimg.launch.errors.report import report_errors
 from newsimg.launch.job import open_job
 from newsimg.launch.optuna_sweeper import OptunaSweeper
-from newsimg.launch.presets import cache_launchers, register_plugin, was_refused
+from newsimg.launch.presets import register_missing_launchers, register_plugin, was_refused
 from newsimg.launch.ray_launcher import RayLauncher
 from newsimg.launch.resolvers import register_resolvers
 from newsimg.launch.sweep_callback import close_sweep, drop_sweep
@@ -73,7 +73,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     if not {"-m", "--multirun"} & set(sys.argv):  # a sweep may be over several headlines
         sys.argv[1:] = map(quote_headline, sys.argv[1:])
-    cache_launchers()
+    register_missing_launchers()
     for plugin in (OptunaSweeper, RayLauncher):
         register_plugin(plugin)
     app = hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="config")(run_job)

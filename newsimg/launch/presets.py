@@ -23,13 +23,14 @@ def register_plugin(plugin: type[Plugin]) -> None:
     Plugins.instance().class_name_to_class[f"{OWN_MODULE}.{plugin.__name__}"] = plugin
 
 
-def cache_launchers() -> None:
-    """Let presets compose whose plugin is not installed: `check_plugins` says what to install.
-
-    To be called before the plugins are loaded, which store their own options in place of these.
-    """
+def register_missing_launchers() -> None:
+    """Let presets be composed whose plugin is not installed; `check_plugins` names the extra."""
+    Plugins.instance()  # imports the installed plugins, which store their options
+    store = ConfigStore.instance()
+    installed = store.list("hydra/launcher")
     for name in LAUNCHERS:
-        ConfigStore.instance().store(group="hydra/launcher", name=name, node={})
+        if f"{name}.yaml" not in installed:
+            store.store(group="hydra/launcher", name=name, node={})
 
 
 def check_plugins(hydra_config: DictConfig) -> None:

@@ -53,6 +53,7 @@ class StatusLine(logging.Handler):
         step = getattr(record, "progress", None)
         if isinstance(step, Progress):
             self._steps = [one for one in self._steps if one.total and not one.is_closed] + [step]
+            self._live.refresh()  # a step may end before the next scheduled refresh
 
     def draw(self) -> RenderableType:
         """Return the line."""

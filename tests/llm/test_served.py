@@ -512,7 +512,7 @@ def test_of_processes_that_ask_the_same_at_the_same_time_one_asks_and_the_others
 def test_what_a_killed_process_was_asking_is_asked_by_the_one_that_waits_for_it(
     tmp_path, pictures, caplog, monkeypatch
 ):
-    monkeypatch.setattr("newsimg.storage.claims.PATIENCE", 0.2)
+    monkeypatch.setattr("newsimg.storage.claims.WARN_AFTER", 0.2)
     killed = threading.Event()
     n_done = 0
 

@@ -92,8 +92,8 @@ def test_a_bank_of_many_splits_is_the_one_that_is_named(scene):
     for split, half in halves.items():
         named = NNNReranker(bank=Whole(bank.queries), bank_split=split, **settings)
         alone = NNNReranker(bank=half, **settings)
-        expected = alone.score(queries, candidates)
-        np.testing.assert_array_equal(named.score(queries, candidates), expected)
+        expected = alone.score(queries, candidates).values
+        np.testing.assert_array_equal(named.score(queries, candidates).values, expected)
         whole = NNNReranker(bank=Whole(bank.queries), **settings)
         assert not np.array_equal(whole.score(queries, candidates), expected)
 

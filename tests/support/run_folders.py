@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
+from newsimg.datatypes import SharedResults
 from newsimg.evaluation.curve import score_ranks
 from newsimg.reporting.evaluation import report_statistics
 
@@ -53,7 +54,7 @@ def write_run(
     own = {"weight": {"value": weight}, "data": {"split": "val"}, "task": {}, "tags": {}}
     (folder / "config.yaml").write_text(yaml.safe_dump(own | dict(config or {})))
     before, after = (score_ranks(stage, (1, 5, 10)) for stage in ranks)
-    report_statistics({"retrieval": before, "reranked": after}, folder)
+    report_statistics({"retrieval": before, "reranked": after}, folder, SharedResults())
     ids = pd.Series([f"q{i}" for i in range(len(before))], name="query_id")
     ids.to_csv(folder / "queries.csv", index=False)
     if curve is not None:

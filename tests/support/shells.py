@@ -10,7 +10,16 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 SHELLS = {"bash": ["bash", "--norc", "-c"], "zsh": ["zsh", "-f", "-c"]}
-PROGRAMS = ("newsimg", "newsimg-search", "python", "pip", "pytest", "mlflow", "pre-commit")
+PROGRAMS = (
+    "newsimg",
+    "newsimg-search",
+    "newsimg-ui",
+    "python",
+    "pip",
+    "pytest",
+    "mlflow",
+    "pre-commit",
+)
 PROGRAMS += ("ruff", "mypy")
 # Writes how many words it was called with, and these.
 STUB = '#!/bin/sh\nprintf "%s\\0" "$#" "${0##*/}" "$@" >> "$STUB_LOG"\n'

@@ -259,7 +259,7 @@ def test_headlines_without_pictures_are_told_where_to_find_some(
         "task=infer", "data=queries", f"data.csv_path={path}", "tracking=none", "cache.dir=cache"
     )
     assert result.code != 0
-    assert "queries has headlines and no pictures: index=saved index.folders=" in result.output
+    assert "queries has headlines and no pictures: index=saved 'index.folders=" in result.output
 
 
 def test_a_blank_headline_is_refused() -> None:

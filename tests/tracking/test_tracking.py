@@ -186,7 +186,7 @@ def test_a_single_run_that_fails_is_recorded_as_failed_with_its_error(
     assert newsimg_here(*tiny_options, "folder=runs", "data.subset=nowhere.csv").code == 2
     (run,) = runs_of(tmp_path / "runs")
     assert run.info.status == "FAILED"
-    assert run.data.tags["error"] == "FileNotFoundError: no articles file nowhere.csv"
+    assert run.data.tags["error"] == "FileNotFoundError: no CSV of articles at nowhere.csv"
     assert run.info.end_time is not None
 
 
@@ -262,7 +262,7 @@ def test_the_store_in_the_environment_is_used(
     (run,) = runs_in(uri)
     assert run.info.status == "FINISHED"
     assert run.info.run_id in result.stdout
-    assert f"newsimg-ui folder={tmp_path}/runs tracking.uri={uri}" in result.stdout
+    assert f"newsimg-ui folder={tmp_path}/runs 'tracking.uri=\"{uri}\"'" in result.stdout
 
 
 def test_the_command_to_compare_runs_is_quoted_for_a_folder_with_a_space(

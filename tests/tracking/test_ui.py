@@ -9,6 +9,7 @@ import zlib
 import pytest
 from mlflow import MlflowClient
 
+from newsimg.datatypes import Job
 from newsimg.tracking.mlflow import MlflowTracker
 from newsimg.tracking.record import SWEEP_VARIABLE
 from newsimg.tracking.ui import MAX_VIEWS, VIEW_TAG, share_view
@@ -75,7 +76,7 @@ def test_a_sweep_that_was_refused_leaves_no_view(tracker, tmp_path):
 
 
 def test_a_port_in_use_is_named_with_what_to_type(tracker, tmp_path):
-    with tracker.track("news", "a run", {}, {}, tmp_path / "runs" / "r"):
+    with tracker.track(Job("news", "a run", {}, {}, tmp_path / "runs" / "r")):
         pass
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

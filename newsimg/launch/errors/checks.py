@@ -99,7 +99,11 @@ def _find_example(key: str) -> str | None:
     group = key.partition(".")[0]
     for path in sorted((CONF_DIR / group).glob("*.yaml")):
         for line in path.read_text(encoding="utf-8").splitlines():
-            found = re.search(rf"\s({re.escape(key)}=\S+)", line) if line.startswith("#") else None
+            found = (
+                re.search(rf"[\s']({re.escape(key)}=[^\s']+)", line)
+                if line.startswith("#")
+                else None
+            )
             if found:
                 return found[1]
     return None

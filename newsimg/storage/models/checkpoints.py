@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from newsimg.storage.progress import announce
 from newsimg.storage.text.suggest import check_choice, refuse_all
 
 DTYPES = ("float32", "tf32", "bfloat16", "float16")
+DEVICE = re.compile(r"auto|(cpu|cuda|mps|xpu)(:\d+)?")
 
 
 def find_config(model: str, revision: str, key: str) -> Path:
@@ -75,18 +77,14 @@ def choose_device(device: str, key: str = "device") -> str:
         key: What to type for it, for messages.
 
     Raises:
-        ValueError: If torch knows no such device, or there is no GPU for it.
+        ValueError: If it is CUDA and torch finds no GPU.
     """
     import torch
 
     has_gpu = torch.cuda.is_available()
     if device == "auto":
         return "cuda" if has_gpu else "cpu"
-    try:
-        kind = torch.device(device).type
-    except RuntimeError as error:
-        raise ValueError(f"{key} must be auto, cpu, cuda or cuda:N, got {device!r}") from error
-    if kind == "cuda" and not has_gpu:
+    if device.startswith("cuda") and not has_gpu:
         raise ValueError(f"{key}={device} needs a GPU, and torch finds none; {key}=cpu does not")
     return device
 
@@ -107,7 +105,7 @@ class Checkpoint:
         vocab_size: See `check_architecture`.
 
     Raises:
-        ValueError: If `dtype` is none of these.
+        ValueError: If `dtype` or `device` is invalid.
     """
 
     group: str
@@ -121,6 +119,10 @@ class Checkpoint:
 
     def __post_init__(self) -> None:
         check_choice(f"{self.group}.dtype", self.dtype, DTYPES)
+        if not DEVICE.fullmatch(self.device):
+            raise ValueError(
+                f"{self.group}.device must be auto, cpu, cuda or cuda:N, got {self.device!r}"
+            )
 
     @property
     def source(self) -> dict[str, Any]:
