@@ -1,9 +1,10 @@
 """Choose the weight on one split, report what it is worth on another."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from newsimg.datatypes import Candidates, Collection, SharedResults
 from newsimg.evaluation.comparison import keep_judged
@@ -24,6 +25,8 @@ from newsimg.reporting.sweeps.options import (
     print_options,
 )
 from newsimg.weight.base import LinearWeight, check_scores
+
+Split = tuple[Collection, Candidates]  # a split's queries, and what was retrieved for them
 
 
 class TuneTask(Task):
@@ -101,31 +104,15 @@ class TuneTask(Task):
             ValueError: If editors' pictures are not known, one query is in both splits, or the
                 measure is unknown.
         """
-        stages = (components.backbone, components.index, components.top_k)
         shared = components.shared
-        report = None
-        if self.report_split is not None:
-            report = components.dataset.with_split(self.report_split).load()
-            check_disjoint(components.dataset.load(), report)  # before any model is asked
-        collection, retrieved = load_and_retrieve(components)
-        reported = retrieved
-        if report is not None:
-            report, reported = retrieve_readable(report, *stages)
-        collection = shared.get("ground truth", match_ground_truth, collection, retrieved)
-        coverage = measure_coverage(collection, retrieved.images)
-        if report is not None:
-            report = shared.get("reported truth", match_ground_truth, report, reported)
-            coverage = measure_coverage(report, reported.images)
-        top_k = min(retrieved.rows.shape[1], reported.rows.shape[1])
+        chosen, reported = self._load_splits(components)
+        top_k = min(part[1].rows.shape[1] for part in (chosen, reported) if part is not None)
         cutoffs = [k for k in CUTOFFS if k <= top_k]
-
         options = self._list_options(components)
-        lines = {
-            name: draw_lines(collection, retrieved, *pair, shared) for name, pair in options.items()
-        }
+        lines = {name: draw_lines(*chosen, *pair, shared) for name, pair in options.items()}
         rated = rate_options(lines, self.measure, cutoffs)
         choice = rated[0]
-        if report is None:
+        if reported is None:
             folds = cross_validate(
                 lines,
                 self.measure,
@@ -137,12 +124,9 @@ class TuneTask(Task):
             choices, after = folds.choices, folds.reported
             gold_columns = lines[choice.option].gold_columns
         else:
-            choices = [choice]
-            unseen = draw_lines(report, reported, *options[choice.option], shared)
-            after, gold_columns = (
-                unseen.score(choice.plateau.midpoint, cutoffs),
-                unseen.gold_columns,
-            )
+            unseen = draw_lines(*reported, *options[choice.option], shared)
+            choices, after = [choice], unseen.score(choice.plateau.midpoint, cutoffs)
+            gold_columns = unseen.gold_columns
         before = score_ranks(gold_columns + 1, cutoffs)
 
         list_choices(choices).to_csv(output_dir / "choices.csv", index=False)
@@ -150,31 +134,37 @@ class TuneTask(Task):
         listed.to_csv(output_dir / "options.csv", index=False)
         report_statistics({"retrieval": before, "reranked": after}, output_dir, shared)
         draw_choice(lines[choice.option], choice, self.measure, cutoffs, output_dir)
-        gains = compare_means(before, after)
+        plateau = choice.plateau
         result = {
-            "tune/weight": choice.plateau.midpoint,
-            "tune/plateau_low": choice.plateau.low,
-            "tune/plateau_high": choice.plateau.high,
-            "tune/chosen_on": float(np.mean([c.plateau.value for c in choices])),
-            "tune/optimism": float(
-                np.mean([c.gain for c in choices]) - gains["value"][self.measure]
-            ),
-            "n_queries": len(after),
+            "tune/weight": plateau.midpoint,
+            "tune/plateau_low": plateau.low,
+            "tune/plateau_high": plateau.high,
         }
-        result |= {f"data/n_{kind}": n for kind, n in collection.skipped.items()}
-        result |= coverage
-        for stage, values in (("retrieval", before), ("reranked", after)):
-            result |= {f"{stage}/{name}": mean for name, mean in values.mean().items()}
-        for name, gain in gains.iterrows():
-            result[f"delta/{name}"] = gain["value"]
-            result |= {f"delta/{name}_{end}": gain[end] for end in ("low", "high", "p")}
+        result |= summarize(choices, before, after, self.measure)
+        result |= {f"data/n_{kind}": n for kind, n in chosen[0].skipped.items()}
+        collection, retrieved = reported or chosen
+        result |= measure_coverage(collection, retrieved.images)
         if len(listed) > 1:
             print_options(listed, self.measure)
         where = self.report_split or f"{self.n_repeats} x {self.n_folds} folds"
-        print_choice(result, choices, choice, self.measure, where).to_csv(
-            output_dir / "tune.csv", index=False
-        )
+        table = print_choice(result, choices, choice, self.measure, where)
+        table.to_csv(output_dir / "tune.csv", index=False)
         return result
+
+    def _load_splits(self, components: Components) -> tuple[Split, Split | None]:
+        """Load and search the split to choose on and, if there is one, the split to report on."""
+        shared, other = components.shared, None
+        if self.report_split is not None:
+            other = components.dataset.with_split(self.report_split).load()
+            check_disjoint(components.dataset.load(), other)  # before any model runs
+        collection, retrieved = load_and_retrieve(components)
+        reported = None
+        if other is not None:
+            stages = (components.backbone, components.index, components.top_k)
+            other, found = retrieve_readable(other, *stages)
+            reported = shared.get("reported truth", match_ground_truth, other, found), found
+        collection = shared.get("ground truth", match_ground_truth, collection, retrieved)
+        return (collection, retrieved), reported
 
     def _list_options(self, components: Components) -> dict[str, tuple[Reranker, LinearWeight]]:
         rerankers = self.rerankers or {self.reranker: components.reranker}
@@ -185,6 +175,31 @@ class TuneTask(Task):
             for w, weight in (self.weights or {name: own}).items():
                 options[f"{r} {w}"] = (reranker, check_linear("weight", weight))
         return options
+
+
+def summarize(
+    choices: Sequence[Choice], before: pd.DataFrame, after: pd.DataFrame, measure: str
+) -> dict[str, float]:
+    """Return the metrics of a choice, see `TuneTask.run`.
+
+    Args:
+        choices: The choice, or those of all folds.
+        before: Measures of each reported query by retrieval alone.
+        after: The same measures at the chosen weight.
+        measure: Measure that the weight was chosen by.
+    """
+    gains = compare_means(before, after)
+    result = {
+        "tune/chosen_on": float(np.mean([c.plateau.value for c in choices])),
+        "tune/optimism": float(np.mean([c.gain for c in choices]) - gains["value"][measure]),
+        "n_queries": len(after),
+    }
+    for stage, values in (("retrieval", before), ("reranked", after)):
+        result |= {f"{stage}/{name}": mean for name, mean in values.mean().items()}
+    for name, gain in gains.iterrows():
+        result[f"delta/{name}"] = gain["value"]
+        result |= {f"delta/{name}_{end}": gain[end] for end in ("low", "high", "p")}
+    return result
 
 
 def check_linear(name: str, weight: Weight) -> LinearWeight:
