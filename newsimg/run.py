@@ -9,6 +9,7 @@ import hydra
 from omegaconf import DictConfig
 
 from newsimg.interfaces import Backbone, Components, Dataset, Index, Reranker, Task, Weight
+from newsimg.launch.errors.flags import check_flags
 from newsimg.launch.errors.origin import mark_origin
 from newsimg.launch.errors.report import report_errors
 from newsimg.launch.job import open_job
@@ -80,6 +81,7 @@ def main() -> None:
     status = "FAILED"
     try:
         with report_errors(), show_status(sys.argv[1:]):
+            check_flags(sys.argv[1:])
             app()
     except KeyboardInterrupt:
         status = "KILLED"

@@ -231,3 +231,26 @@ def test_a_full_disk_is_told_with_what_was_to_be_written(tmp_path: Path) -> None
     assert re.match(message, done.stderr), done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert done.returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--foo"], "there is no flag --foo; newsimg --hydra-help lists the flags"),
+        (["--config-dir"], "argument --config-dir/-cd: expected one argument"),
+        (["top_k=5", "-m", "seed=1,2"], r"overrides must stand together, got 'seed=1,2' apart"),
+    ],
+)
+def test_a_wrong_flag_is_a_sentence_without_usage(
+    newsimg_here: Callable[..., Any], arguments: list[str], message: str
+) -> None:
+    assert_is_told(newsimg_here(*arguments), message)
+
+
+def test_output_that_nobody_reads_any_more_is_no_error(tmp_path: Path) -> None:
+    text = f"{shlex.quote(sys.executable)} -m newsimg.run --help | head -1"
+    done = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", text], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.stderr == ""
+    assert done.stdout.startswith("newsimg picks")

@@ -1,10 +1,11 @@
 """Prints what has failed: one sentence for a mistake of the user's, a traceback for a defect."""
 
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TextIO
 
 from hydra.core.utils import JobReturn
 
@@ -79,6 +80,9 @@ def report_errors() -> Iterator[None]:
     try:
         yield
     except Exception as error:
+        if isinstance(error, BrokenPipeError) and _is_closed(sys.stdout):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit
+            sys.exit(128 + signal.SIGPIPE)  # as any program whose output goes to `head`
         current.tell(error)
         sys.exit(current.status)
     except SystemExit as stop:  # of a callback, whose errors Hydra makes warnings of
@@ -91,6 +95,14 @@ def report_errors() -> Iterator[None]:
             del os.environ[FULL]
         else:
             os.environ[FULL] = before
+
+
+def _is_closed(stream: TextIO) -> bool:
+    try:
+        stream.flush()
+    except BrokenPipeError:
+        return True
+    return False
 
 
 class FailedJob(JobReturn):
