@@ -2,7 +2,7 @@
 
 import html
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -58,13 +58,63 @@ def import_gradio() -> Any:
 
 
 def build_page(search: HeadlineSearch, typed: Typed, start: Start) -> "gradio.Blocks":
-    """Return the page, not yet served.
+    """Build the page without serving it.
 
     Args:
-        search: Finds and scores.
-        typed: Writes the command.
-        start: What is chosen at first.
+        search: Searches and scores.
+        typed: Writes the command that gives the same result.
+        start: What is selected at first.
     """
+    gradio = import_gradio()
+    show = make_handler(search, typed)
+    first = show(start.headline, start.reranker, *start.suited[start.reranker], start.top_k)
+    with gradio.Blocks(title="newsimg search", analytics_enabled=False) as page:
+        if start.warning:
+            gradio.HTML(f'<p role="alert">{html.escape(start.warning)}</p>', elem_id="warning")
+        gradio.HTML(
+            f"<h1>newsimg</h1><p>{len(search.images):,} pictures. Models run once for a headline "
+            "and a reranker; normalisation and weight only sort.</p>",
+            elem_id="top",
+        )
+        with gradio.Row(equal_height=True):
+            headline = gradio.Textbox(
+                start.headline, label="Headline", max_lines=1, scale=5, elem_id="headline"
+            )
+            button = gradio.Button("Search", variant="primary", scale=0, min_width=110)
+        examples = None
+        if start.examples:
+            rows = [[example] for example in start.examples]
+            examples = gradio.Examples(rows, headline, label="From the data")
+        with gradio.Row():
+            reranker, weight, value, top_k = add_settings(search, start)
+        command = gradio.Textbox(
+            first[2],
+            label="The same on the command line",
+            interactive=False,
+            lines=2,
+            buttons=["copy"],
+            elem_id="command",
+        )
+        with gradio.Row():
+            before = gradio.HTML(first[0], elem_id="before")
+            after = gradio.HTML(first[1], elem_id="after")
+        chosen = [headline, reranker, weight, value, top_k]
+        outcome = [before, after, command]
+        options = {"api_visibility": "private", "trigger_mode": "always_last"}
+        for event in (value.change, weight.change):  # no model runs: no sign of waiting
+            event(show, chosen, outcome, show_progress="hidden", **options)
+        for event in (headline.submit, button.click, top_k.release):
+            event(show, chosen, outcome, **options)
+        reranker.change(start.suited.__getitem__, reranker, [weight, value], **options).then(
+            show, chosen, outcome, **options
+        )
+        if examples:
+            examples.load_input_event.then(show, chosen, outcome, **options)
+    return page
+
+
+def make_handler(search: HeadlineSearch, typed: Typed) -> Callable[..., tuple[str, str, str]]:
+    """Return the function that answers the page: candidates before, after, and the command."""
     gradio = import_gradio()
 
     def show(
@@ -80,69 +130,28 @@ def build_page(search: HeadlineSearch, typed: Typed, start: Start) -> "gradio.Bl
         command = typed.write_command(headline, reranker, weight, value, int(top_k))
         return draw_before(scored.retrieved), draw_after(scored, reranked), command
 
-    first_weight, first_value = start.suited[start.reranker]
-    first = show(start.headline, start.reranker, first_weight, first_value, start.top_k)
-    with gradio.Blocks(title="newsimg search", analytics_enabled=False) as page:
-        if start.warning:
-            gradio.HTML(f'<p role="alert">{html.escape(start.warning)}</p>', elem_id="warning")
-        gradio.HTML(
-            f"<h1>newsimg</h1><p>{len(search.images):,} pictures. Models run once for a headline "
-            "and a reranker; normalisation and weight only sort.</p>",
-            elem_id="top",
-        )
-        with gradio.Row(equal_height=True):
-            headline = gradio.Textbox(
-                start.headline, label="Headline", max_lines=1, scale=5, elem_id="headline"
-            )
-            button = gradio.Button("Search", variant="primary", scale=0, min_width=110)
-        if start.examples:
-            examples = gradio.Examples(
-                [[example] for example in start.examples], headline, label="From the data"
-            )
-        with gradio.Row():
-            reranker = gradio.Dropdown(
-                list(search.rerankers), value=start.reranker, label="Reranker", filterable=False
-            )
-            weight = gradio.Dropdown(
-                list(search.weights), value=first_weight, label="Normalisation", filterable=False
-            )
-            value = gradio.Slider(
-                0,
-                1,
-                first_value,
-                step=0.01,
-                label="Weight: the reranker's share",
-                scale=2,
-                buttons=[],
-            )
-            top_k = gradio.Slider(
-                1, max(start.top_k, min(MAX_TOP_K, len(search.images))), start.top_k,
-                step=1, label="Candidates", min_width=230, buttons=[],
-            )  # fmt: skip
-        command = gradio.Textbox(
-            first[2],
-            label="The same on the command line",
-            interactive=False,
-            lines=2,
-            buttons=["copy"],
-            elem_id="command",
-        )
-        with gradio.Row():
-            before = gradio.HTML(first[0], elem_id="before")
-            after = gradio.HTML(first[1], elem_id="after")
-        chosen = [headline, reranker, weight, value, top_k]
-        outcome = [before, after, command]
-        options = {"api_visibility": "private", "trigger_mode": "always_last"}
-        for event in (value.change, weight.change):  # no model is asked: no sign of waiting
-            event(show, chosen, outcome, show_progress="hidden", **options)
-        for event in (headline.submit, button.click, top_k.release):
-            event(show, chosen, outcome, **options)
-        reranker.change(start.suited.__getitem__, reranker, [weight, value], **options).then(
-            show, chosen, outcome, **options
-        )
-        if start.examples:
-            examples.load_input_event.then(show, chosen, outcome, **options)
-    return page
+    return show
+
+
+def add_settings(search: HeadlineSearch, start: Start) -> tuple[Any, Any, Any, Any]:
+    """Add the inputs for reranker, normalisation, weight and number of candidates."""
+    gradio = import_gradio()
+    weight, value = start.suited[start.reranker]
+    most = max(start.top_k, min(MAX_TOP_K, len(search.images)))
+    return (
+        gradio.Dropdown(
+            list(search.rerankers), value=start.reranker, label="Reranker", filterable=False
+        ),
+        gradio.Dropdown(
+            list(search.weights), value=weight, label="Normalisation", filterable=False
+        ),
+        gradio.Slider(
+            *(0, 1, value), step=0.01, label="Weight: the reranker's share", scale=2, buttons=[]
+        ),
+        gradio.Slider(
+            *(1, most, start.top_k), step=1, label="Candidates", min_width=230, buttons=[]
+        ),
+    )
 
 
 def open_page(page: "gradio.Blocks", port: int | None, show: bool) -> str:
