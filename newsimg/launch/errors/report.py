@@ -1,6 +1,7 @@
 """Prints what has failed: one sentence for a mistake of the user's, a traceback for a defect."""
 
 import os
+import select
 import signal
 import sys
 from collections.abc import Iterator
@@ -80,7 +81,7 @@ def report_errors() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if isinstance(error, BrokenPipeError) and _is_closed(sys.stdout):
+        if isinstance(error, BrokenPipeError) and not _has_reader(sys.stdout):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit
             sys.exit(128 + signal.SIGPIPE)  # as any program whose output goes to `head`
         current.tell(error)
@@ -97,12 +98,11 @@ def report_errors() -> Iterator[None]:
             os.environ[FULL] = before
 
 
-def _is_closed(stream: TextIO) -> bool:
-    try:
-        stream.flush()
-    except BrokenPipeError:
-        return True
-    return False
+def _has_reader(stream: TextIO) -> bool:
+    """Return whether a stream can be written to; a pipe whose reader has ended cannot."""
+    poll = select.poll()
+    poll.register(stream.fileno(), 0)
+    return not any(event & select.POLLERR for _, event in poll.poll(0))
 
 
 class FailedJob(JobReturn):
