@@ -97,7 +97,7 @@ def correct_holm(p_values: FusedArray) -> FusedArray:
 
 
 def describe_gain(measure: str, gain: Gain, n_tried: int = 1) -> str:
-    """Say in a sentence whether a gain can be told from zero.
+    """Describe a gain and its significance in a sentence.
 
     Args:
         measure: What it is a gain in, e.g. "Hits@1".
@@ -114,10 +114,10 @@ def describe_gain(measure: str, gain: Gain, n_tried: int = 1) -> str:
         f"(95 % interval {gain.low:+.4f} to {gain.high:+.4f}{alone} p = {gain.p:.2g}{corrected})"
     )
     if gain.p >= 1 - CONFIDENCE and n_tried > 1 and not gain.low <= 0 <= gain.high:
-        return f"{evidence}: as the best of so many this cannot be told from zero"
+        return f"{evidence}: as the best of several, not significantly different from zero"
     if gain.p >= 1 - CONFIDENCE:
-        return f"{evidence}: this cannot be told from zero"
-    return f"{evidence}: more than chance explains"
+        return f"{evidence}: not significantly different from zero"
+    return f"{evidence}: significantly different from zero"
 
 
 def measure_effective_weight(start: FusedArray, end: FusedArray, weight: float) -> float:

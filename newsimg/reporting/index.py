@@ -36,15 +36,15 @@ def report_index(folder: Path, manifest: dict[str, Any], info: RunInfo) -> dict[
     print_table(pd.DataFrame(rows.items(), columns=["index", ""]), str(folder))
     if measured is not None and measured.get("kind") == "pictures":
         console.print(
-            "headlines are found less surely than pictures of the index: task.queries=FILE "
-            "measures with those of a CSV, or of a text file with one in each line"
+            "recall is lower for headlines than for pictures of the index: task.queries=FILE "
+            "measures it with the headlines of a CSV, or of a text file with one per line"
         )
     skipped = manifest["skipped"]
     metrics["n_skipped"] = sum(skipped.values())
     if skipped:
         console.print(describe_counts(skipped))
     if manifest["n_rejected"] or skipped:
-        console.print(f"what was rejected, and why: {folder / 'rejected.parquet'}")
+        console.print(f"rejected files with reasons: {folder / 'rejected.parquet'}")
     # Headlines of the data, if it has any, are examples for the page, and measure hubs.
     own = measured is not None and measured["queries"] == f"headlines of {manifest['collection']}"
     print_searches(folder, info, ["task", "engine", *([] if own else ["data"])])

@@ -227,5 +227,5 @@ def draw_bounds(axes: "Axes", bounds: pd.DataFrame, colour: Any, label: str) -> 
             color="tab:green",
             alpha=0.12,
             linewidth=0,
-            label=None if i else label_line(f"cannot be told from the best: {label}"),
+            label=None if i else label_line(f"not significantly below the best: {label}"),
         )

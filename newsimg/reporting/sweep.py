@@ -142,7 +142,7 @@ def report_runs(runs: Sequence[FinishedRun], measure: str, output_dir: Path) -> 
 def judge_best(
     runs: Sequence[FinishedRun], best: Sequence[BestRun], names: Sequence[str], measure: str
 ) -> None:
-    """Say in words whether the best gain can be told from zero, and which others can."""
+    """Print the best gain and the other significant ones in sentences."""
     n_tested, label = count_tested(runs, measure), name_measure(measure)
     if not n_tested:
         return
@@ -154,7 +154,7 @@ def judge_best(
         if one.p_holm < 1 - CONFIDENCE and one.gain(measure).value > 0
     ]
     if others:
-        print_text(f"more than chance explains, too: {'; '.join(others)}")
+        print_text(f"also significantly different from zero: {'; '.join(others)}")
 
 
 def describe_jobs(

@@ -121,14 +121,16 @@ def test_holms_correction_rejects_as_its_step_down_procedure_does(p_values):
     assert {i for i, p in enumerate(corrected) if p < 0.05} == rejected
 
 
-def test_words_say_whether_a_gain_can_be_told_from_zero():
+def test_a_gain_is_described_with_its_significance():
     assert describe_gain("Hits@1", Gain(0.012, -0.004, 0.028, 0.21)) == (
         "Hits@1 rises by 0.0120 (95 % interval -0.0040 to +0.0280, p = 0.21): "
-        "this cannot be told from zero"
+        "not significantly different from zero"
     )
     words = describe_gain("MRR@10", Gain(-0.05, -0.08, -0.02, 0.002), n_tried=11)
     assert words.startswith("MRR@10 falls by 0.0500")
-    assert words.endswith("p = 0.002, Holm-corrected for 11 configs): more than chance explains")
+    assert words.endswith(
+        "p = 0.002, Holm-corrected for 11 configs): significantly different from zero"
+    )
     assert describe_gain("Hits@1", Gain(0, 0, 0, 1)) == "Hits@1 does not change for any query"
 
 

@@ -76,7 +76,7 @@ def test_weights_that_cannot_be_told_from_the_best_are_shaded(
     found = [(p.get_x(), p.get_x() + p.get_width()) for p in axes.patches]
     np.testing.assert_allclose(found, spans)
     texts = axes.get_legend_handles_labels()[1]
-    assert texts == ["95 % interval of the gain: nnn", "cannot be told from the best: nnn"]
+    assert texts == ["95 % interval of the gain: nnn", "not significantly below the best: nnn"]
 
 
 def test_curves_are_drawn_in_the_colours_that_they_are_given(tmp_path: Path) -> None:

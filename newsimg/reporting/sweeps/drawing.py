@@ -25,7 +25,7 @@ from newsimg.reporting.sweeps.runs import (
     shorten_names,
 )
 
-N_LINES = 12  # the best combinations; more cannot be told apart
+N_LINES = 12  # of the best combinations; more cannot be distinguished
 N_BANDS = 3  # of so many lines each has its interval, of more the best that changes anything
 
 
