@@ -1,4 +1,4 @@
-"""How good a picture looks, by a linear head on CLIP embeddings."""
+"""Aesthetic quality of a picture, predicted by a linear head on CLIP embeddings."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,15 +15,15 @@ from newsimg.storage.files import fetch_file
 class AestheticsReranker(Reranker):
     """Scores a picture by LAION's aesthetic predictor: one linear layer on its unit CLIP embedding.
 
-    The rating is learned from people's votes on a scale of 1 to 10 and may leave that scale
+    The head was trained on human ratings from 1 to 10; predictions may exceed that range
     (LAION-AI/aesthetic-predictor, heads for ViT-B/32 and ViT-L/14).
 
     Args:
-        backbone: The CLIP that the head was trained on. Pictures that the run's own backbone has
-            embedded already are not embedded again if it is the same model.
-        head: Local path or URL of the layer, `.safetensors` or a `.pth` state dict, with `weight`
+        backbone: CLIP model that the head was trained on; with the run's own backbone, cached
+            embeddings are reused.
+        head: Local path or URL of the head, `.safetensors` or a `.pth` state dict, with `weight`
             (1, dim) and `bias` (1,).
-        sha256: What the file must hash to; required for a URL.
+        sha256: Expected SHA-256 of the file; required for a URL.
     """
 
     def __init__(self, *, backbone: Backbone, head: str, sha256: str | None = None) -> None:
@@ -32,7 +32,7 @@ class AestheticsReranker(Reranker):
         self.sha256 = sha256
 
     def score(self, queries: Sequence[Query], candidates: Candidates) -> RerankScores:
-        """See `Reranker.score`. Every distinct picture is embedded and rated once.
+        """See `Reranker.score`. Each distinct picture is embedded and rated once.
 
         Raises:
             ValueError: If the head does not fit the backbone's embeddings.
@@ -53,7 +53,8 @@ def load_head(path: Path) -> tuple[FloatArray, np.float32]:
     """Read a linear layer: weight (dim,) and bias, float32.
 
     Raises:
-        ValueError: If the file is not one linear layer with a single output, or more than tensors.
+        ValueError: If the file is not a linear layer with one output, or has objects other than
+            tensors.
     """
     state: dict[str, Any]
     if path.suffix == ".safetensors":
@@ -61,9 +62,9 @@ def load_head(path: Path) -> tuple[FloatArray, np.float32]:
 
         with safe_open(path, framework="np") as file:
             dtypes = {file.get_slice(name).get_dtype() for name in file.keys()}  # noqa: SIM118
-        if "BF16" in dtypes:  # which numpy lacks
+        if "BF16" in dtypes:  # not a numpy type
             from safetensors.torch import load_file as load
-        else:  # without torch, whose import takes longer than all the rest of a warm run
+        else:  # importing torch would take longer than the rest of a warm run
             from safetensors.numpy import load_file as load  # type: ignore[assignment]
         state = load(path)
     else:

@@ -1,4 +1,4 @@
-"""Captions on disk: a JSON object for each article and line, appended as they are written."""
+"""Captions on disk: JSON Lines with one object per article, appended immediately."""
 
 import hashlib
 import json
@@ -23,8 +23,8 @@ class CaptionFile:
     """The captions of one model, prompt and settings.
 
     Args:
-        path: The file; made when something is first written.
-        shared: Whether data sets share it, so that an article id may stand for several titles.
+        path: Path of the file, which is created at the first write.
+        shared: Whether several data sets share the file, so that an article id may have several titles.
     """
 
     def __init__(self, path: Path, *, shared: bool) -> None:
@@ -34,11 +34,11 @@ class CaptionFile:
     def find(
         self, queries: Sequence[Query], origin: dict[str, Any] | None
     ) -> list[dict[str, Any] | None]:
-        """Return the record of each query, None where there is none.
+        """Return the record of each query, or None.
 
         Raises:
-            ValueError: If the file is damaged or was made for other articles or from another
-                origin than `origin` (None: from any); names the difference.
+            ValueError: If the file is damaged, or was written for other articles or from another
+                origin than `origin` (None accepts any); names the difference.
         """
         records = read_records(self.path)
         if origin is not None:
@@ -58,7 +58,7 @@ class CaptionFile:
         return [by_article.get((query.query_id, query.title)) for query in queries]
 
     def read_n_asked(self) -> int:
-        """Return how many captions an article of the file was asked for; 0 where it does not say.
+        """Return the number of captions requested per article, or 0 if it is not recorded.
 
         Raises:
             ValueError: If the file is damaged.
@@ -67,7 +67,7 @@ class CaptionFile:
         return next((n for n in asked if isinstance(n, int)), 0)
 
     def append(self, records: Iterable[dict[str, Any]]) -> None:
-        """Add records, and return when they are on disk. The caller holds the lock."""
+        """Append records and flush them to disk. The caller must hold the lock."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with name_full_disk(self.path), self.path.open("ab+") as file:
             _cut_torn_line(file, self.path)
@@ -77,19 +77,18 @@ class CaptionFile:
             os.fsync(file.fileno())
 
     def lock(self) -> FileLock:
-        """Return the lock that a writer holds."""
+        """Return the lock for writers."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         return FileLock(f"{self.path}.lock")
 
 
 def read_records(path: Path) -> list[dict[str, Any]]:
-    """Read a file of captions; one that is not there is empty.
+    """Read the records of a file; a missing file has none.
 
-    A last line without its end is being written by another process, or was torn by a kill: it is
-    not there yet.
+    A last line without newline is ignored: it is still being written, or its writer was killed.
 
     Raises:
-        ValueError: If a line is not a record; names it.
+        ValueError: If a line is not a valid record; names it.
     """
     if not path.is_file():
         return []
@@ -109,7 +108,7 @@ def read_records(path: Path) -> list[dict[str, Any]]:
 
 
 def describe_difference(record: dict[str, Any], origin: dict[str, Any]) -> str | None:
-    """Tell in words where a record's origin differs from `origin`; None where it does not."""
+    """Describe the first difference between a record's origin and `origin`; None if equal."""
     for key in ORIGIN[:3]:
         if record[key] != origin[key]:
             return f"{key} is {record[key]!r} there, {origin[key]!r} here"
@@ -123,16 +122,16 @@ def describe_difference(record: dict[str, Any], origin: dict[str, Any]) -> str |
 def import_captions(
     lists_path: Path, articles: Sequence[Mapping[str, str]], csv_path: Path
 ) -> list[dict[str, Any]]:
-    """Turn captions keyed by position into records keyed by article.
+    """Convert captions keyed by position to records keyed by article.
 
     Args:
-        lists_path: A JSON list with a list of captions for each row of the CSV; empty strings,
-            which pad it, are dropped.
-        articles: The articles that the lists were made from: `article_id` and `article_title`.
-        csv_path: The file that they were read from.
+        lists_path: JSON list with a list of captions for each row of the CSV; empty strings
+            (padding) are dropped.
+        articles: Articles in the same order: `article_id` and `article_title`.
+        csv_path: Path of the articles, for messages.
 
     Raises:
-        ValueError: If the lists are not such lists, or not as many as the articles.
+        ValueError: If the file has another structure, or another number of lists than articles.
     """
     data = lists_path.read_bytes()
     lists = json.loads(data)

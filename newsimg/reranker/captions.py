@@ -1,4 +1,4 @@
-"""Picture captions for headlines: asking a language model, and reading its answer."""
+"""Picture captions for headlines: prompting a language model and parsing its answers."""
 
 import hashlib
 import json
@@ -24,23 +24,23 @@ LIST_MARK = re.compile(
 
 N_WRAPPINGS = 8
 QUOTES = "\"'“”‘’„‚«»`*"
-LONGEST_CAPTION = 1000  # letters; a model that repeats itself does not write a caption
+LONGEST_CAPTION = 1000  # characters; longer texts are repetitions, not captions
 FIELDS = {"title", "num_captions"}
 
 
 class Captioner:
-    """Captions headlines with a language model, and keeps what it wrote in a file.
+    """Writes captions for headlines with a language model and saves them in a file.
 
     Args:
-        llm: Writes the captions; None takes those of the file.
+        llm: Language model; None to use the captions of the file only.
         prompt: `system` and `user`, with the fields {title} and {num_captions}.
-        num_captions: How many to take: the first of those that there are. As many are asked for, or
-            as many as the file's were made by asking for, if that is more.
-        seed: None takes the model's likeliest answer, a number draws one.
-        captions_path: The file; None for one in the cache, named after model, prompt and settings.
+        num_captions: Number of captions per headline. The prompt requests as many, or as many as
+            the file was written with, if that is more; the first ones are used.
+        seed: Seed of sampling; None for greedy decoding.
+        captions_path: File of captions; None for one in the cache, named by model, prompt and settings.
 
     Raises:
-        ValueError: If an argument is not what it should be; names it.
+        ValueError: If an argument is invalid; names it.
     """
 
     def __init__(
@@ -65,9 +65,9 @@ class Captioner:
     def caption(self, queries: Sequence[Query]) -> list[dict[str, Any]]:
         """Return a record for each query: `article_id`, `title`, `captions` and their origin.
 
-        What the file has is not written again; a new record is on disk as soon as there is one. A
-        headline without captions is recorded only if the model would answer the same again. What is
-        returned has the first `num_captions` captions, and fewer where the file has fewer.
+        Headlines in the file are not captioned again; a new record is written to disk immediately.
+        An answer without captions is only recorded if the model is deterministic. Each record has
+        the first `num_captions` captions, or fewer if the file has fewer.
 
         Raises:
             ValueError: If the file was made for other articles, by another model, prompt or
@@ -106,10 +106,10 @@ class Captioner:
         return [record if record and record["captions"] else None for record in found]
 
     def count(self, captions: Sequence[Sequence[str]]) -> dict[str, float]:
-        """Count the headlines without captions and those with fewer than asked for; warn of these.
+        """Count headlines without captions and with fewer than requested; warn about the latter.
 
         Args:
-            captions: Those of each headline.
+            captions: Captions of each headline.
 
         Returns:
             `captions_missing` and `captions_fewer`.
@@ -126,7 +126,7 @@ class Captioner:
         return {"captions_missing": n_missing, "captions_fewer": n_fewer}
 
     def _open(self) -> tuple[CaptionFile, int]:
-        """Return the file, and how many captions to ask for."""
+        """Return the file and the number of captions to request."""
         if self.captions_path is not None:
             file = CaptionFile(Path(self.captions_path).expanduser(), shared=False)
             return file, max(self.num_captions, file.read_n_asked())
@@ -138,7 +138,7 @@ class Captioner:
         return CaptionFile(path, shared=True), self.num_captions
 
     def describe_origin(self, llm: LanguageModel, n_asked: int) -> dict[str, Any]:
-        """Return what a caption comes from: model, revision, prompt and settings."""
+        """Return the origin of captions: model, revision, prompt hash and settings."""
         settings = json.loads(llm.fingerprint)
         return {
             "model": settings.pop("model"),
@@ -218,10 +218,10 @@ def _count_answers(queries: Sequence[Query], n_asked: int) -> str:
 
 
 def check_prompt(prompt: Mapping[str, str]) -> dict[str, str]:
-    """Return `prompt`, the system's part first.
+    """Check a prompt and return it with `system` first.
 
     Raises:
-        ValueError: If it is not `system` and `user`, with known fields, {title} among them.
+        ValueError: If it lacks `system` or `user`, has an unknown field, or lacks {title}.
     """
     if set(prompt) != {"system", "user"}:
         raise ValueError(f"prompt must have system and user, got {', '.join(prompt)}")
@@ -234,16 +234,16 @@ def check_prompt(prompt: Mapping[str, str]) -> dict[str, str]:
 
 
 def fill(text: str, title: str, num_captions: int) -> str:
-    """Fill a prompt's fields."""
+    """Fill the fields of a prompt."""
     return text.format(title=title, num_captions=num_captions)
 
 
 def parse_captions(answer: str, title: str, num_captions: int) -> list[str]:
-    """Find the captions in an answer: parts between semicolons or lines, at most `num_captions`.
+    """Parse captions from an answer: parts separated by semicolons or newlines.
 
-    Numbering, bullets and quotes around a part are dropped, and so are parts without a letter,
-    parts too long for a caption, repeats of the headline or of an earlier caption, and lines that
-    announce a list.
+    Numbering, bullets and quotes are removed. Parts without letters, parts longer than
+    `LONGEST_CAPTION`, repetitions of the headline or of an earlier caption, and lines that end in a
+    colon are dropped; at most `num_captions` are returned.
     """
     captions: list[str] = []
     seen = {_fold(title)}
@@ -260,7 +260,7 @@ def parse_captions(answer: str, title: str, num_captions: int) -> list[str]:
 
 def clean_caption(part: str) -> str:
     """Strip numbering, quotes and spaces."""
-    for _ in range(N_WRAPPINGS):  # a quoted number, a numbered quote
+    for _ in range(N_WRAPPINGS):  # markup may be nested
         part = LIST_MARK.sub("", part.strip().strip(QUOTES).strip())
     return " ".join(part.split())
 

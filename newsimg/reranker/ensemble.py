@@ -1,4 +1,4 @@
-"""Several second opinions as one."""
+"""A weighted ensemble of rerankers."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from newsimg.weight.base import LinearWeight
 
 @dataclass(frozen=True)
 class Member:
-    """A reranker in company: its share, and what brings its scores to the common scale."""
+    """A member of an ensemble: reranker, share and normalisation."""
 
     reranker: Reranker
     weight: float
@@ -25,12 +25,12 @@ class Member:
 class EnsembleReranker(Reranker):
     """Scores by the mean of its members' normalised scores, weighted by their shares.
 
-    A member alone has nothing to be brought to a scale with, and keeps its scores as they are.
+    The scores of a single member are not normalised.
 
     Args:
         members: Name -> `reranker`, `weight` (its share, relative to the others') and
             `normalization`, a weight component of which only the normalisation is used. A member
-            that is null is switched off, and one whose share is 0 is not asked.
+            that is null or has share 0 is not used.
 
     Raises:
         ValueError: If a member lacks a part or has an unknown one, a share is not in [0, 1], or no
@@ -51,7 +51,7 @@ class EnsembleReranker(Reranker):
             )
 
     def score(self, queries: Sequence[Query], candidates: Candidates) -> RerankScores:
-        """See `Reranker.score`. Each member is asked once; all that it returns is handed on."""
+        """See `Reranker.score`. Each member is scored once; all its results are included."""
         found = {
             name: member.reranker.score(queries, candidates)
             for name, member in self.members.items()
@@ -72,9 +72,9 @@ class EnsembleReranker(Reranker):
     def _normalize(
         self, found: Mapping[str, RerankScores], candidates: Candidates
     ) -> dict[str, tuple[float, FusedArray]]:
-        """Return each member's share, of 1 in all, and its scores on the common scale."""
+        """Return each member's share (the shares sum to 1) and normalised scores."""
         total = sum(member.weight for member in self.members.values())
-        scored = {  # each member for itself: ranks would make steps of what differs in the last bit
+        scored = {  # separately: ranks would amplify differences in the last bit
             name: share_scores(own.values, candidates.rows) for name, own in found.items()
         }
         if len(scored) == 1:
@@ -86,17 +86,17 @@ class EnsembleReranker(Reranker):
 
 
 def _prefix(named: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Put each member's name before what it names itself."""
+    """Prefix the keys of each member's results with its name."""
     return {f"{name}/{key}": value for name, own in named.items() for key, value in own.items()}
 
 
 def check_member(name: str, member: Mapping[str, Any], others: Sequence[str] = ()) -> Member:
-    """Return a member of a config as one.
+    """Check a member's config and return it as a `Member`.
 
     Args:
-        name: Its name.
-        member: Its parts.
-        others: Names of the members beside it, one of which may have been meant.
+        name: Name of the member.
+        member: Its config.
+        others: Names of the other members, for suggestions.
 
     Raises:
         ValueError: If a part is missing, unknown or of the wrong kind.

@@ -1,4 +1,4 @@
-"""No second opinion."""
+"""The baseline: retrieval alone."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ from newsimg.interfaces import Reranker
 
 
 class IdentityReranker(Reranker):
-    """Repeats the retrieval scores, so that any weight keeps the retrieval order."""
+    """Returns the retrieval scores, so that every weight keeps the retrieval order."""
 
     def score(self, queries: Sequence[Query], candidates: Candidates) -> RerankScores:
         """See `Reranker.score`."""

@@ -1,4 +1,4 @@
-"""How well a picture fits the captions that a language model makes of the headline."""
+"""Similarity of a picture to captions that a language model writes for the headline."""
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -17,14 +17,14 @@ POOLS: dict[str, Callable[..., FloatArray]] = {"max": np.max, "mean": np.mean}
 
 
 class LLMRewritingReranker(Reranker):
-    """Scores a candidate by its cosine with the captions, the largest or the mean.
+    """Scores a candidate by the maximum or mean cosine with the captions.
 
-    A headline without captions keeps its retrieval scores, and is counted in `captions_missing`;
-    one with fewer than `num_captions` is counted in `captions_fewer`, and captions whose end the
-    backbone does not read in `captions_truncated`.
+    A headline without captions keeps its retrieval scores. Metrics: `captions_missing` (headlines
+    without captions), `captions_fewer` (headlines with fewer than `num_captions`) and
+    `captions_truncated` (captions that exceed the backbone's text length).
 
     Args:
-        backbone: Embeds captions and pictures; the run's own, which has embedded the pictures.
+        backbone: Embeds captions and pictures; the run's backbone, whose embeddings are cached.
         llm: See `Captioner`.
         prompt: See `Captioner`.
         num_captions: See `Captioner`.
@@ -33,7 +33,7 @@ class LLMRewritingReranker(Reranker):
         pool: "max" or "mean" over a headline's captions.
 
     Raises:
-        ValueError: If `pool` or an argument of the captioner is not what it should be.
+        ValueError: If `pool` or an argument of the captioner is invalid.
     """
 
     def __init__(

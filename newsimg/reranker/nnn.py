@@ -1,4 +1,4 @@
-"""Hubness correction by the mean of the nearest bank headlines."""
+"""Query-bank hubness correction by nearest neighbour normalisation."""
 
 import numpy as np
 
@@ -8,7 +8,7 @@ from newsimg.reranker.query_bank import QueryBankReranker, compare_with_bank
 
 
 class NNNReranker(QueryBankReranker):
-    """Nearest neighbour normalisation: a cosine less a share of its picture's nearest in the bank.
+    """Nearest neighbour normalisation: subtracts a picture's mean similarity to the query bank.
 
     Chowdhury et al. (2024), "Nearest neighbor normalization improves multimodal retrieval",
     arXiv:2410.24114: `s_qj - alpha * mean of the k largest s_bj over the bank`.
@@ -17,8 +17,8 @@ class NNNReranker(QueryBankReranker):
         backbone: See `QueryBankReranker`.
         bank: See `QueryBankReranker`.
         bank_split: See `QueryBankReranker`.
-        alpha: Share of the mean that is subtracted.
-        k: Bank headlines in the mean.
+        alpha: Factor of the subtracted mean.
+        k: Number of nearest bank headlines in the mean.
 
     Raises:
         ValueError: If `alpha` is negative, or `k` is below 1 or above the size of the bank.

@@ -1,4 +1,4 @@
-"""Hubness correction by the dynamic inverted softmax."""
+"""Query-bank hubness correction by the dynamic inverted softmax."""
 
 import numpy as np
 from scipy.special import logsumexp
@@ -9,11 +9,11 @@ from newsimg.reranker.query_bank import QueryBankReranker, compare_with_bank
 
 
 class QBNormReranker(QueryBankReranker):
-    """Querybank normalisation: a cosine counts against the bank's cosines with the same picture.
+    """Querybank normalisation: scales a cosine by the picture's similarity to the query bank.
 
     Bogolin et al. (2022), "Cross modal retrieval with querybank normalisation", CVPR. Their score
     of query q and picture j is `exp(beta s_qj) / sum_b exp(beta s_bj)`; this is its logarithm over
-    `beta`, which orders alike, cannot overflow and stays on the scale of a cosine.
+    `beta`, which has the same order, cannot overflow and stays on the scale of a cosine.
 
     Args:
         backbone: See `QueryBankReranker`.

@@ -1,4 +1,4 @@
-"""Hub pictures, which are near every headline, told by a bank of other headlines."""
+"""Query-bank hubness correction: pictures near many bank headlines (hubs) are scored lower."""
 
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
@@ -18,18 +18,18 @@ from newsimg.interfaces import Backbone, Dataset, Reranker
 from newsimg.storage.copies import find_first_copies
 from newsimg.storage.models.truncated import find_truncated
 
-IMAGES_AT_ONCE = 1024  # so that 100,000 headlines against all pictures need not fit into memory
+IMAGES_AT_ONCE = 1024  # limits memory for banks of 100,000 headlines
 
 
 class QueryBankReranker(Reranker):
-    """Corrects a candidate's cosine by how near its picture is to the headlines of a bank.
+    """Base class: corrects cosines by the similarity of each picture to a bank of headlines.
 
-    The metric `bank_truncated` counts headlines of the bank whose end the backbone does not read.
+    The metric `bank_truncated` counts bank headlines that exceed the backbone's text length.
 
     Args:
-        backbone: Embeds headlines and pictures; the run's own, whose embeddings are at hand.
-        bank: Data with headlines that are not evaluated.
-        bank_split: Split of the bank whose headlines are taken; None for what it is set to.
+        backbone: Embeds headlines and pictures; the run's backbone, whose embeddings are cached.
+        bank: Data set of the bank's headlines, none of which may be evaluated.
+        bank_split: Split of the bank; None for the split that the data set is configured with.
     """
 
     def __init__(self, *, backbone: Backbone, bank: Dataset, bank_split: str | None = None) -> None:
@@ -40,11 +40,11 @@ class QueryBankReranker(Reranker):
         """See `Reranker.score`.
 
         Raises:
-            ValueError: If a query is also in the bank, which would correct it by itself.
+            ValueError: If a query is also in the bank; it would be corrected by itself.
         """
         bank = self.bank.load().queries
         check_bank(bank, queries)
-        # A picture that is in the pool more than once counts as one, also as a headline's nearest.
+        # Duplicates of a picture in the pool count once, also as nearest neighbours.
         pool = find_first_copies(candidates.images, np.arange(len(candidates.images)))
         distinct, where = np.unique(pool, return_inverse=True)
         images = self.backbone.embed_images([candidates.images[row] for row in distinct])
@@ -65,18 +65,18 @@ class QueryBankReranker(Reranker):
         """Correct the candidates' cosines.
 
         Args:
-            cosines: (n_queries, top_k), between a query and its candidates.
-            rows: (n_queries, top_k), the candidates' positions in `images`.
-            images: (n_images, dim), the whole pool, each picture once.
-            bank: (n_bank, dim), the bank's headlines.
+            cosines: (n_queries, top_k), of each query with its candidates.
+            rows: (n_queries, top_k), positions of the candidates in `images`.
+            images: (n_images, dim), embeddings of the pool without duplicates.
+            bank: (n_bank, dim), embeddings of the bank's headlines.
         """
 
 
 def check_bank(bank: Sequence[Query], queries: Sequence[Query]) -> None:
-    """Refuse a bank that holds an evaluated query.
+    """Check that the bank contains no evaluated query.
 
     Raises:
-        ValueError: If it does; names the query.
+        ValueError: If it contains one; names the query.
     """
     known = {query.query_id for query in bank}
     shared = [query.query_id for query in queries if query.query_id in known]
@@ -88,6 +88,6 @@ def check_bank(bank: Sequence[Query], queries: Sequence[Query]) -> None:
 
 
 def compare_with_bank(images: FloatArray, bank: FloatArray) -> Iterator[tuple[int, FloatArray]]:
-    """Yield cosines (n_bank, n_some) of successive pictures, with the row of the first."""
+    """Yield the cosines (n_bank, n_block) of successive blocks of pictures, with each first row."""
     for start in range(0, len(images), IMAGES_AT_ONCE):
         yield start, bank @ images[start : start + IMAGES_AT_ONCE].T

@@ -1,4 +1,4 @@
-"""How a vision-language model rates the candidates."""
+"""Ratings of the candidates by a vision-language model."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -28,7 +28,7 @@ READINGS: dict[str, Reading] = {"expected": "probabilities", "generate": "text"}
 
 @dataclass(frozen=True)
 class Criterion:
-    """What is asked about a picture, and how much the answer counts."""
+    """A question about a picture, and the weight of its rating."""
 
     name: str
     question: str
@@ -36,7 +36,7 @@ class Criterion:
 
     @property
     def about_headline(self) -> bool:
-        """Whether the question mentions the headline; otherwise it is asked once per picture."""
+        """Whether the question contains the headline; if not, it is asked once per picture."""
         return "title" in find_fields(self.question)
 
 
@@ -45,20 +45,20 @@ class VLMJudgeReranker(Reranker):
 
     A rating is the expectation over the probabilities of the answers "1" to "5" (Liu et al. 2023,
     "G-Eval"; Lin et al. 2024, "Evaluating text-to-visual generation with image-to-text
-    generation"), or the first number of the text that the model writes. An answer that holds no
-    rating counts as the criterion's mean over all that were read, and is counted.
+    generation"), or the first number in the generated text. An answer without a rating is replaced
+    by the criterion's mean rating, and counted.
 
     Metrics: for each criterion `<name>/mean`; with "expected" `<name>/mass`, the mean probability
-    of the five answers together; and `unread`, the number of ratings that could not be read.
+    of the five answers; and `unread`, the number of answers without a rating.
 
     Args:
-        vlm: Looks at the pictures.
-        criteria: Name -> `question`, which may use {title}, and `weight`. One that is null or has
-            weight 0 is not asked.
+        vlm: Vision-language model.
+        criteria: Name -> `question`, which may use {title}, and `weight`. A criterion that
+            is null or has weight 0 is not used.
         reading: "expected" or "generate".
 
     Raises:
-        ValueError: If `reading` or a criterion is not what it should be, or none is left.
+        ValueError: If `reading` or a criterion is invalid, or no criterion is used.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class VLMJudgeReranker(Reranker):
         """See `Reranker.score`.
 
         Raises:
-            ValueError: If no rating of a criterion can be read.
+            ValueError: If no answer to a criterion contains a rating.
         """
         asked, where = self._list_questions(queries, candidates.rows)
         images = [candidates.images[row] for row in asked]
@@ -107,8 +107,8 @@ class VLMJudgeReranker(Reranker):
         """Collect the distinct questions about each distinct picture.
 
         Returns:
-            asked: Row of a picture -> its questions -> order in which they were met.
-            where: For each criterion (n_queries, top_k), positions among all questions.
+            asked: Row of a picture -> its questions -> their order.
+            where: For each criterion (n_queries, top_k), positions in the list of all questions.
         """
         texts = [
             [criterion.question.replace("{title}", query.title) for query in queries]
@@ -135,7 +135,7 @@ class VLMJudgeReranker(Reranker):
     def _rate(
         self, criterion: Criterion, answers: FloatArray, positions: IntArray
     ) -> tuple[FusedArray, dict[str, float]]:
-        """Read the ratings of one criterion: (n_questions,), those of others unused; and count."""
+        """Return the ratings of one criterion, (n_questions,), and the number of unread answers."""
         own = np.unique(positions)
         mass = np.nan_to_num(answers[own].sum(axis=1, dtype=np.float64))
         readable = mass > 0
@@ -165,7 +165,7 @@ class VLMJudgeReranker(Reranker):
 
 
 def check_criterion(name: str, value: Mapping[str, Any]) -> Criterion:
-    """Return a criterion of a config as one.
+    """Check a criterion's config and return it as a `Criterion`.
 
     Raises:
         ValueError: If a part is missing, unknown or out of range.
@@ -181,5 +181,5 @@ def check_criterion(name: str, value: Mapping[str, Any]) -> Criterion:
 
 
 def find_fields(question: str) -> set[str]:
-    """Return the names in braces."""
+    """Return the names of the format fields."""
     return {name for _, name, _, _ in Formatter().parse(question) if name is not None}
