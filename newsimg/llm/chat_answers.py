@@ -1,6 +1,6 @@
-"""What a server of OpenAI's chat protocol answers: what of it can be read, and why the rest cannot.
+"""Parsing of answers in OpenAI's chat protocol.
 
-A server is somebody else's program: whatever it answers is checked before it is used or kept.
+Every answer is validated before it is used or cached.
 """
 
 import email.utils
@@ -10,21 +10,23 @@ import re
 import time
 from typing import Any
 
-MAX_ANSWER_BYTES = 1 << 20  # of one answer; those of some hundred tokens take a hundredth of it
-ROUNDING = 0.01  # that probabilities may sum to more than 1 by
+MAX_ANSWER_BYTES = (
+    1 << 20
+)  # per answer; a hundred times the size of an answer of some hundred tokens
+ROUNDING = 0.01  # tolerance of the sum of probabilities
 
 
 class ServerError(RuntimeError):
-    """A server did not answer as it should."""
+    """A server returned an error or an invalid answer."""
 
 
 class RetryableError(ServerError):
-    """A request that is worth repeating.
+    """A request failed with a retryable error.
 
     Args:
-        message: What happened.
-        kind: What is the same for all requests that it happens to.
-        retry_after: Seconds to wait, where the server says so.
+        message: Error message.
+        kind: Kind of the error, by which warnings are deduplicated.
+        retry_after: Seconds to wait, if given by the server.
     """
 
     def __init__(self, message: str, kind: str, retry_after: float | None = None) -> None:
@@ -34,12 +36,12 @@ class RetryableError(ServerError):
 
 
 class UnreadableAnswerError(ValueError):
-    """An answer is not what the protocol says that it is.
+    """An answer does not conform to the protocol.
 
     Args:
-        kind: What is wrong with it, as it continues "an answer ...".
-        detail: What was found.
-        advice: What to do, where it is the server that is so, not just the answer.
+        kind: Description of the defect, continuing "an answer ...".
+        detail: Excerpt of the answer.
+        advice: Remedy, if all answers of the server have the defect.
     """
 
     def __init__(self, kind: str, detail: str = "", advice: str = "") -> None:
@@ -49,7 +51,7 @@ class UnreadableAnswerError(ValueError):
 
 
 class FaultyAnswerError(RetryableError):
-    """A request whose answer came, and cannot be read."""
+    """A request whose answer cannot be parsed."""
 
     def __init__(self, where: str, error: UnreadableAnswerError) -> None:
         super().__init__(f"{where}: {error}", error.kind)
@@ -57,10 +59,10 @@ class FaultyAnswerError(RetryableError):
 
 
 def read_choice(content: bytes) -> tuple[dict[str, Any], Any]:
-    """Return the first choice of a chat completion, and the model that it says it is of.
+    """Return the first choice of a chat completion and the name of the model.
 
     Raises:
-        UnreadableAnswerError: If it is none, was cut short, or is longer than any should be.
+        UnreadableAnswerError: If it is no chat completion, truncated, or exceeds `MAX_ANSWER_BYTES`.
     """
     if len(content) > MAX_ANSWER_BYTES:
         raise UnreadableAnswerError(f"of more than {MAX_ANSWER_BYTES} bytes")
@@ -75,10 +77,10 @@ def read_choice(content: bytes) -> tuple[dict[str, Any], Any]:
 
 
 def read_text(choice: dict[str, Any]) -> str:
-    """Return what the model wrote; an answer without content is an empty text.
+    """Return the generated text; an answer without content is an empty text.
 
     Raises:
-        UnreadableAnswerError: If the content is no text, or one that no file can hold.
+        UnreadableAnswerError: If the content is not a text, or cannot be encoded as UTF-8.
     """
     text = choice["message"]["content"]
     if text is None:
@@ -93,10 +95,10 @@ def read_text(choice: dict[str, Any]) -> str:
 
 
 def read_token_probabilities(choice: dict[str, Any]) -> list[tuple[str, float]]:
-    """Return the likeliest first tokens, without spaces around them, and their probabilities.
+    """Return the most likely first tokens, stripped of spaces, and their probabilities.
 
     Raises:
-        UnreadableAnswerError: If there are none, or they are no probabilities.
+        UnreadableAnswerError: If there are none, or they are not valid probabilities.
     """
     try:
         tokens = [
@@ -127,12 +129,12 @@ def _is_number(value: object) -> bool:
 
 
 def read_retry_after(value: str | None) -> float | None:
-    """Return the seconds of a `Retry-After` header, which may be a date."""
+    """Return the seconds of a `Retry-After` header (seconds or a date)."""
     if value is None:
         return None
     if re.fullmatch(r"\s*\d+(\.\d+)?\s*", value):
         return float(value)
     try:
         return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
-    except (ValueError, OverflowError):  # not a date either: as if it were not there
+    except (ValueError, OverflowError):  # neither seconds nor a date: ignored
         return None

@@ -27,21 +27,21 @@ log = logging.getLogger(__name__)
 SETTINGS = ("base_url", "key_variable", "concurrency", "timeout", "retries", "backoff")
 LONGEST_BACKOFF = 30.0  # seconds
 RETRYABLE_STATUSES = (408, 425, 429)  # and all from 500 on
-HOPELESS = 50  # requests without a readable answer, in spite of retries, while none had one
+HOPELESS = 50  # requests without a parsable answer after which the run ends, if none had one
 Read = TypeVar("Read")
 
 
 @dataclass(frozen=True)
 class ChatRequests(Generic[Read]):
-    """What a server is to be asked, and what becomes of its answers.
+    """Requests to a server, and the handling of its answers.
 
     Attributes:
-        n_requests: How many there are.
-        write: Returns the body of the request at a position.
-        describe: Names what the request at a position is about, for messages.
-        read: Makes of an answer's first choice what is kept; may raise `UnreadableAnswerError`.
-        keep: Takes a position and what was read, None if the answer is unreadable to the last.
-        answers_as: What the server must say that the answering model is.
+        n_requests: Number of requests.
+        write: Function that returns the body of the request at a position.
+        describe: Function that describes the request at a position, for messages.
+        read: Function that parses the first choice; may raise `UnreadableAnswerError`.
+        keep: Function called with a position and the parsed answer, or None after all retries.
+        answers_as: Expected name of the model in answers.
     """
 
     n_requests: int
@@ -53,25 +53,25 @@ class ChatRequests(Generic[Read]):
 
 
 class ChatServer:
-    """Asks a server many things at once, and again where a fault may pass.
+    """Sends requests to a server in parallel and retries those with retryable errors.
 
-    Too many requests, server errors, broken connections and answers that take too long are asked
-    again, after waits that double, and unreadable answers after waits that do not; what the server
-    refuses is not. A request without a readable answer in spite of that is counted, not the end.
-    The package `openai` is not used: it bounds neither the time of an answer nor its length.
+    Retryable status codes, broken connections and timeouts are retried with exponential backoff,
+    unparsable answers without backoff; other errors are not retried. A request without a parsable
+    answer after all retries is counted and does not end the run. The package `openai` is not used:
+    it limits neither the total time nor the length of an answer.
 
     Args:
-        where: Name of the settings in messages.
-        base_url: The address, mostly ending in /v1.
-        key_variable: Environment variable that holds the key, if the server wants one. The key
-            itself is in no setting and no message.
-        concurrency: Requests at a time.
-        timeout: Seconds that an answer may take.
-        retries: How often a request is repeated.
-        backoff: Seconds before the first repetition; a server's `Retry-After` goes before.
+        where: Name of the config group, for messages.
+        base_url: URL of the server, usually ending in /v1.
+        key_variable: Environment variable with the API key, if the server needs one. The key
+            appears in no setting and no message.
+        concurrency: Number of parallel requests.
+        timeout: Timeout of an answer in seconds.
+        retries: Maximum number of retries per request.
+        backoff: Seconds before the first retry; `Retry-After` takes precedence.
 
     Raises:
-        ValueError: If an argument is not what it should be; names it.
+        ValueError: If an argument is invalid; names it.
     """
 
     def __init__(
@@ -108,15 +108,14 @@ class ChatServer:
         self.backoff = float(backoff)
 
     def ask_all(self, requests: ChatRequests[Read]) -> None:
-        """Send requests to /chat/completions, and hand on every answer as it comes.
+        """Send requests to /chat/completions and pass on each answer as it arrives.
 
-        When one fails for good, no more are sent, but those under way are still waited for and
-        kept: what a server has computed is not asked for again.
+        After a permanent failure no further requests are sent; pending ones are awaited and their
+        answers kept.
 
         Raises:
-            ServerError: If a request is refused, is not answered in spite of all retries, or is
-                answered by another model, or if no answer can be read; names server, status and
-                reason.
+            ServerError: If a request is rejected, fails after all retries or is answered by another
+                model, or if no answer can be parsed; names server, status and reason.
             ImportError: If the extra `served` is not installed.
         """
         try:
@@ -124,7 +123,7 @@ class ChatServer:
             import tenacity  # noqa: F401
         except ImportError as error:
             raise ImportError(f"{self.where} needs: pip install newsimg[served]") from error
-        # The loop turns the first Ctrl-C into a cancellation, which no write is cut in two by.
+        # The event loop turns Ctrl-C into a cancellation, so that no write is interrupted.
         asyncio.run(self._ask_all(requests))
 
     async def _ask_all(self, requests: ChatRequests[Read]) -> None:
@@ -177,7 +176,7 @@ class ChatServer:
 
     def _read_key(self) -> str:
         key = os.environ.get(self.key_variable, "").strip()
-        # A client would name what it cannot send, and so the key, in its error.
+        # The client's error for an invalid header would contain the key.
         if not re.fullmatch(r"[!-~]*", key):
             raise ServerError(f"the key in {self.key_variable} must be printable ASCII, no spaces")
         return key
@@ -209,7 +208,7 @@ class ChatServer:
 
         def warn(state: RetryCallState) -> None:
             error = error_of(state)
-            if error.kind not in warned:  # many requests meet the same fault at once
+            if error.kind not in warned:  # many requests have the same error at once
                 warned.add(error.kind)
                 log.warning("%s; asking again, up to %d times", error, self.retries)
 
@@ -217,7 +216,7 @@ class ChatServer:
             try:
                 await asyncio.wait_for(stop.wait(), seconds)
             except TimeoutError:
-                return  # the wait is over, and no other request has failed for good
+                return  # the wait has ended, and no other request failed permanently
 
         return AsyncRetrying(
             retry=retry_if_exception(lambda e: isinstance(e, RetryableError) and not stop.is_set()),
@@ -268,7 +267,7 @@ class ChatServer:
         self, url: str, response: "httpx2.Response", content: bytes, key: str
     ) -> ServerError:
         reason = " ".join(content.decode(errors="replace").split())[:500]
-        if key:  # some servers repeat what they were sent
+        if key:  # some servers echo the request
             reason = reason.replace(key, "***")
         message = f"{url}: {response.status_code} {response.reason_phrase}: {reason}"
         if response.status_code < 500 and response.status_code not in RETRYABLE_STATUSES:
@@ -280,10 +279,10 @@ class ChatServer:
 
 
 def check_server(where: str, settings: Mapping[str, Any]) -> ChatServer:
-    """Return a server of a config.
+    """Check a server's config and return it as a `ChatServer`.
 
     Raises:
-        ValueError: If a setting is missing, unknown or not what it should be.
+        ValueError: If a setting is missing, unknown or invalid.
     """
     if set(settings) != set(SETTINGS):
         raise ValueError(f"{where} must have {', '.join(SETTINGS)}, got {', '.join(settings)}")

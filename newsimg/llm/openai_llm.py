@@ -9,27 +9,27 @@ from newsimg.interfaces import LanguageModel
 from newsimg.llm.chat_answers import read_text
 from newsimg.llm.chat_server import ChatRequests, check_server
 
-LAST_LETTERS = 200  # of a chat, where prompts have the headline
+LAST_LETTERS = 200  # of a chat, which contain the headline
 
 
 class OpenAILLM(LanguageModel):
-    """Any chat model of a server; every answer is handed on as it comes.
+    """A chat model behind a server; answers are passed on as they arrive.
 
     Args:
         server: See `newsimg.llm.chat_server.ChatServer`.
-        model: What the server calls the model.
-        answers_as: What the server says that the answering model is, where it differs.
-        revision: What sets models of one name apart and no server tells: a commit, a quantisation.
-        max_new_tokens: Tokens after which an answer is cut off.
-        temperature: Of drawn answers.
-        top_p: Share of the probability that drawn answers come from.
-        extra_body: More fields of the request, as the server knows them.
+        model: Name of the model on the server.
+        answers_as: Name of the model in the server's answers, if it differs.
+        revision: Version that the server does not report, such as a commit or a quantisation.
+        max_new_tokens: Maximum length of an answer.
+        temperature: Sampling temperature.
+        top_p: Nucleus sampling threshold.
+        extra_body: Further fields of the request.
 
     Raises:
-        ValueError: If an argument is not what it should be; names it.
+        ValueError: If an argument is invalid; names it.
     """
 
-    repeatable = False  # a server may be mended
+    repeatable = False  # the server may be fixed
 
     def __init__(
         self,
@@ -64,8 +64,8 @@ class OpenAILLM(LanguageModel):
     def fingerprint(self) -> str:
         """See `LanguageModel.fingerprint`.
 
-        The address is no part of it: a model that moves to another machine gives the same answers,
-        and those on disk are of use when no server runs at all.
+        It does not depend on the server's address: a model gives the same answers on another
+        machine, and cached answers can be used without a server.
         """
         return json.dumps(
             {
@@ -83,7 +83,7 @@ class OpenAILLM(LanguageModel):
     def generate(
         self, chats: Sequence[Chat], seed: int | None, keep: KeepText | None = None
     ) -> list[str]:
-        """See `LanguageModel.generate`. An answer that cannot be read is an empty one.
+        """See `LanguageModel.generate`. An answer that cannot be parsed is empty.
 
         Raises:
             ServerError: If the server does not answer; see `ChatServer.ask_all`.

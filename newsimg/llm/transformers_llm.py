@@ -15,19 +15,19 @@ if TYPE_CHECKING:
 
 
 class TransformersLLM(LanguageModel):
-    """Any causal language model that has a chat template; loaded at first use.
+    """A causal language model with a chat template, loaded at first use.
 
     Args:
         model: Hub id or local folder.
         revision: Branch, tag or commit of a hub model.
-        dtype: Of weights and activations: float32, tf32 (float32 whose products a GPU may round),
+        dtype: Type of weights and activations: float32, tf32 (float32, products in TF32 on a GPU),
             bfloat16 or float16.
         device: A torch device, or "auto".
         batch_size: Chats per forward pass.
-        max_new_tokens: Tokens after which an answer is cut off.
-        temperature: Of drawn answers.
-        top_p: Share of the probability that drawn answers come from.
-        trust_remote_code: Whether the model may run Python code that comes with it.
+        max_new_tokens: Maximum length of an answer.
+        temperature: Sampling temperature.
+        top_p: Nucleus sampling threshold.
+        trust_remote_code: Whether to run Python code from the model's repository.
 
     Raises:
         ValueError: If an argument is out of range; names it.
@@ -61,7 +61,7 @@ class TransformersLLM(LanguageModel):
 
     @cached_property
     def fingerprint(self) -> str:
-        """See `LanguageModel.fingerprint`. The chat template is among the model's files."""
+        """See `LanguageModel.fingerprint`. The chat template is part of the model's files."""
         return json.dumps(
             {
                 "class": type(self).__name__,
@@ -104,13 +104,13 @@ class TransformersLLM(LanguageModel):
 
     @cached_property
     def tokenizer(self) -> Any:
-        """The model's own tokenizer."""
+        """The model's tokenizer."""
         tokenizer = self.checkpoint.load_tokenizer()
         if tokenizer.chat_template is None:
             raise ValueError(
                 f"llm.model must be a chat model, but {self.checkpoint.model} has no template"
             )
-        if tokenizer.pad_token is None:  # as in Llama 3; padding is masked, any token will do
+        if tokenizer.pad_token is None:  # as in Llama 3; padding is masked, so any token works
             tokenizer.pad_token = tokenizer.eos_token
         return tokenizer
 
@@ -121,7 +121,7 @@ class TransformersLLM(LanguageModel):
             prompts,
             padding=True,
             padding_side=self.padding_side,
-            add_special_tokens=False,  # the template has put them in
+            add_special_tokens=False,  # included in the template
             return_tensors="pt",
             return_token_type_ids=False,
         ).to(self.model.device)
@@ -143,13 +143,13 @@ class TransformersLLM(LanguageModel):
 
 
 class GumbelNoise:
-    """Turns the likeliest token into a drawn one (Gumbel-max), each row by its own generator.
+    """Samples by the Gumbel-max trick, with a random generator for each row.
 
-    What is drawn for a prompt so depends on the prompt and the seed alone, not on its batch.
+    The sample of a prompt depends on the prompt and the seed only, not on its batch.
 
     Args:
-        prompts: One for each row.
-        seed: Shared by all.
+        prompts: Prompt of each row.
+        seed: Seed shared by all rows.
     """
 
     def __init__(self, prompts: Sequence[str], seed: int) -> None:

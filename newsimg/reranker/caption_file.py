@@ -24,7 +24,7 @@ class CaptionFile:
 
     Args:
         path: Path of the file, which is created at the first write.
-        shared: Whether several data sets share the file, so that an article id may have several titles.
+        shared: Whether data sets share the file, so that an article id may have several titles.
     """
 
     def __init__(self, path: Path, *, shared: bool) -> None:

@@ -37,7 +37,8 @@ class Captioner:
         num_captions: Number of captions per headline. The prompt requests as many, or as many as
             the file was written with, if that is more; the first ones are used.
         seed: Seed of sampling; None for greedy decoding.
-        captions_path: File of captions; None for one in the cache, named by model, prompt and settings.
+        captions_path: File of captions; None for a file in the cache for this model, prompt and
+            settings.
 
     Raises:
         ValueError: If an argument is invalid; names it.

@@ -1,7 +1,7 @@
-"""Tells when models of the sample newsroom meet other pictures.
+"""Warnings about models of the sample newsroom applied to other pictures.
 
-They were trained on the newsroom's drawings alone. On photographs they rank by chance, and nothing
-in the results would show it.
+The models were trained only on the newsroom's drawings. On photographs their rankings are
+meaningless, and the results would not show it.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,7 +11,7 @@ from typing import Any
 from newsimg.datatypes import Image
 
 SAMPLE_DIR = Path(__file__).resolve().parent
-NEWSROOM = "sample-newsroom-"  # what the name of a newsroom's folder begins with
+NEWSROOM = "sample-newsroom-"  # prefix of the newsroom's folder
 # Folder of a model of the sample -> its group, and an option of that group for photographs.
 REAL = {
     "clip": ("backbone", "clip_vit_b32"),
@@ -19,17 +19,17 @@ REAL = {
     "llm": ("llm", "smollm2_360m"),
     "vlm": ("vlm", "smolvlm2_500m"),
 }
-PLACES = ("folder", "path", "image_dir")  # what a dataset's config calls the place of its pictures
+PLACES = ("folder", "path", "image_dir")  # keys of paths in a data set's config
 N_LOOKED_AT = 100
 
 
 def describe_toys(config: Mapping[str, Any], parts: Sequence[str], is_indexed: bool) -> str:
-    """Return a warning of the sample's models in some parts of a config; empty without any.
+    """Return a warning about the sample's models in a config; empty if there are none.
 
     Args:
         config: All values, resolved.
-        parts: The groups that are used.
-        is_indexed: Whether the pictures are those of a saved index.
+        parts: Config groups that are used.
+        is_indexed: Whether the pictures come from a saved index.
     """
     toys = dict.fromkeys(
         _advise(config, place, kind)
@@ -52,27 +52,27 @@ def describe_toys(config: Mapping[str, Any], parts: Sequence[str], is_indexed: b
 
 
 def is_sample(place: Path) -> bool:
-    """Tell whether a file or a folder is of the sample newsroom, which is kept in the cache."""
+    """Return whether a file or folder belongs to the sample newsroom in the cache."""
     return any(part.startswith(NEWSROOM) for part in place.expanduser().absolute().parts)
 
 
 def is_sample_data(data: Mapping[str, Any]) -> bool:
-    """Tell whether a dataset's config names pictures of the sample newsroom by their place."""
+    """Return whether a data set's config has the path of the sample newsroom."""
     places = [data[key] for key in PLACES if isinstance(data.get(key), str)]
     return bool(places) and all(is_sample(Path(place)) for place in places)
 
 
 def are_sample(images: Sequence[Image]) -> bool:
-    """Tell whether pictures are the sample newsroom's; of many, some are looked at."""
+    """Return whether pictures belong to the sample newsroom; of many, a sample is checked."""
     step = -(-len(images) // N_LOOKED_AT) or 1
     return all(is_sample(images[row].path) for row in range(0, len(images), step))
 
 
 def _find_models(config: Any, place: str) -> Iterator[tuple[str, str]]:
-    """Yield the places of the sample's models in a config, with their folders in the sample.
+    """Yield the keys of the sample's models in a config, with their folders.
 
-    What is below such a place goes with it, as a head's backbone does. A member of an ensemble
-    without a share is not asked.
+    Keys below such a key (the backbone of a head) are not listed, nor are members of an ensemble
+    with share 0.
     """
     if not isinstance(config, Mapping) or ("reranker" in config and not config.get("weight", 1)):
         return
@@ -84,7 +84,7 @@ def _find_models(config: Any, place: str) -> Iterator[tuple[str, str]]:
 
 
 def _find_kind(value: Any) -> str | None:
-    """Return which model of the sample a value is the path of, if it is one."""
+    """Return the folder of the sample's model that a value is the path of, or None."""
     if not isinstance(value, str) or not Path(value).is_relative_to(SAMPLE_DIR):
         return None
     kind = next(iter(Path(value).relative_to(SAMPLE_DIR).parts), "")
@@ -92,7 +92,7 @@ def _find_kind(value: Any) -> str | None:
 
 
 def _advise(config: Mapping[str, Any], place: str, kind: str) -> str:
-    """Return the override that puts a model for photographs in a place of the config."""
+    """Return the override that selects a model for photographs."""
     group, option = REAL[kind]
     value: Any = config
     for key in place.split("."):

@@ -1,4 +1,4 @@
-"""What a run is doing, told by logging: whoever has a console may show it."""
+"""Progress of a run, reported by logging; the status line displays it."""
 
 import logging
 import time
@@ -11,13 +11,13 @@ T = TypeVar("T")
 
 
 class Progress:
-    """A step of a run, of which some share may be done.
+    """A step of a run, with an optional number of items.
 
     Args:
-        label: What is done; empty for what is not worth telling.
-        total: How many items there are; None if they are not counted.
-        unit: What is counted: "B" for bytes, otherwise nothing needs to be said.
-        done: How many of them are done already.
+        label: Description of the step; empty for none.
+        total: Number of items; None if they are not counted.
+        unit: Unit of the items: "B" for bytes, or empty.
+        done: Number of items that are already done.
     """
 
     def __init__(self, label: str, total: int | None = None, unit: str = "", done: int = 0) -> None:
@@ -31,12 +31,12 @@ class Progress:
             log.info("%s", label, extra={"progress": self})
 
     def update(self, n_items: int = 1) -> None:
-        """Count what was done."""
+        """Count completed items."""
         self.done += n_items
         self.changed = time.monotonic()
 
     def track(self, items: Iterable[T]) -> Iterator[T]:
-        """Yield items, and count each when the next one is asked for."""
+        """Yield items, and count each when the next one is requested."""
         with self:
             for item in items:
                 yield item
@@ -50,5 +50,5 @@ class Progress:
 
 
 def announce(label: str) -> None:
-    """Tell what is done from now on."""
+    """Report the start of a step."""
     Progress(label)

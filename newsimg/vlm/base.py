@@ -1,4 +1,4 @@
-"""What the vision-language models of the transformers library share: asking about pictures."""
+"""Base class of vision-language models loaded with transformers."""
 
 import json
 import logging
@@ -41,18 +41,17 @@ class ChatVLM(VisionLanguageModel):
     Args:
         model: Hub id or local folder.
         revision: Branch, tag or commit of a hub model.
-        dtype: Of weights and activations: float32, tf32 (float32 whose products a GPU may round),
+        dtype: Type of weights and activations: float32, tf32 (float32, products in TF32 on a GPU),
             bfloat16 or float16.
         device: A torch device, or "auto".
         batch_size: Questions per forward pass.
-        share_prefix: Whether a picture, and what its questions begin with, is run once for all its
-            questions; otherwise every question is run with its own full prompt, and so are those
-            of models with recurrent layers, whose state cannot be shared.
-        answer_prefix: What the model writes before the answer itself, such as a space.
-        max_new_tokens: Tokens after which a written answer is cut off.
-        trust_remote_code: Whether the model may run Python code that comes with it.
-        architectures: The model's classes as its config.json names them; None for any. The class
-            here is made for them.
+        share_prefix: Whether the picture and the common prefix of its questions are computed once
+            (prefix caching). Otherwise, and for models with recurrent layers, whose state cannot
+            be shared, every question is run with its full prompt.
+        answer_prefix: Text that the model writes before the answer, such as a space.
+        max_new_tokens: Maximum length of a generated answer.
+        trust_remote_code: Whether to run Python code from the model's repository.
+        architectures: Names of the accepted model classes; None accepts any.
 
     Raises:
         ValueError: If an argument is out of range; names it.
@@ -87,9 +86,8 @@ class ChatVLM(VisionLanguageModel):
     def fingerprint(self) -> str:
         """See `VisionLanguageModel.fingerprint`.
 
-        Chat template and image processing are among the model's files. What a padded token could
-        change is ruled out by position: on the right it comes after what is read, on the left it is
-        masked.
+        Chat template and image processing are part of the model's files. Padding does not change
+        answers: on the right it follows the tokens that are read, on the left it is masked.
         """
         return json.dumps(
             {
@@ -113,7 +111,7 @@ class ChatVLM(VisionLanguageModel):
         reading: Reading,
         keep: KeepAnswers | None = None,
     ) -> list[FloatArray]:
-        """See `VisionLanguageModel.ask`. Texts take the likeliest token at each step."""
+        """See `VisionLanguageModel.ask`. Text is generated greedily."""
         read: Callable[[Image, Sequence[str]], FloatArray]
         if reading == "probabilities":
             tokens = self.prompts.find_answer_tokens(questions[0][0], answers)
@@ -133,23 +131,23 @@ class ChatVLM(VisionLanguageModel):
     @property
     @abstractmethod
     def placeholder(self) -> str:
-        """What the chat template writes for a picture: one token."""
+        """Token that the chat template writes for a picture."""
 
     @abstractmethod
     def encode(self, picture: PILImage.Image) -> tuple[list[int], dict[str, "torch.Tensor"]]:
         """Prepare a picture.
 
         Returns:
-            The tokens that the placeholder becomes in the prompt, and what the model's `forward`
-            takes for the picture: tensors that several pictures would be concatenated in.
+            The tokens that replace the placeholder in the prompt, and the arguments of the model's
+            `forward` for the picture, as tensors that can be concatenated for several pictures.
         """
 
     def mark_tokens(self, tokens: "torch.Tensor") -> dict[str, "torch.Tensor"]:
-        """Return what `forward` takes for tokens (n_rows, n_tokens) besides themselves."""
+        """Return further arguments of `forward` for tokens (n_rows, n_tokens)."""
         return {}
 
     def next_offset(self) -> int:
-        """Return how far the next text token's position is from the number of tokens so far."""
+        """Return the difference between the next text token's position and the number of tokens."""
         return 0
 
     @cached_property
@@ -161,17 +159,17 @@ class ChatVLM(VisionLanguageModel):
 
     @cached_property
     def tokenizer(self) -> Any:
-        """The model's own tokenizer."""
+        """The model's tokenizer."""
         return self.checkpoint.load_tokenizer()
 
     @cached_property
     def image_processor(self) -> Any:
-        """The model's own image processor."""
+        """The model's image processor."""
         return self.checkpoint.load_image_processor()
 
     @cached_property
     def chat_template(self) -> str:
-        """The model's own chat template: the processor's, or else the tokenizer's."""
+        """The chat template of the model's processor, or of its tokenizer."""
         from transformers import ProcessorMixin
 
         arguments = self.checkpoint.source
@@ -187,14 +185,14 @@ class ChatVLM(VisionLanguageModel):
 
     @cached_property
     def prompts(self) -> PicturePrompts:
-        """Writes this model's prompts."""
+        """Builds prompts for this model."""
         return PicturePrompts(
             self.tokenizer, self.chat_template, self.placeholder, self.answer_prefix
         )
 
     @cached_property
     def _split(self) -> Callable[[str, str], tuple[list[int], list[int]]]:
-        # Every headline is asked about many pictures, and rendering a template takes its time.
+        # Each headline is used with many pictures, and rendering the template is slow.
         return lru_cache(maxsize=4096)(self.prompts.split)
 
     def _read_shared(self, image: Image, texts: Sequence[str], answers: list[int]) -> FloatArray:
@@ -223,7 +221,7 @@ class ChatVLM(VisionLanguageModel):
         return probabilities
 
     def _run_picture(self, image: Image, head: list[int]) -> Prefix:
-        # The questions of a picture may come in two calls, one right after the other.
+        # The questions of a picture may come in two consecutive calls.
         if self._last is None or self._last[0] != image:
             expansion, inputs = self.encode(open_image(image))
             tokens = pad_right([head + expansion], self.model.device)

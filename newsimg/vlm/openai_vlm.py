@@ -20,26 +20,26 @@ from newsimg.vlm.prompts import find_answer
 
 
 class OpenAIVLM(VisionLanguageModel):
-    """Any vision-language chat model of a server; every answer is handed on as it comes.
+    """A vision-language chat model behind a server; answers are passed on as they arrive.
 
-    A picture is sent with each of its questions, as a JPEG within the request, scaled down.
+    A picture is sent with each of its questions, as a scaled JPEG inside the request.
 
     Args:
         server: See `newsimg.llm.chat_server.ChatServer`.
-        model: What the server calls the model.
-        answers_as: What the server says that the answering model is, where it differs.
-        revision: What sets models of one name apart and no server tells: a commit, a quantisation.
-        max_side: Pixels of a picture's longer side; larger ones are scaled down.
-        jpeg_quality: From 1 to 95.
-        top_logprobs: How many of the likeliest tokens the server is asked for; few give over 20.
-        max_new_tokens: Tokens after which a written answer is cut off.
-        extra_body: More fields of the request, as the server knows them.
+        model: Name of the model on the server.
+        answers_as: Name of the model in the server's answers, if it differs.
+        revision: Version that the server does not report, such as a commit or a quantisation.
+        max_side: Maximum length of the longer side in pixels; larger pictures are scaled down.
+        jpeg_quality: JPEG quality, from 1 to 95.
+        top_logprobs: Number of most likely tokens to request; few servers allow more than 20.
+        max_new_tokens: Maximum length of a generated answer.
+        extra_body: Further fields of the request.
 
     Raises:
-        ValueError: If an argument is not what it should be; names it.
+        ValueError: If an argument is invalid; names it.
     """
 
-    repeatable = False  # a server may be mended
+    repeatable = False  # the server may be fixed
 
     def __init__(
         self,
@@ -77,7 +77,7 @@ class OpenAIVLM(VisionLanguageModel):
 
     @property
     def fingerprint(self) -> str:
-        """See `VisionLanguageModel.fingerprint`; the server's address is no part of it."""
+        """See `VisionLanguageModel.fingerprint`; it does not depend on the server's address."""
         return json.dumps(
             {
                 "class": type(self).__name__,
@@ -102,24 +102,24 @@ class OpenAIVLM(VisionLanguageModel):
     ) -> list[FloatArray]:
         """See `VisionLanguageModel.ask`.
 
-        Tokens count for an answer with and without spaces around it. An answer that is not among
-        the tokens that the server tells has probability 0.
+        Tokens are compared with answers without surrounding spaces. An answer that is not among the
+        returned tokens has probability 0.
 
         Raises:
-            ServerError: If the server does not answer, or tells no probabilities of tokens where
-                they are wanted; see `ChatServer.ask_all`.
+            ServerError: If the server does not answer, or does not return token probabilities;
+                see `ChatServer.ask_all`.
         """
         settings: dict[str, Any] = {"max_tokens": self.max_new_tokens, "temperature": 0.0}
         read = read_written
         if reading == "probabilities":
-            # At temperature 1 they are the model's own, whether told before or after drawing.
+            # At temperature 1 probabilities before and after scaling are equal.
             settings = {"max_tokens": 1, "temperature": 1.0, "top_p": 1.0}
             settings |= {"logprobs": True, "top_logprobs": self.top_logprobs}
             read = read_tokens
         pairs = [(i, j) for i, own in enumerate(questions) for j in range(len(own))]
         rows = [np.zeros((len(own), len(answers)), dtype=np.float32) for own in questions]
 
-        @lru_cache(maxsize=self.server.concurrency)  # questions of a picture are asked side by side
+        @lru_cache(maxsize=self.server.concurrency)  # questions of a picture are sent in parallel
         def encode(i: int) -> asyncio.Task[str]:
             arguments = (images[i], self.max_side, self.jpeg_quality)
             return asyncio.create_task(asyncio.to_thread(write_data_url, *arguments))
@@ -161,13 +161,13 @@ def read_tokens(choice: dict[str, Any], answers: Sequence[str]) -> FloatArray:
 
 
 def read_written(choice: dict[str, Any], answers: Sequence[str]) -> FloatArray:
-    """Return 1 for the answer that a written text names: (n_answers,)."""
+    """Return 1 for the answer named in a generated text: (n_answers,)."""
     found = find_answer(read_text(choice), answers)
     return np.array([found == answer for answer in answers], dtype=np.float32)
 
 
 def write_data_url(image: Image, max_side: int, quality: int) -> str:
-    """Return a picture as a JPEG in a data URL, scaled down to `max_side` where it is larger.
+    """Return a picture as a data URL of a JPEG, scaled down to `max_side`.
 
     Raises:
         ValueError: If the picture cannot be read; names it.

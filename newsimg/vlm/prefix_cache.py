@@ -1,4 +1,4 @@
-"""What prompts begin with in common, and reading the next token behind it."""
+"""Shared prefixes of prompts: computed once, then extended by the rest of each prompt."""
 
 import copy
 import inspect
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Prefix:
-    """Tokens that were run through a model once.
+    """The cached state of a common prefix.
 
     Attributes:
         cache: Keys and values of every layer, for one row.
-        n_tokens: How many tokens that are.
-        offset: Where positions go on, less `n_tokens`: not 0 if a picture's tokens share positions.
+        n_tokens: Number of tokens of the prefix.
+        offset: Next position minus `n_tokens`; not 0 if the tokens of a picture share positions.
     """
 
     cache: Any
@@ -27,10 +27,10 @@ class Prefix:
 
 
 def can_be_repeated(cache: Any) -> bool:
-    """Tell whether a cache can be repeated for several rows.
+    """Return whether a cache can be repeated for several rows.
 
-    Keys and values can. What recurrent layers keep (linear attention, state spaces) cannot, though
-    some layers that have both have the method of those that can.
+    Keys and values can; the state of recurrent layers (linear attention, state spaces) cannot,
+    although some hybrid layers have the method.
     """
     from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
@@ -43,13 +43,13 @@ def read_cache(output: Any) -> Any:
 
 
 def name_cache(model: Any) -> str:
-    """Return the name by which a model's forward takes a cache; see `read_cache`."""
+    """Return the name of the cache argument of a model's `forward`; see `read_cache`."""
     parameters = inspect.signature(model.forward).parameters
     return "cache" if "cache" in parameters else "past_key_values"
 
 
 def extend_prefix(model: Any, prefix: Prefix, tokens: Sequence[int]) -> Prefix:
-    """Run more tokens behind a prefix."""
+    """Extend a prefix by further tokens."""
     cache = copy.deepcopy(prefix.cache)
     row, positions = _lay_out(model, prefix, [tokens])
     model(
@@ -63,9 +63,9 @@ def extend_prefix(model: Any, prefix: Prefix, tokens: Sequence[int]) -> Prefix:
 
 
 def read_after(model: Any, prefix: Prefix, rows: Sequence[Sequence[int]]) -> "torch.Tensor":
-    """Return the logits of the token after each row behind `prefix`: (n_rows, n_vocabulary).
+    """Return the next-token logits of each row appended to `prefix`: (n_rows, n_vocabulary).
 
-    Rows are padded on the right, where padding comes after all that is read and changes nothing.
+    Rows are padded on the right, after the positions that are read.
     """
     cache = copy.deepcopy(prefix.cache)
     cache.batch_repeat_interleave(len(rows))
@@ -77,10 +77,10 @@ def read_after(model: Any, prefix: Prefix, rows: Sequence[Sequence[int]]) -> "to
 
 
 def read_last(model: Any, rows: Sequence[Sequence[int]], **inputs: Any) -> "torch.Tensor":
-    """Return the logits at the end of each row: (n_rows, n_vocabulary), float32."""
+    """Return the next-token logits of each row: (n_rows, n_vocabulary), float32."""
     import torch
 
-    # The vocabulary is large: only the positions at which some row ends are projected on it.
+    # The vocabulary is large: only the last positions of rows are projected.
     ends = sorted({len(row) - 1 for row in rows})
     kept = torch.tensor(ends, device=model.device)
     logits = model(**inputs, logits_to_keep=kept).logits
@@ -89,7 +89,7 @@ def read_last(model: Any, rows: Sequence[Sequence[int]], **inputs: Any) -> "torc
 
 
 def pad_right(rows: Sequence[Sequence[int]], device: Any) -> "torch.Tensor":
-    """Lay rows out as (n_rows, n_tokens); a padded place repeats the row's last token."""
+    """Pad rows to (n_rows, n_tokens) by repeating the last token of each row."""
     import torch
 
     longest = max(map(len, rows))
@@ -100,7 +100,7 @@ def pad_right(rows: Sequence[Sequence[int]], device: Any) -> "torch.Tensor":
 def pad_left(
     rows: Sequence[Sequence[int]], padding: int, device: Any
 ) -> tuple["torch.Tensor", "torch.Tensor"]:
-    """Lay rows out as (n_rows, n_tokens), with the mask that leaves the padding out."""
+    """Pad rows to (n_rows, n_tokens) on the left, and return the attention mask."""
     import torch
 
     longest = max(map(len, rows))
@@ -110,13 +110,13 @@ def pad_left(
 
 
 def group_by_beginning(rows: Sequence[Sequence[int]]) -> list[tuple[list[int], int]]:
-    """Group rows that begin alike, so that what they share can be run once.
+    """Group rows with a common prefix, so that it can be computed once.
 
-    Two neighbours in sorted order belong together if they share at least half of the shorter one.
+    Neighbours in sorted order are grouped if they share at least half of the shorter row.
 
     Returns:
-        For each group the positions of its rows and how many tokens they share, which leaves every
-        row one token at least; 0 for the rows that share with none, which are one group.
+        For each group the positions of its rows and the length of the common prefix, which leaves
+        at least one token per row; 0 for the group of rows without a common prefix.
     """
     order = sorted(range(len(rows)), key=lambda i: list(rows[i]))
     groups = [order[:1]]
@@ -127,7 +127,7 @@ def group_by_beginning(rows: Sequence[Sequence[int]]) -> list[tuple[list[int], i
         else:
             groups.append([i])
     together = [
-        # Sorted rows between two that share a beginning have it as well.
+        # Rows between two rows with a common prefix, in sorted order, have it as well.
         (
             group,
             min(count_shared(rows[group[0]], rows[group[-1]]), *(len(rows[i]) - 1 for i in group)),
@@ -140,7 +140,7 @@ def group_by_beginning(rows: Sequence[Sequence[int]]) -> list[tuple[list[int], i
 
 
 def count_shared(first: Sequence[int], second: Sequence[int]) -> int:
-    """Count the tokens that both begin with."""
+    """Return the length of the common prefix of two rows."""
     n_shared = 0
     for one, other in zip(first, second, strict=False):
         if one != other:

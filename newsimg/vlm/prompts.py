@@ -1,4 +1,4 @@
-"""Prompts that show a picture and ask about it, in tokens; and the answers to them."""
+"""Tokenised prompts with a picture and a question, and parsing of answers."""
 
 import re
 from collections.abc import Sequence
@@ -8,13 +8,13 @@ from typing import Any
 
 @dataclass(frozen=True)
 class PicturePrompts:
-    """Writes prompts of one user turn, the picture before the question.
+    """Builds prompts of one user turn: the picture, then the question.
 
     Attributes:
-        tokenizer: The model's own.
-        chat_template: The model's own.
-        placeholder: What the template writes for a picture; one token.
-        answer_prefix: What the model writes before the answer itself.
+        tokenizer: The model's tokenizer.
+        chat_template: The model's chat template.
+        placeholder: Token that the template writes for a picture.
+        answer_prefix: Text that the model writes before the answer.
     """
 
     tokenizer: Any
@@ -23,7 +23,7 @@ class PicturePrompts:
     answer_prefix: str
 
     def split(self, question: str, ending: str) -> tuple[list[int], list[int]]:
-        """Return a prompt's tokens before and after its picture; `ending` begins the answer.
+        """Return the tokens before and after the picture; `ending` is the start of the answer.
 
         Raises:
             ValueError: If the chat template does not write the placeholder once.
@@ -45,7 +45,7 @@ class PicturePrompts:
         return tokens[:where], tokens[where + 1 :]
 
     def find_answer_tokens(self, question: str, answers: Sequence[str]) -> list[int]:
-        """Return the token of each answer, as it is written after a prompt.
+        """Return the token of each answer after a prompt.
 
         Raises:
             ValueError: If an answer is not exactly one token there; names it and the tokenizer.
@@ -65,7 +65,7 @@ class PicturePrompts:
         return found
 
     def tokenize(self, text: str) -> list[int]:
-        """Return a text's tokens, nothing added."""
+        """Return the tokens of a text, without special tokens."""
         return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
 
 

@@ -1,4 +1,4 @@
-"""Qwen2-VL and the models built like it."""
+"""Qwen2-VL and models with the same architecture."""
 
 from typing import TYPE_CHECKING
 
@@ -14,8 +14,8 @@ class Qwen2VLM(ChatVLM):
     """Qwen2-VL, Qwen2.5-VL: pictures of any size, and positions in three dimensions.
 
     Wang et al. (2024), "Qwen2-VL: Enhancing vision-language model's perception of the world at any
-    resolution". The tokens of a picture share positions (M-RoPE), so that the text after it goes on
-    at a smaller position than its place in the prompt.
+    resolution". The tokens of a picture share positions (M-RoPE), so that the positions of the text
+    after it are smaller than its token indices.
     """
 
     placeholder = "<|image_pad|>"

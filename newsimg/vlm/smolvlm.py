@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class SmolVLM(ChatVLM):
-    """The Idefics3 family: a picture is cut into tiles, which a smaller copy of the whole follows.
+    """The Idefics3 family: a picture is encoded as tiles followed by a downscaled copy.
 
     Marafioti et al. (2025), "SmolVLM: Redefining small and efficient multimodal models";
     Laurençon et al. (2024), "Building and better understanding vision-language models".

@@ -1,4 +1,4 @@
-"""Vision-language models whose own processor prepares the prompt."""
+"""Vision-language models whose processor prepares the prompt."""
 
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -12,15 +12,15 @@ if TYPE_CHECKING:
 
 
 class TransformersVLM(ChatVLM):
-    """Any image-text-to-text model whose text positions simply count the tokens.
+    """Any image-text-to-text model whose text positions equal token indices.
 
-    Some processors also prepare videos and ask for torchvision; Qwen2-VL and SmolVLM have classes
-    of their own here, which do without.
+    Some processors also prepare videos and need torchvision; the classes for Qwen2-VL and SmolVLM
+    do not.
     """
 
     @cached_property
     def processor(self) -> Any:
-        """The model's own processor of prompts with pictures."""
+        """The model's processor."""
         from transformers import AutoProcessor
 
         processor = AutoProcessor.from_pretrained(**self.checkpoint.source)
@@ -41,6 +41,6 @@ class TransformersVLM(ChatVLM):
             return_tensors="pt",
         )
         tokens = inputs.pop("input_ids")
-        # What is not the picture's is laid out as the tokens are: their mask, their types.
+        # Other tensors have the shape of the tokens: attention mask, token types.
         own = {name: value for name, value in inputs.items() if value.shape != tokens.shape}
         return tokens[0].tolist(), own

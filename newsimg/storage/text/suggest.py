@@ -1,23 +1,23 @@
-"""What a misspelt name may have meant, for messages."""
+"""Suggestions for misspelt names in error messages."""
 
 import difflib
 from collections.abc import Collection, Iterable, Mapping
 from itertools import islice
 from typing import Any
 
-MAX_LISTED = 12  # choices that a message lists if one of them is close
-N_CLOSE = 20  # that are looked at
-MAX_KNOWN = 20_000  # names that are compared, which takes a tenth of a second
+MAX_LISTED = 12  # choices listed in a message if one of them is close
+N_CLOSE = 20  # candidates that are compared
+MAX_KNOWN = 20_000  # names that are compared, in a tenth of a second
 
 
 def find_close(value: object, known: Iterable[object]) -> str | None:
-    """Return the known name that is most like `value`, whatever its case; None if none is close."""
+    """Return the known name closest to `value`, ignoring case; None if none is close."""
     names: dict[str, str] = {}
     for name in islice(known, MAX_KNOWN):
         names.setdefault(str(name).lower(), str(name))
     typed = str(value).lower()
     found = difflib.get_close_matches(typed, names, n=N_CLOSE)
-    # Of names that are as close as each other, the first: hits_at_1 before hits_at_5.
+    # Of equally close names the first: hits_at_1 before hits_at_5.
     matcher = difflib.SequenceMatcher(b=typed)
     ratios = {}
     for name in filter(set(found).__contains__, names):
@@ -27,7 +27,7 @@ def find_close(value: object, known: Iterable[object]) -> str | None:
 
 
 def suggest(value: object, known: Iterable[object]) -> str:
-    """Return the end of a message on an unknown `value`: "; did you mean 'val'?", or nothing.
+    """Return "; did you mean ...?" for an unknown `value`, or an empty text.
 
     Examples:
         >>> suggest("vall", ["train", "val", "test"])
@@ -38,37 +38,37 @@ def suggest(value: object, known: Iterable[object]) -> str:
 
 
 def refuse_all(wrong: Iterable[str]) -> None:
-    """Refuse several values at once.
+    """Raise one error for several invalid values.
 
     Args:
-        wrong: A sentence on each.
+        wrong: One sentence per invalid value.
 
     Raises:
-        ValueError: If there is one; has a line for each.
+        ValueError: If there is at least one; has one line per sentence.
     """
     if lines := list(wrong):
         raise ValueError("\n".join(lines))
 
 
 def check_choice(name: str, value: Any, choices: Collection[Any]) -> None:
-    """Refuse a value that is not one of its choices.
+    """Check that a value is one of its choices.
 
     Args:
-        name: What to type for it, e.g. "data.split".
-        value: What was given.
-        choices: What there is.
+        name: Key of the value, e.g. "data.split".
+        value: The value.
+        choices: Valid values.
 
     Raises:
-        ValueError: If it is another; names the choices, and the one that is close.
+        ValueError: If it is not; names the choices and the closest one.
     """
     check_choices({name: (value, choices)})
 
 
 def check_choices(values: Mapping[str, tuple[Any, Collection[Any]]]) -> None:
-    """Refuse values that are not of their choices; see `check_choice`.
+    """Check several values; see `check_choice`.
 
     Args:
-        values: Name -> what was given, and what there is.
+        values: Key -> the value and its choices.
     """
     refuse_all(
         _describe_choice(name, value, list(choices))
