@@ -1,4 +1,4 @@
-"""The values that flow through newsimg, none of which changes once it is made; what shares them."""
+"""Immutable data types shared by all packages, and the results shared by the jobs of a sweep."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -24,7 +24,7 @@ Qrels = Mapping[str, Mapping[str, int]]
 
 Chat = Sequence[Mapping[str, str]]
 """Messages with `role` (system, user, assistant) and `content`."""
-KeepText = Callable[[int, str], None]  # takes a chat's position and its answer
+KeepText = Callable[[int, str], None]  # called with a chat's position and its answer
 KeepAnswers = Callable[[int, Mapping[int, FloatArray]], None]
 """Takes a picture's position and, by position, (n_answers,) for some of its questions."""
 Reading = Literal["probabilities", "text"]  # see `VisionLanguageModel.ask`
@@ -118,17 +118,16 @@ class Candidates:
 
 @dataclass(frozen=True, eq=False)
 class RerankScores:
-    """What a reranker says of candidates.
+    """The result of a reranker.
 
     Attributes:
         values: (n_queries, top_k) float32, aligned with the candidates, never sorted.
-        components: What `values` are made of, by criterion or member: each (n_queries, top_k)
-            float32, aligned with them.
-        captions: The captions that the scores went by, query by query; empty if by none.
-        metrics: What was counted meanwhile, such as candidates that could not be judged.
-        members: Of an ensemble, whose values are the sum of its members' normalised scores, each
-            times its share: name -> share, of 1 in all, and these scores, (n_queries, top_k)
-            float64.
+        components: Scores by criterion or member, each (n_queries, top_k) float32, aligned with
+            `values`.
+        captions: Captions used for the scores, one list per query; empty if there are none.
+        metrics: Further metrics, such as the number of answers without a rating.
+        members: For an ensemble, name -> share and normalised scores, (n_queries, top_k) float64.
+            The shares sum to 1; `values` is the sum of share times scores.
     """
 
     values: FloatArray
@@ -159,25 +158,25 @@ Listed = Image | Rejected | SkippedFile
 
 
 class Chunks(Protocol):
-    """Listed pictures in numbered chunks, from a file that other processes can read as well."""
+    """Listed pictures in numbered chunks, stored in a file that other processes can read."""
 
     path: Path
 
     def size_of(self, number: int) -> int:
-        """Return the number of pictures of a chunk."""
+        """Return the number of pictures in a chunk."""
 
     def read_chunk(self, number: int) -> list[Image | Rejected]:
-        """Return the pictures of a chunk, and those that cannot be named."""
+        """Return the pictures of a chunk, and rejected ones without a valid id."""
 
 
 @dataclass(frozen=True)
 class ValidationRules:
-    """Which pictures are taken.
+    """Rules for accepting pictures.
 
     Attributes:
-        on_truncated: "reject" or "accept" JPEGs whose tail is missing; other formats are refused.
-        max_pixels: Pictures that claim more are refused before they are decoded.
-        min_side: Pixels that width and height must have.
+        on_truncated: Whether to "reject" or "accept" truncated JPEGs; other formats are rejected.
+        max_pixels: Maximum number of pixels, checked before decoding.
+        min_side: Minimum width and height in pixels.
     """
 
     on_truncated: str
@@ -187,7 +186,7 @@ class ValidationRules:
 
 @dataclass(frozen=True)
 class Accepted:
-    """A picture that can be used: `image` knows its digest; width and height are upright."""
+    """An embedded picture; `image` has its digest, width and height are upright."""
 
     image: Image
     width: int
@@ -195,12 +194,12 @@ class Accepted:
     embedding: FloatArray
 
 
-Embedded = Accepted | Rejected  # what an engine makes of a picture
+Embedded = Accepted | Rejected  # an engine's result for a picture
 
 
 @dataclass(frozen=True)
 class Job:
-    """What a tracker is told of a run."""
+    """A run, as passed to a tracker."""
 
     experiment: str
     name: str
@@ -211,16 +210,16 @@ class Job:
 
 @dataclass(frozen=True)
 class RunInfo:
-    """What a run says of itself, on the console and on its pages.
+    """Description of a run, for the console and its pages.
 
     Attributes:
         data: Name and split of the data.
-        reranker: The option of the group `reranker`.
-        normalization: The option of the group `weight`.
-        flags: What was typed before the overrides, such as --config-dir.
-        overrides: What was typed, for the commands that a task prints.
-        is_sample: Whether its pictures are the sample newsroom's.
-        warning: What its pages say first; empty for nothing.
+        reranker: Option of the group `reranker`.
+        normalization: Option of the group `weight`.
+        flags: Flags on the command line, such as --config-dir.
+        overrides: Overrides on the command line, for printed commands.
+        is_sample: Whether its pictures are those of the sample newsroom.
+        warning: Warning shown first on its pages; empty for none.
     """
 
     data: str = ""
@@ -237,22 +236,22 @@ Arguments = TypeVarTuple("Arguments")
 
 
 class SharedResults:
-    """What the jobs of a sweep share in memory: the latest result of each step, by its name.
+    """Results shared by the jobs of a sweep: the latest result of each step, by name.
 
-    A step whose arguments are the same objects again, or equal ones, is not done again, so that
-    jobs that differ only in later steps go on with the very same objects.
+    A step is not repeated for identical or equal arguments, so that jobs that differ only in later
+    steps share its result.
     """
 
     def __init__(self) -> None:
         self._latest: dict[str, tuple[tuple[Any, ...], Any]] = {}
 
     def get(self, name: str, compute: Callable[[*Arguments], T], *arguments: *Arguments) -> T:
-        """Return `compute(*arguments)`; the result takes the place of the last one of this name."""
+        """Return `compute(*arguments)`, or the stored result for equal arguments."""
         if name in self._latest:
             known, result = self._latest[name]
             if len(known) == len(arguments) and all(map(_is_same, known, arguments)):
                 return result
-            del self._latest[name]  # memory need not hold both
+            del self._latest[name]  # frees the memory first
         result = compute(*arguments)
         self._latest[name] = (arguments, result)
         return result

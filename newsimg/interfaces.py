@@ -1,4 +1,4 @@
-"""The parts that a run is put together from. Start reading here."""
+"""Interfaces of all components. Start reading here."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
@@ -34,30 +34,32 @@ if TYPE_CHECKING:
 
 
 class Dataset(ABC):
-    """Where queries and images come from."""
+    """A source of queries and images."""
 
-    name: str  # of the collection; runs on the same data share an MLflow experiment
-    is_sample: bool = False  # whether its pictures are those that the sample's models know alone
+    name: str  # collection; runs on the same data share an MLflow experiment
+    is_sample: bool = (
+        False  # whether the pictures are those that the sample's models were trained for
+    )
 
     @abstractmethod
     def load(self) -> Collection:
-        """Read queries, pool and, if known, the editors' choices; errors name what is wrong."""
+        """Read the queries, the images and, if known, the relevant image of each query."""
 
     def stream_images(self) -> Iterator[Listed]:
-        """Yield the images in a fixed order, each once it is known, and what cannot be used."""
+        """Yield images in a fixed order as they are listed, and rejected or skipped files."""
         return iter(self.load().images)
 
     def load_queries(self) -> Sequence[Query]:
-        """Return the queries alone; a collection without any lists nothing for it."""
+        """Return the queries without listing images."""
         return self.load().queries
 
     @abstractmethod
     def with_split(self, split: str) -> "Dataset":
-        """Return the same data with another split's articles; ValueError if there is none."""
+        """Return a copy with another split; ValueError if the split does not exist."""
 
 
 class Backbone(ABC):
-    """A dual encoder: headlines and pictures in one space, where cosines say what fits."""
+    """A dual encoder that embeds headlines and pictures in one space."""
 
     query_template: str  # how a query becomes text, e.g. "{title}. {tags}"
     batch_size: int  # items per forward pass
@@ -65,11 +67,11 @@ class Backbone(ABC):
     @property
     @abstractmethod
     def fingerprint(self) -> str:
-        """Identifies all that an embedding depends on: weights, dtype, preprocessing, padding."""
+        """Identifier of all that embeddings depend on: weights, dtype, preprocessing, padding."""
 
     @property
     def description(self) -> Mapping[str, Any]:
-        """What the fingerprint stands for, in words: `model`, and settings by argument."""
+        """Readable form of the fingerprint: `model`, and settings by argument."""
         return {"class": type(self).__name__}
 
     @abstractmethod
@@ -78,65 +80,66 @@ class Backbone(ABC):
 
     @abstractmethod
     def embed_images(self, images: Sequence[Image]) -> FloatArray:
-        """Embed pictures: (n_images, dim) unit rows; a ValueError names one that cannot be read."""
+        """Embed pictures: (n_images, dim) unit rows; ValueError names an unreadable picture."""
 
     def with_digests(self, images: Sequence[Image]) -> Sequence[Image]:
-        """Return the pictures, with the digests of their bytes where the cache tells them."""
+        """Return the pictures with the digests of their bytes, if there is a cache of digests."""
         return images
 
     def find_truncated(self, texts: Sequence[str]) -> list[bool]:
-        """Tell which texts are longer than the backbone reads: their ends count nothing."""
+        """Return for each text whether it exceeds the backbone's text length and is truncated."""
         return [False] * len(texts)
 
     def find_embeddings(self, images: Sequence[Image]) -> list[FloatArray | None]:
-        """Return the embeddings that need not be computed, each (dim,); None for the others."""
+        """Return the cached embedding of each picture, (dim,), or None."""
         return [None] * len(images)
 
     def take_counts(self) -> dict[str, float]:
-        """Return what a cache has counted since the last call; all of that is on disk then."""
+        """Write cached results to disk and return the counts since the last call."""
         return {}
 
     def add_counts(self, counts: Mapping[str, float]) -> None:  # noqa: B027
-        """Count what another process has done for this one, as `take_counts` tells it there."""
+        """Add counts that another process returned from `take_counts`."""
 
     def preprocess(self, image: Image) -> Any:
-        """Do for one picture what comes before the model, in any thread; at the least nothing."""
+        """Preprocess one picture, in any thread; by default do nothing."""
         return image
 
     def embed_preprocessed(self, images: Sequence[Image], inputs: Sequence[Any]) -> FloatArray:
-        """Embed a batch of `images` from what `preprocess` made of each; see `embed_images`."""
+        """Embed a batch of `images` from the results of `preprocess`; see `embed_images`."""
         return self.embed_images(images)
 
 
 class ChatModel(ABC):
-    """What the models that answer have in common."""
+    """Base of language and vision-language models."""
 
-    repeatable: bool = True  # would answer the same again; if not, a useless answer is not kept
+    repeatable: bool = True  # deterministic; if not, unusable answers are not cached
 
     @property
     @abstractmethod
     def fingerprint(self) -> str:
-        """Identifies all that an answer depends on but what is asked: JSON, with `model` in it."""
+        """Identifier of everything but the prompt that answers depend on: JSON with key `model`."""
 
 
 class LanguageModel(ChatModel):
-    """A chat model that writes."""
+    """A chat model that generates text."""
 
     @abstractmethod
     def generate(
         self, chats: Sequence[Chat], seed: int | None, keep: KeepText | None = None
     ) -> list[str]:
-        """Answer each chat, whatever the others are.
+        """Answer chats; an answer does not depend on the other chats.
 
         Args:
-            chats: The conversations; the model writes the next turn of each.
-            seed: None takes the likeliest token at each step, a number draws by it.
-            keep: Called with each answer's position and text once it is there, in any order.
+            chats: Conversations, of each of which the model writes the next turn.
+            seed: Seed of sampling; None for greedy decoding.
+            keep: Called with the position and text of each answer when it is available, in any
+                order.
         """
 
 
 class VisionLanguageModel(ChatModel):
-    """A chat model that looks at a picture and answers questions about it."""
+    """A chat model that answers questions about a picture."""
 
     @abstractmethod
     def ask(
@@ -147,28 +150,28 @@ class VisionLanguageModel(ChatModel):
         reading: Reading,
         keep: KeepAnswers | None = None,
     ) -> list[FloatArray]:
-        """Ask about pictures, and read which of some answers the model gives.
+        """Ask questions about pictures and choose among given answers.
 
         Args:
             images: Pictures, each of which is encoded once.
-            questions: For each picture, what is asked about it.
-            answers: Words; for "probabilities" of one token each, which is checked.
-            reading: "probabilities": how likely each answer is as the next token, among all tokens.
-                "text": the model writes, and the answer is found in its text.
-            keep: Called with each question's result once it is there, in any order.
+            questions: Questions about each picture.
+            answers: Possible answers; for "probabilities" each must be one token.
+            reading: "probabilities" for the probability of each answer as the next token, among all
+                tokens; "text" to search for the answer in generated text.
+            keep: Called with the result of each question when it is available, in any order.
 
         Returns:
             For each picture (n_questions, n_answers): probabilities, summing to at most 1, or 1 for
-            the answer that the text names; all zeros where none could be read.
+            the answer in the text; all zeros if there is none.
         """
 
 
 class Index(ABC):
-    """Finds the images nearest to a query."""
+    """An index for nearest-neighbour search."""
 
     @property
     def images(self) -> Sequence[Image] | None:
-        """The pictures that a saved index brings along; None: it is built from a collection's."""
+        """The pictures of a saved index; None if it is built from a collection."""
         return None
 
     @abstractmethod
@@ -193,7 +196,7 @@ class Index(ABC):
 
 
 class Reranker(ABC):
-    """A second opinion on the candidates."""
+    """Scores the candidates of each query."""
 
     @abstractmethod
     def score(self, queries: Sequence[Query], candidates: Candidates) -> RerankScores:
@@ -201,7 +204,7 @@ class Reranker(ABC):
 
 
 class Weight(ABC):
-    """How much the second opinion counts."""
+    """Normalises and fuses retrieval and rerank scores."""
 
     value: float  # the reranker's share, in [0, 1]
 
@@ -211,7 +214,7 @@ class Weight(ABC):
 
 
 class Engine(ABC):
-    """Reads, judges and embeds pictures: in this process, or in several."""
+    """Reads, validates and embeds pictures, in one or several processes."""
 
     @abstractmethod
     def embed(
@@ -227,7 +230,7 @@ class Engine(ABC):
 
 @dataclass(frozen=True)
 class Components:
-    """What a config instantiates, ready for a task to use."""
+    """The components of a config, as passed to a task."""
 
     dataset: Dataset
     backbone: Backbone
@@ -236,22 +239,22 @@ class Components:
     weight: Weight
     top_k: int
     info: RunInfo = field(default_factory=RunInfo)
-    shared: SharedResults = field(default_factory=SharedResults)  # with the other jobs of a sweep
+    shared: SharedResults = field(default_factory=SharedResults)  # by the jobs of a sweep
 
 
 class Task(ABC):
-    """What a run does with its components."""
+    """The work of a run."""
 
-    tracked: bool = True  # whether a run of it is worth remembering
-    parts: Sequence[str] = ("backbone", "index", "reranker")  # groups that it uses on pictures
+    tracked: bool = True  # whether its runs are tracked
+    parts: Sequence[str] = ("backbone", "index", "reranker")  # groups whose models it uses
 
     @abstractmethod
     def run(self, components: Components, output_dir: Path) -> dict[str, float]:
-        """Do it; write what is worth keeping below `output_dir` and return the metrics."""
+        """Run the task; write files to `output_dir` and return the metrics."""
 
 
 class Tracker(ABC):
-    """Logs runs, so that they can be compared."""
+    """Logs runs for comparison."""
 
     @abstractmethod
     def track(self, job: Job) -> AbstractContextManager[None]:

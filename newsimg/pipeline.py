@@ -1,4 +1,4 @@
-"""The method itself: retrieve candidates, then re-rank them with a second opinion."""
+"""The method: retrieve candidates, score them with a reranker, sort by the fused score."""
 
 import dataclasses
 import logging
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 
 def retrieve(collection: Collection, backbone: Backbone, index: Index, top_k: int) -> Candidates:
-    """Return what `retrieve_readable` finds."""
+    """Return the candidates of `retrieve_readable`."""
     return retrieve_readable(collection, backbone, index, top_k)[1]
 
 
@@ -67,7 +67,7 @@ def retrieve_readable(
     truncated = tuple(find_truncated(backbone, texts, "headlines"))
     announce("searching")
     scores, rows = index.search(backbone.embed_texts(texts), top_k)
-    # An index orders equal scores as it pleases; in row order first, a stable sort settles them.
+    # The order of equal scores depends on the index; sorting by row first makes it deterministic.
     by_row = np.argsort(rows, axis=1)
     rows, scores = take(rows, by_row), take(scores, by_row)
     scores = share_scores(scores, find_first_copies(images, rows))
@@ -76,7 +76,7 @@ def retrieve_readable(
 
 
 def load_and_retrieve(components: Components) -> tuple[Collection, Candidates]:
-    """Load the data and retrieve; jobs of a sweep that differ only later on share the result."""
+    """Load the data and retrieve candidates; jobs of a sweep share the result."""
 
     def load(
         dataset: Dataset, backbone: Backbone, index: Index, top_k: int
@@ -91,9 +91,9 @@ def load_and_retrieve(components: Components) -> tuple[Collection, Candidates]:
 def score_candidates(
     collection: Collection, candidates: Candidates, reranker: Reranker
 ) -> RerankScores:
-    """Ask the reranker.
+    """Score the candidates with the reranker.
 
-    Of pictures of the same bytes it sees the first alone, whose scores the others have.
+    Duplicate pictures (the same bytes) are scored once.
 
     Raises:
         TypeError: If the reranker returns anything but `RerankScores`.
@@ -121,12 +121,12 @@ def rerank(
 
 
 def fuse(candidates: Candidates, scores: RerankScores, weight: Weight) -> Candidates:
-    """Sort the candidates by the fused score; no model is asked.
+    """Sort the candidates by the fused score; no model runs.
 
     Args:
-        candidates: As they were retrieved.
-        scores: The reranker's.
-        weight: How much they count.
+        candidates: Candidates in retrieval order.
+        scores: Scores of the reranker.
+        weight: Normalisation and weight.
 
     Raises:
         ValueError: If the reranker's scores are not finite or not of the candidates' shape.
@@ -139,9 +139,9 @@ def fuse(candidates: Candidates, scores: RerankScores, weight: Weight) -> Candid
 
 
 def sort_candidates(candidates: Candidates, scores: FloatArray | FusedArray) -> Candidates:
-    """Sort every row by `scores`, best first; equal scores keep the order they come in.
+    """Sort every row by `scores`, best first; equal scores keep their order.
 
-    This is the only place that sorts, and all that belongs to a candidate moves with it.
+    This is the only function that sorts candidates; all their scores are sorted with them.
     """
     order = np.argsort(-scores, axis=1, kind="stable")
     return Candidates(

@@ -30,11 +30,11 @@ def run(cfg: DictConfig) -> float | tuple[float, ...] | None:
     """Run one job.
 
     Returns:
-        In a sweep the metric that `objective` names, or the metrics, for Hydra's sweepers;
-        otherwise, and if it is null, None.
+        The value of `objective` in a sweep, or several values, for Hydra's sweepers; otherwise
+        None.
 
     Raises:
-        ValueError: If a value of the config is not what its component expects.
+        ValueError: If a value of the config is invalid.
     """
     job = open_job(cfg)
     if (finished := job.find_finished()) is not None:
@@ -54,7 +54,7 @@ def run(cfg: DictConfig) -> float | tuple[float, ...] | None:
 
 
 def run_job(cfg: DictConfig) -> float | tuple[float, ...] | None:
-    """Run one job, in any process that a launcher has it run in; see `run`."""
+    """Run one job in the process of any launcher; see `run`."""
     try:
         return run(cfg)
     except Exception as error:
@@ -67,12 +67,14 @@ def run_job(cfg: DictConfig) -> float | tuple[float, ...] | None:
 def main() -> None:
     """Run the command line."""
     logging.captureWarnings(True)
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # forking launchers would be warned
-    # Threads of the model that wait by spinning would take the cores from those that decode.
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # avoids a warning in forked processes
+    # Model threads that busy-wait would slow down the decoding threads.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    # What a scheduler sends before it kills: runs are closed as after Ctrl-C.
+    # Schedulers send SIGTERM before they kill: runs are closed as after Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    if not {"-m", "--multirun"} & set(sys.argv):  # a sweep may be over several headlines
+    if not {"-m", "--multirun"} & set(
+        sys.argv
+    ):  # in a sweep, commas may separate several headlines
         sys.argv[1:] = map(quote_headline, sys.argv[1:])
     register_missing_launchers()
     for plugin in (OptunaSweeper, RayLauncher):
@@ -91,11 +93,11 @@ def main() -> None:
         if was_refused(sys.exc_info()[1]):
             drop_sweep()
         else:
-            close_sweep(status)  # Hydra ends a sweep by its callback only if no job failed
+            close_sweep(status)  # Hydra calls on_multirun_end only if no job failed
 
 
 def search() -> None:
-    """Run the command line with task=search, which keeps no run unless it is told to."""
+    """Run the command line with task=search, without tracking unless it is configured."""
     if not any(argument.startswith("tracking=") for argument in sys.argv[1:]):
         sys.argv.insert(1, "tracking=none")
     sys.argv.insert(1, "task=search")
@@ -103,7 +105,7 @@ def search() -> None:
 
 
 def ui() -> None:
-    """Run the command line with task=ui; --no-browser stands for task.open=false."""
+    """Run the command line with task=ui; --no-browser means task.open=false."""
     options = {"--no-browser": "task.open=false"}
     sys.argv[1:] = ["task=ui", *(options.get(text, text) for text in sys.argv[1:])]
     main()

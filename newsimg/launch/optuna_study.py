@@ -1,4 +1,4 @@
-"""A study of Optuna's that a killed process does not spoil."""
+"""An Optuna study that survives killed processes."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -19,15 +19,15 @@ log = logging.getLogger(__name__)
 
 
 class Search:
-    """Asks Optuna what to try, and tells it what came of it.
+    """Asks Optuna for trials and reports their results.
 
-    The random numbers of a trial follow from `seed` and the trials finished before it, so that a
-    search that was stopped goes on as if it had not been.
+    The random numbers of a trial depend on `seed` and the finished trials, so that a stopped study
+    continues as if it had not been stopped.
 
     Args:
-        name: Of the study.
-        path: SQLite file that keeps it.
-        seed: Of the sampler, Optuna's TPE (Bergstra et al., 2011).
+        name: Name of the study.
+        path: SQLite file of the study.
+        seed: Seed of the sampler, Optuna's TPE (Bergstra et al., 2011).
         directions: "maximize" or "minimize" for each objective.
         space: Name -> distribution to choose from.
     """
@@ -49,15 +49,15 @@ class Search:
         self._lock: filelock.BaseFileLock
 
     def open(self, about: Mapping[str, Any]) -> None:
-        """Make the study or take it up again, and keep other processes from it until `close`.
+        """Create or resume the study, and lock it until `close`.
 
-        Trials that a killed process has left behind are run again, first of all.
+        Trials of a killed process are repeated first.
 
         Args:
-            about: What the trials have in common; those of a study agree in it.
+            about: Settings shared by all trials of a study.
 
         Raises:
-            ValueError: If another process is at it, or the study is about something else.
+            ValueError: If another process has locked the study, or its settings differ.
         """
         import optuna
 
@@ -89,12 +89,12 @@ class Search:
         self._requeue()
 
     def close(self) -> None:
-        """Leave the study to other processes."""
+        """Release the lock."""
         self._lock.release()
 
     @property
     def n_finished(self) -> int:
-        """Number of trials that gave a value."""
+        """Number of finished trials."""
         return len(self._list("COMPLETE"))
 
     def ask(self, n_trials: int) -> list["Trial"]:
@@ -108,17 +108,17 @@ class Search:
         return trials
 
     def tell(self, trial: "Trial", values: Sequence[float], also: Mapping[str, float]) -> None:
-        """Keep what a trial gave: a value for each objective, and further metrics."""
+        """Record the values of a trial, one per objective, and further metrics."""
         for name, value in also.items():
             trial.set_user_attr(name, value)
         self._study.tell(trial, list(values))
 
     def fail(self, trial: "Trial") -> None:
-        """Keep that a trial gave nothing."""
+        """Record that a trial failed."""
         self._study.tell(trial, state=_states().FAIL)
 
     def find_best(self) -> list["FrozenTrial"]:
-        """Return the best trial, or of several objectives the Pareto front, one for each point."""
+        """Return the best trial, or for several objectives one per point of the Pareto front."""
         front: dict[tuple[float, ...], FrozenTrial] = {}
         for trial in self._study.best_trials:
             front.setdefault(tuple(trial.values), trial)
@@ -126,7 +126,7 @@ class Search:
         return best if len(self.directions) > 1 else best[:1]
 
     def list_trials(self) -> "pd.DataFrame":
-        """Return a row for each trial, whatever became of it."""
+        """Return one row per trial, failed ones included."""
         return self._study.trials_dataframe(("number", "state", "value", "params", "user_attrs"))
 
     def _requeue(self) -> None:

@@ -1,4 +1,4 @@
-"""A sweep whose jobs Optuna chooses, each by what those before it gave."""
+"""A sweeper whose jobs are the trials of an Optuna study."""
 
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
@@ -23,23 +23,23 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
     from optuna.trial import FrozenTrial
 
-PLACES = {"folder", "resume", "cache.dir", "tracking", "tracking.uri"}  # no part of what is found
+PLACES = {"folder", "resume", "cache.dir", "tracking", "tracking.uri"}  # do not change results
 
 
 class OptunaSweeper(Sweeper):
-    """Searches the values of `params` for the largest `objective`, and reports the best on test.
+    """Optimises `objective` over `params`, and reports the best trial on the test split.
 
-    `params` and the command line hold sweeps in Hydra's grammar: choice(), range(), interval().
-    The same command again goes on with the trials that are missing.
+    `params` and the command line use Hydra's grammar: choice(), range(), interval(). The same
+    command continues the study with the missing trials.
 
     Args:
         study: Name of the study; None for "search".
-        storage: SQLite file that keeps it.
-        n_trials: Finished trials that the study is to have in the end.
-        n_jobs: Trials that are launched at once.
-        seed: Of Optuna's random numbers.
+        storage: SQLite file of the study.
+        n_trials: Total number of finished trials.
+        n_jobs: Number of parallel trials.
+        seed: Seed of Optuna's sampler.
         directions: "maximize" or "minimize" for each objective; the first is maximised.
-        report_split: Split to report the best trial on, which was not chosen by it; None for none.
+        report_split: Split to report the best trial on, not used for choosing; None for none.
         params: Name -> sweep.
 
     Raises:
@@ -116,7 +116,7 @@ class OptunaSweeper(Sweeper):
                 self._run_trials(search, fixed, objectives, min(missing, self.n_jobs))
             if self.report_split is not None:
                 self._report(search.find_best(), fixed, objectives, output_dir)
-        finally:  # also of a search that a trial's error ends
+        finally:  # also after the error of a trial
             search.list_trials().to_csv(output_dir / "trials.csv", index=False)
             search.close()
 
@@ -145,7 +145,7 @@ class OptunaSweeper(Sweeper):
             else:
                 search.fail(trial)
         for job in results:
-            _ = job.return_value  # raises what a job raised, when the others are kept
+            _ = job.return_value  # raises the error of a job after the others are recorded
 
     def _report(
         self,
@@ -154,7 +154,7 @@ class OptunaSweeper(Sweeper):
         objectives: list[str],
         output_dir: Path,
     ) -> None:
-        from newsimg.reporting.study import report_best  # brings pandas, too slow for --help
+        from newsimg.reporting.study import report_best  # imports pandas, too slow for --help
 
         split = self.report_split
         unseen = {"data.split": f"data.split={split}", "tags": f"+tags.report={split}"}
@@ -174,17 +174,17 @@ class OptunaSweeper(Sweeper):
 def parse_params(
     params: Mapping[str, str], arguments: Sequence[str]
 ) -> "tuple[dict[str, BaseDistribution], dict[str, str]]":
-    """Divide overrides into those that are searched and those that are the same for all trials.
+    """Split overrides into swept and constant ones.
 
     Args:
         params: Name -> value or sweep in Hydra's grammar.
-        arguments: The command line's overrides, which win.
+        arguments: Overrides of the command line, which take precedence.
 
     Returns:
-        Name -> distribution, and name -> whole override.
+        Name -> distribution, and name -> constant override.
 
     Raises:
-        ValueError: If nothing is searched.
+        ValueError: If nothing is swept.
     """
     lines = [f"{name}={value}" for name, value in params.items()] + list(arguments)
     parsed = {
@@ -206,7 +206,7 @@ def parse_params(
 
 
 def to_distribution(override: Override) -> "BaseDistribution":
-    """Return Optuna's distribution for a sweep; what is no number or in no order is a category."""
+    """Return Optuna's distribution for a sweep; values without a numeric order are categories."""
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
     value = override.value()
@@ -235,7 +235,7 @@ def to_overrides(params: Mapping[str, Any]) -> dict[str, str]:
 def split_values(
     returned: Any, names: Sequence[str], n_objectives: int
 ) -> tuple[list[float], dict[str, float]]:
-    """Divide what a job returned into the objectives and the metrics beside them."""
+    """Split the return value of a job into objectives and further metrics."""
     values = _listed(returned)
     return values[:n_objectives], dict(
         zip(names[n_objectives:], values[n_objectives:], strict=True)

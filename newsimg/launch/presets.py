@@ -1,4 +1,4 @@
-"""What Hydra has to be told: plugins of newsimg's own, and which extra brings those of others."""
+"""Registration of Hydra plugins: newsimg's own, and placeholders for those not installed."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,15 +10,19 @@ from hydra.plugins.plugin import Plugin
 from omegaconf import DictConfig
 
 OWN_MODULE = "hydra_plugins.newsimg"
-LAUNCHERS = ("joblib", "submitit_local", "submitit_slurm")  # of plugins; our presets extend them
-EXTRAS = {"slurm": "submitit"}  # of presets whose names do not begin with their extra's
+LAUNCHERS = (
+    "joblib",
+    "submitit_local",
+    "submitit_slurm",
+)  # options of plugins, extended by our presets
+EXTRAS = {"slurm": "submitit"}  # presets that are not named after their extra
 
 
 def register_plugin(plugin: type[Plugin]) -> None:
-    """Let configs name a plugin of newsimg's own as `hydra_plugins.newsimg.<class>`.
+    """Register a plugin of newsimg as `hydra_plugins.newsimg.<class>`.
 
-    `Plugins.register` would enter it by the name of its module, and Hydra refuses to instantiate
-    what is not of the package `hydra_plugins`.
+    `Plugins.register` would use the name of its module, but Hydra only instantiates classes of the
+    package `hydra_plugins`.
     """
     Plugins.instance().class_name_to_class[f"{OWN_MODULE}.{plugin.__name__}"] = plugin
 
@@ -34,10 +38,10 @@ def register_missing_launchers() -> None:
 
 
 def check_plugins(hydra_config: DictConfig) -> None:
-    """Refuse a launcher or sweeper that is not installed.
+    """Check that the launcher and the sweeper are installed.
 
     Raises:
-        ImportError: If there is one; names the extra that brings it.
+        ImportError: If one is not; names the extra that installs it.
     """
     for group in ("launcher", "sweeper"):
         name = hydra_config.runtime.choices[f"hydra/{group}"]
@@ -51,13 +55,13 @@ def check_plugins(hydra_config: DictConfig) -> None:
 
 @contextmanager
 def fatal() -> Iterator[None]:
-    """Let an error end the program; Hydra makes a warning of what a callback raises."""
+    """Exit on errors of a callback, which Hydra would turn into warnings."""
     try:
         yield
     except Exception as error:
-        raise SystemExit(1) from error  # whose cause is printed at the end
+        raise SystemExit(1) from error  # report_errors prints the cause
 
 
 def was_refused(error: BaseException | None) -> bool:
-    """Tell whether a sweeper or a config has refused a sweep; Hydra says so and then exits."""
+    """Return whether an error of Hydra ended the sweep before its first job."""
     return any(isinstance(e, HydraException) for e in (error, getattr(error, "__context__", None)))

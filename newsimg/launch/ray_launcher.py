@@ -1,4 +1,4 @@
-"""Runs the jobs of a sweep in the workers of a Ray cluster."""
+"""A launcher that runs the jobs of a sweep on a Ray cluster."""
 
 import io
 import logging
@@ -23,13 +23,13 @@ log = logging.getLogger(__name__)
 
 
 class RayLauncher(RayComponent, Launcher):
-    """Runs jobs in actors; Hydra's own plugin for Ray, 1.2.2, does not do.
+    """Runs jobs in Ray actors.
 
-    It wants cloudpickle below 3, with which joblib 1.6 cannot be installed; Ctrl-C leaves its jobs
-    without an end in their records, and a job whose worker is killed runs again without a word.
+    Hydra's plugin for Ray (1.2.2) is not used: it needs cloudpickle below 3, which conflicts with joblib 1.6; after Ctrl-C the records of its
+    jobs have no end, and a job whose worker is killed is silently repeated.
 
-    A worker runs one job after the other in one process, and so loads its models once. A job whose
-    worker dies ends the sweep, as with Hydra's other launchers; `resume=true` goes on with it.
+    A worker runs its jobs in one process, so that models are loaded once. If a worker dies, the
+    sweep ends, as with Hydra's other launchers; `resume=true` continues it.
     """
 
     group = "hydra/launcher"
@@ -40,14 +40,14 @@ class RayLauncher(RayComponent, Launcher):
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> None:
-        """Take from Hydra what jobs need."""
+        """See Hydra's `Launcher.setup`."""
         self.config = config
         self._job = (hydra_context, task_function)
 
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> Sequence[JobReturn]:
-        """Run a job for each of `job_overrides`; return what came of them, in their order."""
+        """See Hydra's `Launcher.launch`."""
         setup_globals()
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
         Path(str(self.config.hydra.sweep.dir)).mkdir(parents=True, exist_ok=True)
@@ -55,7 +55,7 @@ class RayLauncher(RayComponent, Launcher):
         jobs = list(enumerate(job_overrides, initial_job_idx))
         for number, overrides in jobs:
             log.info(f"\t#{number} : {' '.join(filter_overrides(overrides))}")
-        # Kept until the program ends: a sweeper may launch again, and models are loaded by then.
+        # Kept until exit, as a sweeper may launch again and the models are loaded.
         self._pool = self._pool or self._start_workers()
         returned = []
         try:
@@ -64,14 +64,14 @@ class RayLauncher(RayComponent, Launcher):
                 sys.stdout.write(printed)
                 sys.stderr.write(warned)
                 returned.append(job)
-        except BaseException:  # Ctrl-C, or a worker that died: the others end as well
+        except BaseException:  # Ctrl-C or a dead worker: stop the others
             self._stop_workers()
             raise
         return returned
 
     def _start_workers(self) -> Any:
         ray, _ = self.cluster.connect()
-        from ray.util import ActorPool  # after connect has said what to do where it is missing
+        from ray.util import ActorPool  # after connect, which reports a missing package
 
         worker = ray.remote(JobWorker).options(
             num_cpus=self.cluster.cpus_per_worker, num_gpus=self.cluster.gpus_per_worker
@@ -85,17 +85,17 @@ class RayLauncher(RayComponent, Launcher):
         import ray
 
         self._pool = None
-        # Those that have not begun have no name, and no job.
+        # Workers that have not started have no name and no job.
         begun, _ = ray.wait(self._names, num_returns=len(self._names), timeout=0)
         for worker in self._workers:
             ray.kill(worker)
         for name in begun:
-            with suppress(ray.exceptions.RayError):  # it died before it could tell
+            with suppress(ray.exceptions.RayError):  # the worker died before
                 mark_ended(ray.get(name))
 
 
 class JobWorker:
-    """A process that runs jobs, and keeps its models between them."""
+    """A worker process that runs jobs and keeps models loaded."""
 
     def __init__(
         self, shared: tuple[HydraContext, TaskFunction, DictConfig, Any, WorkerEnvironment]
@@ -106,11 +106,11 @@ class JobWorker:
         Singleton.set_state(state)
 
     def name(self) -> str:
-        """Return the name of this process."""
+        """Return the name of the worker process."""
         return name_process()
 
     def run(self, number: int, overrides: list[str]) -> tuple[JobReturn, str, str]:
-        """Run a job; return also what it wrote to the console."""
+        """Run a job; return its result and console output."""
         config = self.hydra_context.config_loader.load_sweep_config(self.config, list(overrides))
         with open_dict(config):
             config.hydra.job.id = f"{config.hydra.job.name}_{number}"

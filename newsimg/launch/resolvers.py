@@ -1,4 +1,4 @@
-"""The two resolvers of configs, and what was chosen and overridden on the command line."""
+"""The resolvers of configs, and access to choices and overrides of the command line."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -15,50 +15,50 @@ from newsimg.launch.gpus import pin_gpu
 from newsimg.storage.files import PACKAGE_DIR
 from newsimg.tracking.tags import JOB_TAG
 
-_swept: list[str] = []  # in a job's process; Hydra tells a job nothing of the others of its sweep
+_swept: list[str] = []  # per process; Hydra does not pass a job the values of other jobs
 
 
 def register_resolvers() -> None:
-    """Register them under `newsimg.`, so that those of another Hydra application are left alone."""
+    """Register the resolvers with the prefix `newsimg.`, to avoid name clashes."""
     resolvers: dict[str, Callable[..., Any]] = {
         "package": lambda path: str(PACKAGE_DIR / path),
-        "pin_gpu": pin_gpu,  # Hydra resolves a job's environment before the job begins
+        "pin_gpu": pin_gpu,  # Hydra resolves a job's environment before the job starts
     }
     for name, resolver in resolvers.items():
         OmegaConf.register_new_resolver(f"newsimg.{name}", resolver, replace=True)
 
 
 def is_sweeping() -> bool:
-    """Tell whether this is a job of a sweep; outside of Hydra nothing is."""
+    """Return whether this is a job of a sweep; False outside of Hydra."""
     return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
 
 
 def find_choice(group: str) -> str:
-    """Return the option that is chosen in a group; outside of Hydra there is none."""
+    """Return the chosen option of a group; empty outside of Hydra."""
     return str(HydraConfig.get().runtime.choices[group]) if HydraConfig.initialized() else ""
 
 
 def number_job() -> dict[str, str]:
-    """Return the tag that tells which job of its sweep a run is; none outside of sweeps."""
+    """Return the tag with the job's number; empty outside of sweeps."""
     return {JOB_TAG: str(HydraConfig.get().job.num)} if is_sweeping() else {}
 
 
 def list_swept(hydra_config: DictConfig) -> list[str]:
-    """Return the overrides that a sweep has several values of, from its config of Hydra."""
+    """Return the names of the swept overrides."""
     by_file = hydra_config.sweeper.get("params") or {}
     texts = [f"{name}={value}" for name, value in by_file.items()]
-    # Of an override that is given twice the one typed counts, which is the last.
+    # Of duplicate overrides the last one, from the command line, takes precedence.
     overrides = {_name(o): o for o in _parse([*texts, *hydra_config.overrides.task])}
     return [name for name, override in overrides.items() if override.is_sweep_override()]
 
 
 def note_swept(names: Sequence[str]) -> None:
-    """Remember in a job's process what its sweep has several values of."""
+    """Store the names of the swept overrides in a job's process."""
     _swept[:] = names
 
 
 def find_swept() -> dict[str, str]:
-    """Return the values that tell this job of a sweep from others: override -> value."""
+    """Return the values of the swept overrides in this job."""
     if not is_sweeping():
         return {}
     values = {_name(o): o.get_value_string() for o in _parse(HydraConfig.get().overrides.task)}
@@ -66,7 +66,7 @@ def find_swept() -> dict[str, str]:
 
 
 def list_flags() -> list[str]:
-    """Return what the command line needs besides overrides to compose the same config."""
+    """Return the flags that are needed to compose the same config."""
     added = [
         source.path
         for source in HydraConfig.get().runtime.config_sources
@@ -76,7 +76,7 @@ def list_flags() -> list[str]:
 
 
 def list_overrides(group: str) -> list[str]:
-    """Return the overrides that choose a group's option and set its values."""
+    """Return the overrides of a group: its option and its values."""
     config = HydraConfig.get()
     prefixes = (f"{group}.", f"+{group}.", f"++{group}.")
     values = [text for text in config.overrides.task if text.startswith(prefixes)]
@@ -84,7 +84,7 @@ def list_overrides(group: str) -> list[str]:
 
 
 def resolve_what_can_be(config: DictConfig) -> dict[str, Any]:
-    """Return a config's values; what is missing or cannot be resolved stays as it is written."""
+    """Return the values of a config; missing and unresolvable ones are left as written."""
     values: dict[str, Any] = OmegaConf.to_container(config)  # type: ignore[assignment]
     for key, written in values.items():
         try:
@@ -99,11 +99,11 @@ def resolve_what_can_be(config: DictConfig) -> dict[str, Any]:
 
 
 def keep_own_weight(config: DictConfig) -> None:
-    """Give a run its own reranker's weight, if a reranker beside it has replaced that.
+    """Restore the weight of the run's reranker if another reranker has replaced it.
 
-    A reranker says which normalisation suits it by overriding the group `weight`. Hydra knows no
-    narrower place for that than the whole config, also where the reranker was added to those of
-    a task: `+reranker@task.rerankers.nnn=nnn`. So the weight is what it is without those.
+    A reranker sets its default normalisation by overriding the group `weight`. In Hydra this
+    applies to the whole config, even if the reranker is added to a task:
+    `+reranker@task.rerankers.nnn=nnn`. The weight is therefore composed without such rerankers.
     """
     choices: Any = HydraConfig.get().runtime.choices
     beside = [
@@ -131,7 +131,7 @@ def keep_own_weight(config: DictConfig) -> None:
 
 
 def find_own_weights(place: str) -> dict[str, Any]:
-    """Return the weights that rerankers bring along, by the names they have at `place`."""
+    """Return the default weights of the rerankers at `place`, by name."""
     choices = HydraConfig.get().runtime.choices
     options = {
         str(key).removeprefix(f"reranker@{place}."): str(option)
@@ -150,13 +150,13 @@ def _parse(overrides: Sequence[str]) -> list[Override]:
 
 
 def _name(override: Override) -> str:
-    """Return what an override sets, without the sign that adds or deletes it."""
+    """Return the key of an override without its sign."""
     package = override.package
     return override.key_or_group + (f"@{package}" if package else "")
 
 
 def _compose(overrides: list[str]) -> DictConfig:
-    """Compose the config again with other overrides; nothing of the run's own changes."""
+    """Compose the config with other overrides, without changing the run's config."""
     return GlobalHydra.instance().hydra.compose_config(  # type: ignore[union-attr]
         config_name=HydraConfig.get().job.config_name,
         overrides=overrides,

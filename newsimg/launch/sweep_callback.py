@@ -1,4 +1,4 @@
-"""Hydra's callback for sweeps: the run that the jobs of a sweep are children of."""
+"""Hydra callback for sweeps: the parent run of the jobs."""
 
 import os
 from contextvars import ContextVar
@@ -31,29 +31,29 @@ from newsimg.tracking.processes import stop_with
 if TYPE_CHECKING:
     from newsimg.reporting.sweep import OpenSweep
 
-# The sweep that this program is in. Hydra makes the callback and keeps it to itself, and calls its
-# `on_multirun_end` only if no job failed: the program that closes the sweep then finds it here.
+# The open sweep. Hydra creates the callback without giving access to it, and calls
+# `on_multirun_end` only if no job failed; else `run.main` closes the sweep through this variable.
 _current: "ContextVar[OpenSweep | None]" = ContextVar("current_sweep", default=None)
 
 
 class SweepCallback(Callback):
-    """Opens a sweep's run before its first job, and closes it after the last."""
+    """Opens the parent run before the first job and closes it after the last."""
 
-    process = -1  # that the jobs come from
-    swept: tuple[str, ...] = ()  # overrides that the jobs differ in
+    process = -1  # the launching process
+    swept: tuple[str, ...] = ()  # names of the swept overrides
 
     def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Let a job end as its launcher's process does, or when a scheduler wants it to."""
+        """Stop a job when its launcher's process ends, or on SIGTERM."""
         stop_with(self.process)
         note_swept(self.swept)
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Note the folder that Hydra is about to write to."""
+        """Store the folder that Hydra writes to, for error messages."""
         report.current.folder = config.hydra.run.dir
 
     @fatal()
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Make the tracking store and the parent run, once, in the launching process."""
+        """Create the tracking store and the parent run, once, in the launching process."""
         from newsimg.reporting.sweep import OpenSweep
 
         self.process = os.getpid()
@@ -71,7 +71,7 @@ class SweepCallback(Callback):
         _current.set(OpenSweep(self.tracker, objective, sweep_dir))
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
-        """Count a job of a sweep that failed before its run was opened, in the job's process."""
+        """Record a job that failed before its run was opened."""
         if job_return.status is not JobStatus.FAILED:
             return
         job_return.__class__ = report.FailedJob
@@ -79,7 +79,7 @@ class SweepCallback(Callback):
             return
         error = job_return._return_value
         error.__dict__[report.JOB] = config.hydra.job.num
-        if self.process == os.getpid():  # of another process the end of the program tells
+        if self.process == os.getpid():  # other processes are reported at the end
             report.current.tell(error)
         assert job_return.cfg is not None
         values = resolve_what_can_be(job_return.cfg)
@@ -96,23 +96,23 @@ class SweepCallback(Callback):
 
     @fatal()
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        """Close the sweep whose jobs have all finished."""
+        """Close the sweep after all jobs finished."""
         close_sweep("FINISHED")
 
 
 def close_sweep(status: str) -> None:
-    """Write the summary of the open sweep, if there is one, and close its run."""
+    """Summarise the open sweep, if any, and close its run."""
     if sweep := _take_current():
         sweep.close(status)
 
 
 def drop_sweep() -> None:
-    """Let the open sweep, if there is one, leave no run: it was refused before its first job."""
+    """Delete the run of the open sweep, if any, which was rejected before its first job."""
     if sweep := _take_current():
         sweep.tracker.drop_sweep()
 
 
 def _take_current() -> "OpenSweep | None":
     sweep = _current.get()
-    _current.set(None)  # it is closed once, also if that fails
+    _current.set(None)  # closed once, even on errors
     return sweep

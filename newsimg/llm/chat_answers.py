@@ -62,7 +62,7 @@ def read_choice(content: bytes) -> tuple[dict[str, Any], Any]:
     """Return the first choice of a chat completion and the name of the model.
 
     Raises:
-        UnreadableAnswerError: If it is no chat completion, truncated, or exceeds `MAX_ANSWER_BYTES`.
+        UnreadableAnswerError: If it is not a chat completion, truncated, or too long.
     """
     if len(content) > MAX_ANSWER_BYTES:
         raise UnreadableAnswerError(f"of more than {MAX_ANSWER_BYTES} bytes")

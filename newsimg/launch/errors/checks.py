@@ -1,4 +1,4 @@
-"""Checks a config before anything heavy is imported, and tells all that is wrong at once."""
+"""Validation of a config before heavy imports; all invalid values are reported at once."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -18,8 +18,8 @@ def resolve(config: DictConfig) -> dict[str, Any]:
     """Return a config's values.
 
     Raises:
-        ValueError: If values that must be given are not; names each with an example.
-        OmegaConfBaseException: If a value refers to one that is not there.
+        ValueError: If mandatory values are missing; names each with an example.
+        OmegaConfBaseException: If an interpolation cannot be resolved.
     """
     if missing := sorted(OmegaConf.missing_keys(config)):
         examples = " ".join(filter(None, map(_find_example, missing)))
@@ -43,15 +43,15 @@ def resolve(config: DictConfig) -> dict[str, Any]:
 
 
 def check_config(config: Mapping[str, Any], builder: Builder, task: str | None = None) -> None:
-    """Build the components, whose constructors check their arguments and load nothing.
+    """Instantiate the components, whose constructors validate arguments without loading anything.
 
     Args:
         config: All values, resolved.
-        builder: Keeps the components.
-        task: The option that is chosen for it; None if no task will run, and none is built.
+        builder: Instantiates and keeps the components.
+        task: Option of the group `task`; None if no task is run.
 
     Raises:
-        ValueError: If values are wrong; tells all that constructors find.
+        ValueError: If values are invalid; lists all of them.
     """
     wrong = list(_list_wrong(config))
     errors: list[Exception] = []
@@ -76,7 +76,7 @@ def check_config(config: Mapping[str, Any], builder: Builder, task: str | None =
 
 
 def _list_wrong(config: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what is wrong with the values that belong to no component."""
+    """Yield sentences on invalid values outside of components."""
     top_k, value = config["top_k"], config["weight"].get("value")
     if not _is_number(top_k, int) or top_k < 1:
         yield f"top_k must be a whole number of at least 1, got {top_k!r}"
@@ -95,7 +95,7 @@ def _is_number(value: Any, kind: Any) -> bool:
 
 
 def _find_example(key: str) -> str | None:
-    """Return `key=value` from the commands on top of the group's yaml files."""
+    """Return `key=value` from the commands in the group's yaml files."""
     group = key.partition(".")[0]
     for path in sorted((CONF_DIR / group).glob("*.yaml")):
         for line in path.read_text(encoding="utf-8").splitlines():

@@ -1,4 +1,4 @@
-"""Checks the flags of a command line, for which Hydra's parser would print its usage."""
+"""Validation of command-line flags, for which Hydra's parser would print its usage."""
 
 from collections.abc import Sequence
 from typing import NoReturn
@@ -16,7 +16,7 @@ def check_flags(arguments: Sequence[str]) -> None:
         ValueError: If a flag is unknown, lacks its value or follows an override.
     """
     parser = get_args_parser()
-    parser.error = _refuse  # type: ignore[method-assign]  # it would print and exit
+    parser.error = _refuse  # type: ignore[method-assign]  # the default prints and exits
     _, unknown = parser.parse_known_args(arguments)
     if flags := [text for text in unknown if text.startswith("-")]:
         raise ValueError(f"there is no flag {flags[0]}; newsimg --hydra-help lists the flags")

@@ -1,14 +1,14 @@
-"""Tells a mistake of the user's from a defect of the program.
+"""Classification of errors as mistakes of the user or defects of the program.
 
-A mistake is what somebody wrote a sentence for, or what a file or the network is to blame for:
+Mistakes are:
 
-- an error of Hydra, OmegaConf or YAML, which the command line or a yaml has caused;
-- an OSError, such as a file that is not there or a disk that is full, wherever it was raised;
-- a ValueError, an ImportError or an error class of newsimg's own that a `raise` statement of
-  newsimg, Hydra, OmegaConf or a trusted package has raised.
+- errors of Hydra, OmegaConf or YAML, caused by the command line or a yaml;
+- any OSError, such as a missing file or a full disk;
+- a ValueError, an ImportError or an error class of newsimg, raised by a `raise` statement in
+  newsimg, Hydra, OmegaConf or a trusted package.
 
-Everything else is a defect: a TypeError, a failed assertion, or a ValueError that NumPy raises
-because it was called with arrays that do not fit together.
+Everything else is a defect, such as a TypeError, a failed assertion, or a ValueError raised by
+NumPy for arrays of incompatible shapes.
 """
 
 import dis
@@ -26,10 +26,10 @@ MARK = "newsimg_origin"  # attribute of an error; survives pickling, unlike its 
 
 
 def mark_origin(error: Exception, trusted: Any = ()) -> None:
-    """Note on an error, where it is raised, whose fault it is; a launcher may hand it on.
+    """Store the classification on an error, before a launcher pickles it.
 
     Args:
-        error: As it was caught, with its traceback.
+        error: The error, with its traceback.
         trusted: Further packages whose errors are meant for users.
     """
     packages = list(map(str, trusted)) if isinstance(trusted, Iterable) else []
@@ -38,7 +38,7 @@ def mark_origin(error: Exception, trusted: Any = ()) -> None:
 
 
 def is_mistake(error: BaseException, trusted: Iterable[Any] = ()) -> bool:
-    """Tell whether an error is the user's to correct; see above."""
+    """Return whether an error is a mistake of the user; see above."""
     if MARK in error.__dict__:
         return bool(error.__dict__[MARK][0])
     if isinstance(error, InstantiationException) and error.__cause__ is not None:
@@ -52,14 +52,14 @@ def is_mistake(error: BaseException, trusted: Iterable[Any] = ()) -> bool:
 
 
 def format_trace(error: Exception) -> str:
-    """Return an error's traceback with those of its causes."""
+    """Return the traceback of an error, including its causes."""
     if MARK in error.__dict__:
         return str(error.__dict__[MARK][1])
     return "".join(traceback.format_exception(error))
 
 
 def find_package(error: Exception, trusted: Iterable[str] = ()) -> str:
-    """Return newsimg or the trusted package that was last called before an error."""
+    """Return the innermost package, newsimg or a trusted one, in the traceback of an error."""
     if MARK in error.__dict__:
         return str(error.__dict__[MARK][2])
     names = [
@@ -70,7 +70,7 @@ def find_package(error: Exception, trusted: Iterable[str] = ()) -> str:
 
 
 def _raised_in(error: BaseException) -> str | None:
-    """Return the package whose `raise` has raised an error; None if it was not a `raise`."""
+    """Return the package whose `raise` statement raised an error; None if there is none."""
     trace = error.__traceback__
     if trace is None:
         return None

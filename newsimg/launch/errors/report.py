@@ -1,4 +1,4 @@
-"""Prints what has failed: one sentence for a mistake of the user's, a traceback for a defect."""
+"""Printing of errors: one sentence for a mistake of the user, a traceback for a defect."""
 
 import os
 import select
@@ -16,17 +16,17 @@ from newsimg.launch.errors.sentences import explain
 from newsimg.storage.files import FULL as FULL_DISK
 
 FULL = "HYDRA_FULL_ERROR"
-JOB = "newsimg_job"  # attribute of an error: the number of the sweep's job that it ended
+JOB = "newsimg_job"  # attribute of an error: the job's number
 MISTAKE, DEFECT = 2, 1  # exit statuses
 
 
 class ErrorReport:
-    """What is printed of the errors of one program.
+    """Prints the errors of one program, each once.
 
     Attributes:
-        full: Whether the user asked for tracebacks.
-        told: Errors of jobs that have been printed already.
-        folder: What is being written, which Hydra does not say of a full disk.
+        full: Whether the user requested tracebacks (HYDRA_FULL_ERROR=1).
+        told: Errors that have been printed.
+        folder: Folder being written, named in errors about a full disk.
     """
 
     def __init__(self) -> None:
@@ -50,7 +50,7 @@ class ErrorReport:
 
     @property
     def status(self) -> int:
-        """The exit status: 2 if all that failed were mistakes of the user's."""
+        """The exit status: 2 if all errors were mistakes of the user, else 1."""
         return MISTAKE if all(map(is_mistake, self.told)) else DEFECT
 
 
@@ -64,15 +64,15 @@ def _describe_defect(error: Exception) -> str:
     )
 
 
-current = ErrorReport()  # Hydra makes the callback that tells of jobs, so it is found here
+current = ErrorReport()  # global, as Hydra creates the callback that reports jobs
 
 
 @contextmanager
 def report_errors() -> Iterator[None]:
-    """Print what fails inside the block, and exit; Hydra, which would print it, hands it on.
+    """Print errors raised inside the block and exit, instead of Hydra.
 
     Raises:
-        SystemExit: With the status of what failed.
+        SystemExit: With the exit status.
     """
     global current
     current = ErrorReport()
@@ -86,7 +86,7 @@ def report_errors() -> Iterator[None]:
             sys.exit(128 + signal.SIGPIPE)  # as any program whose output goes to `head`
         current.tell(error)
         sys.exit(current.status)
-    except SystemExit as stop:  # of a callback, whose errors Hydra makes warnings of
+    except SystemExit as stop:  # raised by `presets.fatal` in a callback
         if not isinstance(stop.__cause__, Exception):
             raise
         current.tell(stop.__cause__)
@@ -106,9 +106,9 @@ def _has_reader(stream: TextIO) -> bool:
 
 
 class FailedJob(JobReturn):
-    """What Hydra knows of a job that failed, without a line of Hydra's own on its error."""
+    """The result of a failed job, for which Hydra prints no message of its own."""
 
     @property  # type: ignore[misc]
     def return_value(self) -> Any:
-        """Raise what the job raised."""
+        """Raise the error of the job."""
         raise self._return_value

@@ -1,4 +1,4 @@
-"""Puts errors into sentences that say what to type, those of Hydra and OmegaConf first."""
+"""Error messages in one sentence, with what to type."""
 
 import os
 import re
@@ -20,12 +20,12 @@ from omegaconf.errors import OmegaConfBaseException
 from newsimg.storage.files import CONF_DIR, FULL
 from newsimg.storage.text.suggest import check_choice, find_close
 
-MAX_KEYS = 12  # that a sentence lists
+MAX_KEYS = 12  # keys listed in a sentence
 SKIPPED = ("full_key: ", "object_type=", "reference_type=", "See https://", "Config search path")
 
 
 def explain(error: BaseException) -> str:
-    """Return what is wrong in a sentence, and what to type instead where that is known."""
+    """Return a sentence that describes an error and, if known, what to type instead."""
     if isinstance(error, InstantiationException) and error.__cause__ is not None:
         return explain(error.__cause__)
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
@@ -67,7 +67,7 @@ def _is_unknown_key(error: BaseException | None) -> bool:
 
 
 def _explain_key(error: Any) -> str:
-    """Return what the keys beside an unknown one are, and which of them was meant."""
+    """Return the known keys next to an unknown one, and the closest."""
     full_key, parent = str(error.full_key), error.parent_node
     place, _, key = full_key.rpartition(".")
     keys = [str(name) for name in parent] if isinstance(parent, DictConfig) else []
@@ -92,7 +92,7 @@ def _has_key(parent: DictConfig, name: str, key: str) -> bool:
 
 
 def _find_options_with(group: str, key: str) -> list[str]:
-    """Return the options of a group whose yaml sets `key`."""
+    """Return the options of a group that have `key`."""
     folder: Path = CONF_DIR / group
     return [
         path.stem
@@ -102,7 +102,7 @@ def _find_options_with(group: str, key: str) -> list[str]:
 
 
 def _shorten(error: BaseException) -> str:
-    """Return what Hydra or OmegaConf says in one line, with the key that it is about."""
+    """Return the message of Hydra or OmegaConf in one line, with its key."""
     lines = [line.strip() for line in str(error).splitlines()]
     kept = [line for line in lines if line and not line.startswith((*SKIPPED, "provider="))]
     if isinstance(error.__cause__, OmegaConfBaseException):
