@@ -1,4 +1,4 @@
-"""Both stages side by side, query by query."""
+"""Comparison of both stages for each query."""
 
 import logging
 from bisect import bisect_left
@@ -18,8 +18,8 @@ def find_rows(images: Sequence[Image], image_ids: Iterable[str]) -> dict[str, in
     """Return the rows of pictures in a pool, by id, without those that are not in it.
 
     Args:
-        images: The pool, in image-id order; a saved index makes objects only of those looked at.
-        image_ids: Whom to look for.
+        images: The pool, in image-id order; a saved index creates image objects lazily.
+        image_ids: Ids to look up.
     """
     rows = {}
     for image_id in image_ids:
@@ -30,7 +30,7 @@ def find_rows(images: Sequence[Image], image_ids: Iterable[str]) -> dict[str, in
 
 
 def keep_judged(collection: Collection, candidates: Candidates) -> tuple[Collection, Candidates]:
-    """Leave out the queries whose editor's picture is not known: they cannot be measured.
+    """Drop queries without a known relevant image, which cannot be evaluated.
 
     Raises:
         ValueError: If no query is left.
@@ -59,10 +59,7 @@ def keep_judged(collection: Collection, candidates: Candidates) -> tuple[Collect
 
 
 def find_ranks(collection: Collection, candidates: Candidates, qrels: Qrels) -> pd.Series:
-    """Return the 1-based rank of each query's editor's picture; NA where it is no candidate.
-
-    A query of which no such picture is known has none either.
-    """
+    """Return the 1-based rank of each relevant image; NA if it is no candidate or not known."""
     ranks = {}
     for query, rows in zip(collection.queries, candidates.rows, strict=True):
         wanted = qrels.get(query.query_id, {})
@@ -74,7 +71,7 @@ def find_ranks(collection: Collection, candidates: Candidates, qrels: Qrels) -> 
 def compare_stages(
     collection: Collection, retrieved: Candidates, reranked: Candidates, qrels: Qrels
 ) -> pd.DataFrame:
-    """Tell for each query what reranking did.
+    """Compare retrieval and reranking for each query.
 
     Returns:
         One row per query, indexed by query id: `title`, `image_id` (the editor's picture),

@@ -1,4 +1,4 @@
-"""How sure a curve over the weight is: intervals, and which weights are as good as the best."""
+"""Confidence intervals of a curve, and weights that are not significantly below the best."""
 
 import numpy as np
 import pandas as pd
@@ -20,7 +20,7 @@ def bound_curve(
     Args:
         start: (n_queries, top_k) fused scores at weight 0, in retrieval order.
         end: The same at weight 1.
-        gold_columns: (n_queries,) column of each query's relevant image, -1 if it is not there.
+        gold_columns: (n_queries,) column of the relevant image, -1 if it is not a candidate.
         measure: One of those of `trace_curve`.
         best: The weight that the others are compared with.
 

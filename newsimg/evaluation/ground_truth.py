@@ -1,4 +1,4 @@
-"""Which pictures of a pool the ground truth means, where their ids are written differently."""
+"""Matching of ground-truth ids to the ids of a pool that are written differently."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -14,30 +14,30 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 EXTENSION = "(?i)(" + "|".join(map(re.escape, EXTENSIONS)) + ")$"
-BLOCK = 65_536  # ids that are compared at once
+BLOCK = 65_536  # ids per block
 
 
 @runtime_checkable
 class ListsIds(Protocol):
-    """Pictures whose ids are known without an object for each of them."""
+    """A sequence of images whose ids can be read without creating image objects."""
 
     def read_ids(self) -> "Iterator[pa.Array]":
-        """Yield all ids in parts, in any order."""
+        """Yield all ids in blocks, in any order."""
 
 
 def match_ground_truth(collection: Collection, candidates: Candidates) -> Collection:
-    """Write the ground truth in the ids of the pictures that are searched.
+    """Convert ground-truth ids to the ids of the searched pictures.
 
-    An id that no picture has means the one picture whose id differs in the extension, in the
-    folders before the name (which one of both lacks), or in the Unicode form alone. An id without
-    such a picture stays as it is: its query counts 0.
+    An unknown id matches the only picture whose id differs in the extension, in leading folders
+    (which one of both lacks) or in the Unicode normalisation form. An id without a match is kept;
+    its query counts 0.
 
     Args:
         collection: Queries and, where known, their relevant images.
-        candidates: Of a search; their pool is what the ids are compared with.
+        candidates: Candidates whose pool the ids are matched with.
 
     Raises:
-        ValueError: If an id fits several pictures, or different ids fit one; names both.
+        ValueError: If an id matches several pictures, or several ids match one; names both.
     """
     if collection.qrels is None:
         return collection
@@ -58,7 +58,7 @@ def match_ground_truth(collection: Collection, candidates: Candidates) -> Collec
 
 
 def count_covered(collection: Collection, images: Sequence[Image]) -> int:
-    """Return how many queries have a relevant image among `images`."""
+    """Return the number of queries with a relevant image in `images`."""
     qrels: Qrels = collection.qrels or {}
     known = find_rows(images, {image_id for relevant in qrels.values() for image_id in relevant})
     return sum(not known.keys().isdisjoint(relevant) for relevant in qrels.values())
@@ -87,7 +87,7 @@ def measure_coverage(collection: Collection, images: Sequence[Image]) -> dict[st
 
 
 def describe_coverage(metrics: Mapping[str, float]) -> str:
-    """Return a sentence on a ground truth that is only partly in the pool; "" if all of it is."""
+    """Describe how much of the ground truth is in the pool; empty if all of it is."""
     share, n_judged = metrics["ground_truth_share"], metrics["n_judged"]
     if share == 1:
         return ""
@@ -98,10 +98,10 @@ def describe_coverage(metrics: Mapping[str, float]) -> str:
 
 
 def _find_similar(images: Sequence[Image], wanted: Sequence[str]) -> dict[str, str]:
-    """Return the picture that each id fits, for those that fit one.
+    """Return the matching picture of each id that has one.
 
     Raises:
-        ValueError: If an id fits several.
+        ValueError: If an id matches several.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -130,7 +130,7 @@ def _find_similar(images: Sequence[Image], wanted: Sequence[str]) -> dict[str, s
 
 
 def _check_distinct(found: dict[str, str], known: Iterable[str]) -> None:
-    """Refuse that two different ids, as a/1 and b/1 are, mean one picture."""
+    """Check that no two ids, such as a/1 and b/1, match the same picture."""
     owner: dict[str, str] = {image_id: image_id for image_id in known}
     for image_id, picture in found.items():
         other = owner.setdefault(picture, image_id)
@@ -157,6 +157,6 @@ def _split(image_id: str) -> list[str]:
 
 
 def _fit(one: Sequence[str], other: Sequence[str]) -> bool:
-    """Tell whether one of two places is the end of the other."""
+    """Return whether one path is a suffix of the other."""
     n_parts = min(len(one), len(other))
     return one[-n_parts:] == other[-n_parts:]

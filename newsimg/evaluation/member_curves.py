@@ -1,12 +1,11 @@
 """The curve over the share of one member of an ensemble, the others fixed.
 
-At share t the ensemble scores `(1 - t) * others + t * member`, a straight line in t. The run's
-weight then divides each query's scores by a number S(t) of their own, such as their range.
-Multiplied by S(t), which moves no rank, a fused score is `(1 - w) * retrieval * S(t) + w * (...)`,
-and S(t) is straight but for a few bends. So these curves are exact, too: for the weights none, l1
-and minmax at any value, for all others at value 1, where only the ensemble's own order counts. The
-ensemble hands on its scores in float32, so that shares within about 1e-6 of a breakpoint may come
-out on its other side.
+At share t the score of the ensemble is `(1 - t) * others + t * member`, linear in t. The
+normalisation divides the scores of each query by a number S(t), such as their range. Multiplied by
+S(t), which changes no rank, a fused score is `(1 - w) * retrieval * S(t) + w * (...)`, and S(t) is
+piecewise linear. These curves are therefore exact for the weights none, l1 and minmax at any value,
+and for all others at value 1, where only the order of the ensemble counts. Ensemble scores are
+float32, so that shares within about 1e-6 of a breakpoint may fall on its other side.
 """
 
 from collections.abc import Mapping
@@ -30,15 +29,16 @@ def draw_member(
     Args:
         retrieval: (n_queries, top_k) normalised retrieval scores, in retrieval order.
         members: See `RerankScores.members`; two or more.
-        name: Of the member whose share goes from 0 to 1; the others keep their proportions.
-        weight: The run's.
-        gold_columns: (n_queries,) column of the editor's picture, -1 if it is not there.
+        name: Name of the member whose share varies from 0 to 1; the other members keep their
+            proportions.
+        weight: Weight of the run.
+        gold_columns: (n_queries,) column of the relevant image, -1 if it is not a candidate.
 
     Returns:
-        None if the fused scores are not straight in the share, see above.
+        The segments, or None if the fused scores are not piecewise linear in the share.
 
     Raises:
-        ValueError: If there are no others.
+        ValueError: If there is only one member.
     """
     shares = [share for other, (share, _) in members.items() if other != name]
     if not shares:
@@ -52,7 +52,7 @@ def draw_member(
     divisors = weight.find_divisors(start)
     if divisors is None:
         return None
-    # Bends nearer than 1e-9 are one: spans need a length.
+    # Breakpoints closer than 1e-9 are merged, as segments need a length.
     bends = np.round(np.sort(weight.find_bends(start, end), axis=1), 9)
     ends = np.hstack([np.zeros_like(divisors), bends, np.ones_like(divisors)])
     row, span = np.nonzero(ends[:, 1:] > ends[:, :-1])

@@ -1,4 +1,4 @@
-"""Measures of a ranking against the editors' choices, by ir_measures."""
+"""Hits@k and MRR@k of a ranking, computed with ir_measures."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +10,7 @@ import pandas as pd
 from newsimg.datatypes import Candidates, Collection, Qrels, Query, Run
 
 CUTOFFS = (1, 5, 10, 25, 50, 100)
-# Each measure with the tool that ir_measures takes it from; naming it saves asking all of them.
+# Providers are named, as ir_measures would otherwise try all of them.
 MEASURES = {
     "hits": (ir_measures.Success, ir_measures.pytrec_eval),
     "mrr": (ir_measures.RR, ir_measures.msmarco),
@@ -18,7 +18,7 @@ MEASURES = {
 
 
 def to_run(queries: Sequence[Query], candidates: Candidates) -> Run:
-    """Write candidates as a TREC run whose scores any TREC tool sorts back into the same order.
+    """Convert candidates to a TREC run whose scores sort into the same order in any TREC tool.
 
     TREC tools compare scores in single precision and break ties by document id, so a score that
     is not below its predecessor's is lowered to the next smaller float32.
@@ -59,7 +59,7 @@ def measure_run(run: Run, qrels: Qrels, top_k: int) -> pd.DataFrame:
     for name, (measure, provider) in MEASURES.items():
         names = {measure @ k: f"{name}_at_{k}" for k in cutoffs}
         values = list(provider.iter_calc(list(names), qrels, run))
-        # Hashing a measure writes it out as text; there are few of them, and thousands of values.
+        # Measures are hashed by their text, which is slow for thousands of values.
         labels = {id(value.measure): value.measure for value in values}
         known = {key: columns[names[label]] for key, label in labels.items()}
         for value in values:

@@ -1,4 +1,4 @@
-"""What a difference is worth: intervals, paired tests, and how they read in words."""
+"""Bootstrap intervals and paired significance tests."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,9 @@ import pandas as pd
 from newsimg.datatypes import FusedArray
 
 CONFIDENCE = 0.95
-N_RESAMPLES = 2000  # of the bootstrap: both ends of an interval to a few per cent of its width
+N_RESAMPLES = (
+    2000  # of the bootstrap: bounds are accurate to a few per cent of the interval's width
+)
 N_FLIPS = 2499  # of the sign-flipping test: p down to 0.0008
 SEED = 28
 
@@ -26,13 +28,14 @@ class Gain:
 def bound_means(values: pd.DataFrame, resamples: FusedArray | None = None) -> pd.DataFrame:
     """Compute bootstrap intervals (95 %, percentile) of each column's mean over queries.
 
-    The resamples are shared by all columns. Percentiles, since BCa is undefined where all queries
-    have one value, and a mean needs little correction (Efron and Tibshirani, 1993, chapters 13-14).
+    All columns share the resamples. Percentile intervals are used because BCa is undefined if all
+    queries have the same value, and means need little correction (Efron and Tibshirani, 1993,
+    chapters 13-14).
 
     Args:
         values: A row per query, a column per measure.
-        resamples: From `draw_resamples`, where they are at hand: they depend on the number of
-            queries alone.
+        resamples: Result of `draw_resamples`, if available; it depends only on the number of
+            queries.
 
     Returns:
         A row per measure: `value`, `low`, `high`.
@@ -58,9 +61,9 @@ def compute_p_values(differences: pd.DataFrame) -> pd.Series:
 
     Columns of -1, 0 and 1, as differences of Hits@k are: the exact McNemar test, a binomial test of
     the queries helped among those helped or hurt. Others: a randomisation test that flips the signs
-    of the queries' differences (Smucker, Allan and Carterette, 2007), exact where there are few.
+    of the queries' differences (Smucker, Allan and Carterette, 2007), exact for few queries.
     """
-    from scipy.stats import binomtest  # takes half a second, which checking a config has not
+    from scipy.stats import binomtest  # slow import, not needed to validate a config
 
     changed = differences[(differences != 0).any(axis=1)]
     p_values = pd.Series(1.0, index=differences.columns)
@@ -88,7 +91,7 @@ def compare_means(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
 
 
 def correct_holm(p_values: FusedArray) -> FusedArray:
-    """Correct p values for the number of tests (Holm, 1979); NaN stays NaN and does not count."""
+    """Correct p values for the number of tests (Holm, 1979); NaN values are not counted."""
     corrected = np.full(len(p_values), np.nan)
     order = np.argsort(p_values)[: int(np.isfinite(p_values).sum())]
     factors = len(order) - np.arange(len(order))
@@ -100,8 +103,8 @@ def describe_gain(measure: str, gain: Gain, n_tried: int = 1) -> str:
     """Describe a gain and its significance in a sentence.
 
     Args:
-        measure: What it is a gain in, e.g. "Hits@1".
-        gain: The difference; its `p` is corrected already if several configs were tried.
+        measure: Name of the measure, e.g. "Hits@1".
+        gain: The difference, with a corrected `p` if several configs were tried.
         n_tried: Number of configs that `p` is corrected for.
     """
     if gain.value == gain.low == gain.high == 0:
@@ -121,22 +124,22 @@ def describe_gain(measure: str, gain: Gain, n_tried: int = 1) -> str:
 
 
 def measure_effective_weight(start: FusedArray, end: FusedArray, weight: float) -> float:
-    """Return the rerank side's share of the spread that the fused score is made of.
+    """Return the effective weight: the rerank scores' share of the spread of the fused score.
 
     With s_a and s_b the standard deviations over a query's candidates of the normalised retrieval
     and rerank scores, averaged over the queries, it is `w s_b / ((1 - w) s_a + w s_b)`: 0.5 where
-    both sides have the same say, whatever their scales. Between 0 and 1 like the weight, so that
-    weights of different rerankers and normalisations compare; 0 where neither side spreads.
+    both components contribute equally, regardless of their scales. It is in [0, 1], so that weights
+    of different rerankers and normalisations can be compared; 0 if all scores are equal.
     """
     own, other = weight * end.std(axis=1).mean(), (1 - weight) * start.std(axis=1).mean()
     return float(own / (own + other)) if own + other > 0 else 0.0
 
 
 def draw_resamples(n_queries: int) -> FusedArray:
-    """Return how often each query is in each resample: (N_RESAMPLES, n_queries)."""
+    """Return the count of each query in each resample: (N_RESAMPLES, n_queries)."""
 
     def count(rows: np.ndarray, axis: int) -> FusedArray:
-        # Counting how often each query was drawn turns the resampled means into one product.
+        # With the counts of each query, all resampled means are one matrix product.
         flat = rows.reshape(-1, n_queries)
         cells = flat + n_queries * np.arange(len(flat))[:, None]
         counts = np.bincount(cells.ravel(), minlength=flat.size).reshape(flat.shape)
@@ -155,12 +158,12 @@ def draw_resamples(n_queries: int) -> FusedArray:
 
 
 def _flip_signs(differences: FusedArray) -> FusedArray:
-    # The data are ones: scipy flips their signs, and one draw serves all measures.
+    # scipy flips the signs of ones, and one draw is used for all measures.
     def sum_up(signs: np.ndarray, axis: int = -1) -> FusedArray:
-        # Sums that are equal but for rounding must count as equal.
+        # Sums that differ only by rounding must count as equal.
         return np.round(np.moveaxis(signs, axis, -1) @ differences, 12)
 
-    if len(differences) == 1:  # +x or -x: nothing can be told from one query
+    if len(differences) == 1:  # one query gives no evidence
         return np.ones(differences.shape[1])
     from scipy.stats import permutation_test
 

@@ -1,4 +1,4 @@
-"""Choose a weight on some queries, and find out on others what it is worth."""
+"""Choosing a weight on some queries and reporting it on others."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ from newsimg.evaluation.curve import Plateau, find_plateau, rank_at, score_ranks
 
 @dataclass(frozen=True, eq=False)
 class Lines:
-    """What one reranker and normalisation make of some queries, at every weight.
+    """Fused scores of one reranker and normalisation as a function of the weight.
 
     Attributes:
         start: (n_queries, top_k) fused scores at weight 0, in retrieval order.
         end: The same at weight 1.
-        gold_columns: (n_queries,) column of the editor's picture, -1 if it is no candidate.
+        gold_columns: (n_queries,) column of the relevant image, -1 if it is not a candidate.
     """
 
     start: FusedArray
@@ -35,12 +35,12 @@ class Lines:
 
 @dataclass(frozen=True)
 class Choice:
-    """The best option, and the weights at which it is the best.
+    """The best option and its plateau.
 
     Attributes:
-        option: Its name.
-        plateau: Where, and what the measure is there.
-        identity: What the measure is at weight 0, on the same queries.
+        option: Name of the option.
+        plateau: Interval of optimal weights, and the value of the measure.
+        identity: Value of the measure at weight 0, on the same queries.
     """
 
     option: str
@@ -49,17 +49,17 @@ class Choice:
 
     @property
     def gain(self) -> float:
-        """What the choice seems to gain, on the very queries that it was made on."""
+        """The gain on the queries that the choice was made on, which is optimistic."""
         return self.plateau.value - self.identity
 
 
 @dataclass(frozen=True, eq=False)
 class Folds:
-    """What cross-validation found.
+    """The result of a cross-validation.
 
     Attributes:
         choices: One per fold, made without the fold's queries.
-        reported: Per-query values at the weights chosen without them, a mean over the repeats.
+        reported: Per-query values at weights chosen without the query, averaged over repeats.
     """
 
     choices: list[Choice]
@@ -67,7 +67,7 @@ class Folds:
 
 
 def choose_weight(options: Mapping[str, Lines], measure: str, cutoffs: Sequence[int]) -> Choice:
-    """Return the option with the largest value at any weight; of equals that of widest plateau."""
+    """Return the option with the largest value at any weight; ties go to the widest plateau."""
     return rate_options(options, measure, cutoffs)[0]
 
 
@@ -86,7 +86,7 @@ def rate_options(
 def split_folds(
     n_queries: int, n_folds: int, n_repeats: int, seed: int
 ) -> Iterator[list[IntArray]]:
-    """Divide the queries into `n_folds` parts at random, `n_repeats` times.
+    """Split the queries into `n_folds` random folds, `n_repeats` times.
 
     Raises:
         ValueError: If there are more folds than queries.
@@ -107,7 +107,7 @@ def cross_validate(
     n_repeats: int,
     seed: int,
 ) -> Folds:
-    """Choose without each fold in turn and report on it, with several divisions into folds."""
+    """Choose without each fold and report on it, for several random splits into folds."""
     n_queries = len(next(iter(options.values())).gold_columns)
     choices: list[Choice] = []
     totals = 0.0

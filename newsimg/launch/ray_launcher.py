@@ -25,8 +25,9 @@ log = logging.getLogger(__name__)
 class RayLauncher(RayComponent, Launcher):
     """Runs jobs in Ray actors.
 
-    Hydra's plugin for Ray (1.2.2) is not used: it needs cloudpickle below 3, which conflicts with joblib 1.6; after Ctrl-C the records of its
-    jobs have no end, and a job whose worker is killed is silently repeated.
+    Hydra's plugin for Ray (1.2.2) is not used: it needs cloudpickle below 3, which conflicts with
+    joblib 1.6; after Ctrl-C the records of its jobs have no end, and a job whose worker is killed
+    is silently repeated.
 
     A worker runs its jobs in one process, so that models are loaded once. If a worker dies, the
     sweep ends, as with Hydra's other launchers; `resume=true` continues it.

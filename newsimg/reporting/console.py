@@ -1,4 +1,4 @@
-"""What a run says: one table, and where things are."""
+"""Console output: tables, paths and commands."""
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
@@ -31,7 +31,7 @@ MEASURES = {"hits": "Hits", "mrr": "MRR"}
 
 
 class Output:
-    """What a run prints: on a terminal, lines break between words; elsewhere, nowhere."""
+    """Prints texts and tables; on a terminal, lines are broken between words."""
 
     def __init__(self) -> None:
         self.quiet = False
@@ -45,11 +45,11 @@ class Output:
             terminal.print(wrap_words(item) if is_long else item, soft_wrap=True)
 
     def capture(self) -> Capture:
-        """Collect what is printed inside of a with statement instead of printing it."""
+        """Capture output inside a with statement."""
         return terminal.capture()
 
     def input(self, prompt: str) -> str:
-        """Ask for a line."""
+        """Read a line."""
         with hide_status():
             return terminal.input(prompt)
 
@@ -58,7 +58,7 @@ console = Output()
 
 
 def wrap_words(text: str) -> str:
-    """Break lines between words; a word that is longer than a line, such as a path, stays whole."""
+    """Break lines between words; longer words, such as paths, are not broken."""
     options: dict[str, bool] = {"break_long_words": False, "break_on_hyphens": False}
     lines = [fill(line, terminal.width, **options) for line in text.split("\n")]  # type: ignore
     return "\n".join(lines)
@@ -67,7 +67,7 @@ def wrap_words(text: str) -> str:
 def cut_text(text: str, n_letters: int) -> str:
     """Return a text on one line, cut to at most `n_letters` with "…" for the rest.
 
-    What it costs grows with `n_letters`, not with the text.
+    The time depends on `n_letters`, not on the length of the text.
     """
     line = " ".join(text[: n_letters + 1].split())
     if len(text) <= n_letters + 1 and len(line) <= n_letters:
@@ -76,7 +76,7 @@ def cut_text(text: str, n_letters: int) -> str:
 
 
 def describe_setting(info: RunInfo, weight: float) -> str:
-    """Return what sets results on the same data apart: reranker, normalisation and weight."""
+    """Return reranker, normalisation and weight in one line."""
     reranker = f"reranker {info.reranker}" if info.reranker else ""
     normalization = f"normalisation {info.normalization}" if info.normalization else ""
     facts = (reranker, normalization, f"weight {write_number(weight)}")
@@ -84,7 +84,7 @@ def describe_setting(info: RunInfo, weight: float) -> str:
 
 
 def print_evaluation(metrics: Mapping[str, float], weight: float, info: RunInfo) -> None:
-    """Print measures by stages, and in words what reranking did to the first images."""
+    """Print the measures of both stages and the changes of the first image."""
     setting = describe_setting(info, weight)
     console.print(f"{info.data}: {setting}" if info.data else setting)
     table = Table(box=box.SIMPLE_HEAD)
@@ -124,10 +124,9 @@ def print_evaluation(metrics: Mapping[str, float], weight: float, info: RunInfo)
 
 
 def show_weights(low: float, high: float) -> tuple[str, str]:
-    """Write both ends of an interval of weights with as few digits as lie within it when typed.
+    """Format both bounds of an interval of weights such that the printed values lie within it.
 
-    Four digits at least; more where the interval is narrow, as many as a float has for a single
-    weight.
+    Uses at least four digits, and more for narrow intervals.
     """
     for digits in range(4, 20):
         unit = Decimal(1).scaleb(-digits)
@@ -140,7 +139,7 @@ def show_weights(low: float, high: float) -> tuple[str, str]:
 
 
 def show_weight(weight: float, low: float = 0.0, high: float = 1.0) -> str:
-    """Write a weight with as few digits, four at least, as stay between `low` and `high`."""
+    """Format a weight with the fewest digits, at least four, that stay between `low` and `high`."""
     for digits in range(4, 20):
         text = f"{weight:.{digits}f}"
         if low <= float(text) <= high:
@@ -149,7 +148,7 @@ def show_weight(weight: float, low: float = 0.0, high: float = 1.0) -> str:
 
 
 def print_table(rows: "pd.DataFrame", title: str) -> None:
-    """Print a table of values; fractions with four digits, nothing where there is no value."""
+    """Print a table of values; floats with four digits, missing values empty."""
 
     def show(value: object) -> str:
         if isinstance(value, float):
@@ -176,7 +175,7 @@ def print_table(rows: "pd.DataFrame", title: str) -> None:
 
 @contextmanager
 def muted(mute: bool) -> Iterator[None]:
-    """Print nothing inside the block, if `mute`: the jobs of a sweep share one table at its end."""
+    """Suppress output inside the block if `mute`, as for the jobs of a sweep."""
     console.quiet = mute
     try:
         yield
@@ -191,7 +190,7 @@ def print_job(where: str, objectives: Mapping[str, float]) -> None:
 
 
 def print_outcome(output_dir: Path, pages: Mapping[str, str]) -> None:
-    """Print where a run wrote, and what shows it.
+    """Print the paths and links of a run.
 
     Args:
         output_dir: The run's folder.
@@ -206,11 +205,11 @@ def print_outcome(output_dir: Path, pages: Mapping[str, str]) -> None:
 
 @cache
 def warn_loudly(text: str, occasion: str) -> None:
-    """Warn in a way that is not overlooked: in a frame on a terminal, else in the log.
+    """Print a prominent warning: in a frame on a terminal, else in the log.
 
     Args:
-        text: What is wrong, and what to type.
-        occasion: It is said once for each.
+        text: The warning, with what to type.
+        occasion: The warning is shown once per occasion.
     """
     if not terminal.is_terminal:
         log.warning(text)
@@ -223,18 +222,18 @@ def warn_loudly(text: str, occasion: str) -> None:
 
 
 def shorten_path(path: Path) -> str:
-    """Return a path as it may be typed: on a terminal, from the folder that it is used in."""
+    """Return a path to type: on a terminal, relative to the working directory."""
     if terminal.is_terminal and path.is_relative_to(Path.cwd()):
         return str(path.relative_to(Path.cwd())) or "."
     return str(path)
 
 
 def print_command(label: str, words: Sequence[str]) -> None:
-    """Print a command that is worth typing next; on a terminal, its lines fit.
+    """Print a suggested command; on a terminal, wrapped to its width.
 
     Args:
         label: What the command does.
-        words: Its words, quoted for a shell.
+        words: Words of the command, quoted for a shell.
     """
     lines = [f"{label:<14}"]
     for word in words:
@@ -247,7 +246,7 @@ def print_command(label: str, words: Sequence[str]) -> None:
 
 
 def confirm(question: str) -> bool:
-    """Ask on the console; anything but y or yes is no, and so is the end of input."""
+    """Ask for confirmation on the console; only y and yes confirm."""
     try:
         return console.input(f"{question} (y/N) ").strip().lower() in ("y", "yes")
     except EOFError:

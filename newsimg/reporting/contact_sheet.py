@@ -1,4 +1,4 @@
-"""A picture of what a run did: headlines, editors' pictures, the first images before and after."""
+"""The contact sheet: headlines, relevant images, and first candidates before and after."""
 
 from bisect import bisect_right
 from functools import cache, lru_cache
@@ -29,13 +29,13 @@ def draw_contact_sheet(
     comparison: pd.DataFrame,
     n_queries: int,
 ) -> PILImage.Image:
-    """Show up to `n_queries` queries, as many helped and hurt as unchanged where there are so many.
+    """Draw up to `n_queries` queries, balanced between helped, hurt and unchanged ones.
 
     Args:
-        collection: Where the queries come from.
+        collection: The queries and images.
         retrieved: The candidates before reranking.
         reranked: The candidates after reranking.
-        comparison: What `compare_stages` says of them.
+        comparison: Result of `compare_stages`.
         n_queries: Headlines on the sheet, at least 1.
     """
     chosen = choose_queries(comparison, n_queries)

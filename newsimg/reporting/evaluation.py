@@ -1,4 +1,4 @@
-"""What an evaluation knows beyond its means: the curve over all weights, and what is chance."""
+"""Curves, intervals and significance tests of an evaluation."""
 
 import logging
 from collections.abc import Mapping
@@ -39,7 +39,7 @@ FEW = 0.05  # below this share of changed first images, a weight is called ineff
 
 
 def find_gold_columns(collection: Collection, retrieved: Candidates, qrels: Qrels) -> IntArray:
-    """Return the column of each query's editor's picture among its candidates; -1 if not there.
+    """Return the column of each relevant image among its candidates; -1 if it is none.
 
     Raises:
         ValueError: If a query has several.
@@ -61,21 +61,21 @@ def report_curve(
     output_dir: Path,
     shared: SharedResults,
 ) -> dict[str, float]:
-    """Write `curve.csv` and `curve.png`: the measures over all weights, whatever the run's own.
+    """Write `curve.csv` and `curve.png`, the measures over all weights.
 
-    `curve_bounds.csv` says how sure Hits@1 is; see `bound_curve`.
+    `curve_bounds.csv` has the intervals of Hits@1; see `bound_curve`.
 
     Args:
         collection: Queries with the editors' pictures.
         retrieved: The candidates in retrieval order.
         scores: The reranker's scores, aligned with `retrieved`.
-        weight: Its normalisation counts, and its value is marked. A curve needs a linear one.
+        weight: Normalisation of the curve, which must be linear; its value is marked.
         output_dir: Where the files go.
-        shared: Has the curve where the jobs of a sweep differ in the weight's value alone.
+        shared: Results shared by jobs that differ only in the weight's value.
 
     Returns:
         `curve/best_weight` (the plateau's midpoint), `curve/plateau_low`, `curve/plateau_high` and
-        `curve/best_hits_at_1`; `effective_weight` of the run's own weight. Nothing where there is
+        `curve/best_hits_at_1`; `effective_weight` of the run's own weight. Empty if there is
         no curve.
     """
     qrels = collection.qrels
@@ -120,7 +120,7 @@ def report_members(
 ) -> dict[str, float]:
     """Write `curve_<member>.csv` for each member of an ensemble, and `curve_members.png`.
 
-    The weight of these curves is the member's share of the ensemble, the others in proportion.
+    The weight of these curves is the member's share of the ensemble.
 
     Returns:
         `curve/<member>/best_share`, `.../plateau_low`, `.../plateau_high`, `.../best_hits_at_1`;
@@ -158,7 +158,7 @@ def report_members(
 
 
 def write_curve(curve: pd.DataFrame, path: Path) -> None:
-    """Write a curve as CSV; weights in full, so that reading it gives the same intervals."""
+    """Write a curve as CSV with weights in full precision."""
     path.write_bytes(to_csv(curve))
 
 
@@ -179,7 +179,7 @@ def report_statistics(
     Args:
         measures: Per-query values of "retrieval" and "reranked".
         output_dir: Where the file goes.
-        shared: Has the resamples where the jobs of a sweep have as many queries.
+        shared: Results shared by the jobs of a sweep.
 
     Returns:
         `delta/hits_at_1_low`, `delta/hits_at_1_high`, `delta/hits_at_1_p` and so on.
@@ -202,7 +202,7 @@ def report_statistics(
 def check_reranker(
     retrieved: Candidates, scores: FloatArray, weight: Weight, n_changed: int
 ) -> None:
-    """Warn of a reranker that has nothing to say, or that the weight gives no say."""
+    """Warn about rerank scores or weights that do not change the ranking."""
     n_queries, top_k = scores.shape
     if np.array_equal(scores, retrieved.parts["retrieval"]):
         log.info("the reranker repeats the retrieval scores: no weight changes the order")

@@ -1,4 +1,4 @@
-"""What `task=index` says of the index that it has made."""
+"""Summary of the index built by `task=index`."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +13,7 @@ from newsimg.storage.pictures.skipped import describe_counts
 
 
 def report_index(folder: Path, manifest: dict[str, Any], info: RunInfo) -> dict[str, float]:
-    """Print what an index is, and return it as metrics."""
+    """Print the properties of an index and return them as metrics."""
     found = manifest["self_query"]
     measured = manifest["measured_with"]
     rows = {

@@ -1,4 +1,4 @@
-"""Results of the Python call: small tables that a notebook shows, with pictures where there are."""
+"""Result classes of the Python call, with HTML for notebooks."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ class SearchResult:
 
     Attributes:
         collection: The headlines.
-        candidates: Their candidates after reranking: rows, scores and what these are made of.
+        candidates: Candidates after reranking: rows, scores and components.
     """
 
     collection: Collection
@@ -80,15 +80,15 @@ class SearchResult:
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """What an evaluation measured.
+    """The result of an evaluation.
 
     Attributes:
-        name: The config, in short.
+        name: Short form of the config.
         metrics: What `task=evaluate` logs: "reranked/hits_at_1", "curve/best_weight" and so on.
         statistics: A row for each measure with `value`, `low`, `high` (95 %) and, for differences,
             `p`.
         queries: A row for each query: ranks before and after, outcome, every measure.
-        curve: Measures over all weights; None where the normalisation has no exact curve.
+        curve: Measures over all weights; None if the normalisation has no exact curve.
     """
 
     name: str

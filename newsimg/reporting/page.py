@@ -1,4 +1,4 @@
-"""A page to look at: headlines with their candidates before and after, all in one file."""
+"""The report: headlines with their candidates before and after, in one HTML file."""
 
 import json
 import logging
@@ -28,14 +28,14 @@ N_SHOWN = 5
 
 @dataclass(frozen=True)
 class Details:
-    """What a report says beyond pictures and scores.
+    """Contents of a report besides pictures and scores.
 
     Attributes:
-        facts: What the page's head says of the run.
+        facts: Description of the run in the page's head.
         measures: Name -> value before and after.
         parts: See `RerankScores.components`; aligned with the retrieved candidates.
         captions: See `RerankScores.captions`.
-        warning: What the page says first; empty for nothing.
+        warning: Warning shown first; empty for none.
     """
 
     facts: Sequence[str]
@@ -55,16 +55,16 @@ def write_report(
 ) -> None:
     """Write the page, with thumbnails as large as `max_bytes` allow.
 
-    Where not even the smallest fit, it shows fewer queries, as many helped and hurt as unchanged
-    where there are so many, and says so.
+    If even the smallest do not fit, it shows fewer queries, balanced between helped, hurt and
+    unchanged ones, and says so.
 
     Args:
         path: The HTML file.
         collection: Queries, and the editors' pictures if they are known.
         retrieved: The candidates before reranking.
         reranked: The same candidates after reranking.
-        details: What else to show.
-        max_bytes: Of the file.
+        details: Further contents.
+        max_bytes: Maximum size of the file.
 
     Raises:
         ValueError: If `details` are not aligned with the candidates.
@@ -112,7 +112,7 @@ def write_report(
 def describe_run(
     source: str, components: Components, scores: RerankScores, metrics: Mapping[str, float]
 ) -> Details:
-    """Return what a page says above the queries of `source`, and beside their pictures."""
+    """Return the texts of a page for the queries of `source`."""
     top_k = int(metrics["top_k"])
     n_truncated = metrics.get("n_truncated", 0)
     names = {f"Hits@{k}": f"hits_at_{k}" for k in (1, 10) if k <= top_k}
@@ -139,7 +139,7 @@ def describe_run(
 
 @dataclass(frozen=True)
 class Stages:
-    """Where the description of a query comes from."""
+    """Both stages of a run, from which queries are described."""
 
     collection: Collection
     retrieved: Candidates
@@ -149,7 +149,7 @@ class Stages:
     editors: Mapping[str, int]
 
     def describe(self, position: int) -> dict[str, Any]:
-        """Return what the page says of a query: its first candidates before and after."""
+        """Return the description of a query: its first candidates before and after."""
         query = self.collection.queries[position]
         before, after = (
             {int(row): i for i, row in enumerate(stage.rows[position])}
@@ -206,7 +206,7 @@ class Stages:
 
 
 def check_aligned(details: Details, retrieved: Candidates) -> None:
-    """Refuse details of other queries or candidates.
+    """Check that details have the shape of the candidates.
 
     Raises:
         ValueError: If a shape differs; names it.
@@ -224,7 +224,7 @@ def check_aligned(details: Details, retrieved: Candidates) -> None:
 
 
 def list_rows(query: Mapping[str, Any]) -> Iterable[int]:
-    """Return the pictures that a query shows."""
+    """Return the rows of the pictures shown for a query."""
     return [*query["candidates"], *(editor[0] for editor in query["editors"])]
 
 
@@ -234,13 +234,13 @@ def fit_queries(
     n_bytes: float,
     measure: Callable[[int], float],
 ) -> list[int]:
-    """Return, sorted, the positions of as many queries as fit, in the order they are to be taken.
+    """Return the sorted positions of as many queries as fit, in order of priority.
 
     Args:
-        queries: What the page says of them.
-        order: Positions, the most wanted first.
-        n_bytes: How much there is room for.
-        measure: Bytes of the thumbnail of a row.
+        queries: Descriptions of the queries.
+        order: Positions in order of priority.
+        n_bytes: Available size.
+        measure: Function that returns the size of a row's thumbnail in bytes.
     """
     kept: list[int] = []
     seen: set[int] = set()
@@ -255,7 +255,7 @@ def fit_queries(
 
 
 def to_json(data: Any) -> str:
-    """Return JSON in ASCII, so that a letter is a byte, without what could end a script element."""
+    """Return JSON in ASCII that is safe inside a script element."""
     text = json.dumps(data, separators=(",", ":"), allow_nan=False)
     for letter in "<>&":
         text = text.replace(letter, f"\\u{ord(letter):04x}")
@@ -263,5 +263,5 @@ def to_json(data: Any) -> str:
 
 
 def shorten(score: Any) -> float:
-    """Return five significant digits, which bars and tables need no more of."""
+    """Round to five significant digits."""
     return float(f"{float(score):.5g}")

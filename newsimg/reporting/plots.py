@@ -1,4 +1,4 @@
-"""Pictures of curves over the weight."""
+"""Plots of curves over the weight."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -25,13 +25,13 @@ Style = Mapping[str, Any]
 
 
 class CurvePlot:
-    """Measures over all weights, how sure the first is, and which weights are as good as its best.
+    """A plot of measures over all weights, with the interval of the first measure.
 
-    It is drawn once, and saved with any weight marked.
+    It is drawn once and saved with any weight marked.
 
     Args:
         curve: See `trace_curve`.
-        bounds: Of the first measure; see `bound_curve`.
+        bounds: Intervals of the first measure; see `bound_curve`.
         measures: Columns of the curve to draw.
     """
 
@@ -74,9 +74,9 @@ def plot_curves(
         curves: Label -> curve.
         measure: A column of the curves.
         path: The PNG.
-        over: What the weight is called.
-        styles: Label -> how to draw it, see `choose_styles`; None for matplotlib's own colours.
-        bounds: Label of the curve with the largest value, and how sure it is, see `bound_curve`.
+        over: Label of the weight.
+        styles: Label -> line style, see `choose_styles`; None for matplotlib's colours.
+        bounds: Label of the best curve and its intervals, see `bound_curve`.
     """
     axes, canvas = open_axes()
     axes.set_xlabel(over)
@@ -90,10 +90,10 @@ def plot_curves(
 
 
 def choose_styles(keys: Mapping[str, Sequence[str]]) -> dict[str, dict[str, Any]]:
-    """Give each line a colour by what its key begins with, and a pattern by the rest of the key.
+    """Assign each line a colour by the first value of its key and a pattern by the others.
 
     Args:
-        keys: Label -> values that the line is about, those of the reranker first.
+        keys: Label -> values of the line, the reranker first.
     """
     first = list(dict.fromkeys(key[0] for key in keys.values()))
     rest = list(dict.fromkeys(tuple(key[1:]) for key in keys.values()))
@@ -107,18 +107,18 @@ def choose_styles(keys: Mapping[str, Sequence[str]]) -> dict[str, dict[str, Any]
 
 
 def name_measure(measure: str) -> str:
-    """Return how people write a measure: `hits_at_1` is Hits@1."""
+    """Return the display name of a measure: Hits@1 for `hits_at_1`."""
     name, _, cutoff = measure.partition("_at_")
     return f"{LABELS[name]}@{cutoff}"
 
 
 def label_line(label: str) -> str:
-    """Return a label as a legend can show it: short, and with its dollars, which begin formulas."""
+    """Return a label for a legend: shortened, with dollar signs escaped."""
     return cut_text(label, N_LETTERS).replace("$", r"\$")
 
 
 def open_axes() -> "tuple[Axes, FigureCanvasAgg]":
-    """Return axes over the weights, and what draws them."""
+    """Return axes over the weights and their canvas."""
     logging.getLogger("matplotlib").setLevel(logging.WARNING)  # it announces its font cache
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -133,7 +133,7 @@ def open_axes() -> "tuple[Axes, FigureCanvasAgg]":
 
 
 def place_legend(axes: "Axes") -> None:
-    """Explain the lines, inside the axes if they are few and below them if they are many."""
+    """Add a legend, inside the axes for few lines and below them for many."""
     labels = axes.get_legend_handles_labels()[1]
     if len(labels) <= N_INSIDE:
         axes.legend(fontsize="small")
@@ -150,9 +150,9 @@ def place_legend(axes: "Axes") -> None:
 def limit_values(
     axes: "Axes", lines: Sequence[FusedArray], bands: Sequence[pd.DataFrame] = ()
 ) -> float:
-    """Scale the values so that gains can be seen; return the lowest value that is shown.
+    """Scale the value axis so that gains are visible; return its lower limit.
 
-    What falls far below retrieval, where lines begin, is cut off.
+    Values far below retrieval are cut off.
 
     Args:
         axes: Where.
@@ -205,7 +205,7 @@ def draw_steps(
 
 
 def draw_bounds(axes: "Axes", bounds: pd.DataFrame, colour: Any, label: str) -> None:
-    """Draw how sure a curve is, and shade the weights that are as good as its best."""
+    """Draw the interval of a curve, and shade weights not significantly below the best."""
     weights = bounds["weight"].to_numpy()
     axes.fill_between(
         weights,

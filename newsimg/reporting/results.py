@@ -1,4 +1,4 @@
-"""What `task=infer` finds: the candidates of each query, written row by row and read back."""
+"""Results of `task=infer`: the candidates of each query."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,7 +22,7 @@ CREDITS = ("author", "licence", "page_url")
 
 @dataclass(frozen=True)
 class Choice:
-    """A candidate of an article: the picture, and whom to credit for it where that is known."""
+    """A candidate of an article: the picture and, if known, its credits."""
 
     image: Image
     credit: Mapping[str, str]
@@ -39,7 +39,7 @@ def read_results(source: Path) -> Results:
         source: The Parquet file, or the folder of the run that wrote it.
 
     Raises:
-        FileNotFoundError: If there is no such file.
+        FileNotFoundError: If the file does not exist.
         ValueError: If it is no Parquet file, lacks a column or a value, or an article's ranks are
             not 1, 2, 3 and so on.
     """
@@ -84,7 +84,7 @@ def read_results(source: Path) -> Results:
 
 
 def read_warning(source: Path) -> str:
-    """Return what the pages of an infer run say first; empty for nothing, or an older run.
+    """Return the warning of an infer run; empty for none.
 
     Args:
         source: See `read_results`.
@@ -95,11 +95,11 @@ def read_warning(source: Path) -> str:
     return str(json.loads(path.read_text(encoding="utf-8")).get("warning", ""))
 
 
-BATCH = 1000  # queries whose rows are written at once
+BATCH = 1000  # queries per batch
 
 
 def gather(collection: Collection, candidates: Candidates) -> tuple[Collection, Candidates]:
-    """Narrow a pool to the pictures that matter here, so that those of an index are made once.
+    """Reduce a pool to the candidates and relevant images, so that image objects are created once.
 
     Returns:
         The collection and its candidates over the candidates' own pictures and the editors', in
@@ -121,13 +121,13 @@ def write_results(
 ) -> None:
     """Write `results.parquet` and `results.jsonl`: a row for each candidate of each query.
 
-    Both appear whole or not at all. A score that is not finite is null.
+    Files are written atomically. A score that is not finite is null.
 
     Args:
         output_dir: Where.
         collection: The queries.
         reranked: Their candidates after reranking.
-        truncated: Whether the backbone reads only the beginning of each.
+        truncated: Whether each headline was truncated by the backbone.
     """
     known = [
         name
@@ -159,8 +159,8 @@ def make_schema(reranked: Candidates, known: Sequence[str]) -> pa.Schema:
     """Return the columns of the results.
 
     Args:
-        reranked: Tells what the reranker's scores are made of.
-        known: What is known of the pictures' origin.
+        reranked: Candidates, for the names of the component scores.
+        known: Known metadata of the pictures.
     """
     criteria = [name for name in reranked.parts if name.startswith("criterion/")]
     return pa.schema(

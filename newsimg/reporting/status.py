@@ -1,4 +1,4 @@
-"""The status line: what a run is doing, on the last line of a terminal."""
+"""The status line: the current step of a run, on the last line of a terminal."""
 
 import logging
 import sys
@@ -18,15 +18,15 @@ from newsimg.storage.progress import Progress, announce, log
 
 # Without a terminal, as in a log file, lines need not be cut at 80 characters.
 terminal = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 140)
-# With these Hydra prints what others may read, and ends.
+# With these flags Hydra prints information and exits.
 PRINTING = {"--help", "-h", "--hydra-help", "--version", "--cfg", "-c", "--info", "-i"}
 PRINTING |= {"--shell-completion", "-sc"}
-PER_SECOND = 5  # how often the line is drawn
-PATIENCE = 2  # seconds after which a step says how long it has taken
+PER_SECOND = 5  # refresh rate
+PATIENCE = 2  # seconds after which the duration of a step is shown
 
 
 class StatusLine(logging.Handler):
-    """Shows the latest step that was told; see `newsimg.storage.progress`."""
+    """Shows the latest step; see `newsimg.storage.progress`."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -41,11 +41,11 @@ class StatusLine(logging.Handler):
         )
 
     def start(self) -> None:
-        """Draw the line, until it is stopped."""
+        """Start drawing."""
         self._live.start()
 
     def stop(self) -> None:
-        """Take the line away."""
+        """Stop drawing and clear the line."""
         self._live.stop()
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -59,7 +59,7 @@ class StatusLine(logging.Handler):
         """Return the line."""
         if not self._steps:
             return Text("")
-        # A model that is loaded in the midst of a step is shown until the step goes on.
+        # A model loaded during a step is shown until the step continues.
         step = max(reversed(self._steps), key=lambda step: step.changed)
         seconds = time.monotonic() - step.start
         line = Table.grid(padding=(0, 1))
@@ -77,7 +77,7 @@ class StatusLine(logging.Handler):
 
 
 def describe_rate(step: Progress, seconds: float) -> str:
-    """Return how much of a step is done, and how fast."""
+    """Return the progress and rate of a step."""
     rate = (step.done - step.done_before) / seconds if seconds else 0.0
     if step.unit == "B":
         return f"{decimal(step.done)} of {decimal(step.total or 0)}, {decimal(int(rate))}/s"
@@ -93,8 +93,8 @@ def show_status(arguments: Sequence[str] = ()) -> Iterator[None]:
     """Show the status line inside of a with statement, if there is a terminal to show it on.
 
     Args:
-        arguments: The command line's. Where others print, there is no status line: Hydra what it
-            was asked for, launchers the output of other processes.
+        arguments: Arguments of the command line. There is no status line if Hydra prints
+            information or a launcher prints the output of other processes.
     """
     others = PRINTING.intersection(arguments) or any("hydra/launcher=" in a for a in arguments)
     if _shown or others or not terminal.is_terminal or terminal.is_jupyter:
@@ -116,7 +116,7 @@ def show_status(arguments: Sequence[str] = ()) -> Iterator[None]:
 
 @contextmanager
 def hide_status() -> Iterator[None]:
-    """Take the status line away while the user is asked, or nothing is done."""
+    """Hide the status line, e.g. while waiting for input."""
     for line in _shown:
         line.stop()
     try:

@@ -1,4 +1,4 @@
-"""What the best trials of a search are worth on headlines that they were not chosen on."""
+"""The best trials of a study, reported on another split."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,16 +22,16 @@ def report_best(
     splits: tuple[str, str],
     output_dir: Path,
 ) -> None:
-    """Print the best trials where they were chosen and where they were not; write `report.csv`.
+    """Print the best trials on the choosing and the reported split; write `report.csv`.
 
     The optimism is the gain over retrieval where a trial was chosen minus the one reported.
 
     Args:
         best: One trial, or the Pareto front of several objectives.
         objectives: Names of the values of a trial.
-        reported: Of each trial the metrics on the other split.
-        splits: Where the trials were chosen, and where they are reported.
-        output_dir: Where the file goes.
+        reported: Metrics of each trial on the reported split.
+        splits: Names of the choosing and the reported split.
+        output_dir: Folder of the file.
     """
     chosen_on, reported_on = splits
     rows = []

@@ -1,4 +1,4 @@
-"""What a sweep found: which weight is best for what, its jobs, and what of it is chance."""
+"""Summary of a sweep: the best weights, the jobs, and the significance of gains."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -47,9 +47,9 @@ class OpenSweep:
     """A sweep whose jobs are running.
 
     Attributes:
-        tracker: Has the sweep's run, and knows its jobs.
-        objective: The metric that the sweep looks for the largest value of, if there is one.
-        sweep_dir: The folder that the jobs' folders lie in.
+        tracker: Tracker of the parent run and the jobs.
+        objective: Metric that the sweep maximises, or None.
+        sweep_dir: Folder of the jobs' folders.
     """
 
     tracker: Tracker
@@ -57,7 +57,7 @@ class OpenSweep:
     sweep_dir: Path
 
     def close(self, status: str) -> None:
-        """Write the summary and close the sweep's run, however the sweep ended.
+        """Write the summary and close the parent run.
 
         Args:
             status: FINISHED, FAILED or KILLED.
@@ -90,9 +90,9 @@ def summarize_sweep(
 
     Args:
         jobs: One row per job: `name`, `status`, `error`, `link`, `params.*` and metrics.
-        runs: Those that finished, see `find_finished`.
-        objective: The metric that the sweep looks for the largest value of, if there is one.
-        output_dir: Where the files go; the jobs' folders lie beside it.
+        runs: Finished runs, see `find_finished`.
+        objective: Metric that the sweep maximises, or None.
+        output_dir: Folder of the files, next to the jobs' folders.
 
     Returns:
         The best value of the objective and the numbers of jobs, of those that finished and of
@@ -191,26 +191,26 @@ def describe_jobs(
 
 
 def find_finished(jobs: pd.DataFrame, sweep_dir: Path) -> list[FinishedRun]:
-    """Return the runs in a sweep's folder but for those that the tracker knows as unfinished."""
+    """Return the runs in a sweep's folder, except those recorded as unfinished."""
     unfinished = set(jobs["link"][jobs["status"] != "FINISHED"]) if "link" in jobs else set()
     return [run for run in find_runs(sweep_dir) if run.link not in unfinished]
 
 
 def choose_measure(objective: str | None, runs: Sequence[FinishedRun]) -> str:
-    """Return the measure that a sweep looks at; Hits@1 if its objective is none of a ranking."""
+    """Return the measure of the objective; Hits@1 if the objective is not a measure."""
     measure = (objective or "").removeprefix("reranked/")
     known = all(f"reranked/{measure}" in run.statistics.index for run in runs)
     return measure if known else "hits_at_1"
 
 
 def call_run(run: FinishedRun, names: Sequence[str]) -> str:
-    """Return all that was set differently in a run, in one line."""
+    """Return the swept values of a run in one line."""
     weight = "" if run.ignores_weight else f", weight {write_value(run.weight)}"
     return describe(run, names) + weight
 
 
 def find_best_plateau(jobs: pd.DataFrame, names: Sequence[str] = ()) -> dict[str, float]:
-    """Report the best weight of any job's curve, of those tried and all others."""
+    """Print the best weight of all jobs' curves."""
     if "curve/best_hits_at_1" not in jobs or jobs["curve/best_hits_at_1"].isna().all():
         return {}
     metrics = ["curve/best_hits_at_1", "curve/plateau_low", "curve/plateau_high"]

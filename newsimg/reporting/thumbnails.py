@@ -1,4 +1,4 @@
-"""Small pictures to be put into a page."""
+"""Thumbnails for inlining in pages."""
 
 import base64
 import io
@@ -23,7 +23,7 @@ N_SAMPLE = 48
 def encode_thumbnails(
     images: Sequence[Image], scale: tuple[int, int, int]
 ) -> dict[Image, str | None]:
-    """Return pictures in base64; None, with a warning, for those that cannot be read."""
+    """Return thumbnails in base64; None, with a warning, for unreadable pictures."""
     with ThreadPoolExecutor(DECODER_THREADS) as pool:
         thumbs = dict(
             zip(images, pool.map(lambda i: encode_thumbnail(i, scale), images), strict=True)
@@ -38,10 +38,10 @@ def encode_thumbnail(image: Image, scale: tuple[int, int, int]) -> str | None:
     """Return a picture as a WebP in base64, or None if it cannot be read."""
     width, height, quality = scale
     try:
-        # Decoded 1.6 times as large as shown is enough here: twice takes 1.7 times the time.
+        # Decoding at 1.6 times the size is sufficient; twice the size takes 1.7 times as long.
         picture = open_image(image, (width * 4 // 5, height * 4 // 5))
     except (FileNotFoundError, ValueError):
-        return None  # a report of thousands of pictures does without one, and says so
+        return None  # the report shows a placeholder
     small = ImageOps.fit(picture, (width, height), PILImage.Resampling.BICUBIC)
     buffer = io.BytesIO()
     small.save(buffer, "WEBP", quality=quality, method=0)
@@ -51,7 +51,7 @@ def encode_thumbnail(image: Image, scale: tuple[int, int, int]) -> str | None:
 def choose_scale(images: Sequence[Image], n_bytes: int) -> tuple[tuple[int, int, int], float]:
     """Return the largest scale at which all pictures fit into `n_bytes`, and bytes per picture.
 
-    It is the smallest scale if they fit at none. Sizes are those of a sample of the pictures.
+    If they fit at none, the smallest scale is returned. Sizes are estimated on a sample.
     """
     sample = images[:: max(1, len(images) // N_SAMPLE)]
     for scale in SCALES:

@@ -1,4 +1,4 @@
-"""Look after the cache: list what is there, verify it, prune it."""
+"""List, verify or prune the cache."""
 
 from pathlib import Path
 
@@ -14,18 +14,18 @@ ACTIONS = ("list", "verify", "prune")
 
 
 class CacheTask(Task):
-    """Lists the models whose rows the cache keeps; verifies or deletes on demand.
+    """Lists the models in the cache; verifies or deletes their rows.
 
     Args:
-        dir: The cache's folder; null: in the user's cache.
-        action: "list"; "verify", which reads every file and sets damaged ones aside; or "prune",
-            which deletes what `model` and `older_than_days` select.
-        model: Part of a model's fingerprint; null selects all models.
-        older_than_days: Select models that nothing was added to for so long; null selects any age.
-        ask: Ask before deleting.
+        dir: Folder of the cache; None for the default.
+        action: "list"; "verify" to read every file and rename damaged ones; or "prune" to delete
+            the models selected by `model` and `older_than_days`.
+        model: Substring of a model's fingerprint; None selects all models.
+        older_than_days: Select models without new rows for so many days; None selects any age.
+        ask: Whether to ask before deleting.
 
     Raises:
-        ValueError: If `action` is unknown, or pruning selects by nothing.
+        ValueError: If `action` is unknown, or pruning has no selection.
     """
 
     parts = ()

@@ -1,4 +1,4 @@
-"""Measure retrieval, and what reranking adds to it, against the editors' choices."""
+"""Evaluate retrieval and reranking against the relevant images."""
 
 from pathlib import Path
 
@@ -33,7 +33,7 @@ class EvaluateTask(Task):
     """Runs both stages over all queries and compares them.
 
     Writes `retrieval.run`, `reranked.run` and `qrels.txt` in TREC's formats, `queries.csv` with
-    what became of each query, `statistics.csv` with intervals and tests, `curve.csv` and
+    the ranks of each query, `statistics.csv` with intervals and tests, `curve.csv` and
     `curve.png` with the measures over all weights, `contact_sheet.jpg`, and `report.html`, a page
     of all queries with their candidates before and after.
 

@@ -1,4 +1,4 @@
-"""Find pictures for headlines that need not have one yet."""
+"""Find pictures for headlines without ground truth."""
 
 import json
 import logging
@@ -52,10 +52,10 @@ class InferTask(Task):
 
     Writes `results.parquet` and `results.jsonl` with all scores, `results.run` in TREC's format,
     `summary.json`, and `report.html`, a page of all headlines with their candidates before and
-    after. A picture is opened for that page alone, if a model has seen it before.
+    after. Pictures with cached embeddings are only opened for that page.
 
     Args:
-        query: One headline, which takes the place of those of the data.
+        query: A headline to use instead of those of the data.
         report: Whether to write `report.html`.
 
     Raises:

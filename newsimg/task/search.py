@@ -1,4 +1,4 @@
-"""A page in the browser, to try headlines, rerankers and weights by hand."""
+"""Serve the search page."""
 
 import threading
 from collections.abc import Mapping
@@ -13,23 +13,23 @@ from newsimg.reporting.status import hide_status
 
 
 class SearchTask(Task):
-    """Serves the page on this machine alone, until Ctrl-C.
+    """Serves the search page on 127.0.0.1 until Ctrl-C.
 
-    What can go wrong with index, backbone and models shows on the console, before there is a page:
-    the first headline is searched for first.
+    The first headline is searched before the page is served, so that errors of index, backbone and
+    models appear on the console.
 
     Args:
         query: The first headline; None for the first example.
-        n_examples: How many of the data's headlines to offer.
+        n_examples: Number of headlines of the data to offer as examples.
         port: None for the first free one from 7860.
         open: Whether to show the page in the browser.
-        rerankers: Name -> reranker to choose from, beside the run's own.
-        weights: Name -> weight to choose from, beside the run's own; their values are not used.
-        own_weights: Name of a reranker -> the weight that it brings along.
+        rerankers: Name -> reranker to choose from, besides the run's own.
+        weights: Name -> weight to choose from, besides the run's own; their values are not used.
+        own_weights: Name of a reranker -> its default weight component.
         reranker: Name of the run's own reranker.
         weight: Name of the run's own weight.
-        flags: What stood on the command line before the overrides.
-        overrides: What was overridden there.
+        flags: Flags of the command line.
+        overrides: Overrides of the command line.
 
     Raises:
         ValueError: If a number is out of range, the headline is blank, or one name is given to two
@@ -58,7 +58,7 @@ class SearchTask(Task):
             raise ValueError(f"task.n_examples must be at least 0, got {n_examples}")
         if port is not None and not 1 <= port <= 65535:
             raise ValueError(f"task.port must be in [1, 65535], got {port}")
-        import_gradio()  # before any model is asked
+        import_gradio()  # before any model runs
         self.query = query
         self.n_examples = n_examples
         self.port = port
@@ -72,7 +72,7 @@ class SearchTask(Task):
         """See `Task.run`. It returns when the user presses Ctrl-C.
 
         Returns:
-            `n_images` and `n_scored`, how often a headline's candidates were scored.
+            `n_images` and `n_scored`, the number of times that candidates were scored.
 
         Raises:
             ValueError: If there are no pictures, or the index is of another backbone.
@@ -110,7 +110,7 @@ class SearchTask(Task):
             with hide_status():
                 threading.Event().wait()
         except KeyboardInterrupt:
-            console.print("closed")  # that is how it is meant to end
+            console.print("closed")  # the regular end
         finally:
             page.close(verbose=False)
         return {"n_images": len(search.images), "n_scored": search.n_scored}
@@ -128,7 +128,7 @@ class SearchTask(Task):
 
 
 def find_or_add(weights: dict[str, Weight], reranker: str, weight: Weight) -> str:
-    """Return the name of a reranker's own weight among `weights`, where it is added if need be."""
+    """Return the name of a reranker's default weight in `weights`, adding it if necessary."""
     for name, known in weights.items():
         if _differ_in_value_only(known, weight):
             return name

@@ -1,4 +1,4 @@
-"""Write the table of a paper from runs that are done."""
+"""Write the table of a paper from finished runs."""
 
 from pathlib import Path
 
@@ -15,12 +15,12 @@ class TableTask(Task):
 
     Args:
         runs: Folders of sweeps, or of single runs.
-        rows: Names of options or values that rows are about, such as "reranker", "normalization",
-            "weight" or "top_k"; None for all that differ but the weight. What differs and is named
-            neither here nor in `columns` is picked by the first measure.
-        columns: Names that columns are about.
+        rows: Groups or config values of the rows, such as "reranker", "normalization",
+            "weight" or "top_k"; None for all that differ except the weight. Values that differ
+            and are neither in rows nor in columns are chosen by the first measure.
+        columns: Groups or config values of the columns.
         metrics: Measures, such as "hits_at_1".
-        digits: After the point.
+        digits: Number of decimals.
         interval: Whether to show intervals.
 
     Raises:
@@ -56,7 +56,7 @@ class TableTask(Task):
             `n_runs` and `n_rows`.
 
         Raises:
-            FileNotFoundError: If a folder is not there.
+            FileNotFoundError: If a folder does not exist.
             ValueError: If a folder holds no finished run, or a name or measure is unknown.
         """
         runs = read_runs(self.folders)
@@ -69,5 +69,5 @@ class TableTask(Task):
 
 
 def _find_sweep(folder: Path) -> Path:
-    """Return the folder of the jobs, if the one of their summary is named."""
+    """Return the sweep's folder for the folder of its summary."""
     return folder.parent if folder.name == "summary" else folder

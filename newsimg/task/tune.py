@@ -1,4 +1,4 @@
-"""Choose the weight on one split, report what it is worth on another."""
+"""Choose the weight on one split and report it on another."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -26,30 +26,30 @@ from newsimg.reporting.sweeps.options import (
 )
 from newsimg.weight.base import LinearWeight, check_scores
 
-Split = tuple[Collection, Candidates]  # a split's queries, and what was retrieved for them
+Split = tuple[Collection, Candidates]  # queries of a split and their candidates
 
 
 class TuneTask(Task):
-    """Chooses the weight, and if asked the normalisation and the reranker, where it may.
+    """Chooses the weight and, optionally, the normalisation and the reranker.
 
-    Writes `tune.csv` with the result, `options.csv` with all options where the choice was made, the
-    best first, `choices.csv` with the choice (one per fold in cross-validation), `statistics.csv`
+    Writes `tune.csv` with the result, `options.csv` with all options on the choosing split, best
+    first, `choices.csv` with the choice (one per fold in cross-validation), `statistics.csv`
     of the queries reported on, and `curve.csv` and `curve.png` of those that it was chosen on.
 
     Args:
-        measure: What to make as large as possible, e.g. "hits_at_1" or "mrr_at_10".
-        report_split: Split to report on; the choice is made on the data's own. None for
-            cross-validation within the data's own, whose queries are all reported on, each at
-            weights that were chosen without it.
-        weights: Name -> weight component to choose from; their values are not used. None for each
-            reranker's own.
-        rerankers: Name -> reranker to choose from. None for the run's own.
-        own_weights: Name of a reranker -> the weight that it brings along.
-        reranker: Name of the run's own reranker.
-        weight: Name of the run's own weight.
-        n_folds: Parts that cross-validation divides the queries into.
-        n_repeats: How often it does.
-        seed: Of these divisions.
+        measure: Measure to maximise, e.g. "hits_at_1" or "mrr_at_10".
+        report_split: Split to report on; the choice is made on `data.split`. None for
+            cross-validation within `data.split`, where each query is reported at weights chosen
+            without it.
+        weights: Name -> weight component to choose from, whose value is not used; None for the
+            default of each reranker.
+        rerankers: Name -> reranker to choose from; None for the run's reranker.
+        own_weights: Name of a reranker -> its default weight component.
+        reranker: Name of the run's reranker.
+        weight: Name of the run's weight.
+        n_folds: Number of folds of the cross-validation.
+        n_repeats: Number of repeats of the cross-validation.
+        seed: Seed of the folds.
 
     Raises:
         ValueError: If a number is out of range, a choice is empty, or a weight is not linear.
@@ -97,7 +97,8 @@ class TuneTask(Task):
             `reranked/hits_at_1`, `delta/hits_at_1` with `_low`, `_high` and `_p`, and so on. Of the
             choice: `tune/weight`, `tune/plateau_low`, `tune/plateau_high`, `tune/chosen_on` (the
             measure where it was chosen) and `tune/optimism` (the gain over retrieval where it was
-            chosen, minus the one reported: an easier split does not pass for a better weight).
+            chosen, minus the reported gain, so that an easier split does not look like a better
+            weight).
             `n_judged` and `ground_truth_share`, as `EvaluateTask` has them.
 
         Raises:
@@ -203,7 +204,7 @@ def summarize(
 
 
 def check_linear(name: str, weight: Weight) -> LinearWeight:
-    """Return `weight`, or refuse one whose curve is not known.
+    """Check that a weight has an exact curve and return it.
 
     Raises:
         ValueError: If it is not linear in its value.
@@ -214,7 +215,7 @@ def check_linear(name: str, weight: Weight) -> LinearWeight:
 
 
 def check_disjoint(chosen: Collection, reported: Collection) -> None:
-    """Refuse to report on queries that the weight is chosen on.
+    """Check that the splits share no query.
 
     Raises:
         ValueError: If the splits share queries, or the editors' pictures are not known.
@@ -254,7 +255,7 @@ def draw_lines(
 def draw_choice(
     lines: Lines, choice: Choice, measure: str, cutoffs: list[int], output_dir: Path
 ) -> None:
-    """Write the curve that the choice was made by."""
+    """Write the curve of the chosen option."""
     curve = trace_curve(lines.start, lines.end, lines.gold_columns, cutoffs)
     write_curve(curve, output_dir / "curve.csv")
     weight = choice.plateau.midpoint

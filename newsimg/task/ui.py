@@ -1,4 +1,4 @@
-"""MLflow's pages of runs, in the browser."""
+"""Serve MLflow's UI."""
 
 import signal
 import threading
@@ -10,13 +10,13 @@ from newsimg.reporting.console import console
 
 
 class UiTask(Task):
-    """Serves MLflow's UI on this machine alone until Ctrl-C, and opens the latest run or sweep.
+    """Serves MLflow's UI on 127.0.0.1 until Ctrl-C and opens the latest run or sweep.
 
-    Of runs on a tracking server it opens the server's page, and ends.
+    For runs on a tracking server it opens the server's page and ends.
 
     Args:
-        tracker: Whose runs.
-        port: Where the UI listens.
+        tracker: Tracker of the runs.
+        port: Port of the UI.
         open: Whether to show the page in the browser.
 
     Raises:
@@ -39,7 +39,7 @@ class UiTask(Task):
             ValueError: If there are no runs, or the port is in use.
             RuntimeError: If the UI does not start.
         """
-        if threading.current_thread() is threading.main_thread():  # a terminal that is closed
+        if threading.current_thread() is threading.main_thread():  # the terminal was closed
             signal.signal(signal.SIGHUP, signal.default_int_handler)
         console.print("starting MLflow ...")
         with self.tracker.serve(self.port) as (link, is_served_here):
@@ -51,5 +51,5 @@ class UiTask(Task):
                 try:
                     threading.Event().wait()
                 except KeyboardInterrupt:
-                    console.print("closed")  # that is how it is meant to end
+                    console.print("closed")  # the regular end
         return {}

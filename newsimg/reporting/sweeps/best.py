@@ -1,4 +1,4 @@
-"""Which weight is best for what: the best run of each combination of the other swept values."""
+"""The best weight of each combination of the other swept values."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -29,10 +29,10 @@ class BestRun:
 
     Attributes:
         run: The run.
-        labels: Its values by name, as a table shows them; see `label_runs`.
-        n_weights: How many weights were tried.
-        p_holm: Of its gain, corrected for the number of all runs; NaN if it changes nothing.
-        plateau: The best of the combination's exact curve, where there is one.
+        labels: Values by name, formatted for a table; see `label_runs`.
+        n_weights: Number of weights that were tried.
+        p_holm: Corrected p value of its gain; NaN if no ranking changes.
+        plateau: Plateau of the exact curve, if there is one.
     """
 
     run: FinishedRun
@@ -52,10 +52,10 @@ class BestRun:
 
 
 def find_best(runs: Sequence[FinishedRun], measure: str) -> list[BestRun]:
-    """Return the best run of each combination of the values that differ but the weight.
+    """Return the best run of each combination of the values other than the weight.
 
     Returns:
-        The best first; of equals the one tried first, and of a combination's the lowest weight.
+        The best first; ties keep the order of the jobs, and prefer the lowest weight.
     """
     names = name_rows(runs)
     p_holm = correct_p_values(runs, measure)
@@ -115,7 +115,7 @@ def show_best(best: Sequence[BestRun], names: Sequence[str], measure: str) -> pd
 
 
 def explain_best(best: Sequence[BestRun], runs: Sequence[FinishedRun], measure: str) -> str:
-    """Return what has to be known to read the table."""
+    """Return the explanation of the table."""
     n_tested = count_tested(runs, measure)
     text = "The best is marked *. The interval is the measure's, of each row alone. gain: "
     text += "difference to retrieval; p: of the gain, by a paired test, Holm-corrected for the "
@@ -128,7 +128,7 @@ def explain_best(best: Sequence[BestRun], runs: Sequence[FinishedRun], measure: 
 
 
 def explain_weights(runs: Sequence[FinishedRun], picked: bool) -> str:
-    """Say on what the weights were chosen, and on what the measures are reported.
+    """Describe the choosing and the reported split.
 
     Args:
         runs: Which.
@@ -165,7 +165,7 @@ def describe_best(
     measure: str,
     links: Collection[str],
 ) -> str:
-    """Return the table in Markdown with what has to be known of it.
+    """Return the table in Markdown with its explanation.
 
     Args:
         runs: All of them.

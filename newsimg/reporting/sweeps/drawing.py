@@ -1,4 +1,4 @@
-"""Pictures of a sweep, in which each reranker keeps its colour."""
+"""Plots of a sweep, with one colour per reranker."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -37,8 +37,8 @@ def draw_sweep(
     Args:
         runs: All of them.
         best: The combinations to draw, the best first; see `find_best`.
-        measure: What to draw.
-        output_dir: Where the pictures go.
+        measure: Measure to draw.
+        output_dir: Folder of the plots.
     """
     names = sorted(name_rows(runs), key=lambda name: name != "reranker")  # which has the colour
     short = shorten_names(names)
