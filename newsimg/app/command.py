@@ -1,4 +1,4 @@
-"""The command that does for one headline what the search page shows."""
+"""The command that is equivalent to the state of the search page."""
 
 import shlex
 from collections.abc import Sequence
@@ -12,11 +12,11 @@ SET_HERE = ("task", "query", "top_k", "weight.value")
 
 @dataclass(frozen=True)
 class Typed:
-    """What a search page was started with.
+    """Command line of the search page.
 
     Attributes:
-        flags: What stood before the overrides, such as --config-dir.
-        overrides: Group choices and values, as they were typed.
+        flags: Flags, such as --config-dir.
+        overrides: Overrides of the command line.
         reranker: Name of the run's own reranker.
         weight: Name of the run's own weight.
     """
@@ -31,9 +31,8 @@ class Typed:
     ) -> str:
         """Return the command, quoted for a shell.
 
-        What was typed for the chosen reranker and weight, be they the run's own or among those of
-        the task, becomes what is typed for those of the command. What was typed for the others is
-        left out.
+        Overrides of the selected reranker and weight become those of the command; overrides of
+        others are dropped.
         """
         overrides = list(self.overrides)
         for group, chosen, own in (
@@ -52,13 +51,13 @@ class Typed:
 
 
 def move_overrides(overrides: Sequence[str], group: str, chosen: str, is_own: bool) -> list[str]:
-    """Let what is said of `task.<group>s.<chosen>` be said of `<group>`.
+    """Convert overrides of `task.<group>s.<chosen>` to overrides of `<group>`.
 
     Args:
-        overrides: As they were typed.
+        overrides: Overrides of the command line.
         group: "reranker" or "weight".
-        chosen: The name of the chosen component.
-        is_own: Whether it is the run's own; what is said of `<group>` stays then only.
+        chosen: Name of the selected component.
+        is_own: Whether it is the run's own; otherwise overrides of `<group>` are dropped.
     """
     place = f"task.{group}s.{chosen}"
     moved = []

@@ -1,4 +1,4 @@
-"""The search page: what a Gradio app shows of a headline's candidates before and after."""
+"""The search page, a Gradio app: candidates of a headline before and after reranking."""
 
 import html
 import os
@@ -24,15 +24,15 @@ FONTS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "DejaVu Sans", "san
 
 @dataclass(frozen=True)
 class Start:
-    """What the page shows before anything is chosen.
+    """Initial state of the page.
 
     Attributes:
-        headline: What is searched for; empty for nothing.
-        examples: Headlines to click on.
-        reranker: The run's own.
-        suited: Reranker -> the normalisation and the weight that are set when it is chosen.
+        headline: Headline; empty for none.
+        examples: Example headlines.
+        reranker: Name of the run's reranker.
+        suited: Reranker -> its default normalisation and weight.
         top_k: Candidates.
-        warning: What the page says first; empty for nothing.
+        warning: Warning shown first; empty for none.
     """
 
     headline: str
@@ -44,10 +44,10 @@ class Start:
 
 
 def import_gradio() -> Any:
-    """Import Gradio, and keep it from calling home.
+    """Import Gradio with analytics disabled.
 
     Raises:
-        ImportError: If it is not installed; says how to.
+        ImportError: If it is not installed; names the extra.
     """
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when it is imported
     try:
@@ -114,7 +114,7 @@ def build_page(search: HeadlineSearch, typed: Typed, start: Start) -> "gradio.Bl
 
 
 def make_handler(search: HeadlineSearch, typed: Typed) -> Callable[..., tuple[str, str, str]]:
-    """Return the function that answers the page: candidates before, after, and the command."""
+    """Return the event handler: candidates before and after, and the command."""
     gradio = import_gradio()
 
     def show(
@@ -155,11 +155,11 @@ def add_settings(search: HeadlineSearch, start: Start) -> tuple[Any, Any, Any, A
 
 
 def open_page(page: "gradio.Blocks", port: int | None, show: bool) -> str:
-    """Serve the page on this machine alone, and return its address.
+    """Serve the page on 127.0.0.1 and return its address.
 
     Args:
-        page: What `build_page` has made.
-        port: None for a free one.
+        page: Result of `build_page`.
+        port: Port; None for a free one.
         show: Whether to open it in the browser.
 
     Raises:
@@ -192,13 +192,13 @@ def open_page(page: "gradio.Blocks", port: int | None, show: bool) -> str:
 
 
 def draw_before(retrieved: Candidates) -> str:
-    """Return the candidates as they were retrieved."""
+    """Return the HTML of the retrieved candidates."""
     lines = [f"{score:.4f}" for score in retrieved.parts["retrieval"][0]]
     return draw_gallery("Before: retrieval", retrieved, lines, [""] * len(lines))
 
 
 def draw_after(scored: Scored, reranked: Candidates) -> str:
-    """Return the same candidates by their fused scores, each with how far it has moved."""
+    """Return the HTML of the reranked candidates, with changes of rank."""
     old = {row: rank for rank, row in enumerate(scored.retrieved.rows[0].tolist())}
     rows = reranked.rows[0].tolist()
     lines = [
@@ -220,7 +220,7 @@ def draw_after(scored: Scored, reranked: Candidates) -> str:
 def draw_gallery(
     title: str, candidates: Candidates, lines: Sequence[str], moves: Sequence[str]
 ) -> str:
-    """Return the pictures of the only query, best first, with a line of scores for each."""
+    """Return the HTML of candidates, best first, with a line of scores each."""
     images = [candidates.images[row] for row in candidates.rows[0].tolist()]
     thumbs = encode_thumbnails(images, SCALES[0])
     figures = [
@@ -231,7 +231,7 @@ def draw_gallery(
 
 
 def draw_figure(rank: int, image: Image, thumb: str | None, line: str, move: str) -> str:
-    """Return a picture with its rank, id, scores and credits; all that is not ours is escaped."""
+    """Return the HTML of one candidate; ids and credits are escaped."""
     name = html.escape(image.image_id)
     picture = '<span class="none">cannot be read</span>'
     if thumb is not None:
@@ -247,7 +247,7 @@ def draw_figure(rank: int, image: Image, thumb: str | None, line: str, move: str
 
 
 def draw_move(places: int) -> str:
-    """Return by how many places a picture went up or down."""
+    """Return the HTML of a change of rank."""
     if not places:
         return '<i class="same">=</i>'
     return (
@@ -256,5 +256,5 @@ def draw_move(places: int) -> str:
 
 
 def tell(text: str) -> str:
-    """Return a line that takes the place of pictures."""
+    """Return the HTML of a message."""
     return f'<p class="none">{html.escape(text)}</p>'

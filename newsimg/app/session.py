@@ -1,4 +1,4 @@
-"""Try headlines one at a time: models run once for each, a weight is arithmetic."""
+"""Interactive search: models run once per headline and reranker."""
 
 import copy
 import threading
@@ -11,24 +11,24 @@ from newsimg.interfaces import Components, Reranker, Weight
 from newsimg.pipeline import fuse, retrieve_readable, score_candidates
 from newsimg.reporting.results import gather
 
-N_KEPT = 256  # headlines and rerankers whose scores are remembered
+N_KEPT = 256  # cached results
 
 
 @dataclass(frozen=True, eq=False)
 class Scored:
-    """A headline's candidates as retrieved, and what a reranker said of them."""
+    """Candidates of a headline and their rerank scores."""
 
     retrieved: Candidates
     scores: RerankScores
 
 
 class HeadlineSearch:
-    """Finds pictures for one headline after the other, from any thread.
+    """Thread-safe search for single headlines.
 
     Args:
-        components: What is searched, and with which backbone.
+        components: Components of the run.
         rerankers: Name -> reranker to choose from.
-        weights: Name -> weight to choose from; their values are not used.
+        weights: Name -> weight to choose from, whose value is not used.
     """
 
     def __init__(
@@ -46,12 +46,12 @@ class HeadlineSearch:
             self._pool = components.dataset.load()
         self.images = self._pool.images if saved is None else saved
         self.n_scored = 0
-        self._lock = threading.Lock()  # models and cache are for one thread at a time
+        self._lock = threading.Lock()  # models and cache are not thread-safe
         self._retrieve = lru_cache(N_KEPT)(self._retrieve_anew)
         self._score = lru_cache(N_KEPT)(self._score_anew)
 
     def score(self, headline: str, reranker: str, top_k: int) -> Scored:
-        """Retrieve a headline's candidates and have them scored; what is known is not asked again.
+        """Retrieve and score the candidates of a headline; results are cached.
 
         Raises:
             ValueError: If there is no headline, no such reranker, or `top_k` is out of range.
@@ -87,7 +87,7 @@ class HeadlineSearch:
         queries = (Query("query", headline),)
         asked = replace(self._pool, name="query", queries=queries, qrels=None)
         collection, found = retrieve_readable(asked, self._components.backbone, index, top_k)
-        self._pool = collection  # without the pictures that could not be read
+        self._pool = collection  # without unreadable pictures
         self.images = found.images
         return gather(collection, found)
 

@@ -23,7 +23,7 @@ from newsimg.interfaces import (
 from newsimg.storage.text.suggest import refuse_all, suggest
 
 if TYPE_CHECKING:
-    from newsimg.storage.cache import OutputCache  # brings pyarrow, too slow for --help
+    from newsimg.storage.cache import OutputCache  # imports pyarrow, too slow for --help
 
 
 COMPONENTS = (
@@ -41,7 +41,7 @@ COMPONENTS = (
 
 
 def check_package(target: str, trusted: list[str]) -> None:
-    """Refuse what comes from elsewhere: a config must not import just any code.
+    """Check that a package is trusted, so that a config cannot import arbitrary code.
 
     Raises:
         ValueError: If the package is not trusted.
@@ -54,7 +54,7 @@ def check_package(target: str, trusted: list[str]) -> None:
 
 
 def import_class(target: str) -> type:
-    """Return what a path such as `package.module.Class` names.
+    """Import a class by its path `package.module.Class`.
 
     Raises:
         ValueError: If there is no such module, or no such class in it.
@@ -74,7 +74,7 @@ def import_class(target: str) -> type:
 
 
 def check_component(component: type) -> type:
-    """Return a class, or refuse one that is not a component.
+    """Check that a class is a component and return it.
 
     Raises:
         ValueError: If the class is not derived from an interface.
@@ -87,7 +87,7 @@ def check_component(component: type) -> type:
 
 
 def check_arguments(component: type, arguments: Mapping[str, Any]) -> None:
-    """Hold arguments against the constructor's names and annotations: `batch_size=x` is a text.
+    """Check arguments against the constructor's names and annotations.
 
     Raises:
         ValueError: If arguments are of another type, unknown or missing; names each.
@@ -125,10 +125,10 @@ def _list_wrong(
 
 
 def check_shortcuts(config: Mapping[str, Any], task: str) -> None:
-    """Refuse a query or submission that the task would not look at.
+    """Reject `query` and `submission` for tasks that do not use them.
 
     Raises:
-        ValueError: If there is one.
+        ValueError: If one is given.
     """
     for name in ("query", "submission"):
         if config[name] is not None and name not in config["task"]:
@@ -136,17 +136,17 @@ def check_shortcuts(config: Mapping[str, Any], task: str) -> None:
 
 
 class Builder:
-    """Instantiates configs from the inside out; in one process equal configs become one object.
+    """Instantiates configs recursively; in one process equal configs become one object.
 
-    So the jobs of a sweep share their models, and a reranker that is configured with the run's own
-    backbone has the very same one. Every model asks the cache before it computes.
+    The jobs of a sweep therefore share models, and a reranker with the run's backbone uses the same
+    object. Models are wrapped by the cache.
 
     Args:
-        trusted: Packages that a `_target_` may come from.
-        cache: What models have computed before.
+        trusted: Packages allowed in a `_target_`.
+        cache: Cache of model outputs.
 
     Attributes:
-        shared: What tasks have computed in this process, for the jobs of a sweep to share.
+        shared: Results shared by the jobs of a sweep in this process.
     """
 
     def __init__(self, trusted: list[str], cache: "OutputCache") -> None:
@@ -157,11 +157,11 @@ class Builder:
         self._used: set[str] = set()
 
     def build(self, config: Any) -> Any:
-        """Turn every mapping with a `_target_` into an object of that class.
+        """Instantiate every mapping with a `_target_`.
 
         Raises:
             ValueError: If a `_target_` is not a component of a trusted package, or its arguments
-                are not what it expects.
+                are invalid.
         """
         if isinstance(config, list):
             return [self.build(item) for item in config]
@@ -178,7 +178,7 @@ class Builder:
         return self._built[identity]
 
     def collect_errors(self, config: Any, errors: list[Exception]) -> None:
-        """Build what can be built of a config, and add to `errors` why the rest cannot."""
+        """Instantiate a config as far as possible, and append the errors to `errors`."""
         n_before = len(errors)
         for part in config.values() if isinstance(config, dict) else config:
             if isinstance(part, dict | list):
@@ -190,16 +190,16 @@ class Builder:
                 errors.append(error)
 
     def find_class(self, target: str) -> type:
-        """Return the class that a `_target_` names.
+        """Return the class of a `_target_`.
 
         Raises:
-            ValueError: If it is not there, or not a component of a trusted package.
+            ValueError: If it does not exist or is not a component of a trusted package.
         """
         check_package(target, self.trusted)
         return check_component(import_class(target))
 
     def release_unused(self) -> None:
-        """Forget what was not built again since the last call: a sweep has moved on to others."""
+        """Drop objects that were not used since the last call."""
         self._built = {key: value for key, value in self._built.items() if key in self._used}
         self._used.clear()
 

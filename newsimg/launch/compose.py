@@ -1,4 +1,4 @@
-"""Compose a config outside of Hydra's own entry point, and resolve one wherever it comes from."""
+"""Composition of configs outside of Hydra's entry point, and resolution of configs."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -27,7 +27,7 @@ from newsimg.storage.files import CONF_DIR
 def compose_config(overrides: Sequence[str]) -> dict[str, Any]:
     """Compose and resolve the config of one run.
 
-    A Hydra application that calls this finds its own config, choices and version as they were.
+    The state of a calling Hydra application is restored.
 
     Args:
         overrides: As on the command line, e.g. "reranker=nnn".
@@ -44,7 +44,7 @@ def compose_config(overrides: Sequence[str]) -> dict[str, Any]:
     try:
         with initialize_config_dir(str(CONF_DIR), job_name="newsimg", version_base="1.3"):
             cfg = compose("config", list(overrides), return_hydra_config=True)
-            current.set_config(cfg)  # some values follow from what was chosen
+            current.set_config(cfg)  # some values depend on the choices
             with open_dict(cfg):
                 del cfg["hydra"]
             return resolve_config(cfg)

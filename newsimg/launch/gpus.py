@@ -1,4 +1,4 @@
-"""Which GPU a job of a sweep gets, where there are several."""
+"""Assignment of GPUs to the jobs of a sweep."""
 
 import getpass
 import os
@@ -15,7 +15,7 @@ PINNED: tuple[str, filelock.FileLock | None] | None = None
 
 
 def pin_gpu(job: int) -> str:
-    """Return what a job sees as CUDA_VISIBLE_DEVICES: one GPU, or nothing where there is none.
+    """Return the value of CUDA_VISIBLE_DEVICES for a job: one GPU, or empty without GPUs.
 
     CUDA reads the environment once, so a worker keeps the GPU of its first job.
     """
@@ -28,22 +28,22 @@ def pin_gpu(job: int) -> str:
 
 
 def list_gpus() -> list[str]:
-    """Return the GPUs that jobs may use: NEWSIMG_GPUS, what is visible already, or all."""
+    """Return the GPUs to use: NEWSIMG_GPUS, the visible ones, or all."""
     for name in (SETTING, VISIBLE):
         if name in os.environ:
             return [gpu.strip() for gpu in os.environ[name].split(",") if gpu.strip()]
     if shutil.which("nvidia-smi") is None:
         return []
-    # Asked in a process of its own: torch would start CUDA in this one, before it is pinned.
+    # In a subprocess: torch would initialise CUDA in this one before a GPU is assigned.
     query = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
     done = subprocess.run(query, capture_output=True, text=True, timeout=60)
     return done.stdout.split() if done.returncode == 0 else []
 
 
 def claim_gpu(job: int, gpus: list[str]) -> tuple[str, filelock.FileLock | None]:
-    """Return a GPU that no other process has, and the lock that is held until this one ends.
+    """Return a GPU that no other process uses, and its lock, which is held until this process ends.
 
-    The first choice goes by the job's number; where there are more processes than GPUs, they share.
+    The preferred GPU depends on the job's number; with more processes than GPUs, they share.
     """
     folder = Path(tempfile.gettempdir()) / f"newsimg-gpus-{getpass.getuser()}"
     folder.mkdir(exist_ok=True)

@@ -1,4 +1,4 @@
-"""One job: what it is called and tagged with, whether it ran before, and what it leaves."""
+"""One job: its name, tags, folder, tracker and results."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -33,8 +33,8 @@ from newsimg.storage.text.suggest import check_choice
 from newsimg.tracking.params import list_params, name_run
 
 NO_TRACKING = {"_target_": "newsimg.tracking.none.NullTracker"}
-OBJECTIVE = "reranked/hits_at_1"  # of sweeps over task=evaluate, if nothing else is configured
-NEEDED = "cache/needed"  # measured where it is sought
+OBJECTIVE = "reranked/hits_at_1"  # default of sweeps over task=evaluate
+NEEDED = "cache/needed"  # computed only if it is an objective
 PARTS = "data backbone index llm vlm prompt criteria engine reranker weight task tracking"
 GROUPS = tuple(PARTS.split())
 
@@ -46,9 +46,9 @@ class OpenJob:
     Attributes:
         config: All values, resolved.
         builder: Instantiates components.
-        tracker: Remembers the run.
-        job: What the tracker is told of it.
-        sought: The metrics that a sweep looks for; a single run looks for none.
+        tracker: Tracks the run.
+        job: Description of the run for the tracker.
+        sought: Objectives of the sweep; empty for a single run.
         sweeping: Whether it is a job of a sweep.
     """
 
@@ -64,12 +64,12 @@ class OpenJob:
         return self.tracker.find_finished(self.job) if self.config["resume"] else None
 
     def track(self) -> AbstractContextManager[None]:
-        """Open its run, and close it on leaving."""
+        """Open the run inside the block."""
         announce("opening the run")
         return self.tracker.track(self.job)
 
     def work(self, task: Task, components: Components) -> dict[str, float]:
-        """Run the task and log what comes of it; return the metrics."""
+        """Run the task, log its results and return the metrics."""
         from newsimg.reporting.console import muted
 
         output_dir, cache = self.job.output_dir, self.builder.cache
@@ -87,7 +87,7 @@ class OpenJob:
                 metrics = task.run(components, output_dir) | cache.counts
         finally:
             announce("keeping the run")
-            self.tracker.log_artifacts(output_dir)  # also of a run that fails: it may say why
+            self.tracker.log_artifacts(output_dir)  # also of failed runs, for their logs
         if NEEDED in self.sought:
             metrics[NEEDED] = cache.n_needed
         cache.compact()
@@ -95,11 +95,11 @@ class OpenJob:
         if components.info.warning or metrics.get("n_toy_runs"):
             tags["toy_model"] = "true"
         self.tracker.log_metrics(metrics, tags)
-        choose_objectives(metrics, self.sought)  # one that is not there fails the job
+        choose_objectives(metrics, self.sought)  # a missing objective fails the job
         return metrics
 
     def introduce(self, task: Task, components: Components) -> Components:
-        """Let the components say what they were chosen by, and warn if they are toys."""
+        """Add the description of the run to the components, and warn about toy models."""
         from newsimg.reporting.console import warn_loudly
 
         choices = {group: find_choice(group) for group in GROUPS}
@@ -113,7 +113,7 @@ class OpenJob:
     def report(
         self, metrics: dict[str, float], finished_before: bool
     ) -> float | tuple[float, ...] | None:
-        """Print one line, or where a single run wrote; return what a sweeper looks at."""
+        """Print the outcome; return the values of the objectives."""
         from newsimg.reporting.console import print_job, print_outcome, shorten_path
 
         objectives = choose_objectives(metrics, self.sought)
@@ -130,7 +130,7 @@ def open_job(cfg: DictConfig) -> OpenJob:
     """Resolve a job's config, and find its folder, tracker, name, params and tags.
 
     Raises:
-        ValueError: If a value of the config is not what it should be.
+        ValueError: If a value of the config is invalid.
     """
     config = resolve_config(cfg)
     builder = get_builder(tuple(config["trusted_packages"]), config["cache"]["dir"])
@@ -170,13 +170,13 @@ def describe_run(
     choices: Mapping[str, str],
     typed: tuple[Sequence[str], Sequence[str]],
 ) -> RunInfo:
-    """Return what a run says of itself.
+    """Return the description of a run.
 
     Args:
         config: All values, resolved.
-        components: What was built of it.
-        parts: What the task uses of it; see `Task.parts`.
-        choices: Group -> the option that was chosen.
+        components: Components of the run.
+        parts: Groups used by the task; see `Task.parts`.
+        choices: Group -> option.
         typed: Flags and overrides.
     """
     data = config["data"]
@@ -203,10 +203,10 @@ def list_objectives(objective: str | list[str] | None, task: str) -> list[str]:
 
 
 def choose_objectives(metrics: dict[str, float], sought: list[str]) -> dict[str, float]:
-    """Return the metrics that sweepers look at.
+    """Return the values of the objectives.
 
     Raises:
-        ValueError: If the task gave no such metric.
+        ValueError: If the task did not return an objective.
     """
     for name in sought:
         check_choice("objective", name, metrics)

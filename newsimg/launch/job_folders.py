@@ -1,4 +1,4 @@
-"""A folder for every run that no other run writes to, whatever Hydra is told of folders."""
+"""A separate folder for every run, for any configuration of Hydra's folders."""
 
 import logging
 import os
@@ -14,11 +14,11 @@ from newsimg.tracking.record import RECORDS, SWEEP_VARIABLE, find_begun
 
 
 def open_job_folder(hydra_config: Any, folder: str) -> Path:
-    """Return the folder that a job writes to; relative paths start where newsimg was started.
+    """Return the folder that a job writes to; relative paths refer to the starting directory.
 
     Args:
-        hydra_config: The job's config of Hydra.
-        folder: Where runs are tracked.
+        hydra_config: Hydra's config of the job.
+        folder: Folder of tracked runs.
     """
     start = Path(hydra_config.runtime.cwd)
     if hydra_config.job.chdir:
@@ -32,7 +32,7 @@ def open_job_folder(hydra_config: Any, folder: str) -> Path:
     output_dir = Path(hydra_config.runtime.output_dir)
     sweep = os.environ.get(SWEEP_VARIABLE)
     if sweep and find_begun(output_dir, Path(sweep), str(hydra_config.job.get("num"))):
-        return output_dir  # a queue begins the job again
+        return output_dir  # the job was requeued
     return claim_folder(
         output_dir,
         ignored=(hydra_config.output_subdir, f"{hydra_config.job.name}.log"),
@@ -41,7 +41,7 @@ def open_job_folder(hydra_config: Any, folder: str) -> Path:
 
 
 def open_sweep_folder(config: DictConfig) -> Path:
-    """Return the folder that a sweep's jobs lie in; if the configured one is in use, one in it."""
+    """Return the folder of a sweep's jobs: the configured one, or a subfolder if it is in use."""
     asked = Path(config.hydra.sweep.dir).absolute()
     folder = Path(config.folder).expanduser().absolute()
     sweep_dir = claim_folder(asked, outside=(Path.cwd(), folder))
@@ -56,18 +56,18 @@ def open_sweep_folder(config: DictConfig) -> Path:
 def claim_folder(
     folder: Path, *, ignored: Collection[str] = (), outside: Collection[Path] = ()
 ) -> Path:
-    """Return a folder if it is new, and else a new one in it, so that what is in it is one run's.
+    """Return a folder if it is new, else a new subfolder, so that it belongs to one run.
 
     Args:
-        folder: Where the run is to write.
-        ignored: Names of files that may be in a new folder.
-        outside: Folders that are not the run's: it gets a new one if any of them is in `folder`.
+        folder: Configured folder.
+        ignored: File names that a new folder may contain.
+        outside: Other folders; a subfolder is created if `folder` contains any of them.
     """
     folder.mkdir(parents=True, exist_ok=True)
     is_new = all(name in ignored for name in os.listdir(folder))
     if is_new and not any(folder in (path, *path.parents) for path in outside):
         try:
-            (folder / RECORDS).mkdir()  # of two processes one succeeds
+            (folder / RECORDS).mkdir()  # only one process succeeds
         except FileExistsError:
             pass
         else:

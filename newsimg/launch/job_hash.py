@@ -1,4 +1,4 @@
-"""What tells one job from another: its config, the files it reads, and the code that it runs."""
+"""Hash of a job: its config, input files and code."""
 
 import hashlib
 import json
@@ -23,7 +23,7 @@ MANIFEST = "manifest.json"  # written last, with the hashes of the files beside 
 
 
 def hash_config(config: dict[str, Any]) -> str:
-    """Return what a job's outcome depends on: the code, the config but for places, and its inputs.
+    """Return the hash of all that a job's results depend on: code, config and input files.
 
     A file that the config names is known by its size and its time of change, so that no table,
     model or picture has to be read; so is every file below a folder that it names (the first
@@ -44,9 +44,9 @@ def hash_config(config: dict[str, Any]) -> str:
 
 
 def _find_paths(value: Any, key: str = "") -> Iterator[str]:
-    """Yield the paths of the files and folders in a config that are there.
+    """Yield the existing files and folders named in a config.
 
-    Not every text that is the name of a folder means it: `split: test` does not.
+    A text such as `split: test` does not refer to a folder of that name.
     """
     if isinstance(value, dict):
         for name, part in value.items():
@@ -64,7 +64,7 @@ def _find_paths(value: Any, key: str = "") -> Iterator[str]:
 
 
 def _describe(path: str, skipped: set[str]) -> Iterator[tuple[str, int, int]]:
-    """Yield name, size and time of change of a file, or of the files below a folder, in order."""
+    """Yield name, size and modification time of a file, or of the files in a folder, sorted."""
     if os.path.isfile(path):
         status = os.stat(path)
         yield path, status.st_size, status.st_mtime_ns
@@ -75,7 +75,7 @@ def _describe(path: str, skipped: set[str]) -> Iterator[tuple[str, int, int]]:
 
 
 def _walk(folder: str, skipped: set[str], above: frozenset[str]) -> Iterator[tuple[str, int, int]]:
-    """Yield the files below a folder; links are followed, but not around in a circle."""
+    """Yield the files in a folder; links are followed, except circular ones."""
     real = os.path.realpath(folder)
     if real in skipped or real in above:
         return
@@ -98,7 +98,7 @@ def _walk(folder: str, skipped: set[str], above: frozenset[str]) -> Iterator[tup
 
 
 def hash_code(packages: Sequence[str]) -> str:
-    """Return the hash of what the packages' source does: comments and docstrings do not count.
+    """Return the hash of the packages' code without comments and docstrings.
 
     Args:
         packages: Names of packages or modules that components come from.
@@ -135,7 +135,7 @@ def _hash_source(path: Path, size: int, time: int) -> bytes:
 
 
 def _drop_places(code: CodeType) -> CodeType:
-    """Return the code without what tells where it stands in its file."""
+    """Return the code without line numbers."""
     constants = [_drop_places(c) if isinstance(c, CodeType) else c for c in code.co_consts]
     return code.replace(
         co_filename="", co_firstlineno=1, co_linetable=b"", co_consts=tuple(constants)

@@ -1,27 +1,31 @@
-"""A config as a tracker lists it, and the name that tells a run from others."""
+"""Params and names of runs."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 MAX_PARAM_LENGTH = 500  # longer values are only in the artifact config.yaml
 MAX_NAME_LENGTH = 250
-# What runs are compared by. MLflow sorts params by name: all others begin with a word after these.
+# Compared params. MLflow sorts params by name, so the others have a prefix that sorts after these.
 COMPARED = ("backbone", "data", "index", "normalization", "reranker", "split", "task", "top_k")
-OTHERS = "yaml."  # as they stand in config.yaml
+OTHERS = "yaml."  # prefix of keys of config.yaml
 PARAM_NAMES = {"weight": "normalization", "weight.value": "weight", "data.split": "split"}
-DEFAULTS = {"backbone": "sample", "data.split": "val", "top_k": "25"}  # of conf/, not in names
-RANKING_TASKS = ("evaluate", "infer", "submit", "search", "tune")  # those that use a reranker
+DEFAULTS = {
+    "backbone": "sample",
+    "data.split": "val",
+    "top_k": "25",
+}  # defaults of conf/, left out of names
+RANKING_TASKS = ("evaluate", "infer", "submit", "search", "tune")  # tasks that use a reranker
 
 
 def list_params(
     config: Mapping[str, Any], choices: Mapping[str, str], swept: Mapping[str, str]
 ) -> dict[str, Any]:
-    """Return what a run is compared by and, under names that sort after it, the whole config.
+    """Return the params: those that runs are compared by, then the whole config with a prefix.
 
     Args:
         config: All values.
         choices: Group -> option.
-        swept: Override -> value of what the jobs of a sweep differ in; empty for a single run.
+        swept: Swept override -> value; empty for a single run.
     """
     value = config["weight"]["value"]
     values = {**choices, **flatten(config)}
@@ -34,19 +38,19 @@ def list_params(
 
 
 def name_params(overrides: Iterable[str]) -> list[str]:
-    """Return the names of the params that overrides set; MLflow takes no @ in one."""
+    """Return the params' names for overrides; MLflow does not allow @."""
     return [PARAM_NAMES.get(override, override).replace("@", ":") for override in overrides]
 
 
 def name_run(
     config: Mapping[str, Any], choices: Mapping[str, str], swept: Mapping[str, str]
 ) -> str:
-    """Return how a run is called: by its task, what it ranks with, and what is not the default.
+    """Return the name of a run: task, reranker, normalisation, weight, and non-default values.
 
     Args:
         config: All values.
         choices: Group -> option.
-        swept: See `list_params`. All of it is in the name.
+        swept: See `list_params`; all swept values are in the name.
     """
     task = choices["task"]
     parts = [] if task == "evaluate" else [task]
@@ -54,7 +58,7 @@ def name_run(
     if task in RANKING_TASKS:
         parts += [choices["reranker"], choices["weight"]]
         told |= {"reranker", "weight"}
-        if task != "tune":  # which looks for the weight
+        if task != "tune":  # which chooses the weight
             parts.append(f"w={_write_share(config['weight']['value'])}")
             told.add("weight.value")
     values = {
@@ -71,7 +75,7 @@ def name_run(
 
 
 def write_number(value: float) -> str:
-    """Write a number with as few digits as it takes to read the same number back."""
+    """Format a number with the fewest digits that parse to the same number."""
     return repr(float(value)).removesuffix(".0")
 
 
@@ -93,7 +97,7 @@ def shorten(value: Any) -> str:
 
 
 def _write_share(value: Any) -> str:
-    """Write a weight with two digits, or as many as it has."""
+    """Format a weight with two digits, or more if needed."""
     if not isinstance(value, int | float):
         return str(value)
     return f"{value:.2f}" if round(value, 2) == value else write_number(value)

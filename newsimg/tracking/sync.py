@@ -13,22 +13,22 @@ from newsimg.tracking.record import close_dead, find_jobs, find_records, read_re
 from newsimg.tracking.sender import RunSender, explain
 from newsimg.tracking.uri import hide_passwords
 
-OPEN_RUNS = ".open_runs"  # in the folder of runs, a file for each run that has not ended
+OPEN_RUNS = ".open_runs"  # in the folder of runs, with a file per open run
 
 
 def note_open(folder: Path, record: Path) -> None:
-    """Note that the run of a record is open: looking through all runs would take its time."""
+    """List the run of a record as open, so that open runs are found without reading all records."""
     with write_atomically(_note(folder, record)) as temporary:
         temporary.write_text(os.path.relpath(record, folder), encoding="utf-8")
 
 
 def note_closed(folder: Path, record: Path) -> None:
-    """Note that the run of a record has ended."""
+    """Remove the run of a record from the list of open runs."""
     _note(folder, record).unlink(missing_ok=True)
 
 
 def close_killed(folder: Path, close: Callable[[Path], object]) -> list[Path]:
-    """Close the runs that were killed, by a function that takes their records, and return these."""
+    """Close killed runs by a function of their records, and return these."""
     killed = find_killed(folder)
     for path in killed:
         close(path)
@@ -46,7 +46,7 @@ def find_killed(folder: Path) -> list[Path]:
         try:
             path = Path(os.path.normpath(folder / note.read_text(encoding="utf-8")))
             record = read_record(path)
-        except (OSError, ValueError):  # it was deleted, or ended a moment ago
+        except (OSError, ValueError):  # deleted, or just ended
             note.unlink(missing_ok=True)
             continue
         if record.is_alive:

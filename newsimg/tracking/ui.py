@@ -1,4 +1,4 @@
-"""MLflow's pages of runs: their addresses, the view of a sweep's jobs, and a server for them."""
+"""MLflow's UI: links to runs, shared views of sweeps, and a local server."""
 
 import base64
 import json
@@ -26,23 +26,23 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 HOST = "127.0.0.1"
-PORT = 5000  # MLflow's own
-START_TIMEOUT = 180.0  # seconds; MLflow imports for long on a slow disk
+PORT = 5000  # MLflow's default
+START_TIMEOUT = 180.0  # seconds; MLflow's imports are slow on a slow disk
 STOP_TIMEOUT = 10.0
-VIEW_TAG = "mlflow.sharedViewState."  # of an experiment: a view that somebody has shared
-MAX_VIEWS = 20  # views of sweeps in an experiment, the newest; its tags are read with every page
+VIEW_TAG = "mlflow.sharedViewState."  # tag of an experiment with a shared view
+MAX_VIEWS = 20  # per experiment, as its tags are read with every page
 SWEEP_TAG, OBJECTIVE_TAG, SWEPT_TAG = "sweep", "objective", "swept"  # of a sweep's run
-# In pixels. The time of a run is a column that cannot be left out.
+# In pixels. The column with the time cannot be removed.
 WIDTHS = {"attributes.`Run Name`": 220, "runDateAndNestInfo": 60, "params.`reranker`": 95}
 
 
 def describe_page(path: Path | None, uri: str, folder: Path) -> dict[str, str]:
-    """Return the page of a record's run and, if no server has it, the command that serves it.
+    """Return the URL of a run and, without a tracking server, the command that serves it.
 
     Args:
-        path: The record; None for the page of all experiments.
-        uri: Where runs are tracked.
-        folder: Where runs are.
+        path: Record of the run; None for the list of experiments.
+        uri: URI of the tracking store.
+        folder: Folder of the runs.
 
     Returns:
         Label -> text.
@@ -57,20 +57,20 @@ def describe_page(path: Path | None, uri: str, folder: Path) -> dict[str, str]:
 
 
 def link_record(path: Path | None, uri: str, address: str) -> str:
-    """Return the page of a record's run, or that of all experiments if the store has no such run.
+    """Return the URL of a run, or of the list of experiments if the store does not have the run.
 
-    The page of a sweep is the table of its jobs.
+    The URL of a sweep shows the table of its jobs.
 
     Args:
         path: The record.
-        uri: Where runs are tracked.
-        address: Of the server that shows a database, such as http://127.0.0.1:5000.
+        uri: URI of the tracking store.
+        address: Address of the server for a database, such as http://127.0.0.1:5000.
     """
     experiments = f"{strip_login(uri).rstrip('/') if is_server(uri) else address}/#/experiments"
     record = read_record(path) if path else None
     if record is None or record.run_id is None or record.experiment_id is None:
         return experiments
-    # Without it, MLflow 3 shows a fresh browser pages of language models.
+    # Without it, MLflow 3 shows its GenAI pages in a new browser.
     kind = "workflowType=machine_learning"
     runs = f"{experiments}/{record.experiment_id}/runs"
     if SWEEP_TAG in record.tags:
@@ -79,7 +79,7 @@ def link_record(path: Path | None, uri: str, address: str) -> str:
 
 
 def find_latest(folder: Path) -> Path | None:
-    """Return the record of the latest run below a folder that is not a sweep's job."""
+    """Return the record of the latest run or sweep in a folder."""
     runs = [(run.start_time, path) for path, run in read_records(folder) if run.parent is None]
     return max(runs)[1] if runs else None
 
@@ -87,15 +87,15 @@ def find_latest(folder: Path) -> Path | None:
 def share_view(
     client: "MlflowClient", experiment_id: str, run_id: str, tags: Mapping[str, str]
 ) -> None:
-    """Store the view that the link to a sweep opens, and delete the oldest of earlier sweeps.
+    """Store the shared view of a sweep, and delete the oldest views of other sweeps.
 
-    MLflow keeps a shared view as a tag of the experiment, in the form that its own page writes.
+    MLflow stores a shared view in a tag of the experiment, in the format of its own UI.
 
     Args:
-        client: Of the tracking store.
-        experiment_id: The sweep's experiment.
-        run_id: The sweep's run.
-        tags: Its tags.
+        client: Client of the tracking store.
+        experiment_id: Experiment of the sweep.
+        run_id: Parent run of the sweep.
+        tags: Tags of the parent run.
     """
     state = json.dumps(describe_view(run_id, tags)).encode()
     packed = base64.b64encode(zlib.compress(state)).decode()
@@ -114,12 +114,12 @@ def share_view(
 
 
 def delete_view(client: "MlflowClient", experiment_id: str, run_id: str) -> None:
-    """Delete the view of a sweep that was dropped."""
+    """Delete the shared view of a sweep."""
     client.delete_experiment_tag(experiment_id, f"{VIEW_TAG}{_name_view(run_id)}")
 
 
 def describe_view(run_id: str, tags: Mapping[str, str]) -> dict[str, object]:
-    """Return what MLflow's table shows of a sweep: its jobs, the best first, in these columns."""
+    """Return the state of MLflow's table for a sweep: filter, order and columns."""
     objective = tags.get(OBJECTIVE_TAG, "")
     measure = objective.removeprefix("reranked/")
     metrics = [objective] if objective else []
@@ -147,23 +147,23 @@ def describe_view(run_id: str, tags: Mapping[str, str]) -> dict[str, object]:
 
 @contextmanager
 def serve(uri: str, folder: Path, port: int) -> Iterator[str]:
-    """Run MLflow's UI on this machine alone until the block is left; yields its address.
+    """Run MLflow's UI on 127.0.0.1 inside the block; yields its address.
 
     Args:
-        uri: A database of runs.
-        folder: Where the server works.
-        port: Where it listens.
+        uri: URI of the database.
+        folder: Working directory of the server.
+        port: Port.
 
     Raises:
         ValueError: If the port is in use.
-        RuntimeError: If the server does not start; says what it wrote last.
+        RuntimeError: If the server does not start; has its last output.
     """
     check_port(port)
     address = f"http://{HOST}:{port}"
     command = [sys.executable, "-m", "mlflow", "ui", "--host", HOST, "--port", str(port)]
     settings = {
-        "MLFLOW_BACKEND_STORE_URI": uri,  # not among the arguments, as it may hold a password
-        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # eight more processes
+        "MLFLOW_BACKEND_STORE_URI": uri,  # not an argument, as it may contain a password
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # would start eight more processes
         "MLFLOW_DISABLE_TELEMETRY": "true",
     }
     with tempfile.TemporaryFile() as log:
@@ -173,7 +173,7 @@ def serve(uri: str, folder: Path, port: int) -> Iterator[str]:
             env=os.environ | settings,
             stdout=log,
             stderr=log,
-            start_new_session=True,  # Ctrl-C is for this process, which then ends that one
+            start_new_session=True,  # Ctrl-C goes to this process only, which stops the server
         )
         try:
             deadline = time.monotonic() + START_TIMEOUT
@@ -189,7 +189,7 @@ def serve(uri: str, folder: Path, port: int) -> Iterator[str]:
 
 
 def check_port(port: int) -> None:
-    """Refuse a port that is in use.
+    """Check that a port is free.
 
     Raises:
         ValueError: If it is.
@@ -211,7 +211,7 @@ def _name_view(run_id: str) -> str:
 
 
 def _find_time(view: str) -> int:
-    """Return when a view was stored; 0 of one that was edited to what is none."""
+    """Return the time at which a view was stored; 0 if it cannot be parsed."""
     try:
         return int(json.loads(view)["createdAt"])
     except (ValueError, TypeError, KeyError):
@@ -227,7 +227,7 @@ def _answers(address: str) -> bool:
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:
-    """End a server and its workers."""
+    """Stop a server and its workers."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         try:
             os.killpg(process.pid, number)

@@ -1,4 +1,4 @@
-"""What task=tune chose from, and what its choice is worth elsewhere."""
+"""Tables of the options and the choice of task=tune."""
 
 from collections.abc import Mapping, Sequence
 
@@ -31,7 +31,7 @@ def list_choices(choices: list[Choice]) -> pd.DataFrame:
 
 
 def list_options(rated: list[Choice]) -> pd.DataFrame:
-    """Return a row per option, the best first: what its best weight gives where it was chosen."""
+    """Return one row per option, best first, with its best value on the choosing split."""
     names = [choice.option.rpartition(" ") for choice in rated]
     parts = [{"reranker": own, "normalization": weight} for own, _, weight in names]
     table = pd.concat([pd.DataFrame(parts), list_choices(rated).drop(columns="option")], axis=1)
@@ -66,14 +66,14 @@ def print_choice(
     name: str,
     where: str,
 ) -> pd.DataFrame:
-    """Print what the choice is worth on other queries; return it with all digits.
+    """Print the choice on the reported split; return it in full precision.
 
     Args:
         result: The task's metrics.
         choices: The choice, or those of all folds.
-        choice: The one made on all queries.
-        name: The measure.
-        where: What is reported on.
+        choice: The choice on all queries.
+        name: Name of the measure.
+        where: Name of the reported split.
     """
     delta, measure = f"delta/{name}", name_measure(name)
     ends = choice.plateau.low, choice.plateau.high

@@ -1,4 +1,4 @@
-"""What the table of a paper is made of: runs sorted into rows and columns."""
+"""Arrangement of runs in the rows and columns of a table."""
 
 import re
 from collections.abc import Sequence
@@ -22,11 +22,11 @@ ALONE = "retrieval alone"
 
 
 def make_table(runs: Sequence[FinishedRun], layout: Layout) -> PaperTable:
-    """Sort runs into rows and columns.
+    """Arrange runs in rows and columns.
 
-    What differs between the runs of a cell, usually the weight, is picked: the run with the largest
-    first measure is shown, and what was picked beside it. Retrieval alone is a row of its own,
-    unless `reranker=identity` is among the runs.
+    If several runs belong to one cell, usually with different weights, the run with the largest
+    first measure is shown with its values. Retrieval alone is a separate row, unless
+    `reranker=identity` is among the runs.
 
     Raises:
         ValueError: If a measure or a name of a value is unknown.
@@ -40,7 +40,7 @@ def make_table(runs: Sequence[FinishedRun], layout: Layout) -> PaperTable:
     rows = list(rows) or [name for name in ("reranker",) if name not in columns]
     picked = [name for name in differences if name not in (*rows, *columns)]
     if len({run.weight for run in runs}) > 1 and "weight" not in (*rows, *columns, *picked):
-        picked.append("weight")  # rerankers bring their own
+        picked.append("weight")  # rerankers have different defaults
 
     found: dict[tuple[Group, Group], list[FinishedRun]] = {}
     labels = label_runs(runs, [*rows, *columns, *picked])
@@ -104,7 +104,7 @@ def _name_group(run: FinishedRun, columns: Sequence[str]) -> Group:
 
 
 def _sort_labels(labels: Sequence[Group]) -> list[Group]:
-    """Return labels without repetitions, equal beginnings together, each in order of appearance."""
+    """Return unique labels in order of appearance, grouped by common prefixes."""
     places = [list(dict.fromkeys(texts)) for texts in zip(*labels, strict=True)]
     return sorted(
         dict.fromkeys(labels),

@@ -1,4 +1,4 @@
-"""The table of a paper: rows and columns by choice, in Markdown, LaTeX and CSV."""
+"""The table of a paper in Markdown, LaTeX and CSV."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ from newsimg.reporting.sweeps.runs import shorten_names
 
 LEVEL = 0.05
 MARKS = {1: "†", -1: "‡", 0: ""}
-LATEX = str.maketrans(  # for the note, whose words are ours
+LATEX = str.maketrans(  # for the note
     {"†": r"$^{\dagger}$", "‡": r"$^{\ddagger}$", "%": r"\%", "_": r"\_", "<": "$<$"}
 )
 Group = tuple[str, ...]
@@ -21,13 +21,13 @@ Group = tuple[str, ...]
 
 @dataclass(frozen=True)
 class Layout:
-    """What a table shows.
+    """Layout of a table.
 
     Attributes:
-        rows: Names of values that rows are about; None for all that differ but the weight.
-        columns: Names of values that columns are about.
+        rows: Keys of the rows; None for all that differ except the weight.
+        columns: Keys of the columns.
         metrics: Measures, such as `hits_at_1`; where a weight is to be picked, by the first.
-        digits: After the point.
+        digits: Number of decimals.
         interval: Whether to show intervals.
     """
 
@@ -61,10 +61,10 @@ Cells = dict[tuple[Group, str], str | Cell]
 
 @dataclass(eq=False)
 class PaperTable:
-    """A table, and what has to be known to read it.
+    """A table with its explanation.
 
     Attributes:
-        layout: What it shows.
+        layout: Layout of the table.
         keys: Headers of the columns that say what a row is about.
         groups: What the other columns are about, each with the same measures; one that is empty
             if nothing was asked for.

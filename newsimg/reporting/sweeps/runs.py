@@ -1,4 +1,4 @@
-"""Runs as they lie on disk: what was set in each, and what each reached."""
+"""Finished runs on disk: their overrides and results."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,23 +16,23 @@ from newsimg.evaluation.stats import correct_holm
 from newsimg.tracking.record import RECORDS
 
 STATISTICS = "statistics.csv"
-# Where a run is kept and what it writes beside its measures, which are no ways to rank pictures.
+# Keys that do not change rankings: locations and further outputs.
 IGNORED = re.compile(
     r"(folder|objective|resume|tags|tracking|cache|submission)\b"
     r"|task\.(n_sheet_queries|report)$"
 )
 NAMES = {"weight": "normalization", "weight.value": "weight"}  # as a run's params have them
-LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where it is built in
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, if available
 
 
 @dataclass(frozen=True, eq=False)
 class FinishedRun:
-    """What a run left in its folder.
+    """A finished run, read from its folder.
 
     Attributes:
         folder: The run's folder.
-        overrides: What was overridden: name -> text.
-        choices: The options that were chosen: group -> option.
+        overrides: Overrides: key -> text.
+        choices: Chosen options: group -> option.
         config: All values.
         statistics: A row per measure, such as `reranked/hits_at_1`: `value`, `low`, `high`, `p`.
     """
@@ -44,7 +44,7 @@ class FinishedRun:
     statistics: pd.DataFrame
 
     def find_value(self, name: str) -> Any:
-        """Return an option or a value by its name; None if the run has no such thing."""
+        """Return an option or a value by its key; None if the run does not have it."""
         if name == "weight":
             return self.weight
         if name in ("reranker", "normalization") and self.is_tuned:
@@ -60,7 +60,7 @@ class FinishedRun:
 
     @property
     def is_tuned(self) -> bool:
-        """Whether the run chose its weight on other queries than it reports on."""
+        """Whether the weight was chosen on other queries than the reported ones."""
         return (self.folder / "options.csv").is_file()
 
     @cached_property
@@ -75,25 +75,25 @@ class FinishedRun:
 
     @property
     def split(self) -> str:
-        """The part of the data that is reported on."""
+        """The reported split."""
         own = str(self.config["data"].get("split", "all"))
         reported = self.config["task"].get("report_split") if self.is_tuned else own
         return str(reported) if reported else f"folds of {own}"
 
     @property
     def chosen_on(self) -> str | None:
-        """The part of the data that `task=tune` chose on."""
+        """The split that `task=tune` chose on."""
         return str(self.config["data"].get("split", "all")) if self.is_tuned else None
 
     @cached_property
     def curve(self) -> pd.DataFrame | None:
-        """The measures over all weights, where they are known; of `task=tune` they are not its."""
+        """The measures over all weights, if known; not for `task=tune`."""
         path = self.folder / "curve.csv"
         return pd.read_csv(path) if path.is_file() and not self.is_tuned else None
 
     @cached_property
     def n_queries(self) -> int:
-        """Number of queries that are reported on; 0 if the run does not say."""
+        """Number of queries that are reported on; 0 if unknown."""
         path = self.folder / "queries.csv"
         return len(pd.read_csv(path, usecols=["query_id"])) if path.is_file() else 0
 
@@ -108,19 +108,19 @@ class FinishedRun:
 
     @property
     def link(self) -> str:
-        """What becomes a link to the run in the text of a sweep; empty if it is not tracked."""
+        """Placeholder for the link to the run in the sweep's note; empty if it is not tracked."""
         records = sorted((self.folder / RECORDS).glob("*.json"))
         return f"record:{records[0].stem}" if records else ""
 
 
 def read_runs(folders: Iterable[Path]) -> list[FinishedRun]:
-    """Read the runs of task=evaluate and task=tune in some folders, those of a sweep in its order.
+    """Read the runs of task=evaluate and task=tune in some folders, in the order of the jobs.
 
-    The run that reports on the best trial of a study is left out: it is of another split.
+    The report run of a study is left out, as it has another split.
 
     Raises:
-        FileNotFoundError: If a folder is not there.
-        ValueError: If there is no finished run in one.
+        FileNotFoundError: If a folder does not exist.
+        ValueError: If a folder has no finished run.
     """
     runs = []
     for folder in folders:
@@ -134,25 +134,25 @@ def read_runs(folders: Iterable[Path]) -> list[FinishedRun]:
 
 
 def find_runs(folder: Path) -> list[FinishedRun]:
-    """Return what `read_runs` does of one folder; nothing if there is nothing."""
+    """Return the runs in a folder, which may be none; see `read_runs`."""
     paths = [p for p in folder.rglob(STATISTICS) if (p.parent / "config.yaml").is_file()]
     found = [_read_run(path.parent, folder) for path in sorted(paths, key=_order)]
     return [run for run in found if "report" not in (run.config.get("tags") or {})]
 
 
 def list_differences(runs: Sequence[FinishedRun]) -> list[str]:
-    """Return the names of what was overridden in any of the runs and differs between them."""
+    """Return the overridden keys that differ between runs."""
     names = dict.fromkeys(NAMES.get(name, name) for run in runs for name in run.overrides)
     return [name for name in names if len({repr(run.find_value(name)) for run in runs}) > 1]
 
 
 def name_rows(runs: Sequence[FinishedRun]) -> list[str]:
-    """Return what rows of the best are about: all that differs but the weight."""
+    """Return the keys of rows: all that differ except the weight."""
     return [name for name in list_differences(runs) if name != "weight"] or ["reranker"]
 
 
 def list_swept(sweep_dir: Path) -> list[str]:
-    """Return the names of what was overridden differently in the jobs of a sweep, failed or not."""
+    """Return the keys that differ between the jobs of a sweep, failed jobs included."""
     paths = sorted(sweep_dir.rglob(".hydra/overrides.yaml"))
     jobs = [_read_overrides(path) for path in paths if "+tags.report=" not in path.read_text()]
     names = dict.fromkeys(name for job in jobs for name in job)
@@ -160,9 +160,9 @@ def list_swept(sweep_dir: Path) -> list[str]:
 
 
 def correct_p_values(runs: Sequence[FinishedRun], measure: str) -> np.ndarray:
-    """Return each run's p value of the gain over retrieval, corrected for their number (Holm).
+    """Return the Holm-corrected p value of each run's gain over retrieval.
 
-    NaN for runs that change nothing for any query, which are no tests and do not count.
+    NaN for runs that do not change any query; they are not counted.
     """
     rows = [run.statistics.loc[f"delta/{measure}"] for run in runs]
     p_values = [
@@ -172,32 +172,32 @@ def correct_p_values(runs: Sequence[FinishedRun], measure: str) -> np.ndarray:
 
 
 def count_tested(runs: Sequence[FinishedRun], measure: str) -> int:
-    """Return for how many runs `correct_p_values` corrects."""
+    """Return the number of runs that `correct_p_values` corrects for."""
     return int(np.isfinite(correct_p_values(runs, measure)).sum())
 
 
 def name_option(name: str, value: str, short: Mapping[str, str]) -> str:
-    """Return a value in a sentence: an option stands for its group, others are told by name."""
+    """Return a value for a sentence: options without key, other values with key."""
     return value if "." not in name else f"{short[name].replace(' ', '.')}={value}"
 
 
 def write_value(value: Any) -> str:
-    """Return a value as a table shows it: numbers with at most four digits."""
+    """Format a value for a table: numbers with at most four digits."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return "" if value is None else str(value)
     return f"{value:.4g}"
 
 
 def write_values(values: Sequence[Any]) -> list[str]:
-    """Return values as a table shows them, in as many digits as it takes to tell them apart."""
+    """Format values for a table, with enough digits to distinguish them."""
     texts = list(map(write_value, values))
     return texts if len(set(texts)) == len(set(map(repr, values))) else list(map(str, values))
 
 
 def shorten_names(names: Sequence[str]) -> dict[str, str]:
-    """Return for each dotted name its shortest end that tells it from the others.
+    """Return the shortest unambiguous suffix of each dotted name.
 
-    The parts are divided by spaces, where a header may be broken into lines.
+    The parts are separated by spaces, so that headers can be wrapped.
     """
     parts = {name: name.split(".") for name in names}
     short = {}
@@ -210,7 +210,7 @@ def shorten_names(names: Sequence[str]) -> dict[str, str]:
 
 
 def label_runs(runs: Sequence[FinishedRun], names: Sequence[str]) -> list[dict[str, str]]:
-    """Return for each run the values of some names as a table shows them.
+    """Return for each run the formatted values of some keys.
 
     The weight of a run that has the same ranks at every weight is "any", and so is its
     normalisation, if that holds for all that were tried.
@@ -229,13 +229,13 @@ def label_runs(runs: Sequence[FinishedRun], names: Sequence[str]) -> list[dict[s
 
 
 def describe(run: FinishedRun, names: Sequence[str]) -> str:
-    """Return the values of some names in one line."""
+    """Return the values of some keys in one line."""
     short = shorten_names(names)
     return ", ".join(name_option(n, write_value(run.find_value(n)), short) for n in names)
 
 
 def _read_run(folder: Path, top: Path) -> FinishedRun:
-    # A job that found its folder in use has one in it: Hydra's files are in the outer one.
+    # If the folder of a job was in use, it has a subfolder: Hydra's files are in the outer one.
     above = [folder, *folder.parents]
     hydra_dir = next((f / ".hydra" for f in above if (f / ".hydra").is_dir() or f == top), folder)
     hydra: Any = _load(hydra_dir / "hydra.yaml") or {}
