@@ -60,7 +60,7 @@ def _describe_defect(error: Exception) -> str:
         return f"{type(error).__name__} is a defect of {package}, not of a value that was given"
     return (
         f"{type(error).__name__} is a defect of newsimg {__version__}, not of a value that was "
-        "given; please report it\nwith the lines above: see 'Report a defect' in CONTRIBUTING.md"
+        "given; please report it\nwith the lines above: see 'Report a bug' in CONTRIBUTING.md"
     )
 
 
