@@ -1,4 +1,4 @@
-"""Pick the picture that fits a news story: retrieve, re-rank, and weigh the second opinion.
+"""Pick the picture that fits a news story: retrieve, re-rank, and choose the weight.
 
 The command line's work in three lines; everything is loaded at first use:
 

@@ -18,6 +18,7 @@ from newsimg.launch.presets import register_missing_launchers, register_plugin, 
 from newsimg.launch.ray_launcher import RayLauncher
 from newsimg.launch.resolvers import register_resolvers
 from newsimg.launch.sweep_callback import close_sweep, drop_sweep
+from newsimg.launch.version import describe_versions
 from newsimg.reporting.quoting import quote_headline
 from newsimg.reporting.status import show_status
 from newsimg.storage.files import CONF_DIR
@@ -66,6 +67,9 @@ def run_job(cfg: DictConfig) -> float | tuple[float, ...] | None:
 
 def main() -> None:
     """Run the command line."""
+    if "--version" in sys.argv[1:]:
+        print(describe_versions())
+        return
     logging.captureWarnings(True)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # avoids a warning in forked processes
     # Model threads that busy-wait would slow down the decoding threads.

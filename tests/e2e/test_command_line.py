@@ -9,11 +9,15 @@ import sys
 import sysconfig
 import zipfile
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import hydra
 import pytest
+import torch
 
+import newsimg
 from newsimg.launch.job import GROUPS
 from newsimg.run import CONF_DIR
 
@@ -205,7 +209,19 @@ def test_the_installed_command_is_the_module() -> None:
             text=True,
             check=True,
         ).stdout
-        for command in ([sys.executable, str(script)], [sys.executable, "-m", "newsimg.run"])
+        for command in ([sys.executable, str(script)], [sys.executable, "-m", "newsimg"])
     }
     (output,) = outputs
     assert "top_k: 7" in output
+
+
+def test_version_names_newsimg_its_packages_and_the_device() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "newsimg", "--version"], capture_output=True, text=True, check=True
+    )
+    found = dict(line.split(" ", 1) for line in done.stdout.splitlines())
+    assert found["newsimg"] == newsimg.__version__ == version("newsimg")
+    assert found["torch"] == torch.__version__
+    assert found["hydra-core"] == hydra.__version__
+    assert (found["device"] == "cpu") is not torch.cuda.is_available()
+    assert done.stderr == ""
