@@ -13,7 +13,7 @@ from newsimg.launch.errors.flags import check_flags
 from newsimg.launch.errors.origin import mark_origin
 from newsimg.launch.errors.report import report_errors
 from newsimg.launch.job import open_job
-from newsimg.launch.optuna_sweeper import OptunaSweeper
+from newsimg.launch.optuna.sweeper import OptunaSweeper
 from newsimg.launch.presets import register_missing_launchers, register_plugin, was_refused
 from newsimg.launch.ray_launcher import RayLauncher
 from newsimg.launch.resolvers import register_resolvers

@@ -13,7 +13,7 @@ CONF = PACKAGE.parent / "conf"
 MODULES = {
     ".".join(path.relative_to(PACKAGE).with_suffix("").parts): path
     for path in sorted(PACKAGE.rglob("*.py"))
-    if path.name != "__init__.py"
+    if path.name not in ("__init__.py", "__main__.py")
 }
 BASE = {"interfaces", "datatypes"}
 STORAGE = BASE | {"storage"}
@@ -104,7 +104,7 @@ def test_a_package_init_is_empty_so_that_only_the_chosen_leaf_is_imported(path: 
 
 
 def test_a_package_has_at_most_thirteen_modules_and_the_top_few_entries() -> None:
-    entries = {path.name for path in PACKAGE.iterdir()} - {"__pycache__", "py.typed"}
+    entries = {path.name for path in PACKAGE.iterdir()} - {"__pycache__", "__main__.py", "py.typed"}
     assert len(entries) <= 22
     for folder in {path.parent for path in MODULES.values()} - {PACKAGE / "sample"}:
         modules = [path for path in folder.glob("*.py") if path.name != "__init__.py"]

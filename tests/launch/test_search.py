@@ -10,8 +10,8 @@ pytest.importorskip("optuna")
 from mlflow import MlflowClient
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from newsimg.launch.optuna_study import Search
-from newsimg.launch.optuna_sweeper import OptunaSweeper, parse_params, to_overrides
+from newsimg.launch.optuna.study import Search
+from newsimg.launch.optuna.sweeper import OptunaSweeper, parse_params, to_overrides
 from newsimg.reporting.study import list_intervals
 
 SPACE = {"x": FloatDistribution(0.0, 1.0), "kind": CategoricalDistribution(["a", "b"])}

@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from newsimg.evaluation.metric_names import list_companions, list_intervals
 from newsimg.launch.job import list_objectives
-from newsimg.launch.optuna_study import Search
+from newsimg.launch.optuna.study import Search
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
