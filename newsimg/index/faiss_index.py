@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 
 POINTS_PER_LIST = 40  # FAISS warns below 39
 QUANTISER_POINTS = 65_536  # FAISS uses no more to train a product quantiser and its rotation
+PLACEHOLDER = r"{(\w+)}"
 Number = int | Literal["auto"] | None
 
 
@@ -75,7 +76,12 @@ class FaissIndex(GrowingIndex):
         )
         if nprobe == "auto" and nlist is None:
             raise ValueError("index.nprobe=auto needs index.nlist, got none")
-        placeholders = set(re.findall(r"{(\w+)}", factory))
+        placeholders = set(re.findall(PLACEHOLDER, factory))
+        if set("{}") & set(re.sub(PLACEHOLDER, "", factory)):
+            raise ValueError(
+                f"index.factory must have placeholders such as {{m}}, got {factory!r}, whose "
+                "braces do not match"
+            )
         usable = placeholders | ({"ef_construction", "ef_search"} if "HNSW" in factory else set())
         usable |= {"nprobe"} if "IVF" in factory else set()
         usable |= {"k_factor"} if re.search("Refine|RFlat", factory) else set()

@@ -6,7 +6,6 @@ rejected.parquet   the rejected files, each with a reason
 manifest.json      written last: size and hash of the other files, build settings
 """
 
-import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -23,7 +22,7 @@ from newsimg.index.merged_search import Searchable
 from newsimg.index.mismatch import explain_mismatch
 from newsimg.index.vectors import VectorIndex
 from newsimg.interfaces import Backbone
-from newsimg.storage.files import hash_file, hash_files, write_atomically
+from newsimg.storage.files import hash_file, hash_files, read_checked_json, write_checked_json
 
 log = logging.getLogger(__name__)
 
@@ -209,6 +208,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: If the folder has no manifest.
+        ValueError: If the manifest is damaged.
     """
     path = folder / MANIFEST
     if not path.is_file():
@@ -216,7 +216,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
             f"no complete index in {folder}: {MANIFEST} is missing, which newsimg task=index "
             "writes last"
         )
-    return json.loads(path.read_text())
+    return read_checked_json(path)
 
 
 def install_files(staging: Path, folder: Path, manifest: dict[str, Any] | None) -> None:
@@ -234,8 +234,7 @@ def install_files(staging: Path, folder: Path, manifest: dict[str, Any] | None) 
             name: {"sha256": hash_file(staging / name), "n_bytes": (staging / name).stat().st_size}
             for name in FILES
         }
-        with write_atomically(staging / MANIFEST) as temporary:
-            temporary.write_text(json.dumps(manifest | {"files": files}, indent=2))
+        write_checked_json(staging / MANIFEST, manifest | {"files": files})
     (folder / MANIFEST).unlink(missing_ok=True)
     for name in (*FILES, MANIFEST):
         if (staging / name).is_file():  # else it was moved before the crash

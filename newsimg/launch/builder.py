@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import re
 from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib import import_module
@@ -57,8 +58,10 @@ def import_class(target: str) -> type:
     """Import a class by its path `package.module.Class`.
 
     Raises:
-        ValueError: If there is no such module, or no such class in it.
+        ValueError: If it is no such path, there is no such module, or no such class in it.
     """
+    if not re.fullmatch(r"\w+(\.\w+)+", target):
+        raise ValueError(f"_target_ must be package.module.Class, got {target!r}")
     path, _, name = target.rpartition(".")
     try:
         module = import_module(path)

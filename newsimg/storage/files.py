@@ -3,13 +3,15 @@
 import codecs
 import errno
 import hashlib
+import json
 import os
 import urllib.request
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from shlex import quote
+from typing import Any
 from urllib.parse import urlparse
 
 from filelock import FileLock, Timeout
@@ -17,6 +19,7 @@ from platformdirs import user_cache_path
 
 # Errors that the system raises without a file name.
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+CHECKSUM = "sha256"  # key of a checked JSON file: the hash of its other keys
 PACKAGE_DIR = Path(__file__).resolve().parents[1]
 # A wheel has the configs inside the package, a checkout beside it.
 CONF_DIR = PACKAGE_DIR / "conf" if (PACKAGE_DIR / "conf").is_dir() else PACKAGE_DIR.parent / "conf"
@@ -129,6 +132,33 @@ def write_atomically(path: Path) -> Iterator[Path]:
         if error.filename != str(temporary):
             raise
         raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def write_checked_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a mapping as JSON atomically, with a checksum that `read_checked_json` verifies."""
+    with write_atomically(path) as temporary:
+        text = json.dumps({**content, CHECKSUM: _hash_json(content)}, indent=1)
+        temporary.write_text(text, encoding="utf-8")
+
+
+def read_checked_json(path: Path) -> dict[str, Any]:
+    """Return the mapping that `write_checked_json` wrote.
+
+    Raises:
+        FileNotFoundError: If the file does not exist.
+        ValueError: If its content is not what was written; names the file.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is damaged: {error}") from error
+    if not isinstance(content, dict) or content.pop(CHECKSUM, None) != _hash_json(content):
+        raise ValueError(f"{path} is damaged: its checksum differs from its content")
+    return content
+
+
+def _hash_json(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _sync_folder(folder: Path) -> None:

@@ -1,7 +1,6 @@
 """Records of runs: files next to the results, written before a run is sent to the store."""
 
 import dataclasses
-import json
 import logging
 import os
 import time
@@ -13,7 +12,7 @@ from pathlib import Path
 
 import filelock
 
-from newsimg.storage.files import write_atomically
+from newsimg.storage.files import read_checked_json, write_checked_json
 from newsimg.tracking.processes import find_start, is_alive, name_process, name_slurm_job
 from newsimg.tracking.tags import JOB_TAG, pick_tags
 
@@ -113,7 +112,7 @@ def read_record(path: Path) -> RunRecord:
         ValueError: If the file is not a record; names it.
     """
     try:
-        return RunRecord(**json.loads(path.read_text(encoding="utf-8")))
+        return RunRecord(**read_checked_json(path))
     except (TypeError, ValueError) as error:
         raise ValueError(f"{path} is not the record of a run: {error}") from error
 
@@ -225,5 +224,4 @@ def list_files(folder: Path) -> list[str]:
 
 
 def _write(record: RunRecord, path: Path) -> None:
-    with write_atomically(path) as temporary:
-        temporary.write_text(json.dumps(dataclasses.asdict(record), indent=1), encoding="utf-8")
+    write_checked_json(path, dataclasses.asdict(record))

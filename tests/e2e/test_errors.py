@@ -67,6 +67,19 @@ def assert_is_told(result: Any, message: str) -> None:
         ("folder=/dev/null/runs", "error: /dev/null/runs.*: Not a directory"),
         ("backbone.model=no/such/folder", "model must be a folder or a hub id, got no/such/folder"),
         ("backbone.model=no/such", "no/such is no folder here, and HF_HUB_OFFLINE=1 forbids"),
+        ("weight=[l1,rrf]", r"weight must be one of its options, .* got 'weight=\[l1,rrf\]'"),
+        ("weight={l1:1}", "weight must be one of its options"),
+        ("index.factory='Flat{'", "index.factory must have placeholders such as {m}, got 'Flat{'"),
+        ("~index._target_", "index needs a _target_, a class derived from Index, got None"),
+        ("weight._target_=newsimg..x", "_target_ must be package.module.Class, got 'newsimg..x'"),
+        (
+            "index._target_=newsimg.weight.l1.L1Weight",
+            "index must be of a class derived from Index, got _target_ newsimg.weight.l1.L1Weight",
+        ),
+        (
+            "tracking._target_=newsimg.weight.l1.L1Weight",
+            "tracking must be of a class derived from Tracker",
+        ),
         (
             "reranker._target_=newsimg.nowhere.Nothing",
             "newsimg.nowhere.Nothing cannot be found: No module named 'newsimg.nowhere'",
@@ -254,3 +267,10 @@ def test_output_that_nobody_reads_any_more_is_no_error(tmp_path: Path) -> None:
     )
     assert done.stderr == ""
     assert done.stdout.startswith("newsimg picks")
+
+
+def test_a_config_that_is_not_utf8_is_named(newsimg_here: Callable[..., Any]) -> None:
+    Path("own/weight").mkdir(parents=True)
+    Path("own/weight/latin.yaml").write_bytes(b"# Gr\xf6\xdfe\nvalue: 0\n")
+    result = newsimg_here("--config-dir", "own", "weight=latin")
+    assert_is_told(result, r"own/weight/latin.yaml must be in UTF-8, got byte 0xf6 at position 4")

@@ -15,6 +15,7 @@ from PIL import Image as PILImage
 from newsimg.data.collection_tar import TarDataset
 from newsimg.data.collection_zip import ZipDataset
 from newsimg.datatypes import Image, Rejected
+from newsimg.storage.pictures.archives import list_members
 from newsimg.storage.pictures.images import read_image
 
 
@@ -205,3 +206,14 @@ def test_concatenated_zips_are_rejected_and_a_prefixed_zip_is_read(
         read_all(both)
     both.write_bytes(b"#!/bin/sh\n" * 50 + (tmp_path / "1.zip").read_bytes())
     assert read_all(both) == {"1.jpg": draw(1)}
+
+
+def test_a_zip_of_an_unknown_version_is_named_as_damaged(tmp_path: Path) -> None:
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("a.png", draw(0))
+    content = bytearray(path.read_bytes())
+    content[content.find(b"PK\1\2") + 6] = 84  # the version that is needed to extract
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=rf"damaged archive {path}: zip file version 8.4"):
+        list_members(path)

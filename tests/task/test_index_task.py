@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import json
 import os
 import shlex
 import signal
@@ -27,11 +26,11 @@ from PIL import Image as PILImage
 from newsimg.backbone.transformers_backbone import TransformersBackbone
 from newsimg.datatypes import Accepted, FloatArray, Image, Rejected, ValidationRules
 from newsimg.engine.stream import stream_embeddings
-from newsimg.index.folder import open_saved_index
+from newsimg.index.folder import open_saved_index, read_manifest
 from newsimg.index.saved import SavedIndexes
 from newsimg.storage.cache import OutputCache
 from newsimg.storage.cached_models import CachedBackbone
-from newsimg.storage.files import hash_files
+from newsimg.storage.files import hash_files, write_checked_json
 
 ROOT = Path(__file__).parents[2]
 RULES = ValidationRules("reject", 1_000_000, 2)
@@ -360,6 +359,15 @@ def test_a_folder_without_a_manifest_is_not_an_index(built: Path) -> None:
         open_saved_index(built, "any")
 
 
+def test_a_damaged_manifest_is_refused(built: Path, clip: TransformersBackbone) -> None:
+    path = built / "manifest.json"
+    text = path.read_text()
+    for damaged in (text.replace('"n_images": 40', '"n_images": 41'), text[:-9], "[]", "\xff"):
+        path.write_text(damaged, encoding="latin-1")
+        with pytest.raises(ValueError, match=rf"{path} is damaged: "):
+            open_saved_index(built, clip.fingerprint)
+
+
 def test_rows_shifted_against_the_vectors_are_detected(
     built: Path, clip: TransformersBackbone, tmp_path: Path
 ) -> None:
@@ -369,13 +377,13 @@ def test_rows_shifted_against_the_vectors_are_detected(
         table[column] = np.roll(table[column], 1)
     schema = pq.read_schema(built / "images.parquet")
     pq.write_table(pa.Table.from_pandas(table, schema), built / "images.parquet")
-    manifest = json.loads((built / "manifest.json").read_text())
+    manifest = read_manifest(built)
     content = (built / "images.parquet").read_bytes()
     manifest["files"]["images.parquet"] = {
         "sha256": hashlib.sha256(content).hexdigest(),
         "n_bytes": len(content),
     }
-    (built / "manifest.json").write_text(json.dumps(manifest))
+    write_checked_json(built / "manifest.json", manifest)
     backbone = CachedBackbone(clip, OutputCache(tmp_path / "cache"))
     # Among the ten nearest of forty pictures, some are found by chance.
     with pytest.raises(ValueError, match=r"of 40 pictures are found by .* 40 of 40 when the"):

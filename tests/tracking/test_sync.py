@@ -1,7 +1,6 @@
 """Runs whose store is unreachable, rejects them or is locked, with real servers and files."""
 
 import io
-import json
 import os
 import shutil
 import sqlite3
@@ -15,6 +14,7 @@ from mlflow import MlflowClient
 from tracking_check import check_tracking
 
 from newsimg.datatypes import Job
+from newsimg.storage.files import read_checked_json, write_checked_json
 from newsimg.tracking.mlflow import SWEEP_VARIABLE, MlflowTracker
 from newsimg.tracking.record import edit_record, find_records, read_record
 
@@ -143,13 +143,13 @@ def test_a_server_that_rejects_the_run_is_an_error_before_any_work(
 def test_a_run_whose_process_died_is_sent_as_killed(tmp_path: Path) -> None:
     track(tmp_path, tmp_path / "single")
     (path,) = find_records(tmp_path)
-    left = json.loads(path.read_text()) | {"status": "RUNNING", "end_time": None, "sent": False}
+    left = read_checked_json(path) | {"status": "RUNNING", "end_time": None, "sent": False}
     host = left["owner"].rpartition(":")[0]
     left |= {"run_id": None, "record_id": "0" * 32, "attempted": False, "described": False}
-    path.write_text(json.dumps(left))
+    write_checked_json(path, left)
     tracker = MlflowTracker(uri=None, folder=str(tmp_path))
     assert list(tracker.send_waiting()["outcome"]) == ["running"]  # this process is alive
-    path.write_text(json.dumps(left | {"owner": f"{host}:4194305"}))  # above any process id
+    write_checked_json(path, left | {"owner": f"{host}:4194305"})  # above any process id
     assert list(tracker.send_waiting()["outcome"]) == ["sent"]
     assert sorted(run.info.status for run in runs_of(tmp_path)) == ["FINISHED", "KILLED"]
 

@@ -1,6 +1,6 @@
 """The build checkpoint: results of finished chunks and one file of embeddings."""
 
-import json
+import hashlib
 import logging
 import os
 import shutil
@@ -15,7 +15,12 @@ import pyarrow.parquet as pq
 
 from newsimg.datatypes import Accepted, FloatArray, Rejected
 from newsimg.engine.listing import KNOWN, METADATA, PLACE, Listing, escape
-from newsimg.storage.files import name_full_disk, write_atomically
+from newsimg.storage.files import (
+    name_full_disk,
+    read_checked_json,
+    write_atomically,
+    write_checked_json,
+)
 from newsimg.storage.pictures.skipped import SKIPPED_PREFIX, Tally
 
 log = logging.getLogger(__name__)
@@ -33,8 +38,8 @@ PART = pa.schema([*PICTURE, *REJECTED])
 class BuildCheckpoint:
     """A folder with the state of an index build, from which an interrupted job is resumed.
 
-    The results of a chunk are in `parts/`, in a file named after the chunk's number and hash, which
-    is written after the chunk's embeddings are flushed to `embeddings.f32`.
+    The results of a chunk are in `parts/`, in a file named after the chunk's number and hash and
+    its own hash, which is written after the chunk's embeddings are flushed to `embeddings.f32`.
 
     Args:
         folder: The folder; created if necessary.
@@ -45,13 +50,12 @@ class BuildCheckpoint:
     def __init__(self, folder: Path, identity: dict[str, Any]) -> None:
         self.folder = folder
         journal = folder / "journal.json"
-        if journal.is_file() and json.loads(journal.read_text()) != identity:
-            log.warning("the build checkpoint in %s has other settings: starting again", folder)
+        if reason := _find_difference(journal, identity):
+            log.warning("the build checkpoint in %s %s: starting again", folder, reason)
             shutil.rmtree(folder)
         (folder / "parts").mkdir(parents=True, exist_ok=True)
         if not journal.is_file():
-            with write_atomically(journal) as temporary:
-                temporary.write_text(json.dumps(identity))
+            write_checked_json(journal, identity)
         self._embeddings = folder / "embeddings.f32"
         self._parts: list[Path] = []
         self.n_accepted = self.n_rejected = 0
@@ -59,18 +63,27 @@ class BuildCheckpoint:
         self.skipped = Tally()
 
     def resume(self, listing: Listing) -> int:
-        """Load the finished chunks whose input has not changed; return their number."""
+        """Load the finished chunks whose input has not changed; return their number.
+
+        From the first damaged chunk on, all are embedded again.
+        """
         self.skipped = listing.skipped
         self._embeddings.touch()
         n_bytes = self._embeddings.stat().st_size
         for number in range(listing.n_chunks):
-            path = self._name_part(listing, number)
-            if not path.is_file():
+            path = next((self.folder / "parts").glob(f"{_begin_name(listing, number)}*"), None)
+            if path is None:
                 break
-            part = pq.read_table(path, columns=["width"])
-            dim = int(part.schema.metadata.get(b"dim", b"0"))
-            n_good = len(part) - part["width"].null_count
-            if 4 * dim * (self.n_accepted + n_good) > n_bytes:
+            content = path.read_bytes()
+            if not path.stem.endswith(_hash(content)):
+                log.warning("%s is damaged: its pictures are embedded again", path)
+                break
+            part = pq.read_table(pa.BufferReader(content))
+            dim, digest = (part.schema.metadata[key].decode() for key in (b"dim", b"embeddings"))
+            dim, n_good = int(dim), len(part) - part["width"].null_count
+            end = 4 * dim * (self.n_accepted + n_good)
+            if end > n_bytes or self._hash_embeddings(end - 4 * dim * n_good, end) != digest:
+                log.warning("the embeddings of %s are damaged: they are computed again", path)
                 break
             self._count(path, n_good, len(part) - n_good, dim)
         os.truncate(self._embeddings, 4 * self.dim * self.n_accepted)
@@ -81,18 +94,22 @@ class BuildCheckpoint:
     def add(self, listing: Listing, number: int, results: list[Accepted | Rejected]) -> None:
         """Write the results of the next chunk; they are flushed to disk on return."""
         good = [one for one in results if isinstance(one, Accepted)]
+        content = b"".join(np.ascontiguousarray(one.embedding, np.float32) for one in good)
         with name_full_disk(self._embeddings), self._embeddings.open("ab") as file:
-            for one in good:
-                file.write(np.ascontiguousarray(one.embedding, np.float32).tobytes())
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         dim = self.dim or (len(good[0].embedding) if good else 0)
         stamps = listing.read_stamps(number)
         rows = [_to_row(one) | {"stamp": stamp} for one, stamp in zip(results, stamps, strict=True)]
         table = pa.Table.from_pylist(rows, PART)
-        path = self._name_part(listing, number)
+        facts = {"dim": str(dim), "embeddings": _hash(content)}
+        buffer = pa.BufferOutputStream()
+        pq.write_table(table.replace_schema_metadata(facts), buffer)
+        part = buffer.getvalue().to_pybytes()
+        path = self.folder / "parts" / f"{_begin_name(listing, number)}{_hash(part)}.parquet"
         with write_atomically(path) as temporary:
-            pq.write_table(table.replace_schema_metadata({"dim": str(dim)}), temporary)
+            temporary.write_bytes(part)
         self._count(path, len(good), len(results) - len(good), dim)
 
     def open_embeddings(self) -> FloatArray:
@@ -128,14 +145,35 @@ class BuildCheckpoint:
         for path in self._parts:
             yield pq.read_table(path).replace_schema_metadata(None)
 
-    def _name_part(self, listing: Listing, number: int) -> Path:
-        return self.folder / "parts" / f"{number:06d}-{listing.hash_chunk(number)}.parquet"
+    def _hash_embeddings(self, start: int, end: int) -> str:
+        with self._embeddings.open("rb") as file:
+            file.seek(start)
+            return _hash(file.read(end - start))
 
     def _count(self, path: Path, n_accepted: int, n_rejected: int, dim: int) -> None:
         self._parts.append(path)
         self.n_accepted += n_accepted
         self.n_rejected += n_rejected
         self.dim = dim or self.dim
+
+
+def _begin_name(listing: Listing, number: int) -> str:
+    return f"{number:06d}-{listing.hash_chunk(number)}-"
+
+
+def _hash(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
+def _find_difference(journal: Path, identity: dict[str, Any]) -> str:
+    """Return why a checkpoint cannot be resumed; empty if it can, or there is none."""
+    if not journal.is_file():
+        return ""
+    try:
+        same = read_checked_json(journal) == identity
+    except ValueError:
+        return "is damaged"
+    return "" if same else "has other settings"
 
 
 def write_tables(tables: Iterator[pa.Table], schema: pa.Schema, path: Path) -> int:

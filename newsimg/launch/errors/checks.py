@@ -6,12 +6,22 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from newsimg.interfaces import Backbone, Dataset, Index, Reranker, Task, Tracker, Weight
 from newsimg.launch.builder import Builder, check_shortcuts
 from newsimg.launch.errors.origin import is_mistake
 from newsimg.launch.errors.sentences import explain
 from newsimg.storage.files import CONF_DIR
 
-COMPONENTS = ("data", "backbone", "index", "reranker", "weight", "task")
+KINDS = {
+    "data": Dataset,
+    "backbone": Backbone,
+    "index": Index,
+    "reranker": Reranker,
+    "weight": Weight,
+    "task": Task,
+    "tracking": Tracker,
+}
+COMPONENTS = tuple(KINDS)[:-1]  # the tracker is built when the run is opened
 
 
 def resolve(config: DictConfig) -> dict[str, Any]:
@@ -33,7 +43,7 @@ def resolve(config: DictConfig) -> dict[str, Any]:
             "trusted_packages must be a list such as [newsimg,my_rerankers], "
             f"got {values['trusted_packages']!r}"
         )
-    for name in (*COMPONENTS, "tracking", "cache"):
+    for name in (*KINDS, "cache"):
         if not isinstance(values.get(name), dict):
             raise ValueError(
                 f"{name} must be one of its options, which newsimg --help lists, "
@@ -63,6 +73,10 @@ def check_config(config: Mapping[str, Any], builder: Builder, task: str | None =
     skipped = {"task"} if task is None else set()
     if any(text.startswith("weight.value ") for text in wrong):
         skipped.add("weight")
+    for name in KINDS:
+        if name not in skipped and (error := _find_kind_error(name, config[name], builder)):
+            errors.append(error)
+            skipped.add(name)
     for name in COMPONENTS:
         if name not in skipped:
             builder.collect_errors(config[name], errors)
@@ -73,6 +87,20 @@ def check_config(config: Mapping[str, Any], builder: Builder, task: str | None =
     if wrong:
         several = f"{len(wrong)} values are wrong:\n- " if len(wrong) > 1 else ""
         raise ValueError(several + "\n- ".join(wrong))
+
+
+def _find_kind_error(name: str, config: Mapping[str, Any], builder: Builder) -> Exception | None:
+    """Return the error of a component whose `_target_` is missing or of another group."""
+    target, kind = config.get("_target_"), KINDS[name].__name__
+    if not isinstance(target, str):
+        return ValueError(f"{name} needs a _target_, a class derived from {kind}, got {target!r}")
+    try:
+        found = builder.find_class(target)
+    except Exception as error:
+        return error
+    if issubclass(found, KINDS[name]):
+        return None
+    return ValueError(f"{name} must be of a class derived from {kind}, got _target_ {target}")
 
 
 def _list_wrong(config: Mapping[str, Any]) -> Iterator[str]:

@@ -4,6 +4,7 @@ Mistakes are:
 
 - errors of Hydra, OmegaConf or YAML, caused by the command line or a yaml;
 - any OSError, such as a missing file or a full disk;
+- a config file that is not UTF-8;
 - a ValueError, an ImportError or an error class of newsimg, raised by a `raise` statement in
   newsimg, Hydra, OmegaConf or a trusted package.
 
@@ -45,6 +46,8 @@ def is_mistake(error: BaseException, trusted: Iterable[Any] = ()) -> bool:
         return is_mistake(error.__cause__, trusted)  # a plugin's constructor
     if isinstance(error, HydraException | OmegaConfBaseException | YAMLError | OSError):
         return True
+    if isinstance(error, UnicodeDecodeError) and find_config_file(error):
+        return True
     is_own = type(error).__module__.partition(".")[0] == OWN[0]
     if not is_own and not isinstance(error, ValueError | ImportError):
         return False
@@ -56,6 +59,14 @@ def format_trace(error: Exception) -> str:
     if MARK in error.__dict__:
         return str(error.__dict__[MARK][1])
     return "".join(traceback.format_exception(error))
+
+
+def find_config_file(error: BaseException) -> str | None:
+    """Return the path of the config that Hydra was reading when an error was raised."""
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        if frame.f_code.co_name == "load_config" and "full_path" in frame.f_locals:
+            return str(frame.f_locals["full_path"])
+    return None
 
 
 def find_package(error: Exception, trusted: Iterable[str] = ()) -> str:

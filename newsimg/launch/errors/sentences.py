@@ -17,6 +17,7 @@ from hydra.errors import (
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from newsimg.launch.errors.origin import find_config_file
 from newsimg.storage.files import CONF_DIR, FULL
 from newsimg.storage.text.suggest import check_choice, find_close
 
@@ -40,6 +41,9 @@ def explain(error: BaseException) -> str:
         return " ".join(str(error).split())
     if isinstance(error, OSError):
         return _explain_file(error)
+    if isinstance(error, UnicodeDecodeError) and (path := find_config_file(error)):
+        byte = error.object[error.start]
+        return f"{path} must be in UTF-8, got byte 0x{byte:02x} at position {error.start}"
     return str(error).strip()
 
 

@@ -238,7 +238,10 @@ def open_archive(path: Path, kind: type[Archive] | None = None) -> Archive:
                 raise ValueError(f"{path} must end in {' or '.join(KINDS)}")
             try:
                 _open_archives[key] = kind(path)
-            except (zipfile.BadZipFile, tarfile.TarError, EOFError) as error:
+            except (OSError, MemoryError):
+                raise  # of the disk or the machine, not of the archive
+            # Damaged headers raise errors of zipfile, tarfile, struct, codecs and others.
+            except Exception as error:
                 raise ValueError(f"damaged archive {path}: {error}; fetch it again") from error
         _open_archives.move_to_end(key)
         while len(_open_archives) > MAX_OPEN:
