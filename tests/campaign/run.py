@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import archives
 import articles
 import command_lines
+import interruptions
 import kept_files
 import pictures
 from result import Result
@@ -27,6 +28,11 @@ PARTS: dict[str, tuple[Callable[[int, int, Path], Result], int]] = {
     "archives": (archives.run, 2_000),
     "command_lines": (command_lines.run, 1_000),
     "kept_files": (kept_files.run, 1_000),
+    **{
+        f"{kind}_{scenario.name.replace(' ', '_')}": (interruptions.make_part(scenario, full), n)
+        for kind, full, n in (("kill", False, 100), ("full", True, 20))
+        for scenario in interruptions.SCENARIOS
+    },
 }
 
 

@@ -13,6 +13,8 @@ SHARES = {
     "archives": 0.1,
     "command_lines": 0.05,
     "kept_files": 0.1,
+    "kill_embedding": 0.02,
+    "kill_index_append": 0.02,
 }
 
 
@@ -24,4 +26,5 @@ def test_damage_is_refused_or_repaired_and_never_changes_results(
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert " tried, 0 faults, " in done.stdout
-    assert "," in done.stdout.splitlines()[-1]  # more than one outcome was seen
+    if not name.startswith("kill"):
+        assert "," in done.stdout.splitlines()[-1]  # more than one outcome was seen

@@ -1,0 +1,232 @@
+"""SIGKILLs and full disks at random moments; the same command then ends with the same files."""
+
+import contextlib
+import hashlib
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from result import Result
+
+from newsimg.storage.files import user_cache_dir
+
+sys.path.append(str(Path(__file__).parents[1] / "support"))
+from indexing import fill
+from tracking_check import check_tracking
+
+N_PICTURES = 400
+NEWSROOM = "sample-newsroom-*"
+Digests = Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A command and the files that it must write.
+
+    Attributes:
+        name: What is interrupted.
+        command: Arguments of newsimg.
+        outputs: Patterns of the files, relative to the folder of the trial; the last is compared.
+        before: Commands that are run once; each trial begins with a copy of their files.
+        is_tracked: Whether MLflow's store must have every run completely and once.
+        draws: Whether the sample newsroom is drawn, too.
+    """
+
+    name: str
+    command: tuple[str, ...]
+    outputs: tuple[str, ...]
+    before: tuple[tuple[str, ...], ...] = ()
+    is_tracked: bool = False
+    draws: bool = False
+
+
+EVALUATION = tuple(f"multirun/single/*/*/{name}.csv" for name in ("queries", "curve"))
+INDEX = ("index/vectors.faiss", "index/images.parquet", "index/rejected.parquet")
+BUILD = (
+    "task=index",
+    "data=collection",
+    "task.index_dir=index",
+    "tracking=none",
+    "task.n_queries=20",
+)
+SCENARIOS = (
+    Scenario("first run", ("tracking=none",), EVALUATION, draws=True),
+    Scenario("embedding", ("tracking=none",), EVALUATION),
+    Scenario("index build", (*BUILD, "data.folder=pictures"), INDEX),
+    Scenario(
+        "index append",
+        (
+            *BUILD,
+            "task.action=append",
+            "data.folder=more",
+            "data.id_prefix=more/",
+            "task.on_changed=skip",
+        ),
+        INDEX,
+        before=((*BUILD, "data.folder=pictures"),),
+    ),
+    Scenario(
+        "sweep",
+        ("-m", "reranker=identity,aesthetics", "weight.value=0.1,0.2", "resume=true"),
+        ("multirun/sweep/*/*/summary/table.csv",),
+        is_tracked=True,
+    ),
+    Scenario(
+        "captions",
+        (
+            "task=caption",
+            "task.captions_path=captions.jsonl",
+            "task.num_captions=1",
+            "tracking=none",
+        ),
+        ("captions.jsonl",),
+    ),
+    Scenario(
+        "judging",
+        ("reranker=vlm_judge", "top_k=3", "tracking=none"),
+        EVALUATION,
+    ),
+)
+
+
+def prepare(scenario: Scenario, folder: Path) -> None:
+    """Fill a folder with what the command reads."""
+    folder.mkdir(parents=True)
+    fill(folder / "pictures", N_PICTURES)
+    fill(folder / "more", N_PICTURES // 2, start=N_PICTURES)
+    if not scenario.draws:
+        for newsroom in user_cache_dir().glob(NEWSROOM):
+            if newsroom.is_dir():
+                (folder / "cache").mkdir(exist_ok=True)
+                (folder / "cache" / newsroom.name).symlink_to(newsroom)
+    for command in scenario.before:
+        with start(command, folder) as process:
+            output = process.communicate()[0]
+        assert process.returncode == 0, output
+
+
+@contextlib.contextmanager
+def start(command: tuple[str, ...], folder: Path) -> Iterator[subprocess.Popen[str]]:
+    """Start newsimg in a folder, with its cache there, as the leader of a process group."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "newsimg", *command],
+        cwd=folder,
+        env=os.environ | {"NEWSIMG_CACHE": str(folder / "cache")},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        yield process
+
+
+def hash_outputs(scenario: Scenario, folder: Path) -> Digests:
+    """Return the digest of each file that the command must write."""
+    found = {pattern: sorted(folder.glob(pattern))[-1:] for pattern in scenario.outputs}
+    return {
+        pattern: hashlib.sha256(path.read_bytes()).hexdigest()
+        for pattern, paths in found.items()
+        for path in paths
+    }
+
+
+def finish(scenario: Scenario, folder: Path, expected: Digests | None) -> tuple[Digests, str]:
+    """Run the command to its end; return its files and the fault, empty for none."""
+    with start(scenario.command, folder) as process:
+        output = process.communicate()[0]
+    found = hash_outputs(scenario, folder)
+    if process.returncode:
+        return found, f"status {process.returncode}: {output[-800:]}"
+    if expected is not None and found != expected:
+        differing = [
+            name for name in {**found, **expected} if found.get(name) != expected.get(name)
+        ]
+        return found, f"other files: {', '.join(differing)}"
+    return found, check_store(folder) if scenario.is_tracked else ""
+
+
+def check_store(folder: Path) -> str:
+    """Send what the tracking store lacks; return how it differs from the runs' records then."""
+    with start(("task=sync",), folder) as process:
+        output = process.communicate()[0]
+    try:
+        check_tracking(folder / "multirun")
+    except AssertionError as error:
+        return f"tracking: {error!r}: {output[-300:]}"
+    return ""
+
+
+def kill(scenario: Scenario, folder: Path, delay: float) -> None:
+    """Start the command and kill its process group after `delay` seconds."""
+    with start(scenario.command, folder) as process:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.communicate(timeout=delay)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def fill_disk(scenario: Scenario, folder: Path, n_bytes: int) -> str:
+    """Run the command on a disk of `n_bytes`, then give it more room; return the fault."""
+    content = folder.with_name(f"{folder.name}-content")
+    folder.rename(content)
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4g", "tmpfs", folder], check=True)
+    shutil.copytree(content, folder, symlinks=True, dirs_exist_ok=True)
+    shutil.rmtree(content)
+    used = int(subprocess.check_output(["du", "-s", "-B1", folder]).split()[0])
+    size = f"remount,size={used + n_bytes}"
+    subprocess.run(["mount", "-o", size, folder], check=True)
+    with start(scenario.command, folder) as process:
+        output = process.communicate()[0]
+    subprocess.run(["mount", "-o", "remount,size=4g", folder], check=True)
+    told = process.returncode == 0 or "No space left on device" in output
+    return "" if told and "Traceback" not in output else f"full disk: {output[-800:]}"
+
+
+def try_scenario(
+    scenario: Scenario, n: int, rng: random.Random, folder: Path, full: bool
+) -> Result:
+    """Interrupt a scenario `n` times, by full disks or by SIGKILL."""
+    result = Result(f"{'full disks' if full else 'SIGKILLs'}: {scenario.name}")
+    prepare(scenario, folder / "trial")
+    (folder / "trial").rename(folder / "before")
+    trial = folder / "trial"  # always the same, as outputs contain paths
+    shutil.copytree(folder / "before", trial, symlinks=True)
+    started = time.monotonic()
+    expected, fault = finish(scenario, trial, None)
+    seconds = time.monotonic() - started
+    if fault or len(expected) < len(scenario.outputs):
+        result.add("NO RESULT", fault or "files are missing")
+        return result
+    shutil.rmtree(trial)
+    for i in range(n):
+        shutil.copytree(folder / "before", trial, symlinks=True)
+        if full:
+            fault = fill_disk(scenario, trial, round(10 ** rng.uniform(3.6, 7.5)))
+        else:
+            kill(scenario, trial, rng.uniform(0, seconds))
+        fault = fault or finish(scenario, trial, expected)[1]
+        result.add("FAULT" if fault else "same files", fault and f"{folder / f'{i:03d}'}: {fault}")
+        if full:
+            subprocess.run(["umount", trial], check=True)
+        if fault:
+            trial.rename(folder / f"{i:03d}")
+        else:
+            shutil.rmtree(trial)
+    return result
+
+
+def make_part(scenario: Scenario, full: bool) -> Callable[[int, int, Path], Result]:
+    """Return the part of the campaign that interrupts a scenario."""
+
+    def run(n: int, seed: int, folder: Path) -> Result:
+        return try_scenario(scenario, n, random.Random(seed), folder, full)
+
+    return run
