@@ -208,6 +208,7 @@ def try_scenario(
     shutil.rmtree(trial)
     for i in range(n):
         shutil.copytree(folder / "before", trial, symlinks=True)
+        fault = ""
         if full:
             fault = fill_disk(scenario, trial, round(10 ** rng.uniform(3.6, 7.5)))
         else:
