@@ -11,10 +11,10 @@ import numpy as np
 from newsimg.datatypes import Candidates, Collection, RerankScores
 from newsimg.interfaces import Weight
 from newsimg.pipeline import fuse, sort_candidates
-from newsimg.reporting.page import Details
+from newsimg.reporting.pages.report import Details
 
 TOP_K = 8
-PLAIN = Details(facts=["tiny"], measures={"Hits@1": (0.25, 0.5)}, parts={}, captions=())
+PLAIN = Details(facts=["tiny"], measures=[{"name": "Hits@1", "before": 0.25, "after": 0.5}])
 
 
 def rank(collection: Collection, top_k: int = TOP_K) -> tuple[Candidates, Candidates]:
