@@ -128,6 +128,8 @@ class RerankScores:
         metrics: Further metrics, such as the number of answers without a rating.
         members: For an ensemble, name -> share and normalised scores, (n_queries, top_k) float64.
             The shares sum to 1; `values` is the sum of share times scores.
+        best_captions: (n_queries, top_k) int64, position of the caption that matches a candidate
+            best, -1 where a query has no captions; None if captions are not compared one by one.
     """
 
     values: FloatArray
@@ -135,6 +137,7 @@ class RerankScores:
     captions: Sequence[Sequence[str]] = ()
     metrics: Mapping[str, float] = field(default_factory=dict)
     members: Mapping[str, tuple[float, FusedArray]] = field(default_factory=dict)
+    best_captions: IntArray | None = None
 
 
 @dataclass(frozen=True)

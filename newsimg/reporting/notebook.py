@@ -66,7 +66,8 @@ class SearchResult:
                 picture = f'<div style="height:{height}px">cannot be read</div>'
                 if thumbs[image]:
                     source = f"data:image/webp;base64,{thumbs[image]}"
-                    picture = f'<img src="{source}" width="{width}" height="{height}" alt="">'
+                    size = f'width="{width}" height="{height}" style="object-fit:contain"'
+                    picture = f'<img src="{source}" {size} alt="">'
                 yield CARD.format(
                     width=width,
                     picture=picture,

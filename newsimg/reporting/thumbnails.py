@@ -5,47 +5,84 @@ import io
 import logging
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import lru_cache
 
 from PIL import Image as PILImage
-from PIL import ImageOps
 
 from newsimg.datatypes import Image
-from newsimg.storage.pictures.images import DECODER_THREADS, open_image
+from newsimg.storage.pictures.images import (
+    DECODER_THREADS,
+    decode_picture,
+    measure_picture,
+    read_image,
+)
 
 log = logging.getLogger(__name__)
 
-# (width, height, quality), all of the benchmark's proportions: the first of them that fits is used.
+# (width, height, quality): boxes of the benchmark's proportions; the first that fits is used.
 SCALES = ((230, 130, 60), (184, 104, 50), (138, 78, 40))
 N_SAMPLE = 48
 
 
-def encode_thumbnails(
+@dataclass(frozen=True)
+class Thumbnail:
+    """A small picture with its original proportions.
+
+    Attributes:
+        data: WebP in base64.
+        width: Width of the upright original.
+        height: Height of the upright original.
+        n_bytes: Size of the original's file.
+    """
+
+    data: str
+    width: int
+    height: int
+    n_bytes: int
+
+    @property
+    def uri(self) -> str:
+        """The thumbnail as a data: URI."""
+        return f"data:image/webp;base64,{self.data}"
+
+
+def draw_thumbnails(
     images: Sequence[Image], scale: tuple[int, int, int]
-) -> dict[Image, str | None]:
-    """Return thumbnails in base64; None, with a warning, for unreadable pictures."""
+) -> dict[Image, Thumbnail | None]:
+    """Return thumbnails within `scale`; None, with a warning, for unreadable pictures."""
     with ThreadPoolExecutor(DECODER_THREADS) as pool:
         thumbs = dict(
-            zip(images, pool.map(lambda i: encode_thumbnail(i, scale), images), strict=True)
+            zip(images, pool.map(lambda i: draw_thumbnail(i, scale), images), strict=True)
         )
     if unread := [image.uri for image, thumb in thumbs.items() if thumb is None]:
         log.warning("%d pictures cannot be shown, %s the first", len(unread), unread[0])
     return thumbs
 
 
+def encode_thumbnails(
+    images: Sequence[Image], scale: tuple[int, int, int]
+) -> dict[Image, str | None]:
+    """Return the WebP of `draw_thumbnails` in base64."""
+    drawn = draw_thumbnails(images, scale)
+    return {image: thumb and thumb.data for image, thumb in drawn.items()}
+
+
 @lru_cache(maxsize=4096)  # the jobs of a sweep show much the same pictures
-def encode_thumbnail(image: Image, scale: tuple[int, int, int]) -> str | None:
-    """Return a picture as a WebP in base64, or None if it cannot be read."""
+def draw_thumbnail(image: Image, scale: tuple[int, int, int]) -> Thumbnail | None:
+    """Return a picture's thumbnail, or None if it cannot be read."""
     width, height, quality = scale
     try:
+        content = read_image(image)
+        original = measure_picture(content)
         # Decoding at 1.6 times the size is sufficient; twice the size takes 1.7 times as long.
-        picture = open_image(image, (width * 4 // 5, height * 4 // 5))
+        picture = decode_picture(content, image.truncated, (width * 4 // 5, height * 4 // 5))
     except (FileNotFoundError, ValueError):
         return None  # the report shows a placeholder
-    small = ImageOps.fit(picture, (width, height), PILImage.Resampling.BICUBIC)
+    picture.thumbnail((width, height), PILImage.Resampling.BICUBIC)
     buffer = io.BytesIO()
-    small.save(buffer, "WEBP", quality=quality, method=0)
-    return base64.b64encode(buffer.getvalue()).decode()
+    picture.save(buffer, "WEBP", quality=quality, method=0)
+    return Thumbnail(base64.b64encode(buffer.getvalue()).decode(), *original, len(content))
 
 
 def choose_scale(images: Sequence[Image], n_bytes: int) -> tuple[tuple[int, int, int], float]:

@@ -61,12 +61,14 @@ class EnsembleReranker(Reranker):
         for share, scores in members.values():
             fused += share * scores
         components = {name: scores.astype(np.float32) for name, (_, scores) in members.items()}
+        captioned = next((own for own in found.values() if own.captions), None)
         return RerankScores(
             fused.astype(np.float32),
             components | _prefix({name: own.components for name, own in found.items()}),
-            next((own.captions for own in found.values() if own.captions), ()),
+            captioned.captions if captioned else (),
             _prefix({name: own.metrics for name, own in found.items()}),
             members,
+            captioned.best_captions if captioned else None,
         )
 
     def _normalize(

@@ -84,8 +84,10 @@ class LLMRewritingReranker(Reranker):
         rows, where = np.unique(candidates.rows, return_inverse=True)
         images = self.backbone.embed_images([candidates.images[row] for row in rows])
         where = where.reshape(candidates.rows.shape)
+        best = np.full(scores.shape, -1, dtype=np.int64)
         for i, own in enumerate(captions):
             if own:
                 cosines = embedded[[position[text] for text in own]] @ images[where[i]].T
                 scores[i] = POOLS[self.pool](cosines, axis=0)
-        return RerankScores(scores, captions=captions, metrics=metrics)
+                best[i] = cosines.argmax(axis=0)
+        return RerankScores(scores, captions=captions, metrics=metrics, best_captions=best)

@@ -24,7 +24,8 @@ from newsimg.reporting.evaluation import (
     report_members,
     report_statistics,
 )
-from newsimg.reporting.page import describe_run, write_report
+from newsimg.reporting.pages.cards import Stages, read_text_length
+from newsimg.reporting.pages.report import describe_run, write_report
 from newsimg.reporting.quoting import write_command
 from newsimg.storage.progress import announce
 
@@ -115,8 +116,12 @@ class EvaluateTask(Task):
             sheet.save(output_dir / "contact_sheet.jpg", quality=90)
         if self.report:
             source = components.info.data or components.dataset.name
-            details = describe_run(source, components, scores, metrics)
-            write_report(output_dir / "report.html", collection, retrieved, reranked, details)
+            length = read_text_length(components.backbone.description)
+            stages = Stages(collection, retrieved, reranked, scores, weight, length)
+            curve_path = output_dir / "curve.csv"
+            curve = pd.read_csv(curve_path) if curve_path.exists() else None
+            details = describe_run(source, components, metrics, curve)
+            write_report(output_dir / "report.html", stages, details)
         print_evaluation(metrics, weight.value, components.info)
         if told := describe_coverage(coverage):
             console.print(told)

@@ -30,7 +30,8 @@ from newsimg.reporting.console import (
     print_table,
     shorten_path,
 )
-from newsimg.reporting.page import describe_run, write_report
+from newsimg.reporting.pages.cards import Stages, read_text_length
+from newsimg.reporting.pages.report import describe_run, write_report
 from newsimg.reporting.quoting import quote_value, write_command
 from newsimg.reporting.results import gather, write_results
 from newsimg.storage.files import write_atomically
@@ -109,8 +110,11 @@ class InferTask(Task):
             write_run(to_run(collection.queries, reranked), temporary, tag="newsimg")
         if self.report:
             announce("drawing the report")
-            details = describe_run(collection.name, components, scores, metrics)
-            write_report(output_dir / "report.html", collection, retrieved, reranked, details)
+            length = read_text_length(components.backbone.description)
+            stages = Stages(collection, retrieved, reranked, scores, components.weight, length)
+            source = collection.name if self.query else components.info.data or collection.name
+            details = describe_run(source, components, metrics)
+            write_report(output_dir / "report.html", stages, details)
         with write_atomically(output_dir / "summary.json") as temporary:
             facts = {
                 "collection": collection.name,

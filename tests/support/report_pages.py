@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from newsimg.datatypes import Candidates, Collection
-from newsimg.pipeline import sort_candidates
-from newsimg.reporting.page import Details
+from newsimg.datatypes import Candidates, Collection, RerankScores
+from newsimg.interfaces import Weight
+from newsimg.pipeline import fuse, sort_candidates
+from newsimg.reporting.pages.report import Details
 
 TOP_K = 8
-PLAIN = Details(facts=["tiny"], measures={"Hits@1": (0.25, 0.5)}, parts={}, captions=())
+PLAIN = Details(facts=["tiny"], measures=[{"name": "Hits@1", "before": 0.25, "after": 0.5}])
 
 
 def rank(collection: Collection, top_k: int = TOP_K) -> tuple[Candidates, Candidates]:
@@ -34,6 +35,16 @@ def rank(collection: Collection, top_k: int = TOP_K) -> tuple[Candidates, Candid
     retrieved = Candidates(collection.images, rows, retrieval, {"retrieval": retrieval})
     both = replace(retrieved, parts={"retrieval": retrieval, "rerank": rerank})
     return retrieved, sort_candidates(both, 0.5 * retrieval + 0.5 * rerank)
+
+
+def rank_stages(
+    collection: Collection, weight: Weight, top_k: int = TOP_K
+) -> tuple[Candidates, Candidates, RerankScores]:
+    """Return the candidates of `rank`, fused by `weight`, and the reranker's scores."""
+    retrieved, _ = rank(collection, top_k)
+    values = np.random.default_rng(5).random(retrieved.rows.shape).astype(np.float32)
+    scores = RerankScores(values)
+    return retrieved, fuse(retrieved, scores, weight), scores
 
 
 def read_data(path: Path) -> dict[str, Any]:

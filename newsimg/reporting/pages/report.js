@@ -1,0 +1,208 @@
+/* The report: a card for each headline, drawn as it comes into view. */
+
+import { drawCard, drawTitle, drawWhy } from "./card.js";
+import { count, find, fold, initTheme, isTyping, make, readHash, writeHash } from "./dom.js";
+import { drawCurve, drawMeasures } from "./report_head.js";
+
+const data = JSON.parse(find("data").textContent);
+const judged = Boolean(data.judged), cards = find("cards"), tip = find("tip");
+
+/* What may become of the editor's picture. Each headline is one of them, so their numbers add up. */
+const OUTCOMES = {
+  helped: ["helped", "good", "the editor’s picture comes first only after reranking"],
+  hurt: ["hurt", "bad", "the editor’s picture comes first only before reranking"],
+  first: ["stays first", "", "the editor’s picture comes first before and after"],
+  up: ["up", "", "its rank is better, but it comes first neither before nor after"],
+  down: ["down", "", "its rank is worse, and it comes first neither before nor after"],
+  same: ["same rank", "", "its rank is the same, and it is not the first"],
+  absent: ["not a candidate", "", "the editor’s picture is not among the candidates, so reranking cannot find it"],
+  unknown: ["not known", "", "the data does not name an editor’s picture for the headline"],
+};
+const FIRSTS = {
+  changed: ["changed", "changed", "another picture comes first after reranking"],
+  kept: ["unchanged", "", "the same picture comes first before and after"],
+};
+
+const best = ranks => Math.min(...ranks.map(rank => rank ?? Infinity));
+function classify(headline) {
+  const known = headline.relevant ?? [], before = best(known.map(one => one[2])), after = best(known.map(one => one[3]));
+  if (!known.length) return "unknown";
+  if (before === Infinity) return "absent";
+  if (before === 1 || after === 1) return after > 1 ? "hurt" : before > 1 ? "helped" : "first";
+  return after < before ? "up" : after > before ? "down" : "same";
+}
+data.headlines.forEach((headline, position) => {
+  headline.position = position;
+  headline.outcome = classify(headline);
+  headline.first = headline.before[0] === headline.after[0] ? "kept" : "changed";
+  headline.folded = fold(`${headline.title} ${headline.id}`);
+  // How far the editor's picture moved; where that is not known, any of the pictures shown.
+  const moves = judged ? (headline.relevant ?? []).map(([, , before, after]) => (before == null ? 0 : Math.abs(before - after)))
+    : Object.values(headline.candidates).map(one => Math.abs(one.before - one.after));
+  headline.moved = Math.max(0, ...moves);
+});
+const inOrder = (a, b) => a.position - b.position;
+const SORTS = {
+  data: inOrder,
+  close: (a, b) => a.gap - b.gap || inOrder(a, b),
+  clear: (a, b) => b.gap - a.gap || inOrder(a, b),
+  moved: (a, b) => b.moved - a.moved || inOrder(a, b),
+};
+
+/* Filters: [key, [name, class, meaning], test, group]. */
+const FILTERS = [["all", ["all", "", "all headlines of this page"], () => true, ""],
+  ...Object.entries(OUTCOMES).filter(() => judged).map(([key, text]) => [key, text, one => one.outcome === key, "editor’s picture"]),
+  ...Object.entries(FIRSTS).map(([key, text]) => [key, text, one => one.first === key, "first picture"])]
+  .map(([key, text, test, group]) => ({ key, text, test, group, n: data.headlines.filter(test).length }))
+  .filter(({ key, n }) => n || key !== "unknown");
+const DEFAULTS = { filter: "all", q: "", sort: "data" };
+const state = { ...DEFAULTS, found: [] };
+
+function drawHead() {
+  find("warning").textContent = data.warning ?? "";
+  find("warning").hidden = !data.warning;
+  find("facts").append(...data.facts.map(fact => make("span", {}, fact)));
+  if (data.measures?.length) {
+    find("measures").append(make("tbody", {}, ...drawMeasures(data.measures)));
+    find("measures").hidden = false;
+  }
+  if (data.curve) {
+    find("curve").append(...drawCurve(data.curve));
+    find("curve").hidden = false;
+  }
+  for (const group of ["", "editor’s picture", "first picture"]) {
+    const own = FILTERS.filter(filter => filter.group === group);
+    if (!own.length) continue;
+    find("filters").append(make("div", { class: "choices", role: "group", "aria-label": group || "Show headlines" }, group && make("span", { class: "of" }, group),
+      ...own.map(({ key, text: [name, , meaning], n }) => make("button", { type: "button", "data-filter": key, title: meaning, click: () => change({ filter: key }) }, `${name} `, make("b", {}, count(n))))));
+  }
+  find("meanings").append(...FILTERS.flatMap(({ text: [name, , meaning], n }) => [make("dt", {}, name), make("dd", {}, `${meaning} (${count(n)})`)]));
+  if (data.headlines.length < data.n_headlines) {
+    find("cut").hidden = false;
+    find("cut").textContent = `${count(data.headlines.length)} of ${count(data.n_headlines)} headlines are shown, so that the page stays small; queries.csv or results.parquet has all.`;
+  }
+}
+
+function describeBadge({ outcome, first }) {
+  if (!judged) return { text: FIRSTS[first][0], className: FIRSTS[first][1], title: FIRSTS[first][2] };
+  const [text, className, title] = OUTCOMES[outcome], also = first === "changed" && !["helped", "hurt"].includes(outcome);
+  return { text: also ? `${text} · first changed` : text, className: className || (also ? "changed" : ""), title };
+}
+
+/* Articles are made once; only their titles change, by what is searched for. */
+function showArticle(headline, sought) {
+  if (!headline.article) {
+    headline.article = drawCard(headline, data, { badge: describeBadge(headline), sought, lazy: true });
+    headline.sought = sought;
+    waiting.observe(headline.article);
+  } else if (headline.sought !== sought) {
+    headline.article.querySelector("h2").replaceWith(drawTitle(headline.title, sought));
+    headline.sought = sought;
+  }
+  return headline.article;
+}
+const waiting = new IntersectionObserver(entries => {
+  for (const { isIntersecting, target } of entries) if (isIntersecting) fill(target);
+}, { rootMargin: "1000px 0px" });
+function fill(article) {
+  article.fill();
+  waiting.unobserve(article);
+}
+
+function update() {
+  const sought = fold(state.q.trim()), filter = FILTERS.find(one => one.key === state.filter);
+  state.found = data.headlines.filter(one => filter.test(one) && one.folded.includes(sought)).sort(SORTS[state.sort]);
+  hideTip();
+  cards.replaceChildren(...state.found.map(headline => showArticle(headline, sought)));
+  for (const button of find("filters").querySelectorAll("button")) button.setAttribute("aria-pressed", button.dataset.filter === state.filter);
+  find("sort").value = state.sort;
+  if (find("search").value !== state.q) find("search").value = state.q;
+  const total = data.headlines.length, shown = state.found.length;
+  find("count").textContent = `${count(shown)} of ${count(total)}`;
+  const how = [state.filter !== "all" && `${filter.group}: ${filter.text[0]}`, sought && `search: ${state.q.trim()}`].filter(Boolean);
+  find("printed").textContent = how.length ? `${count(shown)} of ${count(total)} headlines (${how.join("; ")})` : `${count(shown)} headlines`;
+  find("empty").hidden = shown > 0;
+}
+
+/* Change the state, draw it, and bring the first headline into view. */
+function change(values) {
+  Object.assign(state, values);
+  writeHash({ filter: state.filter, q: state.q, sort: state.sort }, DEFAULTS);
+  update();
+  const [first] = cards.children, top = first?.getBoundingClientRect().top;
+  if (first && (top < 60 || top > innerHeight * 0.6)) first.scrollIntoView({ block: "start" });
+}
+function readState() {
+  const { filter, q, sort } = readHash();
+  Object.assign(state, { filter: FILTERS.some(one => one.key === filter) ? filter : "all", q: q ?? "", sort: Object.hasOwn(SORTS, sort ?? "") ? sort : "data" });
+}
+
+function showTip(item) {
+  const { headline } = item.closest(".card"), candidate = headline.candidates[item.dataset.ref];
+  tip.replaceChildren(make("h3", { class: "label" }, `${data.pictures[item.dataset.ref].id}: #${candidate.before} → #${candidate.after}`), drawWhy(candidate, headline, data));
+  tip.hidden = false;
+  const box = item.getBoundingClientRect(), width = tip.offsetWidth, height = tip.offsetHeight;
+  tip.style.left = `${Math.max(8, Math.min(innerWidth - width - 8, box.left + box.width / 2 - width / 2))}px`;
+  tip.style.top = `${box.bottom + height + 10 < innerHeight ? box.bottom + 8 : Math.max(8, box.top - height - 8)}px`;
+}
+function hideTip() { tip.hidden = true; }
+
+const itemOf = event => event.target.closest?.(".strip li") ?? null;
+cards.addEventListener("mouseover", event => { const item = itemOf(event); item ? showTip(item) : hideTip(); });
+cards.addEventListener("mouseleave", hideTip);
+cards.addEventListener("focusin", event => { const item = itemOf(event); if (item && event.target.matches(":focus-visible")) showTip(item); });
+cards.addEventListener("focusout", hideTip);
+cards.addEventListener("click", hideTip);
+addEventListener("scroll", hideTip, { passive: true });
+find("search").addEventListener("input", event => change({ q: event.target.value }));
+find("sort").addEventListener("change", event => change({ sort: event.target.value }));
+find("reset").addEventListener("click", () => change({ filter: "all", q: "" }));
+find("help").addEventListener("click", () => find("keys").showModal());
+addEventListener("hashchange", () => { readState(); update(); });
+addEventListener("beforeprint", () => state.found.forEach(({ article }) => fill(article)));
+initTheme(find("theme"));
+
+/* The first card that is not above the sticky bar; cards are in order from top to bottom. */
+function findTop() {
+  let low = 0, high = cards.children.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (cards.children[middle].getBoundingClientRect().bottom > 110) high = middle;
+    else low = middle + 1;
+  }
+  return low;
+}
+function step(by) {
+  const active = document.activeElement.closest(".card"), isAbove = cards.getBoundingClientRect().top > 0;
+  const from = active ? [...cards.children].indexOf(active) : isAbove && by > 0 ? -1 : findTop();
+  const next = cards.children[from + by];
+  if (!next) return;
+  fill(next);
+  next.focus({ preventScroll: true });
+  next.scrollIntoView({ block: "start" });
+}
+function stepPicture(by) {
+  const card = document.activeElement.closest(".card");
+  if (!card) return false;
+  const buttons = [...card.querySelectorAll(".strip button")], at = buttons.indexOf(document.activeElement);
+  (at < 0 ? buttons[0] : buttons[at + by])?.focus();
+  return true;
+}
+addEventListener("keydown", event => {
+  if (event.key === "Escape" && !document.querySelector("dialog[open]")) { find("search").blur(); change({ q: "" }); return; }
+  if (isTyping(event)) return;
+  const sorts = Object.keys(SORTS);
+  if (event.key === "/") find("search").focus();
+  else if (event.key === "j") step(1);
+  else if (event.key === "k") step(-1);
+  else if (event.key === "ArrowRight" || event.key === "ArrowLeft") { if (!stepPicture(event.key === "ArrowRight" ? 1 : -1)) return; }
+  else if (FILTERS[event.key - 1]) change({ filter: FILTERS[event.key - 1].key });
+  else if (event.key === "s") change({ sort: sorts[(sorts.indexOf(state.sort) + 1) % sorts.length] });
+  else if (event.key === "d") find("theme").click();
+  else if (event.key === "?") find("keys").showModal();
+  else return;
+  event.preventDefault();
+});
+drawHead();
+readState();
+update();
