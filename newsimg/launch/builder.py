@@ -19,6 +19,7 @@ from newsimg.interfaces import (
     Tracker,
     VisionLanguageModel,
     Weight,
+    WeightRule,
 )
 from newsimg.storage.text.suggest import refuse_all, suggest
 
@@ -37,6 +38,7 @@ COMPONENTS = (
     Task,
     Tracker,
     Engine,
+    WeightRule,
 )
 
 

@@ -10,8 +10,10 @@ import pytest
 
 from newsimg.data.newsimages import NewsImagesDataset
 from newsimg.datatypes import Collection, Image, Query, RerankScores, SharedResults
-from newsimg.evaluation.curve import look_up, rank_at
-from newsimg.evaluation.tuning import Lines, choose_weight, cross_validate, split_folds
+from newsimg.evaluation.curve import find_plateau, look_up, rank_at, trace_curve
+from newsimg.evaluation.rules.bagged import BaggedRule
+from newsimg.evaluation.rules.widest import WidestRule
+from newsimg.evaluation.tuning import Chooser, Lines, cross_validate, rate_options, split_folds
 from newsimg.index.faiss_index import FaissIndex
 from newsimg.interfaces import Backbone, Components, Dataset, Reranker, Weight
 from newsimg.reporting.console import console
@@ -92,6 +94,8 @@ def components(strength=1.5, split="val"):
 def tune(**changes):
     arguments = {
         "measure": "hits_at_1",
+        "rule": WidestRule(measure=None),
+        "n_resamples": 20,
         "report_split": "test",
         "weights": None,
         "rerankers": None,
@@ -187,7 +191,8 @@ def test_without_normalisations_to_choose_from_each_reranker_has_its_own(tmp_pat
 
 def test_cross_validation_never_scores_a_query_at_a_weight_it_helped_to_choose():
     lines, cutoffs = random_lines(1), (1, 5)
-    found = cross_validate({"only": lines}, "hits_at_1", cutoffs, n_folds=4, n_repeats=2, seed=7)
+    chooser = Chooser(WidestRule(measure=None), "hits_at_1", n_resamples=20, seed=1)
+    found = cross_validate({"only": lines}, chooser, cutoffs, n_folds=4, n_repeats=2, seed=7)
     expected = np.zeros(40)
     weights = np.linspace(0, 1, 20_001)
     all_hits = np.stack(
@@ -198,11 +203,11 @@ def test_cross_validation_never_scores_a_query_at_a_weight_it_helped_to_choose()
         assert sorted(np.concatenate(folds)) == list(range(40))
         for fold in folds:
             others = np.setdiff1d(np.arange(40), fold)
-            plateau = found.choices[i].plateau
+            choice = found.choices[i]
             # A grid fine enough to see the plateau agrees about the best value without the fold.
-            assert plateau.value >= all_hits[:, others].mean(axis=1).max() - 1e-12
-            ranks = rank_at(lines.start, lines.end, lines.gold_columns, plateau.midpoint)
-            assert (ranks[others] == 1).mean() == pytest.approx(plateau.value)
+            assert choice.value >= all_hits[:, others].mean(axis=1).max() - 1e-12
+            ranks = rank_at(lines.start, lines.end, lines.gold_columns, choice.weight)
+            assert (ranks[others] == 1).mean() == pytest.approx(choice.value)
             expected[fold] += (ranks[fold] == 1) / 2
             i += 1
     np.testing.assert_allclose(found.reported["hits_at_1"], expected)
@@ -220,7 +225,37 @@ def test_equal_options_are_told_apart_by_the_wider_plateau():
     start, end = np.array([[0.75, 0.5]]), np.array([[0.0, 0.75]])
     late = Lines(start, end, np.array([1]))  # first above 0.25
     later = Lines(start, np.array([[0.5, 0.75]]), np.array([1]))  # first above 0.5
-    assert choose_weight({"later": later, "late": late}, "hits_at_1", (1,)).option == "late"
+    chooser = Chooser(WidestRule(measure=None), "hits_at_1", n_resamples=2, seed=1)
+    rated = rate_options({"later": later, "late": late}, chooser)
+    assert [choice.option for choice in rated] == ["late", "later"]
+
+
+def test_the_interval_is_never_narrower_than_the_spread_of_the_choices_on_resamples():
+    lines = random_lines(2, n_queries=60)
+    for rule in (WidestRule(measure=None), BaggedRule(measure="mrr_at_5")):
+        chooser = Chooser(rule, "hits_at_1", n_resamples=40, seed=3)
+        choice = rate_options({"only": lines}, chooser)[0]
+        random = np.random.default_rng(3)
+        peaks = []
+        for _ in range(40):  # the same resamples, each traced anew
+            drawn = lines.take(np.sort(random.integers(60, size=60)))
+            curve = trace_curve(drawn.start, drawn.end, drawn.gold_columns, [1, 5])
+            peaks.append(find_plateau(curve, rule.measure or "hits_at_1").midpoint)
+        low, high = np.quantile(peaks, (0.25, 0.75))
+        assert choice.high - choice.low >= high - low - 1e-9 > 0.01
+        assert 0 <= choice.low <= choice.weight <= choice.high <= 1
+        hits = rank_at(lines.start, lines.end, lines.gold_columns, choice.weight) == 1
+        assert choice.value == pytest.approx(hits.mean())
+    assert choice.weight == pytest.approx(np.mean(peaks), abs=1e-9)
+
+
+def test_a_rule_that_reads_mrr_reports_hits_at_its_weight(tmp_path):
+    metrics = tune(rule=BaggedRule(measure="mrr_at_10"), n_resamples=50).run(components(), tmp_path)
+    own = components()
+    own.weight.value = metrics["tune/weight"]
+    found = EvaluateTask(n_sheet_queries=0, report=False).run(own, tmp_path)
+    assert metrics["tune/chosen_on"] == pytest.approx(found["reranked/hits_at_1"])
+    assert metrics["tune/weight_low"] < metrics["tune/weight"] < metrics["tune/weight_high"]
 
 
 @pytest.mark.parametrize("split", ["val", "all"])
@@ -240,6 +275,7 @@ class Loudest(Weight):
     ("changes", "message"),
     [
         ({"n_folds": 1}, "task.n_folds must be at least 2, got 1"),
+        ({"n_resamples": 1}, "task.n_resamples must be at least 2, got 1"),
         ({"n_repeats": 0}, "task.n_repeats must be at least 1, got 0"),
         ({"weights": {}}, "task.weights must name at least one"),
         ({"weights": {"loud": Loudest()}}, "task.weights.loud must be a LinearWeight, got Loudest"),
