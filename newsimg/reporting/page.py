@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from newsimg.datatypes import Candidates, Collection, FloatArray, RerankScores
+from newsimg.datatypes import Candidates, Collection, FloatArray, FusedArray, RerankScores
 from newsimg.evaluation.comparison import compare_stages, find_rows
 from newsimg.interfaces import Components
 from newsimg.reporting.console import describe_setting
@@ -36,6 +36,8 @@ class Details:
         parts: See `RerankScores.components`; aligned with the retrieved candidates.
         captions: See `RerankScores.captions`.
         warning: Warning shown first; empty for none.
+        confidences: (n_queries,) probability that the first picture is the right one; empty if it
+            is not known.
     """
 
     facts: Sequence[str]
@@ -43,6 +45,7 @@ class Details:
     parts: Mapping[str, FloatArray]
     captions: Sequence[Sequence[str]]
     warning: str = ""
+    confidences: Sequence[float] = ()
 
 
 def write_report(
@@ -110,7 +113,11 @@ def write_report(
 
 
 def describe_run(
-    source: str, components: Components, scores: RerankScores, metrics: Mapping[str, float]
+    source: str,
+    components: Components,
+    scores: RerankScores,
+    metrics: Mapping[str, float],
+    confidences: FusedArray | None = None,
 ) -> Details:
     """Return the texts of a page for the queries of `source`."""
     top_k = int(metrics["top_k"])
@@ -134,6 +141,7 @@ def describe_run(
         parts=scores.components,
         captions=scores.captions,
         warning=components.info.warning,
+        confidences=() if confidences is None else confidences.tolist(),
     )
 
 
@@ -157,7 +165,7 @@ class Stages:
         )
         first_before, first_after = list(before)[:N_SHOWN], list(after)[:N_SHOWN]
         fused = self.reranked.scores[position]
-        captions = self.details.captions
+        captions, confidences = self.details.captions, self.details.confidences
         changed = first_before[0] != first_after[0]
         entry: dict[str, Any] = {
             "id": query.query_id,
@@ -175,6 +183,7 @@ class Stages:
                 for scores in (self.retrieved.scores[position], fused)
             ],
             "captions": list(captions[position]) if captions else [],
+            "confidence": shorten(confidences[position]) if len(confidences) else None,
             "editors": [],
             "named": True,
         }

@@ -10,12 +10,12 @@ from newsimg.datatypes import Candidates, Collection, SharedResults
 from newsimg.evaluation.comparison import keep_judged
 from newsimg.evaluation.curve import score_ranks, trace_curve
 from newsimg.evaluation.curve_bounds import bound_curve
-from newsimg.evaluation.ground_truth import match_ground_truth, measure_coverage
+from newsimg.evaluation.ground_truth import measure_coverage
 from newsimg.evaluation.metrics import CUTOFFS
 from newsimg.evaluation.stats import compare_means
 from newsimg.evaluation.tuning import Choice, Chooser, Lines, cross_validate, rate_options
 from newsimg.interfaces import Components, Reranker, Task, Weight, WeightRule
-from newsimg.pipeline import load_and_retrieve, retrieve_readable, score_candidates
+from newsimg.pipeline import score_candidates
 from newsimg.reporting.evaluation import find_gold_columns, report_statistics, write_curve
 from newsimg.reporting.plots import CurvePlot
 from newsimg.reporting.sweeps.options import (
@@ -25,9 +25,8 @@ from newsimg.reporting.sweeps.options import (
     print_options,
 )
 from newsimg.storage.text.suggest import check_choice
+from newsimg.task.splits.loading import load_splits
 from newsimg.weight.base import LinearWeight, check_scores
-
-Split = tuple[Collection, Candidates]  # queries of a split and their candidates
 
 
 class TuneTask(Task):
@@ -116,7 +115,8 @@ class TuneTask(Task):
                 measure is unknown.
         """
         shared = components.shared
-        chosen, reported = self._load_splits(components)
+        way = "task.report_split=null cross-validates instead"
+        chosen, reported = load_splits(components, self.report_split, way)
         top_k = min(part[1].rows.shape[1] for part in (chosen, reported) if part is not None)
         cutoffs = [k for k in CUTOFFS if k <= top_k]
         options = self._list_options(components)
@@ -163,21 +163,6 @@ class TuneTask(Task):
         table.to_csv(output_dir / "tune.csv", index=False)
         return result
 
-    def _load_splits(self, components: Components) -> tuple[Split, Split | None]:
-        """Load and search the split to choose on and, if there is one, the split to report on."""
-        shared, other = components.shared, None
-        if self.report_split is not None:
-            other = components.dataset.with_split(self.report_split).load()
-            check_disjoint(components.dataset.load(), other)  # before any model runs
-        collection, retrieved = load_and_retrieve(components)
-        reported = None
-        if other is not None:
-            stages = (components.backbone, components.index, components.top_k)
-            other, found = retrieve_readable(other, *stages)
-            reported = shared.get("reported truth", match_ground_truth, other, found), found
-        collection = shared.get("ground truth", match_ground_truth, collection, retrieved)
-        return (collection, retrieved), reported
-
     def _list_options(self, components: Components) -> dict[str, tuple[Reranker, LinearWeight]]:
         rerankers = self.rerankers or {self.reranker: components.reranker}
         options = {}
@@ -223,22 +208,6 @@ def check_linear(name: str, weight: Weight) -> LinearWeight:
     if not isinstance(weight, LinearWeight):
         raise ValueError(f"{name} must be a LinearWeight, got {type(weight).__name__}")
     return weight
-
-
-def check_disjoint(chosen: Collection, reported: Collection) -> None:
-    """Check that the splits share no query.
-
-    Raises:
-        ValueError: If the splits share queries, or the editors' pictures are not known.
-    """
-    shared = {query.query_id for query in chosen.queries} & {
-        query.query_id for query in reported.queries
-    }
-    if shared:
-        raise ValueError(
-            f"task.report_split and data.split must not share queries, got {len(shared)} that are "
-            f"in both, {min(shared)!r} among them; task.report_split=null cross-validates instead"
-        )
 
 
 def draw_lines(
