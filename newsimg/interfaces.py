@@ -213,6 +213,30 @@ class Weight(ABC):
         """Fuse two (n_queries, top_k) score arrays into one of the same shape; larger is better."""
 
 
+class WeightRule(ABC):
+    """Chooses a weight from the exact curve of a measure over the weight.
+
+    Args:
+        measure: Measure of the curve, e.g. "mrr_at_10"; None for the measure to maximise.
+    """
+
+    def __init__(self, *, measure: str | None) -> None:
+        self.measure = measure
+
+    @abstractmethod
+    def choose(
+        self, bounds: FusedArray, values: FusedArray, errors: FusedArray, peaks: FusedArray
+    ) -> tuple[float, float, float]:
+        """Return the lower end of an interval of weights, the weight, and the upper end.
+
+        Args:
+            bounds: (n_intervals + 1,) weights, ascending from 0 to 1; the curve's steps.
+            values: (n_intervals,) the curve.
+            errors: (n_intervals,) standard error of the difference to the best interval.
+            peaks: (n_resamples,) best weight on each bootstrap resample of the queries.
+        """
+
+
 class Engine(ABC):
     """Reads, validates and embeds pictures, in one or several processes."""
 

@@ -28,6 +28,7 @@ from newsimg.interfaces import (
     Tracker,
     VisionLanguageModel,
     Weight,
+    WeightRule,
 )
 from newsimg.launch import compose as launch
 from newsimg.launch.job import GROUPS
@@ -42,6 +43,7 @@ INTERFACES = {
     "vlm": VisionLanguageModel,
     "reranker": Reranker,
     "weight": Weight,
+    "rule": WeightRule,
     "engine": Engine,
     "task": Task,
     "tracking": Tracker,

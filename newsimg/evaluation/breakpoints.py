@@ -155,6 +155,29 @@ def _merge_overlapping(
     return index, np.where(lowest <= 0, 0.0, np.where(highest >= 1, 1.0, weights))
 
 
+def list_ranks(found: Breakpoints) -> tuple[IntArray, IntArray, IntArray, IntArray, IntArray]:
+    """List how the rank of each relevant image changes, in the order of rows and breakpoints.
+
+    Returns:
+        Five arrays (n_changes,): row of `Segments`; index of the breakpoint; and the rank below the
+        breakpoint, at its weight and above it.
+    """
+    order = np.lexsort((found.index, found.row))
+    row, index = found.row[order], found.index[order]
+    if not len(row):
+        return row, index, row, row, row
+    new_row = np.append(True, row[1:] != row[:-1])
+    first = np.flatnonzero(new_row | np.append(True, index[1:] != index[:-1]))
+    change = np.add.reduceat((found.after - found.before)[order], first)
+    here = np.add.reduceat((found.middle - found.before)[order], first)
+    row, index = row[first], index[first]
+    so_far = np.cumsum(change) - change
+    starts = np.flatnonzero(new_row[first])
+    counts = np.diff(np.append(starts, len(row)))
+    ranks = found.initial[row] + so_far - np.repeat(so_far[starts], counts)
+    return row, index, ranks, ranks + here, ranks + change
+
+
 def sum_changes(found: Breakpoints, gains: IntArray) -> tuple[IntArray, IntArray]:
     """Sum the changes of the measures at the breakpoints over the queries.
 
@@ -166,21 +189,10 @@ def sum_changes(found: Breakpoints, gains: IntArray) -> tuple[IntArray, IntArray
         changes: (n_breakpoints, n_measures) from below each breakpoint to above it.
         at_weight: (n_breakpoints, n_measures) from below each breakpoint to its weight.
     """
-    order = np.lexsort((found.index, found.row))
-    row, index = found.row[order], found.index[order]
-    new_row = np.append(True, row[1:] != row[:-1])[: len(row)]
-    first = np.flatnonzero(new_row | np.append(True, index[1:] != index[:-1])[: len(row)])
     changes, at_weight = np.zeros((2, len(found.weights), gains.shape[1]), dtype=np.int64)
-    if len(first):
-        change = np.add.reduceat((found.after - found.before)[order], first)
-        here = np.add.reduceat((found.middle - found.before)[order], first)
-        row, index = row[first], index[first]
-        so_far = np.cumsum(change) - change
-        starts = np.flatnonzero(new_row[first])
-        counts = np.diff(np.append(starts, len(row)))
-        ranks = found.initial[row] + so_far - np.repeat(so_far[starts], counts)
-        np.add.at(changes, index, gains[ranks + change] - gains[ranks])
-        np.add.at(at_weight, index, gains[ranks + here] - gains[ranks])
+    _, index, below, here, above = list_ranks(found)
+    np.add.at(changes, index, gains[above] - gains[below])
+    np.add.at(at_weight, index, gains[here] - gains[below])
     jumps = gains[found.initial[found.boundary_row + 1]] - gains[found.final[found.boundary_row]]
     np.add.at(changes, found.boundary_index, jumps)
     np.add.at(at_weight, found.boundary_index, jumps * found.boundary_is_below[:, None])

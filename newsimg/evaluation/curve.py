@@ -92,12 +92,25 @@ def find_plateau(curve: pd.DataFrame, measure: str) -> Plateau:
         ValueError: If the curve has no such measure.
     """
     check_choice("measure", measure, list(curve.columns[2:]))
-    best = curve[measure].to_numpy() == curve[measure].max()
+    values = curve[measure].to_numpy()
+    low, high = find_widest(curve["w_lo"].to_numpy(), curve["w_hi"].to_numpy(), values)
+    return Plateau(low, high, float(values.max()))
+
+
+def find_widest(low: FusedArray, high: FusedArray, values: FusedArray) -> tuple[float, float]:
+    """Return the ends of the widest interval of the largest value; see `find_plateau`.
+
+    Args:
+        low: (n_intervals,) lower ends, ascending; each interval begins where the one before ends.
+        high: (n_intervals,) upper ends.
+        values: (n_intervals,)
+    """
+    best = values == values.max()
     first = np.flatnonzero(best & ~np.append(False, best[:-1]))
     last = np.flatnonzero(best & ~np.append(best[1:], False))
-    low, high = curve["w_lo"].to_numpy()[first], curve["w_hi"].to_numpy()[last]
-    widest = int(np.argmax(high - low))
-    return Plateau(float(low[widest]), float(high[widest]), float(curve[measure].max()))
+    lowest, highest = low[first], high[last]
+    widest = int(np.argmax(highest - lowest))
+    return float(lowest[widest]), float(highest[widest])
 
 
 def look_up(curve: pd.DataFrame, weight: float) -> pd.Series:

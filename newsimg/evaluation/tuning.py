@@ -7,7 +7,9 @@ import numpy as np
 import pandas as pd
 
 from newsimg.datatypes import FusedArray, IntArray
-from newsimg.evaluation.curve import Plateau, find_plateau, rank_at, score_ranks, trace_curve
+from newsimg.evaluation.curve import rank_at, score_ranks
+from newsimg.evaluation.query_curve import QueryCurve, trace_queries
+from newsimg.interfaces import WeightRule
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,22 +37,74 @@ class Lines:
 
 @dataclass(frozen=True)
 class Choice:
-    """The best option and its plateau.
+    """An option at the weight that a rule has chosen.
 
     Attributes:
         option: Name of the option.
-        plateau: Interval of optimal weights, and the value of the measure.
+        low: Lower end of the interval of weights that are as good, as far as the queries tell.
+        weight: The chosen weight.
+        high: Upper end of the interval.
+        value: Value of the measure at the weight, on the queries that the choice was made on.
         identity: Value of the measure at weight 0, on the same queries.
     """
 
     option: str
-    plateau: Plateau
+    low: float
+    weight: float
+    high: float
+    value: float
     identity: float
 
     @property
     def gain(self) -> float:
         """The gain on the queries that the choice was made on, which is optimistic."""
-        return self.plateau.value - self.identity
+        return self.value - self.identity
+
+
+@dataclass(frozen=True, eq=False)
+class Option:
+    """A reranker and normalisation: the fused scores, and the curve that the rule reads."""
+
+    lines: Lines
+    curve: QueryCurve
+
+
+@dataclass(frozen=True)
+class Chooser:
+    """How a weight is chosen.
+
+    Attributes:
+        rule: Reads the curve.
+        measure: Measure to maximise, by which options are compared.
+        n_resamples: Bootstrap resamples of the queries.
+        seed: Seed of the resamples.
+    """
+
+    rule: WeightRule
+    measure: str
+    n_resamples: int
+    seed: int
+
+    def trace(self, lines: Lines) -> Option:
+        """Compute the curve of an option."""
+        measure = self.rule.measure or self.measure
+        return Option(lines, trace_queries(lines.start, lines.end, lines.gold_columns, measure))
+
+    def choose(self, name: str, option: Option, queries: IntArray) -> Choice:
+        """Choose a weight of an option by some of the queries.
+
+        The interval is never narrower than the noise, see `CurveSample.noise`.
+        """
+        sample = option.curve.take(queries).sample(self.n_resamples, self.seed)
+        low, weight, high = self.rule.choose(
+            sample.bounds, sample.values, sample.errors, sample.peaks
+        )
+        low, high = widen(low, high, sample.noise)
+        lines, cutoffs = option.lines.take(queries), [int(self.measure.rpartition("_")[2])]
+        value, identity = (
+            float(lines.score(at, cutoffs)[self.measure].mean()) for at in (weight, 0.0)
+        )
+        return Choice(name, low, weight, high, value, identity)
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,21 +120,34 @@ class Folds:
     reported: pd.DataFrame
 
 
-def choose_weight(options: Mapping[str, Lines], measure: str, cutoffs: Sequence[int]) -> Choice:
-    """Return the option with the largest value at any weight; ties go to the widest plateau."""
-    return rate_options(options, measure, cutoffs)[0]
+def widen(low: float, high: float, width: float) -> tuple[float, float]:
+    """Extend an interval within [0, 1] on both sides to at least a width."""
+    missing = max(width - (high - low), 0.0)
+    low = min(max(low - missing / 2, 0.0), 1.0)
+    high = min(max(high, low + width), 1.0)
+    return max(min(low, high - width), 0.0), high
 
 
-def rate_options(
-    options: Mapping[str, Lines], measure: str, cutoffs: Sequence[int]
+def rate_options(options: Mapping[str, Lines], chooser: Chooser) -> list[Choice]:
+    """Return each option at its chosen weight, that with the largest value first.
+
+    Ties go to the widest interval.
+    """
+    return _rate({name: chooser.trace(lines) for name, lines in options.items()}, chooser)
+
+
+def _rate(
+    options: Mapping[str, Option], chooser: Chooser, queries: IntArray | None = None
 ) -> list[Choice]:
-    """Return each option at its best weight, the best option first; see `choose_weight`."""
-    choices = []
-    for name, lines in options.items():
-        curve = trace_curve(lines.start, lines.end, lines.gold_columns, cutoffs)
-        plateau = find_plateau(curve, measure)
-        choices.append(Choice(name, plateau, float(curve[measure].iloc[0])))
-    return sorted(choices, key=lambda c: (-c.plateau.value, c.plateau.low - c.plateau.high))
+    choices = [
+        chooser.choose(
+            name,
+            option,
+            np.arange(len(option.lines.gold_columns)) if queries is None else queries,
+        )
+        for name, option in options.items()
+    ]
+    return sorted(choices, key=lambda c: (-c.value, c.low - c.high))
 
 
 def split_folds(
@@ -100,7 +167,7 @@ def split_folds(
 
 def cross_validate(
     options: Mapping[str, Lines],
-    measure: str,
+    chooser: Chooser,
     cutoffs: Sequence[int],
     *,
     n_folds: int,
@@ -108,18 +175,16 @@ def cross_validate(
     seed: int,
 ) -> Folds:
     """Choose without each fold and report on it, for several random splits into folds."""
+    traced = {name: chooser.trace(lines) for name, lines in options.items()}
     n_queries = len(next(iter(options.values())).gold_columns)
     choices: list[Choice] = []
     totals = 0.0
     for folds in split_folds(n_queries, n_folds, n_repeats, seed):
         parts = []
         for fold in folds:
-            others = np.setdiff1d(np.arange(n_queries), fold)
-            choice = choose_weight(
-                {name: lines.take(others) for name, lines in options.items()}, measure, cutoffs
-            )
+            choice = _rate(traced, chooser, np.setdiff1d(np.arange(n_queries), fold))[0]
             choices.append(choice)
-            values = options[choice.option].take(fold).score(choice.plateau.midpoint, cutoffs)
+            values = options[choice.option].take(fold).score(choice.weight, cutoffs)
             parts.append(values.set_index(fold))
         totals = totals + pd.concat(parts).sort_index()
     return Folds(choices, totals / n_repeats)

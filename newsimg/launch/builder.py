@@ -20,6 +20,7 @@ from newsimg.interfaces import (
     Tracker,
     VisionLanguageModel,
     Weight,
+    WeightRule,
 )
 from newsimg.storage.text.suggest import refuse_all, suggest
 
@@ -38,6 +39,7 @@ COMPONENTS = (
     Task,
     Tracker,
     Engine,
+    WeightRule,
 )
 
 

@@ -1,6 +1,6 @@
 """Composition of configs outside of Hydra's entry point, and resolution of configs."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from hydra import compose, initialize_config_dir
@@ -22,6 +22,10 @@ from newsimg.launch.resolvers import (
     register_resolvers,
 )
 from newsimg.storage.files import CONF_DIR
+from newsimg.tracking.params import flatten
+
+SETTING = ("backbone", "index", "reranker", "weight", "top_k")  # what a confidence depends on
+INDEPENDENT = ("batch_size", "device", "split", "pool", "subset")  # of their values, these do not
 
 
 def compose_config(overrides: Sequence[str]) -> dict[str, Any]:
@@ -69,8 +73,21 @@ def resolve_config(cfg: DictConfig) -> dict[str, Any]:
         "own_weights": lambda: find_own_weights("task.rerankers"),
         "backbone_overrides": lambda: list_overrides("backbone"),
         "flags": list_flags,
+        "setting": lambda: describe_setting(config),
     }
     config["task"] |= {
         name: find() for name, find in known.items() if config["task"].get(name, "") is None
     }
     return config
+
+
+def describe_setting(config: Mapping[str, Any]) -> dict[str, str] | None:
+    """Return the config values that a confidence depends on; None if the task uses none."""
+    if config["task"].get("confidence_path", "") is None:
+        return None
+    values = flatten({name: config[name] for name in SETTING})
+    return {
+        name: str(value)
+        for name, value in values.items()
+        if name.rpartition(".")[2] not in INDEPENDENT
+    }

@@ -117,7 +117,7 @@ class Desk:
             >>> result.metrics["delta/hits_at_1"]
             0.0
         """
-        config = {"n_sheet_queries": 0, "report": False}
+        config = {"n_sheet_queries": 0, "report": False, "confidence_path": None, "setting": None}
         task: Task = self._builder.build(self._compose_task("evaluate") | config)
         with tempfile.TemporaryDirectory() as folder, muted(True):
             metrics = task.run(self.components, Path(folder))

@@ -35,7 +35,7 @@ from newsimg.tracking.params import list_params, name_run
 NO_TRACKING = {"_target_": "newsimg.tracking.none.NullTracker"}
 OBJECTIVE = "reranked/hits_at_1"  # default of sweeps over task=evaluate
 NEEDED = "cache/needed"  # computed only if it is an objective
-PARTS = "data backbone index llm vlm prompt criteria engine reranker weight task tracking"
+PARTS = "data backbone index llm vlm prompt criteria engine reranker weight rule task tracking"
 GROUPS = tuple(PARTS.split())
 
 

@@ -10,6 +10,7 @@ import pandas as pd
 from PIL import Image as PILImage
 
 from newsimg.datatypes import FusedArray
+from newsimg.evaluation.confidence.reliability import Reliability
 from newsimg.reporting.console import cut_text
 
 if TYPE_CHECKING:
@@ -86,6 +87,27 @@ def plot_curves(
         draw_bounds(axes, bounds[1], colours[bounds[0]], bounds[0])
     axes.set_ylabel(name_measure(measure))
     place_legend(axes)
+    canvas.print_png(path)
+
+
+def plot_reliability(found: Reliability, path: Path) -> None:
+    """Draw the share of right pictures over the confidence, and the risk over the coverage."""
+    axes, canvas = open_axes()
+    left, right = axes, axes.figure.add_subplot(1, 2, 2)
+    left.set_position((0.09, 0.13, 0.39, 0.83))
+    right.set_position((0.58, 0.13, 0.39, 0.83))
+    bins, risks = found.bins, found.risks
+    left.plot([0, 1], [0, 1], color="grey", linestyle="--", linewidth=1)
+    errors = [bins["right"] - bins["low"], bins["high"] - bins["right"]]
+    left.errorbar(bins["confidence"], bins["right"], yerr=errors, fmt="o-", markersize=4, capsize=2)
+    left.set_xlabel("mean confidence of a bin")
+    left.set_ylabel("share of right first pictures (95 % interval)")
+    right.plot(risks["coverage"], risks["risk"], drawstyle="steps-post")
+    right.set_xlabel("coverage: share of headlines kept")
+    right.set_ylabel("risk: share of wrong first pictures among them")
+    for one in (left, right):
+        one.set_xlim(0, 1)
+        one.set_ylim(0, 1)
     canvas.print_png(path)
 
 

@@ -1,7 +1,8 @@
 """Results of `task=infer`: the candidates of each query."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import logging
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,9 +12,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from newsimg.datatypes import Candidates, Collection, Image
+from newsimg.datatypes import Candidates, Collection, FusedArray, Image
 from newsimg.evaluation.comparison import find_rows
 from newsimg.storage.files import write_atomically
+
+log = logging.getLogger(__name__)
 
 FILE_NAME = "results.parquet"
 COLUMNS = ("article_id", "rank", "image_id", "path", "member")
@@ -33,7 +36,7 @@ Results = Mapping[str, Sequence[Choice]]
 
 
 def read_results(source: Path) -> Results:
-    """Read the candidates of all articles.
+    """Read the candidates of all articles but those that are left without a picture.
 
     Args:
         source: The Parquet file, or the folder of the run that wrote it.
@@ -56,13 +59,17 @@ def read_results(source: Path) -> Results:
     if missing := [name for name in COLUMNS if name not in names]:
         raise ValueError(f"{path} lacks the column {missing[0]}; it has {', '.join(names)}")
     credits = [name for name in CREDITS if name in names]
-    optional = [name for name in ("digest", "truncated") if name in names]
+    optional = [name for name in ("digest", "truncated", "unsure") if name in names]
     table = pq.read_table(path, columns=[*COLUMNS, *credits, *optional])
     for name in COLUMNS[:-1]:
         if table[name].null_count:
             raise ValueError(f"{path}: {name} must not be null, got {table[name].null_count} nulls")
     ranked: dict[str, dict[int, Choice]] = {}
+    unsure = set()
     for row in table.to_pylist():
+        if row.get("unsure"):
+            unsure.add(str(row["article_id"]))
+            continue
         known = row.get("digest"), bool(row.get("truncated", False))
         image = Image(str(row["image_id"]), Path(row["path"]), row["member"], *known)
         credit = {name: row[name] or "" for name in credits}
@@ -76,6 +83,13 @@ def read_results(source: Path) -> Results:
                 f"{path}: the ranks of article {article_id!r} must be 1 to {len(found)}, "
                 f"got {', '.join(map(str, sorted(found)))}"
             )
+    if unsure:
+        left = f"{len(unsure)} of {len(unsure) + len(ranked)} articles"
+        text = f"{path}: {left} are without a picture, as their confidence is below"
+        text += f" task.min_confidence, first: {min(unsure)!r}"
+        if not ranked:
+            raise ValueError(text)
+        log.warning("%s", text)
     if not ranked:
         raise ValueError(f"{path} holds no articles")
     return {
@@ -117,7 +131,12 @@ def gather(collection: Collection, candidates: Candidates) -> tuple[Collection, 
 
 
 def write_results(
-    output_dir: Path, collection: Collection, reranked: Candidates, truncated: Sequence[bool]
+    output_dir: Path,
+    collection: Collection,
+    reranked: Candidates,
+    truncated: Sequence[bool],
+    confidences: FusedArray | None = None,
+    unsure: Container[int] = (),
 ) -> None:
     """Write `results.parquet` and `results.jsonl`: a row for each candidate of each query.
 
@@ -128,6 +147,9 @@ def write_results(
         collection: The queries.
         reranked: Their candidates after reranking.
         truncated: Whether each headline was truncated by the backbone.
+        confidences: (n_queries,) in the first candidate of each query, which has the column
+            `confidence`; None for no such column.
+        unsure: Positions of the queries that are left without a picture, by the column `unsure`.
     """
     known = [
         name
@@ -135,6 +157,9 @@ def write_results(
         if any((image.metadata or {}).get(name) for image in reranked.images)
     ]
     schema = make_schema(reranked, known)
+    if confidences is not None:
+        schema = schema.append(pa.field("confidence", pa.float64()))
+        schema = schema.append(pa.field("unsure", pa.bool_()))
     with ExitStack() as stack:
         parquet, lines = (
             stack.enter_context(write_atomically(output_dir / f"results.{suffix}"))
@@ -149,6 +174,12 @@ def write_results(
                 for i in part
                 for row in list_rows(i, collection, reranked, known)
             ]
+            if confidences is not None:
+                top_k = reranked.rows.shape[1]
+                for place, row in enumerate(rows):
+                    i = start + place // top_k
+                    row |= {"confidence": float(confidences[i]) if row["rank"] == 1 else None}
+                    row |= {"unsure": i in unsure}
             table = pa.Table.from_pylist(rows, schema)
             writer.write_table(table)
             for row in table.to_pylist():

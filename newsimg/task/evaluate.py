@@ -1,11 +1,14 @@
 """Evaluate retrieval and reranking against the relevant images."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
 
 from newsimg.datatypes import Collection, Qrels
 from newsimg.evaluation.comparison import compare_stages, keep_judged
+from newsimg.evaluation.confidence.calibration import load_calibration, rate_first
+from newsimg.evaluation.confidence.reliability import N_BINS, measure_reliability
 from newsimg.evaluation.ground_truth import describe_coverage, match_ground_truth, measure_coverage
 from newsimg.evaluation.metrics import (
     measure_retrieval,
@@ -41,16 +44,28 @@ class EvaluateTask(Task):
     Args:
         n_sheet_queries: Headlines on the contact sheet; 0 for none.
         report: Whether to write `report.html`.
+        confidence_path: Calibration by task=calibrate, which adds a column to `queries.csv`; None
+            for none.
+        setting: Config values that the calibration must be for.
 
     Raises:
         ValueError: If `n_sheet_queries` is negative.
     """
 
-    def __init__(self, *, n_sheet_queries: int, report: bool) -> None:
+    def __init__(
+        self,
+        *,
+        n_sheet_queries: int,
+        report: bool,
+        confidence_path: str | None,
+        setting: Mapping[str, str] | None,
+    ) -> None:
         if n_sheet_queries < 0:
             raise ValueError(f"task.n_sheet_queries must be at least 0, got {n_sheet_queries}")
         self.n_sheet_queries = n_sheet_queries
         self.report = report
+        self.confidence_path = None if confidence_path is None else Path(confidence_path)
+        self.setting = setting or {}
 
     def run(self, components: Components, output_dir: Path) -> dict[str, float]:
         """See `Task.run`.
@@ -64,12 +79,16 @@ class EvaluateTask(Task):
             `ground_truth_share`, their share; `curve/...` and `effective_weight`, see
             `report_curve`; `reranker/...` for what the reranker counted; `data/n_missing` and
             `data/n_damaged` for the pictures that were skipped, and `data/n_unjudged` for the
-            headlines that are not measured, as their pictures are not known.
+            headlines that are not measured, as their pictures are not known; with a calibration
+            `confidence/ece`, `confidence/brier` and so on, see `measure_reliability`.
 
         Raises:
             ValueError: If the data does not say which pictures the editors chose, or none of them
                 is searched.
         """
+        calibration = None
+        if self.confidence_path is not None:
+            calibration = load_calibration(self.confidence_path.expanduser(), self.setting)
         shared = components.shared
         loaded, found = load_and_retrieve(components)
         matched = shared.get("ground truth", match_ground_truth, loaded, found)
@@ -87,6 +106,13 @@ class EvaluateTask(Task):
         metrics = _summarize(comparison) | {"n_images": len(retrieved.images), "top_k": top_k}
         metrics |= _count_left_out(loaded, collection) | coverage
         metrics |= {f"reranker/{name}": value for name, value in scores.metrics.items()}
+        confidences = None
+        if calibration is not None:
+            confidences = rate_first(calibration, reranked, len(retrieved.images))
+            comparison["confidence"] = confidences
+            is_right = comparison["reranked_rank"].eq(1).fillna(value=False).to_numpy(dtype=bool)
+            quality = measure_reliability(confidences, is_right, N_BINS).measures["value"]
+            metrics |= {f"confidence/{name}": value for name, value in quality.items()}
         retrieval_run, retrieval_measures = shared.get(
             "retrieval measures", measure_retrieval, collection, retrieved
         )
@@ -117,7 +143,9 @@ class EvaluateTask(Task):
         if self.report:
             source = components.info.data or components.dataset.name
             length = read_text_length(components.backbone.description)
-            stages = Stages(collection, retrieved, reranked, scores, weight, length)
+            stages = Stages(
+                collection, retrieved, reranked, scores, weight, length, confidences=confidences
+            )
             curve_path = output_dir / "curve.csv"
             curve = pd.read_csv(curve_path) if curve_path.exists() else None
             details = describe_run(source, components, metrics, curve)

@@ -6,9 +6,18 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
-from newsimg.datatypes import Candidates, Collection, Query, SharedResults
+from newsimg.datatypes import (
+    Candidates,
+    Collection,
+    FusedArray,
+    IntArray,
+    Query,
+    SharedResults,
+)
+from newsimg.evaluation.confidence.calibration import load_calibration, rate_first
 from newsimg.evaluation.ground_truth import (
     count_covered,
     describe_coverage,
@@ -58,14 +67,38 @@ class InferTask(Task):
     Args:
         query: A headline to use instead of those of the data.
         report: Whether to write `report.html`.
+        confidence_path: Calibration by task=calibrate, which adds the column `confidence`; None for
+            none.
+        min_confidence: Headlines whose confidence is below are left without a picture: they are
+            listed in `unsure.csv`, marked in the results, and not in `results.run`. None for none.
+        setting: Config values that the calibration must be for.
 
     Raises:
-        ValueError: If `query` is blank.
+        ValueError: If `query` is blank, or `min_confidence` is not in [0, 1] or without
+            `confidence_path`.
     """
 
-    def __init__(self, *, query: str | None, report: bool) -> None:
+    def __init__(
+        self,
+        *,
+        query: str | None,
+        report: bool,
+        confidence_path: str | None,
+        min_confidence: float | None,
+        setting: Mapping[str, str] | None,
+    ) -> None:
         if query is not None and not query.strip():
             raise ValueError(f"query must be a headline, got {query!r}")
+        if min_confidence is not None and not 0 <= min_confidence <= 1:
+            raise ValueError(f"task.min_confidence must be in [0, 1], got {min_confidence}")
+        if min_confidence is not None and confidence_path is None:
+            raise ValueError(
+                "task.min_confidence needs task.confidence_path=FILE, the confidence.json that "
+                "newsimg task=calibrate writes"
+            )
+        self.confidence_path = None if confidence_path is None else Path(confidence_path)
+        self.min_confidence = min_confidence
+        self.setting = setting or {}
         self.query = None if query is None else Query("query", query.strip())
         self.report = report
 
@@ -76,7 +109,8 @@ class InferTask(Task):
             `n_queries`, `n_images`, `top_k`, `n_changed` (queries whose first image changed),
             `n_truncated` (queries whose end the backbone does not read), `reranker/...` for what
             the reranker counted, `data/n_missing` and `data/n_damaged` for pictures that were
-            skipped and, where editors' pictures are in the index, `n_judged`, `ground_truth_share`,
+            skipped; with a calibration `mean_confidence` and `n_unsure`; and, where editors'
+            pictures are in the index, `n_judged`, `ground_truth_share`,
             `retrieval/hits_at_1`, `reranked/hits_at_1`, `delta/hits_at_1` and so on for Hits@k and
             MRR@k. A picture that the index lacks counts 0.
 
@@ -88,6 +122,9 @@ class InferTask(Task):
                 "the headlines are those of the sample newsroom, invented for its own pictures: "
                 'query="HEADLINE" or data=queries data.csv_path=FILE searches for others'
             )
+        calibration = None
+        if self.confidence_path is not None:
+            calibration = load_calibration(self.confidence_path.expanduser(), self.setting)
         listed, found = self._retrieve(components)
         shared, reranker = components.shared, components.reranker
         listed = shared.get("ground truth", match_ground_truth, listed, found)
@@ -105,13 +142,29 @@ class InferTask(Task):
         metrics |= {f"data/n_{kind}": n for kind, n in listed.skipped.items()}
         metrics |= {f"reranker/{name}": value for name, value in scores.metrics.items()}
         metrics |= measure_stages(collection, retrieved, reranked, shared)
-        write_results(output_dir, collection, reranked, found.truncated)
+        confidences, unsure = None, np.zeros(0, dtype=np.int64)
+        if calibration is not None:
+            confidences = rate_first(calibration, reranked, len(found.images))
+            if self.min_confidence is not None:
+                unsure = np.flatnonzero(confidences < self.min_confidence)
+                write_unsure(output_dir / "unsure.csv", collection, reranked, confidences, unsure)
+            metrics |= {"mean_confidence": float(confidences.mean()), "n_unsure": len(unsure)}
+        parts = collection, reranked, found.truncated, confidences
+        write_results(output_dir, *parts, set(unsure.tolist()))
+        run = to_run(collection.queries, reranked)
+        left_out = {collection.queries[i].query_id for i in unsure}
         with write_atomically(output_dir / "results.run") as temporary:
-            write_run(to_run(collection.queries, reranked), temporary, tag="newsimg")
+            sure = {
+                query_id: ranked for query_id, ranked in run.items() if query_id not in left_out
+            }
+            write_run(sure, temporary, tag="newsimg")
         if self.report:
             announce("drawing the report")
             length = read_text_length(components.backbone.description)
-            stages = Stages(collection, retrieved, reranked, scores, components.weight, length)
+            weight = components.weight
+            stages = Stages(
+                collection, retrieved, reranked, scores, weight, length, confidences=confidences
+            )
             source = collection.name if self.query else components.info.data or collection.name
             details = describe_run(source, components, metrics)
             write_report(output_dir / "report.html", stages, details)
@@ -123,9 +176,17 @@ class InferTask(Task):
                 "weight": components.weight.value,
                 "warning": components.info.warning,
             }
+            if self.min_confidence is not None:
+                facts |= {"min_confidence": self.min_confidence, "unsure": sorted(left_out)}
             temporary.write_text(json.dumps(facts | metrics, indent=2))
         console.print(describe_setting(components.info, components.weight.value))
         print_results(collection, reranked, metrics)
+        if self.min_confidence is not None:
+            console.print(
+                f"{len(unsure)} of {len(collection.queries)} headlines are left without a picture, "
+                f"as their confidence is below {self.min_confidence:g}"
+                + (f": {shorten_path(output_dir / 'unsure.csv')}" if len(unsure) else "")
+            )
         if listed.qrels is not None and collection.qrels is None:
             console.print("none of the editors' pictures is in the index: nothing is measured")
         console.print(f"results        {shorten_path(output_dir / 'results.parquet')}")
@@ -145,6 +206,29 @@ class InferTask(Task):
         if index.images is None:
             collection = replace(dataset.load(), name="query", queries=(self.query,), qrels=None)
         return retrieve_readable(collection, backbone, index, top_k)
+
+
+def write_unsure(
+    path: Path,
+    collection: Collection,
+    reranked: Candidates,
+    confidences: FusedArray,
+    unsure: IntArray,
+) -> None:
+    """Write the headlines without a picture for a person to decide, the least certain first."""
+    rows = [
+        {
+            "article_id": collection.queries[i].query_id,
+            "title": collection.queries[i].title,
+            "confidence": confidences[i],
+            "nearest_image_id": reranked.images[reranked.rows[i, 0]].image_id,
+            "nearest_uri": reranked.images[reranked.rows[i, 0]].uri,
+        }
+        for i in unsure[np.argsort(confidences[unsure], kind="stable")]
+    ]
+    columns = ["article_id", "title", "confidence", "nearest_image_id", "nearest_uri"]
+    with write_atomically(path) as temporary:
+        pd.DataFrame(rows, columns=columns).to_csv(temporary, index=False)
 
 
 def measure_stages(

@@ -10,12 +10,12 @@ from newsimg.datatypes import Candidates, Collection, SharedResults
 from newsimg.evaluation.comparison import keep_judged
 from newsimg.evaluation.curve import score_ranks, trace_curve
 from newsimg.evaluation.curve_bounds import bound_curve
-from newsimg.evaluation.ground_truth import match_ground_truth, measure_coverage
+from newsimg.evaluation.ground_truth import measure_coverage
 from newsimg.evaluation.metrics import CUTOFFS
 from newsimg.evaluation.stats import compare_means
-from newsimg.evaluation.tuning import Choice, Lines, cross_validate, rate_options
-from newsimg.interfaces import Components, Reranker, Task, Weight
-from newsimg.pipeline import load_and_retrieve, retrieve_readable, score_candidates
+from newsimg.evaluation.tuning import Choice, Chooser, Lines, cross_validate, rate_options
+from newsimg.interfaces import Components, Reranker, Task, Weight, WeightRule
+from newsimg.pipeline import score_candidates
 from newsimg.reporting.evaluation import find_gold_columns, report_statistics, write_curve
 from newsimg.reporting.plots import CurvePlot
 from newsimg.reporting.sweeps.options import (
@@ -24,9 +24,9 @@ from newsimg.reporting.sweeps.options import (
     print_choice,
     print_options,
 )
+from newsimg.storage.text.suggest import check_choice
+from newsimg.task.splits.loading import load_splits
 from newsimg.weight.base import LinearWeight, check_scores
-
-Split = tuple[Collection, Candidates]  # queries of a split and their candidates
 
 
 class TuneTask(Task):
@@ -38,6 +38,9 @@ class TuneTask(Task):
 
     Args:
         measure: Measure to maximise, e.g. "hits_at_1" or "mrr_at_10".
+        rule: How the weight is chosen from the exact curve.
+        n_resamples: Number of bootstrap resamples of the queries, by which the choice and its noise
+            are found.
         report_split: Split to report on; the choice is made on `data.split`. None for
             cross-validation within `data.split`, where each query is reported at weights chosen
             without it.
@@ -49,7 +52,7 @@ class TuneTask(Task):
         weight: Name of the run's weight.
         n_folds: Number of folds of the cross-validation.
         n_repeats: Number of repeats of the cross-validation.
-        seed: Seed of the folds.
+        seed: Seed of the folds and the resamples.
 
     Raises:
         ValueError: If a number is out of range, a choice is empty, or a weight is not linear.
@@ -59,6 +62,8 @@ class TuneTask(Task):
         self,
         *,
         measure: str,
+        rule: WeightRule,
+        n_resamples: int,
         report_split: str | None,
         weights: Mapping[str, Weight] | None,
         rerankers: Mapping[str, Reranker] | None,
@@ -73,6 +78,8 @@ class TuneTask(Task):
             raise ValueError(f"task.n_folds must be at least 2, got {n_folds}")
         if n_repeats < 1:
             raise ValueError(f"task.n_repeats must be at least 1, got {n_repeats}")
+        if n_resamples < 2:
+            raise ValueError(f"task.n_resamples must be at least 2, got {n_resamples}")
         for name, choices in (("weights", weights), ("rerankers", rerankers)):
             if choices is not None and not choices:
                 raise ValueError(f"task.{name} must name at least one component or be null")
@@ -80,6 +87,8 @@ class TuneTask(Task):
             check_linear(f"task.weights.{name}", one)
         self.measure = measure
         self.report_split = report_split
+        self.rule = rule
+        self.n_resamples = n_resamples
         self.weights = weights
         self.rerankers = rerankers
         self.own_weights = own_weights
@@ -95,10 +104,10 @@ class TuneTask(Task):
         Returns:
             Of the queries reported on, in `EvaluateTask`'s names: `retrieval/hits_at_1`,
             `reranked/hits_at_1`, `delta/hits_at_1` with `_low`, `_high` and `_p`, and so on. Of the
-            choice: `tune/weight`, `tune/plateau_low`, `tune/plateau_high`, `tune/chosen_on` (the
-            measure where it was chosen) and `tune/optimism` (the gain over retrieval where it was
-            chosen, minus the reported gain, so that an easier split does not look like a better
-            weight).
+            choice: `tune/weight`, `tune/weight_low` and `tune/weight_high` (the interval that the
+            queries do not tell apart), `tune/chosen_on` (the measure where it was chosen) and
+            `tune/optimism` (the gain over retrieval where it was chosen, minus the reported gain,
+            so that an easier split does not look like a better weight).
             `n_judged` and `ground_truth_share`, as `EvaluateTask` has them.
 
         Raises:
@@ -106,17 +115,20 @@ class TuneTask(Task):
                 measure is unknown.
         """
         shared = components.shared
-        chosen, reported = self._load_splits(components)
+        way = "task.report_split=null cross-validates instead"
+        chosen, reported = load_splits(components, self.report_split, way)
         top_k = min(part[1].rows.shape[1] for part in (chosen, reported) if part is not None)
         cutoffs = [k for k in CUTOFFS if k <= top_k]
         options = self._list_options(components)
         lines = {name: draw_lines(*chosen, *pair, shared) for name, pair in options.items()}
-        rated = rate_options(lines, self.measure, cutoffs)
+        check_choice("measure", self.measure, list(score_ranks(np.zeros(1, int), cutoffs)))
+        chooser = Chooser(self.rule, self.measure, self.n_resamples, self.seed)
+        rated = rate_options(lines, chooser)
         choice = rated[0]
         if reported is None:
             folds = cross_validate(
                 lines,
-                self.measure,
+                chooser,
                 cutoffs,
                 n_folds=self.n_folds,
                 n_repeats=self.n_repeats,
@@ -126,7 +138,7 @@ class TuneTask(Task):
             gold_columns = lines[choice.option].gold_columns
         else:
             unseen = draw_lines(*reported, *options[choice.option], shared)
-            choices, after = [choice], unseen.score(choice.plateau.midpoint, cutoffs)
+            choices, after = [choice], unseen.score(choice.weight, cutoffs)
             gold_columns = unseen.gold_columns
         before = score_ranks(gold_columns + 1, cutoffs)
 
@@ -135,11 +147,10 @@ class TuneTask(Task):
         listed.to_csv(output_dir / "options.csv", index=False)
         report_statistics({"retrieval": before, "reranked": after}, output_dir, shared)
         draw_choice(lines[choice.option], choice, self.measure, cutoffs, output_dir)
-        plateau = choice.plateau
         result = {
-            "tune/weight": plateau.midpoint,
-            "tune/plateau_low": plateau.low,
-            "tune/plateau_high": plateau.high,
+            "tune/weight": choice.weight,
+            "tune/weight_low": choice.low,
+            "tune/weight_high": choice.high,
         }
         result |= summarize(choices, before, after, self.measure)
         result |= {f"data/n_{kind}": n for kind, n in chosen[0].skipped.items()}
@@ -151,21 +162,6 @@ class TuneTask(Task):
         table = print_choice(result, choices, choice, self.measure, where)
         table.to_csv(output_dir / "tune.csv", index=False)
         return result
-
-    def _load_splits(self, components: Components) -> tuple[Split, Split | None]:
-        """Load and search the split to choose on and, if there is one, the split to report on."""
-        shared, other = components.shared, None
-        if self.report_split is not None:
-            other = components.dataset.with_split(self.report_split).load()
-            check_disjoint(components.dataset.load(), other)  # before any model runs
-        collection, retrieved = load_and_retrieve(components)
-        reported = None
-        if other is not None:
-            stages = (components.backbone, components.index, components.top_k)
-            other, found = retrieve_readable(other, *stages)
-            reported = shared.get("reported truth", match_ground_truth, other, found), found
-        collection = shared.get("ground truth", match_ground_truth, collection, retrieved)
-        return (collection, retrieved), reported
 
     def _list_options(self, components: Components) -> dict[str, tuple[Reranker, LinearWeight]]:
         rerankers = self.rerankers or {self.reranker: components.reranker}
@@ -191,7 +187,7 @@ def summarize(
     """
     gains = compare_means(before, after)
     result = {
-        "tune/chosen_on": float(np.mean([c.plateau.value for c in choices])),
+        "tune/chosen_on": float(np.mean([c.value for c in choices])),
         "tune/optimism": float(np.mean([c.gain for c in choices]) - gains["value"][measure]),
         "n_queries": len(after),
     }
@@ -212,22 +208,6 @@ def check_linear(name: str, weight: Weight) -> LinearWeight:
     if not isinstance(weight, LinearWeight):
         raise ValueError(f"{name} must be a LinearWeight, got {type(weight).__name__}")
     return weight
-
-
-def check_disjoint(chosen: Collection, reported: Collection) -> None:
-    """Check that the splits share no query.
-
-    Raises:
-        ValueError: If the splits share queries, or the editors' pictures are not known.
-    """
-    shared = {query.query_id for query in chosen.queries} & {
-        query.query_id for query in reported.queries
-    }
-    if shared:
-        raise ValueError(
-            f"task.report_split and data.split must not share queries, got {len(shared)} that are "
-            f"in both, {min(shared)!r} among them; task.report_split=null cross-validates instead"
-        )
 
 
 def draw_lines(
@@ -258,7 +238,6 @@ def draw_choice(
     """Write the curve of the chosen option."""
     curve = trace_curve(lines.start, lines.end, lines.gold_columns, cutoffs)
     write_curve(curve, output_dir / "curve.csv")
-    weight = choice.plateau.midpoint
-    bounds = bound_curve(lines.start, lines.end, lines.gold_columns, measure, weight)
+    bounds = bound_curve(lines.start, lines.end, lines.gold_columns, measure, choice.weight)
     plot = CurvePlot(curve, bounds, [measure])
-    plot.save(weight, output_dir / "curve.png")
+    plot.save(choice.weight, output_dir / "curve.png")

@@ -10,8 +10,10 @@ import pytest
 
 from newsimg.data.newsimages import NewsImagesDataset
 from newsimg.datatypes import Collection, Image, Query, RerankScores, SharedResults
-from newsimg.evaluation.curve import look_up, rank_at
-from newsimg.evaluation.tuning import Lines, choose_weight, cross_validate, split_folds
+from newsimg.evaluation.curve import find_plateau, look_up, rank_at, trace_curve
+from newsimg.evaluation.rules.bagged import BaggedRule
+from newsimg.evaluation.rules.widest import WidestRule
+from newsimg.evaluation.tuning import Chooser, Lines, cross_validate, rate_options, split_folds
 from newsimg.index.faiss_index import FaissIndex
 from newsimg.interfaces import Backbone, Components, Dataset, Reranker, Weight
 from newsimg.reporting.console import console
@@ -92,6 +94,8 @@ def components(strength=1.5, split="val"):
 def tune(**changes):
     arguments = {
         "measure": "hits_at_1",
+        "rule": WidestRule(measure=None),
+        "n_resamples": 20,
         "report_split": "test",
         "weights": None,
         "rerankers": None,
@@ -120,7 +124,9 @@ def test_the_chosen_weight_is_the_best_of_a_fine_grid_and_the_report_is_of_the_o
     for split, w in [*grid, ("val", chosen), ("test", chosen)]:
         parts = components(split=split)
         parts.weight.value = float(w)
-        by_weight[split, w] = EvaluateTask(n_sheet_queries=0, report=False).run(parts, tmp_path)
+        by_weight[split, w] = EvaluateTask(
+            n_sheet_queries=0, report=False, confidence_path=None, setting=None
+        ).run(parts, tmp_path)
     best = max(m["reranked/hits_at_1"] for (split, _), m in by_weight.items() if split == "val")
     assert by_weight["val", chosen]["reranked/hits_at_1"] == metrics["tune/chosen_on"] >= best
     reported = by_weight["test", chosen]
@@ -187,7 +193,8 @@ def test_without_normalisations_to_choose_from_each_reranker_has_its_own(tmp_pat
 
 def test_cross_validation_never_scores_a_query_at_a_weight_it_helped_to_choose():
     lines, cutoffs = random_lines(1), (1, 5)
-    found = cross_validate({"only": lines}, "hits_at_1", cutoffs, n_folds=4, n_repeats=2, seed=7)
+    chooser = Chooser(WidestRule(measure=None), "hits_at_1", n_resamples=20, seed=1)
+    found = cross_validate({"only": lines}, chooser, cutoffs, n_folds=4, n_repeats=2, seed=7)
     expected = np.zeros(40)
     weights = np.linspace(0, 1, 20_001)
     all_hits = np.stack(
@@ -198,11 +205,11 @@ def test_cross_validation_never_scores_a_query_at_a_weight_it_helped_to_choose()
         assert sorted(np.concatenate(folds)) == list(range(40))
         for fold in folds:
             others = np.setdiff1d(np.arange(40), fold)
-            plateau = found.choices[i].plateau
+            choice = found.choices[i]
             # A grid fine enough to see the plateau agrees about the best value without the fold.
-            assert plateau.value >= all_hits[:, others].mean(axis=1).max() - 1e-12
-            ranks = rank_at(lines.start, lines.end, lines.gold_columns, plateau.midpoint)
-            assert (ranks[others] == 1).mean() == pytest.approx(plateau.value)
+            assert choice.value >= all_hits[:, others].mean(axis=1).max() - 1e-12
+            ranks = rank_at(lines.start, lines.end, lines.gold_columns, choice.weight)
+            assert (ranks[others] == 1).mean() == pytest.approx(choice.value)
             expected[fold] += (ranks[fold] == 1) / 2
             i += 1
     np.testing.assert_allclose(found.reported["hits_at_1"], expected)
@@ -220,7 +227,39 @@ def test_equal_options_are_told_apart_by_the_wider_plateau():
     start, end = np.array([[0.75, 0.5]]), np.array([[0.0, 0.75]])
     late = Lines(start, end, np.array([1]))  # first above 0.25
     later = Lines(start, np.array([[0.5, 0.75]]), np.array([1]))  # first above 0.5
-    assert choose_weight({"later": later, "late": late}, "hits_at_1", (1,)).option == "late"
+    chooser = Chooser(WidestRule(measure=None), "hits_at_1", n_resamples=2, seed=1)
+    rated = rate_options({"later": later, "late": late}, chooser)
+    assert [choice.option for choice in rated] == ["late", "later"]
+
+
+def test_the_interval_is_never_narrower_than_the_spread_of_the_choices_on_resamples():
+    lines = random_lines(2, n_queries=60)
+    for rule in (WidestRule(measure=None), BaggedRule(measure="mrr_at_5")):
+        chooser = Chooser(rule, "hits_at_1", n_resamples=40, seed=3)
+        choice = rate_options({"only": lines}, chooser)[0]
+        random = np.random.default_rng(3)
+        peaks = []
+        for _ in range(40):  # the same resamples, each traced anew
+            drawn = lines.take(np.sort(random.integers(60, size=60)))
+            curve = trace_curve(drawn.start, drawn.end, drawn.gold_columns, [1, 5])
+            peaks.append(find_plateau(curve, rule.measure or "hits_at_1").midpoint)
+        low, high = np.quantile(peaks, (0.25, 0.75))
+        assert choice.high - choice.low >= high - low - 1e-9 > 0.001
+        assert 0 <= choice.low <= choice.weight <= choice.high <= 1
+        hits = rank_at(lines.start, lines.end, lines.gold_columns, choice.weight) == 1
+        assert choice.value == pytest.approx(hits.mean())
+    assert choice.weight == pytest.approx(np.mean(peaks), abs=1e-9)
+
+
+def test_a_rule_that_reads_mrr_reports_hits_at_its_weight(tmp_path):
+    metrics = tune(rule=BaggedRule(measure="mrr_at_10"), n_resamples=50).run(components(), tmp_path)
+    own = components()
+    own.weight.value = metrics["tune/weight"]
+    found = EvaluateTask(n_sheet_queries=0, report=False, confidence_path=None, setting=None).run(
+        own, tmp_path
+    )
+    assert metrics["tune/chosen_on"] == pytest.approx(found["reranked/hits_at_1"])
+    assert metrics["tune/weight_low"] < metrics["tune/weight"] < metrics["tune/weight_high"]
 
 
 @pytest.mark.parametrize("split", ["val", "all"])
@@ -240,6 +279,7 @@ class Loudest(Weight):
     ("changes", "message"),
     [
         ({"n_folds": 1}, "task.n_folds must be at least 2, got 1"),
+        ({"n_resamples": 1}, "task.n_resamples must be at least 2, got 1"),
         ({"n_repeats": 0}, "task.n_repeats must be at least 1, got 0"),
         ({"weights": {}}, "task.weights must name at least one"),
         ({"weights": {"loud": Loudest()}}, "task.weights.loud must be a LinearWeight, got Loudest"),
@@ -287,7 +327,9 @@ def test_another_split_of_a_data_set_keeps_all_else_and_leaves_the_first_alone(t
 
 def test_evaluate_writes_the_curve_its_plateau_and_the_intervals(tmp_path):
     parts = components()
-    metrics = EvaluateTask(n_sheet_queries=0, report=False).run(parts, tmp_path)
+    metrics = EvaluateTask(n_sheet_queries=0, report=False, confidence_path=None, setting=None).run(
+        parts, tmp_path
+    )
     curve = pd.read_csv(tmp_path / "curve.csv")
     own = curve[(curve["w_lo"] <= 0.2) & (curve["w_hi"] >= 0.2)].iloc[0]
     for name in ("hits_at_1", "mrr_at_1", "hits_at_5", "mrr_at_10"):
@@ -317,7 +359,9 @@ def test_a_reranker_without_a_say_is_warned_of(scores, expected, tmp_path, caplo
 
     parts = components()
     parts = dataclasses.replace(parts, reranker=Telling(), weight=RawWeight(value=0.5))
-    EvaluateTask(n_sheet_queries=0, report=False).run(parts, tmp_path)
+    EvaluateTask(n_sheet_queries=0, report=False, confidence_path=None, setting=None).run(
+        parts, tmp_path
+    )
     warnings = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
     assert [expected in text for text in warnings] == [True] if expected else not warnings
 
@@ -335,7 +379,9 @@ def test_the_members_of_an_ensemble_are_asked_once_for_its_scores_curves_and_pag
         for name, strength in (("weak", 0.5), ("strong", 3))
     }
     parts = dataclasses.replace(components(), reranker=EnsembleReranker(members=members))
-    metrics = EvaluateTask(n_sheet_queries=0, report=True).run(parts, tmp_path)
+    metrics = EvaluateTask(n_sheet_queries=0, report=True, confidence_path=None, setting=None).run(
+        parts, tmp_path
+    )
     assert n_asked == {0.5: 1, 3: 1}
     for name in members:
         curve = pd.read_csv(tmp_path / f"curve_{name}.csv")
@@ -360,7 +406,10 @@ def test_jobs_that_differ_in_weight_alone_ask_no_model_again_and_write_the_same_
             return super().load()
 
     first = dataclasses.replace(components(), dataset=CountingNews(), reranker=Counting(1.5))
-    task, curves = EvaluateTask(n_sheet_queries=0, report=False), []
+    task, curves = (
+        EvaluateTask(n_sheet_queries=0, report=False, confidence_path=None, setting=None),
+        [],
+    )
     for value in (0.2, 0.7):
         metrics = task.run(dataclasses.replace(first, weight=L1Weight(value=value)), tmp_path)
         curves.append((tmp_path / "curve.csv").read_bytes())
@@ -374,18 +423,24 @@ def test_jobs_that_differ_in_weight_alone_ask_no_model_again_and_write_the_same_
 def test_a_weight_that_changes_next_to_nothing_is_warned_of(tmp_path, caplog):
     parts = components()
     parts.weight.value = 0.001
-    EvaluateTask(n_sheet_queries=0, report=False).run(parts, tmp_path)
+    EvaluateTask(n_sheet_queries=0, report=False, confidence_path=None, setting=None).run(
+        parts, tmp_path
+    )
     assert "the first image changes for" in caplog.text
     caplog.clear()
     parts.weight.value = 0.0
-    EvaluateTask(n_sheet_queries=0, report=False).run(parts, tmp_path)
+    EvaluateTask(n_sheet_queries=0, report=False, confidence_path=None, setting=None).run(
+        parts, tmp_path
+    )
     assert "the first image changes for" not in caplog.text
 
 
 def test_where_there_is_no_curve_evaluate_says_why_and_does_the_rest(tmp_path, caplog):
     caplog.set_level("INFO")
     parts = dataclasses.replace(components(), weight=Loudest())
-    metrics = EvaluateTask(n_sheet_queries=0, report=False).run(parts, tmp_path)
+    metrics = EvaluateTask(n_sheet_queries=0, report=False, confidence_path=None, setting=None).run(
+        parts, tmp_path
+    )
     assert "no curve: Loudest is not linear in its value" in caplog.text
 
     class TwoEach(NoisyNews):
@@ -398,7 +453,9 @@ def test_where_there_is_no_curve_evaluate_says_why_and_does_the_rest(tmp_path, c
             return dataclasses.replace(found, qrels=qrels)
 
     parts = dataclasses.replace(components(), dataset=TwoEach())
-    metrics |= EvaluateTask(n_sheet_queries=0, report=False).run(parts, tmp_path)
+    metrics |= EvaluateTask(
+        n_sheet_queries=0, report=False, confidence_path=None, setting=None
+    ).run(parts, tmp_path)
     assert "no curve: some queries have several editors' pictures" in caplog.text
     assert not any(name.startswith("curve/") for name in metrics)
     assert not (tmp_path / "curve.csv").exists()

@@ -145,7 +145,8 @@ export function drawCard(headline, data, options = {}) {
   const { badge, sought, lazy, before = "Before: retrieval", after = "After: reranked" } = options;
   const heading = drawTitle(headline.title, sought);
   const article = make("article", { class: "card", tabindex: "-1", "data-id": headline.id },
-    make("header", {}, heading, make("span", { class: "id", dir: "auto" }, headline.id), badge ? make("span", { class: `badge ${badge.className ?? ""}`, title: badge.title }, badge.text) : null));
+    make("header", {}, heading, make("span", { class: "id", dir: "auto" }, headline.id),
+      headline.confidence == null ? null : make("span", { class: "id", title: "Probability that the first picture is the right one" }, `confidence ${(100 * headline.confidence).toFixed(0)} %`), badge ? make("span", { class: `badge ${badge.className ?? ""}`, title: badge.title }, badge.text) : null));
   if (heading.className === "long") article.append(make("button", { type: "button", class: "tool", click: event => { heading.classList.remove("long"); event.target.remove(); } }, "Show the whole headline"));
   article.headline = headline;
   article.fill = () => {

@@ -69,6 +69,7 @@ class Stages:
         weight: Normalisation and weight; shares are described for linear ones only.
         text_length: Tokens that the backbone reads; None if that is not known.
         n_shown: Candidates described in each stage.
+        confidences: (n_queries,) probability that the first picture is the right one, if known.
     """
 
     collection: Collection
@@ -78,6 +79,7 @@ class Stages:
     weight: Weight
     text_length: int | None = None
     n_shown: int = N_SHOWN
+    confidences: FusedArray | None = None
 
     def __post_init__(self) -> None:
         """Check that the scores have the shape of the candidates.
@@ -138,6 +140,7 @@ class Stages:
                 str(row): self._describe_candidate(position, before[row], after[row])
                 for row in dict.fromkeys([*first[0], *first[1]])
             },
+            "confidence": None if self.confidences is None else shorten(self.confidences[position]),
             "gap": shorten(fused[0] - fused[1]) if len(fused) > 1 else 0.0,
         }
         return {"id": query.query_id, "title": query.title} | drop_empty(known)

@@ -14,16 +14,16 @@ from newsimg.reporting.sweeps.fitting import print_fitting, print_text
 
 
 def list_choices(choices: list[Choice]) -> pd.DataFrame:
-    """Return a row per choice: option, weight, plateau and value there."""
+    """Return a row per choice: option, weight, its interval and the value there."""
     return pd.DataFrame(
         [
             {
                 "option": choice.option,
-                "weight": choice.plateau.midpoint,
-                "plateau_low": choice.plateau.low,
-                "plateau_high": choice.plateau.high,
+                "weight": choice.weight,
+                "weight_low": choice.low,
+                "weight_high": choice.high,
                 "identity": choice.identity,
-                "chosen_on": choice.plateau.value,
+                "chosen_on": choice.value,
             }
             for choice in choices
         ]
@@ -31,7 +31,7 @@ def list_choices(choices: list[Choice]) -> pd.DataFrame:
 
 
 def list_options(rated: list[Choice]) -> pd.DataFrame:
-    """Return one row per option, best first, with its best value on the choosing split."""
+    """Return one row per option, best first, with its value on the choosing split."""
     names = [choice.option.rpartition(" ") for choice in rated]
     parts = [{"reranker": own, "normalization": weight} for own, _, weight in names]
     table = pd.concat([pd.DataFrame(parts), list_choices(rated).drop(columns="option")], axis=1)
@@ -46,14 +46,14 @@ def print_options(listed: pd.DataFrame, measure: str) -> None:
             "reranker": listed["reranker"],
             "normalization": listed["normalization"],
             "weight": [
-                show_weight(row.weight, row.plateau_low, row.plateau_high)
+                show_weight(row.weight, row.weight_low, row.weight_high)
                 for row in listed.itertuples()
             ],
             name_measure(measure): [f"{value:.4f}" for value in listed["chosen_on"]],
             "gain": [f"{value:+.4f}" for value in listed["gain"]],
         }
     )
-    title = "options on data.split, each at its best weight"
+    title = "options on data.split, each at its chosen weight"
     print_fitting(shown.head(N_ROWS), 2, title, bold=0)
     left = f"; the first {N_ROWS} of {len(listed)}, all are in options.csv"
     print_text(f"the one marked * is chosen{left if len(listed) > N_ROWS else ''}")
@@ -76,7 +76,7 @@ def print_choice(
         where: Name of the reported split.
     """
     delta, measure = f"delta/{name}", name_measure(name)
-    ends = choice.plateau.low, choice.plateau.high
+    ends = choice.low, choice.high
     table = pd.DataFrame(
         {
             "option": [choice.option],
@@ -92,7 +92,7 @@ def print_choice(
     )
     shown = {
         "option": choice.option,
-        "weight": show_weight(choice.plateau.midpoint, *ends),
+        "weight": show_weight(choice.weight, *ends),
         f"retrieval {measure}": f"{result[f'retrieval/{name}']:.4f}",
         measure: f"{result[f'reranked/{name}']:.4f}",
         "gain": f"{result[delta]:+.4f}",
@@ -103,12 +103,12 @@ def print_choice(
     print_fitting(pd.DataFrame([shown]), 1, f"reported on {where}")
     gain = Gain(*(float(result[f"{delta}{end}"]) for end in ("", "_low", "_high", "_p")))
     print_text(describe_gain(measure, gain))
-    midpoints = [c.plateau.midpoint for c in choices]
-    spread = f"; over the folds {min(midpoints):.4f} to {max(midpoints):.4f}"
+    weights = [c.weight for c in choices]
+    spread = f"; over the folds {min(weights):.4f} to {max(weights):.4f} are chosen"
     low, high = show_weights(*ends)
     print_text(
-        f"any weight from {low} to {high} is best where it was "
-        f"chosen{spread if len(choices) > 1 else ''}"
+        f"the headlines do not tell apart the weights from {low} to {high}"
+        f"{spread if len(choices) > 1 else ''}"
     )
     if told := describe_coverage(result):
         print_text(told)
