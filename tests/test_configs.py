@@ -196,11 +196,11 @@ def test_every_normalisation_of_a_reranker_begins_with_the_same_weight(reranker:
     assert len(values) == 1
 
 
-def test_identity_is_run_over_every_backbone_of_the_original_system() -> None:
+def test_identity_is_run_over_every_backbone_that_is_made_for_retrieval() -> None:
     swept = compose_config("experiment=sweep_identity_backbones", hydra=True)["backbone"].split(",")
     shipped = {option for group, option in OPTIONS if group == "backbone"}
-    # Jina's model brings code of its own, which has to be trusted first.
-    assert set(swept) == shipped - {"sample", "jina_clip_v2"}
+    # Jina's model brings code of its own, to be trusted first; the other is partly random.
+    assert set(swept) == shipped - {"sample", "jina_clip_v2", "blip_captioning"}
 
 
 def test_code_that_comes_with_a_model_is_off_in_every_yaml() -> None:

@@ -47,8 +47,8 @@ def measure_retrieval(collection: Collection, candidates: Candidates) -> tuple[R
 def measure_run(run: Run, qrels: Qrels, top_k: int) -> pd.DataFrame:
     """Compute Hits@k, MRR@k and Precision@k of every query, at the usual cutoffs up to `top_k`.
 
-    Hits@k is TREC's Success@k; with one relevant picture Precision@k is Hits@k / k. A query that is missing from the run, or whose picture is not among
-    its candidates, counts 0.
+    Hits@k is TREC's Success@k; with one relevant picture Precision@k is Hits@k / k. A query that is
+    missing from the run, or whose picture is not among its candidates, counts 0.
 
     Returns:
         One row per query of `qrels`, in its order; columns `hits_at_1`, `mrr_at_1`,

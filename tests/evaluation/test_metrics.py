@@ -1,4 +1,4 @@
-"""Hits, MRR and precision against a count in plain Python, and against pytrec_eval over the written files."""
+"""The measures against a count in plain Python, and against pytrec_eval over the written files."""
 
 from pathlib import Path
 
