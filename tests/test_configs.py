@@ -166,7 +166,7 @@ def test_an_experiment_composes_for_each_of_its_jobs(name: str) -> None:
             signature.bind(**{key: value for key, value in part.items() if key != "_target_"})
 
 
-def test_the_original_systems_sweep_is_ten_weights_of_ten_candidates_on_clip_b32() -> None:
+def test_the_sweep_of_aesthetics_is_ten_weights_of_ten_candidates_on_clip_b32() -> None:
     config = compose_config("experiment=sweep_aesthetics_weight")
     assert config["top_k"] == 10
     assert config["backbone"]["model"] == "openai/clip-vit-base-patch32"
@@ -361,9 +361,10 @@ def test_a_search_of_the_sample_newsroom_runs(name: str, run_sample: Callable[..
 
 # The experiments with chat models have a test beside those of their rerankers.
 @pytest.mark.parametrize(
-    "name", [n for n in EXPERIMENTS if not re.search("sample|tune_|llm_rewriting|vlm_judge", n)]
+    "name",
+    [n for n in EXPERIMENTS if not re.search("sample|tune_|original_|llm_rewriting|vlm_judge", n)],
 )
-def test_an_experiment_of_the_original_system_runs_on_tiny_models(
+def test_an_experiment_without_chat_models_runs_on_tiny_models(
     name: str,
     newsimg_here: Callable[..., Any],
     tiny_options: list[str],
