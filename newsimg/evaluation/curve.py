@@ -1,4 +1,4 @@
-"""Hits@k and MRR@k as functions of the weight: exact, for all weights, without a grid.
+"""Hits@k, MRR@k and Precision@k as functions of the weight: exact, for all weights, without a grid.
 
 A normalisation that does not depend on the weight makes each candidate's fused score linear in it,
 from the normalised retrieval score at weight 0 to the normalised rerank score at 1. The relevant
@@ -43,13 +43,13 @@ class Plateau:
 def trace_curve(
     start: FusedArray, end: FusedArray, gold_columns: IntArray, cutoffs: Sequence[int]
 ) -> pd.DataFrame:
-    """Compute Hits@k and MRR@k for all weights in [0, 1].
+    """Compute Hits@k, MRR@k and Precision@k for all weights in [0, 1].
 
     Args:
         start: (n_queries, top_k) fused scores at weight 0, in retrieval order, which breaks ties.
         end: (n_queries, top_k) fused scores at weight 1. Between them the pipeline interpolates.
         gold_columns: (n_queries,) column of the relevant image, -1 if it is not a candidate.
-        cutoffs: The k of Hits@k and MRR@k.
+        cutoffs: The k of the measures.
 
     Returns:
         A row per interval: `w_lo`, `w_hi`, `hits_at_1`, `mrr_at_1` and so on for each cutoff.
@@ -132,12 +132,16 @@ def rank_at(start: FusedArray, end: FusedArray, gold_columns: IntArray, weight: 
 
 
 def score_ranks(ranks: IntArray, cutoffs: Sequence[int]) -> pd.DataFrame:
-    """Return each query's Hits@k and MRR@k, in the columns of `measure_run`; rank 0 counts 0."""
+    """Return each query's measures in the columns of `measure_run`; rank 0 counts 0.
+
+    The query has one relevant image, so that Precision@k is Hits@k / k.
+    """
     inverse = np.where(ranks > 0, 1.0 / np.maximum(ranks, 1), 0.0)
     values: dict[str, FusedArray] = {}
     for k in cutoffs:
         inside = (ranks > 0) & (ranks <= k)
         values |= {f"hits_at_{k}": inside.astype(float), f"mrr_at_{k}": inverse * inside}
+        values |= {f"precision_at_{k}": inside / k}
     return pd.DataFrame(values)
 
 
@@ -167,10 +171,10 @@ def _count_gains(
     """
     per_rank = score_ranks(np.arange(top_k + 1), cutoffs)
     unit = 2**62 // n_queries
-    units = np.array([1 if name.startswith("hits") else unit for name in per_rank])
+    units = np.array([n for k in cutoffs for n in (1, unit, k)])  # of Hits, MRR and Precision
     # unit / rank in integers; a float product would lose the last bits.
     inverse = np.append(0, unit // np.arange(1, top_k + 1))
-    gains = np.where(units == 1, 1, inverse[:, None]) * (per_rank.to_numpy() > 0)
+    gains = np.where(units == unit, inverse[:, None], 1) * (per_rank.to_numpy() > 0)
     return list(per_rank), gains.astype(np.int64), units
 
 

@@ -1,4 +1,4 @@
-"""Hits@k and MRR@k of a ranking, computed with ir_measures."""
+"""Hits@k, MRR@k and Precision@k of a ranking, computed with ir_measures."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +14,7 @@ CUTOFFS = (1, 5, 10, 25, 50, 100)
 MEASURES = {
     "hits": (ir_measures.Success, ir_measures.pytrec_eval),
     "mrr": (ir_measures.RR, ir_measures.msmarco),
+    "precision": (ir_measures.P, ir_measures.pytrec_eval),
 }
 
 
@@ -44,13 +45,14 @@ def measure_retrieval(collection: Collection, candidates: Candidates) -> tuple[R
 
 
 def measure_run(run: Run, qrels: Qrels, top_k: int) -> pd.DataFrame:
-    """Compute Hits@k and MRR@k of every query, at the usual cutoffs up to `top_k`.
+    """Compute Hits@k, MRR@k and Precision@k of every query, at the usual cutoffs up to `top_k`.
 
-    Hits@k is TREC's Success@k; a query that is missing from the run, or whose picture is not among
-    its candidates, counts 0.
+    Hits@k is TREC's Success@k; with one relevant picture Precision@k is Hits@k / k. A query that is
+    missing from the run, or whose picture is not among its candidates, counts 0.
 
     Returns:
-        One row per query of `qrels`, in its order; columns `hits_at_1`, `mrr_at_1`, ...
+        One row per query of `qrels`, in its order; columns `hits_at_1`, `mrr_at_1`,
+        `precision_at_1`, ...
     """
     cutoffs = [k for k in CUTOFFS if k <= top_k]
     columns: dict[str, dict[str, float]] = {

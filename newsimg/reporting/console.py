@@ -95,8 +95,8 @@ def print_evaluation(metrics: Mapping[str, float], weight: float, info: RunInfo)
     names = [name.removeprefix(prefix) for name in metrics if name.startswith(prefix)]
     for name in sorted(names, key=lambda name: not name.startswith("hits")):
         measure, _, cutoff = name.partition("_at_")
-        if name == "mrr_at_1":
-            continue  # MRR@1 is Hits@1
+        if name == "mrr_at_1" or measure not in MEASURES:
+            continue  # MRR@1 is Hits@1, and Precision@k is Hits@k / k
         table.add_row(
             f"{MEASURES[measure]}@{cutoff}",
             f"{metrics[f'retrieval/{name}']:.4f}",

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 N_LETTERS = 80  # of a line's label
-LABELS = {"hits": "Hits", "mrr": "MRR"}
+LABELS = {"hits": "Hits", "mrr": "MRR", "precision": "Precision"}
 LINES = ("-", "--", ":", "-.", (0, (6, 2, 1, 2, 1, 2)), (0, (8, 3)), (0, (1, 4)), (0, (3, 6)))
 N_INSIDE = 6  # lines and areas that are explained inside the axes
 SMALLEST = 0.02  # gain that the scale leaves room for, where there is less

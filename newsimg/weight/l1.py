@@ -1,4 +1,4 @@
-"""L1 normalisation, as in the original system."""
+"""L1 normalisation."""
 
 import numpy as np
 

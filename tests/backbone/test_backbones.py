@@ -21,6 +21,7 @@ from torch.nn.functional import normalize
 import newsimg
 from newsimg.backbone.base import DualEncoder, to_unit_rows
 from newsimg.backbone.blip import BlipBackbone
+from newsimg.backbone.blip_captioning import SEED, BlipCaptioningBackbone
 from newsimg.backbone.transformers_backbone import TransformersBackbone
 from newsimg.datatypes import FloatArray, Image
 from newsimg.storage.pictures.images import open_image
@@ -210,8 +211,9 @@ def make_align(folder: Path) -> None:
     save_image_processor("EfficientNetImageProcessor", folder, size=SQUARE, do_center_crop=False)
 
 
-def make_blip(folder: Path) -> None:
-    from transformers import BlipConfig, BlipForImageTextRetrieval
+def make_blip(folder: Path, kind: str = "BlipForImageTextRetrieval") -> None:
+    import transformers
+    from transformers import BlipConfig
 
     n_words = save_bert_tokenizer(folder)
     text = TRANSFORMER | {"vocab_size": n_words, "max_position_embeddings": 80}
@@ -221,8 +223,12 @@ def make_blip(folder: Path) -> None:
         image_text_hidden_size=16,
         projection_dim=16,
     )
-    save_model(BlipForImageTextRetrieval, config, folder)
+    save_model(getattr(transformers, kind), config, folder)
     save_image_processor("BlipImageProcessor", folder, size=SQUARE)
+
+
+def make_blip_captioning(folder: Path) -> None:
+    make_blip(folder, "BlipForConditionalGeneration")
 
 
 def make_jina(folder: Path) -> None:
@@ -302,6 +308,7 @@ FAMILIES = {
         make_align, embed_by_forward("AlignModel", "EfficientNetImageProcessor"), "max_length"
     ),
     "blip": Family(make_blip, None, "longest", BlipBackbone),
+    "blip_captioning": Family(make_blip_captioning, None, "longest", BlipCaptioningBackbone),
     "jina": Family(make_jina, None, "longest"),
 }
 
@@ -405,6 +412,36 @@ def test_blips_cosines_are_the_scores_of_its_contrastive_heads(
     backbone = make_backbone("blip", folder)
     cosines = backbone.embed_images(pictures) @ backbone.embed_texts(TEXTS).T
     np.testing.assert_allclose(cosines, scores.numpy(), atol=1e-5)
+
+
+def test_blip_captioning_is_blip_model_with_the_missing_weights_drawn_by_the_originals_seed(
+    model_of: Any, pictures: list[Image], caplog: pytest.LogCaptureFixture
+) -> None:
+    from transformers import BertTokenizer, BlipImageProcessorPil, BlipModel
+
+    folder = model_of("blip_captioning")
+    with torch.random.fork_rng():
+        torch.manual_seed(28)
+        model = BlipModel.from_pretrained(folder).eval()
+    tokens = BertTokenizer.from_pretrained(folder)(TEXTS, padding=True, return_tensors="pt")
+    tokens.pop("token_type_ids", None)
+    opened = [open_on_white(image.path) for image in pictures]
+    pixels = BlipImageProcessorPil.from_pretrained(folder)(opened, return_tensors="pt")
+    with torch.inference_mode():
+        out = model(**tokens, **pixels)
+    backbone = make_backbone("blip_captioning", folder)
+    before = torch.random.get_rng_state()
+    np.testing.assert_allclose(
+        backbone.embed_texts(TEXTS), normalize(out.text_embeds, dim=-1).numpy(), atol=1e-5
+    )
+    np.testing.assert_allclose(
+        backbone.embed_images(pictures), normalize(out.image_embeds, dim=-1).numpy(), atol=1e-5
+    )
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert "weights of BlipModel: they are drawn at random, the first is" in caplog.text
+    facts = json.loads(backbone.fingerprint)
+    assert facts["missing_weights"]["seed"] == SEED == 28
+    assert facts["missing_weights"]["torch"] == torch.__version__
 
 
 def test_a_model_with_remote_code_gives_the_embeddings_of_its_weights(

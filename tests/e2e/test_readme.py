@@ -15,7 +15,7 @@ PAGES = {
     path: path.read_text(encoding="utf-8")
     for path in (
         ROOT / "README.md",
-        ROOT / "conf" / "README.md",
+        *ROOT.glob("conf/**/README.md"),
         *ROOT.glob("newsimg/**/README.md"),
     )
 }

@@ -96,3 +96,44 @@ def test_an_experiment_runs_as_it_is_but_for_its_models(newsimg_here, options, e
     outcome = newsimg_here(*sweep, f"experiment={experiment}", *own, *reading)
     assert outcome.code == 0, outcome.output
     assert "reranked" in outcome.stdout
+
+
+# Experiments that one backbone and tiny chat models can run, and what is swept of them here.
+ORIGINAL = {
+    "original_identity_holdout": ["backbone=clip_vit_b32,siglip2_base"],
+    "original_llm_rewriting_weights": ["weight.value=0.1,1.0"],
+    "original_vlm_judge_weights": ["weight.value=0.1,1.0", "reranker.reading=expected"],
+    "original_candidates": ["reranker=original_llm_rewriting", "top_k=4,6"],
+    "original_rerankers": ["backbone=clip_vit_l14", "reranker=identity,original_llm_rewriting"],
+}
+
+
+@pytest.mark.parametrize("experiment", ORIGINAL)
+def test_an_experiment_of_the_original_system_runs_on_tiny_models(
+    newsimg_here, options, experiment
+):
+    own = [o for o in options if not o.startswith(("top_k", "data=", "llm.max_new_tokens"))]
+    any_model = ["backbone.architectures=null", "backbone.vocab_size=null", "llm.max_new_tokens=8"]
+    changed = ["-m", f"experiment={experiment}", *own, *any_model, *ORIGINAL[experiment]]
+    outcome = newsimg_here(*changed)
+    assert outcome.code == 0, outcome.output
+    assert outcome.stdout.count("reranked/hits_at_1 ") == 2
+
+
+def test_the_submission_of_the_original_system_searches_the_index_that_its_page_has_built(
+    newsimg_here, options, newsroom, tiny_clip, tmp_path
+):
+    model = [f"backbone.model={tiny_clip}"]
+    index = ["data=collection", f"data.folder={newsroom.image_dir}", "backbone=clip_vit_b32"]
+    made = newsimg_here(
+        "task=index", *index, *model, "task.index_dir=multirun/indexes/yfcc_250_clip_vit_b32"
+    )
+    assert made.code == 0, made.output
+    outcome = newsimg_here(
+        *("-m", "experiment=original_submission", f"data.csv_path={newsroom.csv_path}", *model),
+        *(option for option in options if option.startswith(("llm", "tracking"))),
+        *("backbone=clip_vit_b32", "reranker=identity,original_llm_rewriting", "top_k=4"),
+    )
+    assert outcome.code == 0, outcome.output
+    found = list(tmp_path.glob("multirun/sweep/**/results.parquet"))
+    assert len(found) == 2

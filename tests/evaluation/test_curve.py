@@ -162,8 +162,8 @@ def test_the_curve_of_many_queries_is_the_mean_of_theirs_over_each_interval(scor
             rank = brute_ranks(start[[i]], end[[i]], position, [middle])[0]
             for k in (1, 2, 5):
                 inside = position >= 0 and rank <= k
-                values += [float(inside), inside / rank]
-        expected = np.reshape(values, (4, 6)).mean(axis=0)
+                values += [float(inside), inside / rank, inside / k]
+        expected = np.reshape(values, (4, 9)).mean(axis=0)
         np.testing.assert_allclose(row.to_numpy()[2:], expected, atol=1e-12)
 
 
@@ -222,7 +222,7 @@ def test_nearly_equal_candidates_of_one_query_do_not_blur_the_others():
 def test_equal_rows_give_one_interval_in_retrieval_order():
     flat = np.ones((1, 4))
     curve = trace_curve(flat, flat, np.array([2]), (1, 3))
-    assert curve.to_numpy().tolist() == [[0, 1, 0, 0, 1, pytest.approx(1 / 3)]]
+    assert curve.to_numpy().tolist() == [[0, 1, 0, 0, 0, 1, *[pytest.approx(1 / 3)] * 2]]
 
 
 def test_the_plateau_is_the_widest_interval_of_the_largest_value():

@@ -1,4 +1,4 @@
-"""Hits and MRR against a count in plain Python, and against pytrec_eval over the written files."""
+"""The measures against a count in plain Python, and against pytrec_eval over the written files."""
 
 from pathlib import Path
 
@@ -46,6 +46,7 @@ def count_by_hand(
                 found = rank is not None and rank <= k
                 table[query.query_id][f"hits_at_{k}"] = 1.0 if found else 0.0
                 table[query.query_id][f"mrr_at_{k}"] = 1.0 / rank if found and rank else 0.0
+                table[query.query_id][f"precision_at_{k}"] = found / k
     return pd.DataFrame.from_dict(table, orient="index")
 
 
@@ -95,12 +96,13 @@ def test_the_written_files_give_another_tool_the_same_order_and_numbers(
     assert list(read_trec_run(tmp_path / "a.run").values()) == shown
     with (tmp_path / "a.run").open() as run_file, (tmp_path / "qrels.txt").open() as qrels_file:
         judged, ranked = pytrec_eval.parse_qrel(qrels_file), pytrec_eval.parse_run(run_file)
-    measures = {"success_1,5,10", "recip_rank"}
+    measures = {"success_1,5,10", "P_1,5,10", "recip_rank"}
     theirs = pytrec_eval.RelevanceEvaluator(judged, measures).evaluate(ranked)
     ours = measure_run(run, qrels, top_k=25)
     for query_id, values in theirs.items():
         for k in (1, 5, 10):
             assert ours.loc[query_id, f"hits_at_{k}"] == values[f"success_{k}"]
+            assert ours.loc[query_id, f"precision_at_{k}"] == values[f"P_{k}"]
         assert ours.loc[query_id, "mrr_at_25"] == pytest.approx(values["recip_rank"])
 
 

@@ -12,11 +12,13 @@ from newsimg.interfaces import Weight
 from newsimg.run import CONF_DIR
 
 OPTIONS = sorted(path.stem for path in (CONF_DIR / "weight").glob("*.yaml"))
+PRESERVING = [option for option in OPTIONS if option != "l1_signed"]
 SIXTIETHS = [1 / 61, 1 / 62, 1 / 63]
 # Retrieval and rerank scores of one query with three candidates, and their normalised values.
 RETRIEVAL, RERANK = [0.5, 0.3, 0.2], [1.0, -4.0, 3.0]
 NORMALIZED = {
     "l1": ([0.5, 0.3, 0.2], [0.125, -0.5, 0.375]),
+    "l1_signed": ([0.5, 0.3, 0.2], [0.0, 0.0, 0.0]),  # 1 - 4 + 3 is zero
     "none": (RETRIEVAL, RERANK),
     "minmax": ([1.0, 1 / 3, 0.0], [5 / 7, 0.0, 1.0]),
     # deviations (.5-1/3, ...) over sqrt(7/450); mean 0, variance 26/3
@@ -76,7 +78,7 @@ def test_each_query_is_normalised_separately(option: str) -> None:
     np.testing.assert_array_equal(together[:1], alone)
 
 
-@pytest.mark.parametrize("option", OPTIONS)
+@pytest.mark.parametrize("option", PRESERVING)
 @pytest.mark.parametrize("value", [0.0, 0.3, 1.0])
 @pytest.mark.parametrize(
     "row",
@@ -116,7 +118,7 @@ def test_constant_scores_of_one_side_do_not_change_the_order_of_the_other(option
         assert order(make(option, value).combine(other, flat)) == [[1, 2, 0]]
 
 
-@pytest.mark.parametrize("option", OPTIONS)
+@pytest.mark.parametrize("option", PRESERVING)
 @given(data=st.data())
 def test_weight_0_gives_the_retrieval_order_and_1_the_rerankers_order(
     option: str, data: st.DataObject
@@ -128,7 +130,7 @@ def test_weight_0_gives_the_retrieval_order_and_1_the_rerankers_order(
         assert order(make(option, 1).combine(retrieval, rerank)) == order(rerank)
 
 
-@pytest.mark.parametrize("option", OPTIONS)
+@pytest.mark.parametrize("option", PRESERVING)
 @given(data=st.data())
 def test_equal_scores_of_both_sides_preserve_the_order_at_any_weight(
     option: str, data: st.DataObject
@@ -139,7 +141,7 @@ def test_equal_scores_of_both_sides_preserve_the_order_at_any_weight(
     assert order(fused) == order(retrieval)
 
 
-@pytest.mark.parametrize("option", OPTIONS)
+@pytest.mark.parametrize("option", PRESERVING)
 @given(data=st.data())
 def test_a_candidate_preferred_by_both_sides_is_never_ranked_lower(
     option: str, data: st.DataObject
@@ -177,6 +179,23 @@ def test_equal_scores_get_their_mean_rank(option: str) -> None:
     expected = {"rank": [2.5 / 3, 2.5 / 3, 1 / 3], "rrf": [1 / 61.5, 1 / 61.5, 1 / 63]}[option]
     fused = make(option, 0).combine(tied, np.float32([[1, 2, 3]]))
     np.testing.assert_allclose(fused, [expected])
+
+
+def test_the_signed_sum_reverses_a_list_of_negative_cosines_and_equals_l1_without_them() -> None:
+    signed, absolute = make("l1_signed", 0.2), make("l1", 0.2)
+    ratings = np.float32([[2.0, 4.0, 2.0]])
+    cosines = np.float32([[0.04, 0.02, 0.01]])
+    np.testing.assert_array_equal(
+        signed.combine(cosines, ratings), absolute.combine(cosines, ratings)
+    )
+    negative = np.float32([[-0.01, -0.03, -0.06]])  # of SigLIP, best first; they sum to -0.1
+    np.testing.assert_allclose(
+        make("l1_signed", 0).combine(negative, ratings), [[0.1, 0.3, 0.6]], rtol=1e-6
+    )
+    by_hand = [[0.8 * 0.1 + 0.2 * 0.25, 0.8 * 0.3 + 0.2 * 0.5, 0.8 * 0.6 + 0.2 * 0.25]]
+    np.testing.assert_allclose(signed.combine(negative, ratings), by_hand, rtol=1e-6)
+    assert order(make("l1_signed", 0).combine(negative, ratings)) == [[2, 1, 0]]
+    assert order(make("l1", 0).combine(negative, ratings)) == [[0, 1, 2]]
 
 
 def test_rrf_uses_k_and_refuses_a_negative_one() -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import re
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -20,6 +21,8 @@ from newsimg.storage.models.hub import download_config
 from newsimg.storage.models.precision import inference
 from newsimg.storage.progress import announce
 from newsimg.storage.text.suggest import check_choice, refuse_all
+
+log = logging.getLogger(__name__)
 
 DTYPES = ("float32", "tf32", "bfloat16", "float16")
 DEVICE = re.compile(r"auto|(cpu|cuda|mps|xpu)(:\d+)?")
@@ -168,13 +171,18 @@ class Checkpoint:
             return {"model": Path(self.model).expanduser().resolve().name, "revision": identity}
         return {"model": self.model, "revision": identity.rpartition("@")[2]}
 
-    def load_model(self, auto_class: Any) -> Any:
+    def load_model(self, auto_class: Any, draw_missing: bool = False) -> Any:
         """Load the model for inference, without console output.
+
+        Args:
+            auto_class: Class of transformers that loads it.
+            draw_missing: Whether weights that the checkpoint lacks are drawn at random, with a
+                warning, from torch's generator.
 
         Raises:
             OSError: If the model is not found.
             ModelError: If its architecture is not accepted, or the checkpoint lacks weights, which
-                transformers would initialise randomly.
+                transformers would initialise randomly, and `draw_missing` is false.
         """
         announce(f"loading {self._name}")
         import torch
@@ -187,10 +195,10 @@ class Checkpoint:
             **self.source, dtype=getattr(torch, self.arithmetic["dtype"]), output_loading_info=True
         )
         if missing := sorted(report["missing_keys"]):
-            raise ModelError(
-                f"{self.model} lacks {len(missing)} weights of {type(model).__name__}, "
-                f"the first is {missing[0]}"
-            )
+            lacks = f"{self.model} lacks {len(missing)} weights of {type(model).__name__}"
+            if not draw_missing:
+                raise ModelError(f"{lacks}, the first is {missing[0]}")
+            log.warning("%s: they are drawn at random, the first is %s", lacks, missing[0])
         return model.to(choose_device(self.device, f"{self.group}.device")).eval()
 
     def load_tokenizer(self) -> Any:
