@@ -53,7 +53,8 @@ class Image:
         member: Name within the archive.
         digest: SHA-256 of the encoded bytes in hex digits, if known.
         truncated: Whether the file is truncated and accepted as such.
-        metadata: Known values of licence, title, author and page_url.
+        metadata: Known values of title, caption, keywords (joined by ", "), date (ISO), place,
+            credit, source, author, licence and page_url.
     """
 
     image_id: str
@@ -67,6 +68,25 @@ class Image:
     def uri(self) -> str:
         """Location for messages: a path, or `archive.zip::member`."""
         return str(self.path) if self.member is None else f"{self.path}::{self.member}"
+
+
+@dataclass(frozen=True)
+class PictureFilter:
+    """Conditions on the metadata of a picture; empty ones select all.
+
+    Attributes:
+        licence: Licences, one of which the picture has.
+        after: First ISO date.
+        before: Last ISO date.
+        source: Sources, one of which is the picture's source or credit.
+        words: Words or phrases, all of which occur in title, caption, keywords or place.
+    """
+
+    licence: tuple[str, ...] = ()
+    after: str = ""
+    before: str = ""
+    source: tuple[str, ...] = ()
+    words: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,6 +103,7 @@ class Collection:
             suggest the option.
         named_in: Image id -> file and line that refer to the image, for messages.
         skipped: Kind of skipped images ("missing", "damaged") -> their number.
+        filter: Which pictures are searched, of `images` or of a saved index; None for all.
     """
 
     name: str
@@ -92,6 +113,7 @@ class Collection:
     on_damaged: str | None = None
     named_in: Mapping[str, str] = field(default_factory=dict)
     skipped: Mapping[str, int] = field(default_factory=dict)
+    filter: PictureFilter | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -186,12 +208,21 @@ class ValidationRules:
 
 @dataclass(frozen=True)
 class Accepted:
-    """An embedded picture; `image` has its digest, width and height are upright."""
+    """An embedded picture.
+
+    Attributes:
+        image: The picture with its digest and its metadata.
+        width: Width of the upright picture.
+        height: Its height.
+        embedding: (dim,), of unit length.
+        n_cut: Number of values of its metadata that were cut or dropped.
+    """
 
     image: Image
     width: int
     height: int
     embedding: FloatArray
+    n_cut: int = 0
 
 
 Embedded = Accepted | Rejected  # an engine's result for a picture

@@ -21,6 +21,7 @@ from newsimg.datatypes import (
     KeepAnswers,
     KeepText,
     Listed,
+    PictureFilter,
     Query,
     Reading,
     RerankScores,
@@ -37,6 +38,7 @@ class Dataset(ABC):
     """A source of queries and images."""
 
     name: str  # collection; runs on the same data share an MLflow experiment
+    filter: PictureFilter | None = None  # which pictures are searched and indexed
     is_sample: bool = (
         False  # whether the pictures are those that the sample's models were trained for
     )
