@@ -35,12 +35,21 @@ QUERY_FIELDS = ("title", "tags", "people", "organisations")
 
 @dataclass(frozen=True)
 class Query:
-    """A headline to find a picture for. `query_id` is the id of the article."""
+    """A headline to find a picture for.
+
+    Attributes:
+        query_id: Id of the article.
+        title: The headline.
+        people: Tags.
+        organisations: Tags.
+        columns: Further columns of the data, (name, value).
+    """
 
     query_id: str
     title: str
     people: tuple[str, ...] = ()
     organisations: tuple[str, ...] = ()
+    columns: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)

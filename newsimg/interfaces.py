@@ -196,6 +196,21 @@ class Index(ABC):
             ValueError: If `dim` differs from the index's, or `top_k` is out of range.
         """
 
+    def describe(self, images: Sequence[Image]) -> None:  # noqa: B027
+        """Take the pictures that the rows refer to, before a search; by default do nothing."""
+
+    def search_texts(
+        self, texts: Sequence[str], embeddings: FloatArray, top_k: int
+    ) -> tuple[FloatArray, IntArray]:
+        """Search for headlines of which the texts are known too; by default by embeddings alone.
+
+        Args:
+            texts: (n_queries,) the headlines.
+            embeddings: See `search`.
+            top_k: See `search`.
+        """
+        return self.search(embeddings, top_k)
+
 
 class Reranker(ABC):
     """Scores the candidates of each query."""

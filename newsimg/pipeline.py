@@ -77,7 +77,11 @@ def retrieve_readable(
     texts = render_queries(collection.queries, backbone.query_template)
     truncated = tuple(find_truncated(backbone, texts, "headlines"))
     announce("searching")
-    scores, rows = search_rows(index, backbone.embed_texts(texts), top_k, len(images), searched)
+    index.describe(images)
+    titles = [query.title for query in collection.queries]
+    scores, rows = search_rows(
+        index, titles, backbone.embed_texts(texts), top_k, len(images), searched
+    )
     # The order of equal scores depends on the index; sorting by row first makes it deterministic.
     by_row = np.argsort(rows, axis=1)
     rows, scores = take(rows, by_row), take(scores, by_row)
@@ -110,7 +114,12 @@ def _count_filtered(
 
 
 def search_rows(
-    index: Index, embeddings: FloatArray, top_k: int, n_images: int, searched: IntArray | None
+    index: Index,
+    texts: Sequence[str],
+    embeddings: FloatArray,
+    top_k: int,
+    n_images: int,
+    searched: IntArray | None,
 ) -> tuple[FloatArray, IntArray]:
     """Search some rows of an index: ever longer results are reduced to these rows.
 
@@ -118,13 +127,14 @@ def search_rows(
 
     Args:
         index: The index.
+        texts: (n_queries,) the headlines.
         embeddings: (n_queries, dim), see `Index.search`.
         top_k: Images per query, at most the number of searched rows.
         n_images: Number of rows of the index.
         searched: The rows to search; None for all.
     """
     if searched is None or len(searched) == n_images:
-        return index.search(embeddings, top_k)
+        return index.search_texts(texts, embeddings, top_k)
     is_searched = np.zeros(n_images, bool)
     is_searched[searched] = True
     scores = np.empty((len(embeddings), top_k), np.float32)
@@ -137,7 +147,8 @@ def search_rows(
         missing = []
         for start in range(0, len(waiting), QUERIES_AT_ONCE):
             block = waiting[start : start + QUERIES_AT_ONCE]
-            found_scores, found_rows = index.search(embeddings[block], depth)
+            own_texts = [texts[query] for query in block]
+            found_scores, found_rows = index.search_texts(own_texts, embeddings[block], depth)
             for query, own_scores, own_rows in zip(block, found_scores, found_rows, strict=True):
                 kept = np.flatnonzero(is_searched[own_rows])[:top_k]
                 if len(kept) < top_k:

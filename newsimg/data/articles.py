@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from newsimg.data.article_pictures import PictureFolder
-from newsimg.data.editions import check_separator, read_articles, read_listed_ids
+from newsimg.data.editions import COLUMNS, check_separator, read_articles, read_listed_ids
 from newsimg.datatypes import Collection, Image, PictureFilter, Query
 from newsimg.storage.files import read_lines
 from newsimg.storage.text.suggest import check_choices
@@ -229,6 +229,7 @@ def to_query(row: Mapping[str, str]) -> Query:
         title=row["article_title"].strip(),
         people=_split_tags(people),
         organisations=_split_tags(organisations),
+        columns=tuple((name, value) for name, value in row.items() if name not in COLUMNS),
     )
 
 
