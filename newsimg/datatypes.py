@@ -35,12 +35,21 @@ QUERY_FIELDS = ("title", "tags", "people", "organisations")
 
 @dataclass(frozen=True)
 class Query:
-    """A headline to find a picture for. `query_id` is the id of the article."""
+    """A headline to find a picture for.
+
+    Attributes:
+        query_id: Id of the article.
+        title: The headline.
+        people: Tags.
+        organisations: Tags.
+        columns: Further columns of the data, (name, value).
+    """
 
     query_id: str
     title: str
     people: tuple[str, ...] = ()
     organisations: tuple[str, ...] = ()
+    columns: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -53,7 +62,8 @@ class Image:
         member: Name within the archive.
         digest: SHA-256 of the encoded bytes in hex digits, if known.
         truncated: Whether the file is truncated and accepted as such.
-        metadata: Known values of licence, title, author and page_url.
+        metadata: Known values of title, caption, keywords (joined by ", "), date (ISO), place,
+            credit, source, author, licence and page_url.
     """
 
     image_id: str
@@ -67,6 +77,25 @@ class Image:
     def uri(self) -> str:
         """Location for messages: a path, or `archive.zip::member`."""
         return str(self.path) if self.member is None else f"{self.path}::{self.member}"
+
+
+@dataclass(frozen=True)
+class PictureFilter:
+    """Conditions on the metadata of a picture; empty ones select all.
+
+    Attributes:
+        licence: Licences, one of which the picture has.
+        after: First ISO date.
+        before: Last ISO date.
+        source: Sources, one of which is the picture's source or credit.
+        words: Words or phrases, all of which occur in title, caption, keywords or place.
+    """
+
+    licence: tuple[str, ...] = ()
+    after: str = ""
+    before: str = ""
+    source: tuple[str, ...] = ()
+    words: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,6 +112,7 @@ class Collection:
             suggest the option.
         named_in: Image id -> file and line that refer to the image, for messages.
         skipped: Kind of skipped images ("missing", "damaged") -> their number.
+        filter: Which pictures are searched, of `images` or of a saved index; None for all.
     """
 
     name: str
@@ -92,6 +122,7 @@ class Collection:
     on_damaged: str | None = None
     named_in: Mapping[str, str] = field(default_factory=dict)
     skipped: Mapping[str, int] = field(default_factory=dict)
+    filter: PictureFilter | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -189,12 +220,21 @@ class ValidationRules:
 
 @dataclass(frozen=True)
 class Accepted:
-    """An embedded picture; `image` has its digest, width and height are upright."""
+    """An embedded picture.
+
+    Attributes:
+        image: The picture with its digest and its metadata.
+        width: Width of the upright picture.
+        height: Its height.
+        embedding: (dim,), of unit length.
+        n_cut: Number of values of its metadata that were cut or dropped.
+    """
 
     image: Image
     width: int
     height: int
     embedding: FloatArray
+    n_cut: int = 0
 
 
 Embedded = Accepted | Rejected  # an engine's result for a picture

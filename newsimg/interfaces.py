@@ -21,6 +21,7 @@ from newsimg.datatypes import (
     KeepAnswers,
     KeepText,
     Listed,
+    PictureFilter,
     Query,
     Reading,
     RerankScores,
@@ -37,6 +38,7 @@ class Dataset(ABC):
     """A source of queries and images."""
 
     name: str  # collection; runs on the same data share an MLflow experiment
+    filter: PictureFilter | None = None  # which pictures are searched and indexed
     is_sample: bool = (
         False  # whether the pictures are those that the sample's models were trained for
     )
@@ -193,6 +195,21 @@ class Index(ABC):
         Raises:
             ValueError: If `dim` differs from the index's, or `top_k` is out of range.
         """
+
+    def describe(self, images: Sequence[Image]) -> None:  # noqa: B027
+        """Take the pictures that the rows refer to, before a search; by default do nothing."""
+
+    def search_texts(
+        self, texts: Sequence[str], embeddings: FloatArray, top_k: int
+    ) -> tuple[FloatArray, IntArray]:
+        """Search for headlines of which the texts are known too; by default by embeddings alone.
+
+        Args:
+            texts: (n_queries,) the headlines.
+            embeddings: See `search`.
+            top_k: See `search`.
+        """
+        return self.search(embeddings, top_k)
 
 
 class Reranker(ABC):

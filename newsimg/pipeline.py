@@ -2,6 +2,8 @@
 
 import dataclasses
 import logging
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,17 +13,22 @@ from newsimg.datatypes import (
     Collection,
     FloatArray,
     FusedArray,
+    Image,
     IntArray,
     RerankScores,
     render_queries,
 )
 from newsimg.interfaces import Backbone, Components, Dataset, Index, Reranker, Weight
 from newsimg.storage.copies import find_first_copies, share_scores
+from newsimg.storage.metadata.filters import check_matching, find_matching
+from newsimg.storage.metadata.lazy import with_metadata
 from newsimg.storage.models.truncated import find_truncated
 from newsimg.storage.pictures.damaged import embed_readable
 from newsimg.storage.progress import announce
 
 log = logging.getLogger(__name__)
+
+QUERIES_AT_ONCE = 64  # limits memory where a filter needs long results
 
 
 def retrieve(collection: Collection, backbone: Backbone, index: Index, top_k: int) -> Candidates:
@@ -55,24 +62,101 @@ def retrieve_readable(
             f"{collection.name} has headlines and no pictures: index=saved "
             "'index.folders=[FOLDER]' searches those that newsimg task=index has made searchable"
         )
+    searched = None  # the rows to search; None for all
     if index.images is None:
-        collection, embeddings = embed_readable(collection, backbone)
+        collection, embeddings = embed_readable(choose_images(collection), backbone)
         images = backbone.with_digests(collection.images)
         index.build(embeddings)
-    if top_k > len(images):
-        n_images = len(images)
+    elif collection.filter is not None:
+        searched = np.array(find_matching(images, collection.filter), np.int64)
+        collection = replace(collection, skipped=_count_filtered(collection, images, searched))
+    n_images = len(images) if searched is None else len(searched)
+    if top_k > n_images:
         log.warning("top_k=%d exceeds the pool of %d images; using %d", top_k, n_images, n_images)
         top_k = n_images
     texts = render_queries(collection.queries, backbone.query_template)
     truncated = tuple(find_truncated(backbone, texts, "headlines"))
     announce("searching")
-    scores, rows = index.search(backbone.embed_texts(texts), top_k)
+    index.describe(images)
+    titles = [query.title for query in collection.queries]
+    scores, rows = search_rows(
+        index, titles, backbone.embed_texts(texts), top_k, len(images), searched
+    )
     # The order of equal scores depends on the index; sorting by row first makes it deterministic.
     by_row = np.argsort(rows, axis=1)
     rows, scores = take(rows, by_row), take(scores, by_row)
     scores = share_scores(scores, find_first_copies(images, rows))
     found = Candidates(images, rows, scores, {"retrieval": scores}, truncated)
     return collection, sort_candidates(found, scores)
+
+
+def choose_images(collection: Collection) -> Collection:
+    """Return the collection with the pictures that match its filter, and their own metadata.
+
+    Metadata are read from the pictures when they are needed.
+
+    Raises:
+        ValueError: If no picture matches.
+    """
+    images = tuple(map(with_metadata, collection.images))
+    if collection.filter is None:
+        return replace(collection, images=images)
+    rows = find_matching(images, collection.filter)
+    skipped = _count_filtered(collection, images, rows)
+    return replace(collection, images=tuple(images[row] for row in rows), skipped=skipped)
+
+
+def _count_filtered(
+    collection: Collection, images: Sequence[Image], rows: Sequence[int] | IntArray
+) -> dict[str, int]:
+    check_matching(len(rows), len(images))
+    return {**collection.skipped, "filtered": len(images) - len(rows)}
+
+
+def search_rows(
+    index: Index,
+    texts: Sequence[str],
+    embeddings: FloatArray,
+    top_k: int,
+    n_images: int,
+    searched: IntArray | None,
+) -> tuple[FloatArray, IntArray]:
+    """Search some rows of an index: ever longer results are reduced to these rows.
+
+    The result is that of an index of these rows alone, if the index is exact.
+
+    Args:
+        index: The index.
+        texts: (n_queries,) the headlines.
+        embeddings: (n_queries, dim), see `Index.search`.
+        top_k: Images per query, at most the number of searched rows.
+        n_images: Number of rows of the index.
+        searched: The rows to search; None for all.
+    """
+    if searched is None or len(searched) == n_images:
+        return index.search_texts(texts, embeddings, top_k)
+    is_searched = np.zeros(n_images, bool)
+    is_searched[searched] = True
+    scores = np.empty((len(embeddings), top_k), np.float32)
+    rows = np.empty((len(embeddings), top_k), np.int64)
+    waiting = np.arange(len(embeddings))
+    depth = top_k
+    while len(waiting):
+        # Twice what the share of searched rows makes likely, doubled for those with too few.
+        depth = min(n_images, max(2 * depth, 2 * top_k * n_images // len(searched)))
+        missing = []
+        for start in range(0, len(waiting), QUERIES_AT_ONCE):
+            block = waiting[start : start + QUERIES_AT_ONCE]
+            own_texts = [texts[query] for query in block]
+            found_scores, found_rows = index.search_texts(own_texts, embeddings[block], depth)
+            for query, own_scores, own_rows in zip(block, found_scores, found_rows, strict=True):
+                kept = np.flatnonzero(is_searched[own_rows])[:top_k]
+                if len(kept) < top_k:
+                    missing.append(query)
+                    continue
+                scores[query], rows[query] = own_scores[kept], own_rows[kept]
+        waiting = np.array(missing, np.int64)
+    return scores, rows
 
 
 def load_and_retrieve(components: Components) -> tuple[Collection, Candidates]:

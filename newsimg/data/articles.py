@@ -8,8 +8,8 @@ from pathlib import Path
 import pandas as pd
 
 from newsimg.data.article_pictures import PictureFolder
-from newsimg.data.editions import check_separator, read_articles, read_listed_ids
-from newsimg.datatypes import Collection, Image, Query
+from newsimg.data.editions import COLUMNS, check_separator, read_articles, read_listed_ids
+from newsimg.datatypes import Collection, Image, PictureFilter, Query
 from newsimg.storage.files import read_lines
 from newsimg.storage.text.suggest import check_choices
 
@@ -34,6 +34,7 @@ class ArticleSource:
         columns: The benchmark's column name -> column name in the CSV, where they differ.
         on_missing: Whether to "raise" on or "skip" missing pictures.
         on_damaged: Whether to "raise" on or "skip" unreadable pictures.
+        filter: Which pictures are searched; None for all.
 
     Raises:
         ValueError: If an option has an invalid value.
@@ -47,6 +48,7 @@ class ArticleSource:
     columns: Mapping[str, str]
     on_missing: str
     on_damaged: str
+    filter: PictureFilter | None = None
 
     def __post_init__(self) -> None:
         check_separator(self.separator)
@@ -101,7 +103,9 @@ def load_articles(name: str, csv_path: Path, image_dir: Path, source: ArticleSou
     if not list_named(chosen):  # a test edition without ground truth
         paths = folder.open(folder.list_ids())
         images = tuple(Image(image_id, path) for image_id, path in paths.items())
-        return Collection(name, queries, images, None, on_damaged=source.on_damaged)
+        return Collection(
+            name, queries, images, None, on_damaged=source.on_damaged, filter=source.filter
+        )
     searched = list_named(articles if source.pool == "all" else chosen)
     found = folder.locate(list(searched))
     n_missing = check_missing(searched, found, csv_path, image_dir, source.on_missing)
@@ -116,6 +120,7 @@ def load_articles(name: str, csv_path: Path, image_dir: Path, source: ArticleSou
             if row["image_id"] in found
         },
         on_damaged=source.on_damaged,
+        filter=source.filter,
         named_in={found[i]: f"{csv_path.name}, line {searched[i]}" for i in found},
         skipped={
             kind: n
@@ -224,6 +229,7 @@ def to_query(row: Mapping[str, str]) -> Query:
         title=row["article_title"].strip(),
         people=_split_tags(people),
         organisations=_split_tags(organisations),
+        columns=tuple((name, value) for name, value in row.items() if name not in COLUMNS),
     )
 
 

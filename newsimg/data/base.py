@@ -7,9 +7,10 @@ percent-encoded, because TREC files are separated by spaces.
 
 import logging
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 from newsimg.datatypes import (
     Collection,
@@ -21,6 +22,7 @@ from newsimg.datatypes import (
     make_image_id,
 )
 from newsimg.interfaces import Dataset
+from newsimg.storage.metadata.filters import filter_listed, make_filter
 from newsimg.storage.pictures.skipped import Tally
 
 log = logging.getLogger(__name__)
@@ -32,10 +34,14 @@ class PictureCollection(Dataset):
     Args:
         name: Name of the collection.
         id_prefix: Prefix of each id.
+        filter: Conditions on the pictures; see `make_filter`.
     """
 
-    def __init__(self, *, name: str, id_prefix: str) -> None:
+    def __init__(
+        self, *, name: str, id_prefix: str, filter: Mapping[str, Any] | None = None
+    ) -> None:
         self.name = name
+        self.filter = make_filter(filter)
         self.id_prefix = make_image_id(id_prefix)
 
     @abstractmethod
@@ -49,7 +55,7 @@ class PictureCollection(Dataset):
 
     def stream_images(self) -> Iterator[Listed]:
         """See `Dataset.stream_images`."""
-        for found in self.list_images():
+        for found in filter_listed(self.list_images(), self.filter):
             if isinstance(found, Image):
                 yield replace(found, image_id=self.id_prefix + found.image_id)
             else:
@@ -81,7 +87,7 @@ class PictureCollection(Dataset):
                 raise ValueError(
                     f"two pictures for one image id {first.image_id}: {first.uri}, {second.uri}"
                 )
-        return Collection(self.name, (), tuple(images), None)
+        return Collection(self.name, (), tuple(images), None, filter=self.filter)
 
     def load_queries(self) -> Sequence[Query]:
         """See `Dataset.load_queries`. There are no queries."""

@@ -1,7 +1,8 @@
 """A folder of pictures, at any depth."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from newsimg.data.base import PictureCollection
 from newsimg.data.folder_listing import require_pictures, stream_folder
@@ -15,10 +16,18 @@ class FolderDataset(PictureCollection):
         name: Name of the collection.
         folder: Folder of the pictures.
         id_prefix: Prefix of each id, such as `cam24/`.
+        filter: Conditions on the pictures; see `make_filter`.
     """
 
-    def __init__(self, *, name: str, folder: str, id_prefix: str = "") -> None:
-        super().__init__(name=name, id_prefix=id_prefix)
+    def __init__(
+        self,
+        *,
+        name: str,
+        folder: str,
+        id_prefix: str = "",
+        filter: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(name=name, id_prefix=id_prefix, filter=filter)
         self.folder = Path(folder).expanduser()
 
     def list_images(self) -> Iterator[Listed]:

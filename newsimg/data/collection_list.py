@@ -1,7 +1,8 @@
 """A text file of picture paths."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from newsimg.data.base import PictureCollection
 from newsimg.datatypes import Image, make_image_id
@@ -15,10 +16,18 @@ class ListDataset(PictureCollection):
         name: Name of the collection.
         path: The list, in UTF-8. Relative paths in it are relative to its folder.
         id_prefix: Prefix of each id, such as `cam24/`.
+        filter: Conditions on the pictures; see `make_filter`.
     """
 
-    def __init__(self, *, name: str, path: str, id_prefix: str = "") -> None:
-        super().__init__(name=name, id_prefix=id_prefix)
+    def __init__(
+        self,
+        *,
+        name: str,
+        path: str,
+        id_prefix: str = "",
+        filter: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(name=name, id_prefix=id_prefix, filter=filter)
         self.path = Path(path).expanduser()
 
     def list_images(self) -> Iterator[Image]:

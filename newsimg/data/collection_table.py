@@ -2,16 +2,19 @@
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from newsimg.data.base import PictureCollection
 from newsimg.datatypes import Image, make_image_id
-from newsimg.storage.tables import METADATA, locate_picture, stream_places, stream_table
+from newsimg.storage.metadata.fields import COLUMNS, clean_metadata
+from newsimg.storage.tables import locate_picture, stream_places, stream_table
 
 
 class TableDataset(PictureCollection):
     """The pictures of a Parquet or CSV file.
 
-    The columns licence, title, author and page_url, if present, become metadata.
+    Columns with the names of metadata (title, caption, keywords, date, place, credit, source,
+    author, licence, page_url, or description, tags, license ...) become metadata.
 
     Args:
         name: Name of the collection.
@@ -23,12 +26,20 @@ class TableDataset(PictureCollection):
             table's name and the row number from 0. The position in the row is appended if a row
             has several pictures.
         id_prefix: Prefix of each id, such as `cam24/`.
+        filter: Conditions on the pictures; see `make_filter`.
     """
 
     def __init__(
-        self, *, name: str, path: str, path_column: str, id_column: str | None, id_prefix: str = ""
+        self,
+        *,
+        name: str,
+        path: str,
+        path_column: str,
+        id_column: str | None,
+        id_prefix: str = "",
+        filter: Mapping[str, Any] | None = None,
     ) -> None:
-        super().__init__(name=name, id_prefix=id_prefix)
+        super().__init__(name=name, id_prefix=id_prefix, filter=filter)
         self.path = Path(path).expanduser()
         self.path_column = path_column
         self.id_column = id_column
@@ -43,12 +54,12 @@ class TableDataset(PictureCollection):
         """
         required = [self.id_column] if self.id_column else []
         places = stream_places(self.path, self.path_column)
-        rows = stream_table(self.path, required, METADATA)
+        rows = stream_table(self.path, required, COLUMNS)
         row = -1
         for row, (cells, values) in enumerate(zip(places, rows, strict=True)):
             if self.id_column and not values[self.id_column]:
                 raise ValueError(f"{self.path}: empty {self.id_column} (row {row + 1})")
-            metadata = {name: values[name] for name in METADATA if values.get(name)}
+            metadata, _ = clean_metadata(values)
             for position, (place, member) in enumerate(cells):
                 try:
                     picture = self._locate(place, member)

@@ -2,10 +2,10 @@
 
 import logging
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from newsimg.data.base import PictureCollection
 from newsimg.data.folder_listing import require_pictures, stream_archives
@@ -26,15 +26,22 @@ class ZipDataset(PictureCollection):
         folder: Folder of archives, at any depth, or a single archive.
         licences: Licences to include, as written in the tables; null includes all pictures.
         id_prefix: Prefix of each id, such as `cam24/`.
+        filter: Conditions on the pictures; see `make_filter`.
 
     Raises:
         ValueError: If `licences` is not a list of strings.
     """
 
     def __init__(
-        self, *, name: str, folder: str, licences: Sequence[str] | None, id_prefix: str = ""
+        self,
+        *,
+        name: str,
+        folder: str,
+        licences: Sequence[str] | None,
+        id_prefix: str = "",
+        filter: Mapping[str, Any] | None = None,
     ) -> None:
-        super().__init__(name=name, id_prefix=id_prefix)
+        super().__init__(name=name, id_prefix=id_prefix, filter=filter)
         if licences is not None and (
             isinstance(licences, str)
             or not licences

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from newsimg.datatypes import Image, Listed, Rejected, SkippedFile, make_image_id
+from newsimg.storage.metadata.sidecars import find_sidecars, read_sidecars
 from newsimg.storage.pictures.archives import list_members, list_rejected, read_member_head
 from newsimg.storage.pictures.formats import (
     EXTENSIONS,
@@ -74,8 +75,12 @@ def _stream_members(place: str, path: Path) -> Iterator[Listed]:
         if find_suffix(name) in EXTENSIONS and not _is_hidden(name):
             yield Rejected(f"{path}::{name}", reason)
     images = []
-    for name in list_members(path):
-        if _is_hidden(name):
+    names = [name for name in list_members(path) if not _is_hidden(name)]
+    pictures = [name for name in names if find_suffix(name) in EXTENSIONS]
+    sidecars = find_sidecars(pictures, names)
+    used = {name for files in sidecars.values() for name in files.values()}
+    for name in names:
+        if name in used:
             continue
         suffix = find_suffix(name)
         try:
@@ -83,7 +88,8 @@ def _stream_members(place: str, path: Path) -> Iterator[Listed]:
                 suffix in GENERIC_EXTENSIONS
                 and find_format(read_member_head(path, name, SNIFFED_BYTES))
             ):
-                images.append(Image(make_image_id(f"{place}/{name}"), path, name))
+                words = read_sidecars(path, sidecars[name]) if name in sidecars else None
+                images.append(Image(make_image_id(f"{place}/{name}"), path, name, metadata=words))
             else:
                 yield SkippedFile(f"{path}::{name}", suffix)
         except ValueError as error:

@@ -1,12 +1,15 @@
 """The NewsImages benchmark and other data in its layout."""
 
 import copy
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from newsimg.data.articles import ArticleSource, load_articles
 from newsimg.data.editions import map_columns
 from newsimg.datatypes import Collection
 from newsimg.interfaces import Dataset
+from newsimg.storage.metadata.filters import make_filter
 
 
 class NewsImagesDataset(Dataset):
@@ -30,6 +33,7 @@ class NewsImagesDataset(Dataset):
         image_column: Column of image ids.
         on_missing: Whether to "raise" on or "skip" missing pictures.
         on_damaged: Whether to "raise" on or "skip" unreadable pictures.
+        filter: Conditions on the searched pictures; see `make_filter`.
 
     Raises:
         ValueError: If an option has an invalid value, or two columns have the same name.
@@ -52,6 +56,7 @@ class NewsImagesDataset(Dataset):
         image_column: str = "image_id",
         on_missing: str = "raise",
         on_damaged: str = "raise",
+        filter: Mapping[str, Any] | None = None,
     ) -> None:
         self.source = ArticleSource(
             split=split,
@@ -62,8 +67,10 @@ class NewsImagesDataset(Dataset):
             columns=map_columns(id_column, title_column, tags_column, image_column),
             on_missing=on_missing,
             on_damaged=on_damaged,
+            filter=make_filter(filter),
         )
         self.name = name
+        self.filter = self.source.filter
         self.csv_path = Path(csv_path).expanduser()
         self.image_dir = Path(image_dir).expanduser()
 

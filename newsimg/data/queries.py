@@ -1,11 +1,14 @@
 """Headlines without pictures, to search a saved index."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from newsimg.data.articles import to_query
 from newsimg.data.editions import check_separator, map_columns, read_articles
 from newsimg.datatypes import Collection
 from newsimg.interfaces import Dataset
+from newsimg.storage.metadata.filters import make_filter
 
 
 class QueriesDataset(Dataset):
@@ -23,6 +26,7 @@ class QueriesDataset(Dataset):
         title_column: Column of headlines.
         tags_column: Column of tags. The default may be missing in the file.
         image_column: Column of image ids. The default may be missing in the file.
+        filter: Conditions on the searched pictures; see `make_filter`.
 
     Raises:
         ValueError: If two columns have the same name, or the separator is unknown.
@@ -38,9 +42,11 @@ class QueriesDataset(Dataset):
         separator: str = "comma",
         tags_column: str = "article_tags",
         image_column: str = "image_id",
+        filter: Mapping[str, Any] | None = None,
     ) -> None:
         self.separator = check_separator(separator)
         self.columns = map_columns(id_column, title_column, tags_column, image_column)
+        self.filter = make_filter(filter)
         self.name = name
         self.csv_path = Path(csv_path).expanduser()
 
@@ -51,7 +57,8 @@ class QueriesDataset(Dataset):
             raise ValueError(f"{self.csv_path} has no articles")
         rows = articles.to_dict("records")
         qrels = {row["article_id"]: {row["image_id"]: 1} for row in rows if row.get("image_id")}
-        return Collection(self.name, tuple(map(to_query, rows)), (), qrels or None)
+        queries = tuple(map(to_query, rows))
+        return Collection(self.name, queries, (), qrels or None, filter=self.filter)
 
     def with_split(self, split: str) -> Dataset:
         """See `Dataset.with_split`.

@@ -1,6 +1,8 @@
 """The built-in sample newsroom: synthetic news, generated at first use."""
 
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from newsimg.data.newsimages import NewsImagesDataset
 from newsimg.datatypes import Collection
@@ -19,6 +21,7 @@ class SampleDataset(NewsImagesDataset):
         subset: CSV with the ids of the articles to load instead of a split.
         seed: Seed of the permutation that defines the split.
         pool: Pictures to search: those of the split, or all.
+        filter: Conditions on the searched pictures; see `make_filter`.
 
     Raises:
         ValueError: If `split` or `pool` has an invalid value.
@@ -26,7 +29,16 @@ class SampleDataset(NewsImagesDataset):
 
     is_sample = True
 
-    def __init__(self, *, name: str, split: str, subset: str | None, seed: int, pool: str) -> None:
+    def __init__(
+        self,
+        *,
+        name: str,
+        split: str,
+        subset: str | None,
+        seed: int,
+        pool: str,
+        filter: Mapping[str, Any] | None = None,
+    ) -> None:
         folder = user_cache_dir() / newsroom_name(N_ARTICLES, DEFAULT_SEED)
         super().__init__(
             name=name,
@@ -36,6 +48,7 @@ class SampleDataset(NewsImagesDataset):
             subset=subset,
             seed=seed,
             pool=pool,
+            filter=filter,
         )
 
     def load(self) -> Collection:

@@ -15,8 +15,8 @@ import pyarrow.compute as pc
 
 from newsimg.datatypes import Image, Listed, Rejected, SkippedFile
 from newsimg.storage.files import write_atomically
+from newsimg.storage.metadata.fields import METADATA
 from newsimg.storage.pictures.skipped import Tally
-from newsimg.storage.tables import METADATA
 
 PLACE = [("image_id", pa.string()), ("path", pa.string()), ("member", pa.string())]
 KNOWN = [(name, pa.string()) for name in METADATA]

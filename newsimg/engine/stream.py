@@ -82,7 +82,8 @@ def _finish(batch: _Batch, backbone: Backbone) -> Iterator[Accepted | Rejected]:
         else:
             image = picture.image if outcome is None else outcome.image
             row = next(rows) if known is None else known
-            yield Accepted(without_content(image), picture.width, picture.height, row)
+            size = (picture.width, picture.height)
+            yield Accepted(without_content(image), *size, row, picture.n_cut)
 
 
 def _embed(prepared: list[Prepared], backbone: Backbone) -> Iterator[FloatArray]:

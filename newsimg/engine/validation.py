@@ -6,6 +6,7 @@ from typing import Any
 
 from newsimg.datatypes import Image, Rejected, ValidationRules
 from newsimg.interfaces import Backbone
+from newsimg.storage.metadata.reading import add_embedded
 from newsimg.storage.models.fit import ModelError
 from newsimg.storage.pictures.images import (
     LoadedImage,
@@ -42,6 +43,7 @@ class Loaded:
     image: LoadedImage
     width: int
     height: int
+    n_cut: int  # of its metadata; see `Accepted`
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ class Prepared:
 
 
 def load_picture(image: Image, rules: ValidationRules) -> Loaded | Rejected:
-    """Read and hash a picture's bytes, and check its header."""
+    """Read and hash a picture's bytes, check its header, and read its metadata."""
     try:
         content = read_image(image)
         if not content:
@@ -71,16 +73,17 @@ def load_picture(image: Image, rules: ValidationRules) -> Loaded | Rejected:
         return Rejected(image.uri, "no such file")
     except (OSError, ValueError) as error:  # disk error, damaged member, not a picture
         return Rejected(image.uri, _shorten(error))
+    metadata, n_cut = add_embedded(image.metadata, content)
     loaded = LoadedImage(
         image_id=image.image_id,
         path=image.path,
         member=image.member,
         digest=hashlib.sha256(content).hexdigest(),
         truncated=image.truncated,
-        metadata=image.metadata,
+        metadata=metadata,
         content=content,
     )
-    return Loaded(loaded, width, height)
+    return Loaded(loaded, width, height, n_cut)
 
 
 def prepare_picture(

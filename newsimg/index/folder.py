@@ -17,18 +17,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from newsimg.datatypes import FloatArray, Image, IntArray
-from newsimg.engine.listing import METADATA
 from newsimg.index.merged_search import Searchable
 from newsimg.index.mismatch import explain_mismatch
 from newsimg.index.vectors import VectorIndex
 from newsimg.interfaces import Backbone
 from newsimg.storage.files import hash_file, hash_files, read_checked_json, write_checked_json
+from newsimg.storage.metadata.fields import METADATA
 
 log = logging.getLogger(__name__)
 
 FILES = ("vectors.faiss", "images.parquet", "rejected.parquet")
 MANIFEST = "manifest.json"
-BUILD_COLUMNS = ("stamp",)  # columns of images.parquet that a search does not need in memory
+# Columns of images.parquet that a search does not need in memory: size and modification time of the
+# file, and the number of metadata values cut or dropped.
+BUILD_COLUMNS = ("stamp", "n_cut")
 N_CHECKED = 100  # sampled pictures that are searched for by their own embeddings
 SELF_QUERY_TOP_K = 10  # a picture is found if it is among the first SELF_QUERY_TOP_K results
 MAX_NEWLY_MISSED = 5  # pictures found when the index was written that may be missed now
@@ -81,7 +83,7 @@ def _to_image(row: dict[str, Any]) -> Image:
         row["member"],
         row["digest"],
         row["truncated"],
-        {name: row[name] for name in METADATA if row[name]},
+        {name: row[name] for name in METADATA if row.get(name)},  # older folders have fewer
     )
 
 

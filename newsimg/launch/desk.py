@@ -97,7 +97,8 @@ class Desk:
         queries = tuple(Query(str(i), title.strip()) for i, title in enumerate(titles, start=1))
         components = self.components
         images = self._loaded.images if components.index.images is None else ()
-        collection = Collection("headlines", queries, images, None)
+        wanted = components.dataset.filter
+        collection = Collection("headlines", queries, images, None, filter=wanted)
         top_k = components.top_k if top_k is None else top_k
         found = retrieve(collection, components.backbone, components.index, top_k)
         collection, retrieved = gather(collection, found)

@@ -19,11 +19,13 @@ def report_index(folder: Path, manifest: dict[str, Any], info: RunInfo) -> dict[
     rows = {
         "pictures": manifest["n_images"],
         "rejected": manifest["n_rejected"],
+        "with words": manifest["metadata"]["n_with_words"],
         "factory": manifest["factory"],
         "bytes per vector": round(manifest["bytes_per_vector"]),
         "found by their own embedding": f"{found['n_found']} of {found['n_checked']}",
     }
     metrics = {name: manifest[name] for name in ("n_listed", "n_images", "n_rejected")}
+    metrics |= {f"metadata/{name}": number for name, number in manifest["metadata"].items()}
     metrics |= {"n_removed": 0, "bytes_per_vector": manifest["bytes_per_vector"]}
     for top_k, recall in manifest["recall"].items():
         rows[f"recall@{top_k} against exact"] = f"{recall:.4f}"

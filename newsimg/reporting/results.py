@@ -15,12 +15,14 @@ import pyarrow.parquet as pq
 from newsimg.datatypes import Candidates, Collection, FusedArray, Image
 from newsimg.evaluation.comparison import find_rows
 from newsimg.storage.files import write_atomically
+from newsimg.storage.metadata.fields import METADATA
 
 log = logging.getLogger(__name__)
 
 FILE_NAME = "results.parquet"
 COLUMNS = ("article_id", "rank", "image_id", "path", "member")
-CREDITS = ("author", "licence", "page_url")
+CREDITS = ("author", "credit", "source", "licence", "page_url")
+IMAGE_TITLE = "image_title"  # the column `title` is the headline
 
 
 @dataclass(frozen=True)
@@ -58,9 +60,10 @@ def read_results(source: Path) -> Results:
         raise ValueError(f"{path} is not a Parquet file: {error}") from error
     if missing := [name for name in COLUMNS if name not in names]:
         raise ValueError(f"{path} lacks the column {missing[0]}; it has {', '.join(names)}")
+    columns = {_name_column(name): name for name in METADATA if _name_column(name) in names}
     credits = [name for name in CREDITS if name in names]
     optional = [name for name in ("digest", "truncated", "unsure") if name in names]
-    table = pq.read_table(path, columns=[*COLUMNS, *credits, *optional])
+    table = pq.read_table(path, columns=[*COLUMNS, *columns, *optional])
     for name in COLUMNS[:-1]:
         if table[name].null_count:
             raise ValueError(f"{path}: {name} must not be null, got {table[name].null_count} nulls")
@@ -71,7 +74,8 @@ def read_results(source: Path) -> Results:
             unsure.add(str(row["article_id"]))
             continue
         known = row.get("digest"), bool(row.get("truncated", False))
-        image = Image(str(row["image_id"]), Path(row["path"]), row["member"], *known)
+        metadata = {name: row[column] for column, name in columns.items() if row[column]}
+        image = Image(str(row["image_id"]), Path(row["path"]), row["member"], *known, metadata)
         credit = {name: row[name] or "" for name in credits}
         found = ranked.setdefault(str(row["article_id"]), {})
         if row["rank"] in found:
@@ -153,7 +157,7 @@ def write_results(
     """
     known = [
         name
-        for name in CREDITS
+        for name in METADATA
         if any((image.metadata or {}).get(name) for image in reranked.images)
     ]
     schema = make_schema(reranked, known)
@@ -207,7 +211,7 @@ def make_schema(reranked: Candidates, known: Sequence[str]) -> pa.Schema:
             ("rerank", pa.float32()),
             ("fused", pa.float64()),
             *((name, pa.float32()) for name in criteria),
-            *((name, pa.string()) for name in known),
+            *((_name_column(name), pa.string()) for name in known),
         ]
     )
 
@@ -233,8 +237,12 @@ def list_rows(
             "digest": image.digest,
             "truncated": image.truncated,
             **{name: _finite(part[i]) for name, part in scores.items()},
-            **{name: metadata.get(name) for name in known},
+            **{_name_column(name): metadata.get(name) for name in known},
         }
+
+
+def _name_column(name: str) -> str:
+    return IMAGE_TITLE if name == "title" else name
 
 
 def _finite(score: Any) -> float | None:

@@ -15,12 +15,27 @@ from newsimg.sample.drawing_pool import draw_all, write_scenes
 from newsimg.sample.headlines import NEWSROOM_MENTION_SCALE, Story, write_story
 from newsimg.sample.scenes import Scene, is_column, newsroom_scene
 from newsimg.sample.toys import NEWSROOM
+from newsimg.sample.words import (
+    WORDS_STREAM,
+    add_words,
+    choose_words,
+    describe_picture,
+    publish,
+)
 
 GENERATOR_VERSION = (
-    5  # increase it with any change of the output, so that old folders are not reused
+    6  # increase it with any change of the output, so that old folders are not reused
 )
 DEFAULT_SEED = 28
-HEADER = ("article_id", "article_url", "article_title", "article_tags", "image_id", "image_url")
+HEADER = (
+    "article_id",
+    "article_url",
+    "article_title",
+    "article_tags",
+    "image_id",
+    "image_url",
+    "article_date",
+)
 HEADLINE_STREAM, ID_STREAM = 3, 4
 
 
@@ -88,6 +103,7 @@ def _make_newsroom(
         write_scenes(draft / "scenes.csv", dict(zip(image_ids, scenes, strict=True)))
         _write_articles(draft / "newsarticles.csv", scenes, article_ids, image_ids, seed)
         draw_all(draft, n_articles, n_workers, quiet)
+        _write_words(draft / "newsimages", scenes, image_ids, seed)
         manifest = {"version": GENERATOR_VERSION, "seed": seed, "n_articles": n_articles}
         (draft / "manifest.json").write_text(json.dumps(manifest) + "\n", encoding="utf-8")
         draft.chmod(0o755)  # mkdtemp creates it private, but a cache may be shared
@@ -109,7 +125,19 @@ def _write_articles(
                 f"https://newsroom.example/articles/{article_id}",
                 f"https://newsroom.example/images/{image_id}.jpg",
             )
-            writer.writerow((article_id, urls[0], story.title, story.tags, image_id, urls[1]))
+            day = publish(seed, number).isoformat()
+            writer.writerow((article_id, urls[0], story.title, story.tags, image_id, urls[1], day))
+
+
+def _write_words(folder: Path, scenes: list[Scene], image_ids: list[str], seed: int) -> None:
+    described = []
+    for number, scene in enumerate(scenes):
+        rng = np.random.default_rng([WORDS_STREAM, seed, number])
+        story, day = newsroom_story(seed, number, scene), publish(seed, number)
+        described.append(describe_picture(scene, story, day, is_column(seed, number), rng))
+    for image_id, words in zip(image_ids, choose_words(seed, described), strict=True):
+        if words:
+            add_words(folder / f"{image_id}.jpg", words)
 
 
 def _draw_ids(seed: int, n_articles: int) -> tuple[list[str], list[str]]:

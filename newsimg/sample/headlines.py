@@ -27,11 +27,12 @@ NEWSROOM_MENTION_SCALE = 0.75  # factor on these probabilities for the newsroom'
 
 @dataclass(frozen=True)
 class Story:
-    """An article's title and its tags of people and organisations."""
+    """An article's title, its tags of people and organisations, and where it takes place."""
 
     title: str
     people: tuple[str, ...]
     organisations: tuple[str, ...]
+    place: str = ""
 
     @property
     def tags(self) -> str:
@@ -63,7 +64,7 @@ def write_story(
         event = _pick(EVENTS[scene.subject], rng)
         title = event.format(thing=_name_thing(scene, rng, mention_scale), **names)
         title += _add_phrases(scene, rng, mention_scale)
-    return Story(title[0].upper() + title[1:], people, organisations)
+    return Story(title[0].upper() + title[1:], people, organisations, names["place"])
 
 
 def _name_thing(scene: Scene, rng: np.random.Generator, mention_scale: float) -> str:

@@ -9,11 +9,11 @@ MAX_EXACT = 2**53  # larger integers are not exact in float64
 
 
 def find_formatter(path: Path, field: Any) -> Callable[[Any], str]:
-    """Return the function that formats a column's values; null becomes "".
+    """Return the function that formats a column's values: ISO dates, lists joined; null is "".
 
     Args:
         path: The file, for messages.
-        field: The column, a `pyarrow.Field` of text or numbers.
+        field: The column, a `pyarrow.Field` of text, numbers, dates or lists of text.
 
     Raises:
         ValueError: If the column has another type; names the column and the type.
@@ -25,6 +25,10 @@ def find_formatter(path: Path, field: Any) -> Callable[[Any], str]:
         return lambda value: "" if value is None else str(value)
     if types.is_floating(kind):
         return lambda value: _format_float(value, path, field.name)
+    if types.is_date(kind) or types.is_timestamp(kind):
+        return lambda value: "" if value is None else value.isoformat()
+    if types.is_list(kind) and is_text(kind.value_type):
+        return lambda values: ", ".join(filter(None, values or ()))
     raise ValueError(f"{path}: the column {field.name} must be text or numbers, got {field.type}")
 
 

@@ -1,5 +1,6 @@
 """Tables of pictures (Parquet or CSV), read in batches."""
 
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -8,10 +9,11 @@ from urllib.request import url2pathname
 
 from newsimg.datatypes import Image
 from newsimg.storage.csv_table import find_separator, read_header, read_table
+from newsimg.storage.metadata.fields import ALIASES, COLUMNS, clean_metadata
 from newsimg.storage.pictures.archives import open_archive
 from newsimg.storage.table_text import find_formatter, is_text
 
-METADATA = ("licence", "title", "author", "page_url")
+log = logging.getLogger(__name__)
 
 
 def stream_table(
@@ -84,9 +86,15 @@ def _read_batches(
     if path.suffix.lower() == ".parquet":
         with pq.ParquetFile(path) as file:
             columns = _choose(path, file.schema_arrow.names, required, optional)
-            formatters = {
-                name: find_formatter(path, file.schema_arrow.field(name)) for name in columns
-            }
+            formatters = {}
+            for name in list(columns):
+                try:
+                    formatters[name] = find_formatter(path, file.schema_arrow.field(name))
+                except ValueError as error:
+                    if name in required or name not in ALIASES:
+                        raise
+                    log.warning("%s, the column is not used", error)
+                    columns.remove(name)
             for batch in file.iter_batches(4096, columns=columns):
                 rows = batch.to_pylist() if columns else [{}] * len(batch)
                 yield [
@@ -141,8 +149,7 @@ def add_metadata(images: Iterable[Image], path: Path) -> Iterator[Image]:
         ValueError: If it cannot be read or has no column member.
     """
     known = {
-        row["member"]: {name: row[name] for name in METADATA if row.get(name)}
-        for row in stream_table(path, ["member"], METADATA)
+        row["member"]: clean_metadata(row)[0] for row in stream_table(path, ["member"], COLUMNS)
     }
     for image in images:
         found = known.get(image.member or "")

@@ -271,6 +271,7 @@ class IndexTask(Task):
             "fingerprint": backbone.fingerprint,
             "rules": vars(self.rules),
             "action": self.action,
+            "columns": IMAGES.names,
         }
         checkpoint = BuildCheckpoint(job.staging, identity)
         try:

@@ -202,7 +202,7 @@ class InferTask(Task):
         index, top_k = components.index, components.top_k
         if self.query is None:
             return load_and_retrieve(components)
-        collection = Collection("query", (self.query,), (), None)
+        collection = Collection("query", (self.query,), (), None, filter=dataset.filter)
         if index.images is None:
             collection = replace(dataset.load(), name="query", queries=(self.query,), qrels=None)
         return retrieve_readable(collection, backbone, index, top_k)

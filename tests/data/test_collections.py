@@ -18,7 +18,7 @@ from newsimg.data.collection_list import ListDataset
 from newsimg.data.collection_table import TableDataset
 from newsimg.data.collection_tar import TarDataset
 from newsimg.data.collection_zip import ZipDataset
-from newsimg.datatypes import Image
+from newsimg.datatypes import Image, SkippedFile
 from newsimg.interfaces import Dataset
 from newsimg.storage.cache import OutputCache
 from newsimg.storage.pictures.archives import MAX_OPEN, read_member
@@ -301,10 +301,34 @@ def test_a_table_beside_a_zip_provides_metadata(tmp_path: Path) -> None:
     folder = make_described_zips(tmp_path)
     images = list(ZipDataset(name="c", folder=str(folder), licences=None).stream_images())
     assert [image.metadata for image in images] == [
-        {"licence": "CC0"},
-        {"licence": "CC BY", "author": "Zoë"},
+        {"licence": "CC0", "keywords": "b"},
+        {"licence": "CC BY", "author": "Zoë", "keywords": "a"},
         *[None] * 4,
     ]
+
+
+def test_text_and_json_files_beside_a_picture_of_a_tar_are_its_words(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    members = {
+        "a/0.jpg": draw(0), "a/0.txt": "Fähre\n".encode(), "a/1.jpg": draw(1),
+        "a/0.json": b'{"caption": "other", "title": "T", "tags": ["x", "y"], "date": "20200102"}',
+        "a/1.json": b"{broken", "a/2.jpg": draw(2), "a/2.json": b"[1]", "b/0.txt": b"no picture",
+    }  # fmt: skip
+    with tarfile.open(tmp_path / "s.tar", "w") as archive:
+        for name, content in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    listed = list(TarDataset(name="c", folder=str(tmp_path)).stream_images())
+    found = {one.member: one.metadata for one in listed if isinstance(one, Image)}
+    words = {"title": "T", "caption": "Fähre", "keywords": "x, y", "date": "2020-01-02"}
+    assert found == {"a/0.jpg": words, "a/1.jpg": {}, "a/2.jpg": {}}
+    assert [one.uri for one in listed if isinstance(one, SkippedFile)] == [
+        f"{tmp_path}/s.tar::b/0.txt"
+    ]
+    assert "1.json is not used" in caplog.text
+    assert "2.json is not used: no JSON object" in caplog.text
 
 
 def test_only_pictures_of_the_given_licences_are_included(

@@ -35,7 +35,9 @@ BUFFER_ROWS = 256  # rows per shard in memory
 COLUMNS = {
     "photo_id": "photoid",
     "title": "title",
+    "description": "description",
     "tags": "usertags",
+    "date": "datetaken",
     "licence": "licensename",
     "licence_url": "licenseurl",
     "author": "unickname",

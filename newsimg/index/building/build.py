@@ -29,6 +29,7 @@ from newsimg.index.building.checkpoint import IMAGES, REJECTED, BuildCheckpoint
 from newsimg.index.building.quality import IndexQuality, measure_quality, split_blocks
 from newsimg.index.folder import SavedIndex, count_found
 from newsimg.interfaces import Backbone, Engine
+from newsimg.storage.metadata.fields import WORDS
 from newsimg.storage.progress import Progress
 
 log = logging.getLogger(__name__)
@@ -216,7 +217,11 @@ def read_remaining_images(path: Path, removed: Collection[str] = ()) -> Iterator
     removed_ids = pa.array(sorted(removed), pa.string())
     with pq.ParquetFile(path) as file:
         for batch in file.iter_batches():
-            table = pa.Table.from_batches([batch]).cast(IMAGES)
+            table = pa.Table.from_batches([batch])
+            for field in IMAGES:  # a folder of an earlier version has fewer columns
+                if field.name not in table.column_names:
+                    table = table.append_column(field, pa.nulls(len(table), field.type))
+            table = table.select(IMAGES.names).cast(IMAGES)
             yield table.filter(pc.invert(pc.is_in(table["image_id"], removed_ids)))
 
 
@@ -275,8 +280,17 @@ def describe_contents(
         "n_images": len(saved.images),
         "bytes_per_vector": index.bytes_per_vector,
         "self_query": {"n_checked": n_checked, "n_found": n_found},
+        "metadata": count_metadata(saved.folder / "images.parquet"),
         "versions": describe_versions(),
     }
+
+
+def count_metadata(path: Path) -> dict[str, int]:
+    """Return how many pictures of an images.parquet have words, and how many values were cut."""
+    table = pq.read_table(path, columns=[*WORDS, "n_cut"])
+    words = pc.coalesce(*(table[name] for name in WORDS))
+    n_cut = pc.sum(table["n_cut"]).as_py() or 0
+    return {"n_with_words": len(table) - words.null_count, "n_cut": n_cut}
 
 
 def describe_versions() -> dict[str, Any]:

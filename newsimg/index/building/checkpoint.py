@@ -14,13 +14,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from newsimg.datatypes import Accepted, FloatArray, Rejected
-from newsimg.engine.listing import KNOWN, METADATA, PLACE, Listing, escape
+from newsimg.engine.listing import KNOWN, PLACE, Listing, escape
 from newsimg.storage.files import (
     name_full_disk,
     read_checked_json,
     write_atomically,
     write_checked_json,
 )
+from newsimg.storage.metadata.fields import METADATA
 from newsimg.storage.pictures.skipped import SKIPPED_PREFIX, Tally
 
 log = logging.getLogger(__name__)
@@ -29,7 +30,7 @@ N_NAMED = 3  # rejected pictures named in an error
 
 SIZES = [("width", pa.int32()), ("height", pa.int32())]
 PICTURE = [*PLACE, ("digest", pa.string()), *SIZES, ("truncated", pa.bool_()), *KNOWN]
-PICTURE.append(("stamp", pa.string()))  # file size and modification time
+PICTURE += [("stamp", pa.string()), ("n_cut", pa.int32())]  # see BUILD_COLUMNS
 IMAGES = pa.schema([("row_id", pa.int64()), *PICTURE])
 REJECTED = pa.schema([("uri", pa.string()), ("reason", pa.string())])
 PART = pa.schema([*PICTURE, *REJECTED])
@@ -202,7 +203,7 @@ def _to_row(result: Accepted | Rejected) -> dict[str, Any]:
         "member": image.member,
     }
     row |= {"digest": image.digest, "width": result.width, "height": result.height}
-    row |= {"truncated": image.truncated}
+    row |= {"truncated": image.truncated, "n_cut": result.n_cut}
     return row | {name: (image.metadata or {}).get(name) for name in METADATA}
 
 

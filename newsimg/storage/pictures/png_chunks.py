@@ -69,3 +69,17 @@ def _can_be_inflated(name: bytes, data: bytes) -> bool:
     except zlib.error:
         return False
     return method == b"\0" and not inflater.unconsumed_tail
+
+
+def put_texts_first(content: bytes) -> bytes:
+    """Return a PNG with EXIF and XMP before the pixels, so that they are read with the header."""
+    late, pixels, position = [], 0, len(SIGNATURE)
+    while position + 12 <= len(content):
+        end = position + 12 + int.from_bytes(content[position : position + 4])
+        name = content[position + 4 : position + 8]
+        if name == b"IDAT" and not pixels:
+            pixels = position
+        elif pixels and (name in TEXTS or name == b"eXIf"):
+            late.append(content[position:end])
+        position = end
+    return b"".join([content[:pixels], *late, content[pixels:]]) if late else content

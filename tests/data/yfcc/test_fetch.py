@@ -381,7 +381,9 @@ def test_a_file_that_is_not_the_database_is_rejected(server, tmp_path):
         fetch(server, database=str(tmp_path / "no.sql"))
     with sqlite3.connect(tmp_path / "other.sql") as connection:
         connection.execute("CREATE TABLE yfcc100m_dataset (photoid, title)")
-    with pytest.raises(ValueError, match=r"other\.sql has no column downloadurl, licensename"):
+    with pytest.raises(
+        ValueError, match=r"other\.sql has no column datetaken, .*downloadurl, licensename"
+    ):
         fetch(server, database=str(tmp_path / "other.sql"))
     with pytest.raises(FileNotFoundError, match=r"no file task\.database=none"):
         fetch(server, database="none")
