@@ -95,7 +95,7 @@ class BuildCheckpoint:
     def add(self, listing: Listing, number: int, results: list[Accepted | Rejected]) -> None:
         """Write the results of the next chunk; they are flushed to disk on return."""
         good = [one for one in results if isinstance(one, Accepted)]
-        content = b"".join(np.ascontiguousarray(one.embedding, np.float32) for one in good)
+        content = b"".join(np.asarray(one.embedding, np.float32).tobytes() for one in good)
         with name_full_disk(self._embeddings), self._embeddings.open("ab") as file:
             file.write(content)
             file.flush()

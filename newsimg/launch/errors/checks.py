@@ -74,8 +74,8 @@ def check_config(config: Mapping[str, Any], builder: Builder, task: str | None =
     if any(text.startswith("weight.value ") for text in wrong):
         skipped.add("weight")
     for name in KINDS:
-        if name not in skipped and (error := _find_kind_error(name, config[name], builder)):
-            errors.append(error)
+        if name not in skipped and (wrong_kind := _find_kind_error(name, config[name], builder)):
+            errors.append(wrong_kind)
             skipped.add(name)
     for name in COMPONENTS:
         if name not in skipped:
