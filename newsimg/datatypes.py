@@ -29,6 +29,9 @@ KeepAnswers = Callable[[int, Mapping[int, FloatArray]], None]
 """Takes a picture's position and, by position, (n_answers,) for some of its questions."""
 Reading = Literal["probabilities", "text"]  # see `VisionLanguageModel.ask`
 
+PICTURE_PLACE = "\ufffc"  # object replacement character
+"""Where a question shows the picture; by default before its text."""
+
 QUERY_FIELDS = ("title", "tags", "people", "organisations")
 """Fields that a query template may contain."""
 

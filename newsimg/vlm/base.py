@@ -50,6 +50,7 @@ class ChatVLM(VisionLanguageModel):
             be shared, every question is run with its full prompt.
         answer_prefix: Text that the model writes before the answer, such as a space.
         max_new_tokens: Maximum length of a generated answer.
+        system: System prompt; empty for none.
         trust_remote_code: Whether to run Python code from the model's repository.
         architectures: Names of the accepted model classes; None accepts any.
 
@@ -68,6 +69,7 @@ class ChatVLM(VisionLanguageModel):
         share_prefix: bool,
         answer_prefix: str,
         max_new_tokens: int,
+        system: str = "",
         trust_remote_code: bool = False,
         architectures: list[str] | None = None,
     ) -> None:
@@ -79,7 +81,8 @@ class ChatVLM(VisionLanguageModel):
         self.share_prefix = share_prefix
         self.answer_prefix = answer_prefix
         self.max_new_tokens = max_new_tokens
-        self._last: tuple[Image, Prefix] | None = None
+        self.system = system
+        self._last: tuple[Image, list[int], Prefix] | None = None
         self._cannot_share = False
 
     @cached_property
@@ -100,6 +103,7 @@ class ChatVLM(VisionLanguageModel):
                 "share_prefix": self.share_prefix,
                 "answer_prefix": self.answer_prefix,
                 "max_new_tokens": self.max_new_tokens,
+                **({"system": self.system} if self.system else {}),
             }
         )
 
@@ -187,7 +191,7 @@ class ChatVLM(VisionLanguageModel):
     def prompts(self) -> PicturePrompts:
         """Builds prompts for this model."""
         return PicturePrompts(
-            self.tokenizer, self.chat_template, self.placeholder, self.answer_prefix
+            self.tokenizer, self.chat_template, self.placeholder, self.answer_prefix, self.system
         )
 
     @cached_property
@@ -199,6 +203,8 @@ class ChatVLM(VisionLanguageModel):
         if self._cannot_share:
             return self._read_plain(image, texts, answers)
         prompts = [self._split(text, self.answer_prefix) for text in texts]
+        if any(head != prompts[0][0] for head, _ in prompts):  # text before the picture differs
+            return self._read_plain(image, texts, answers)
         prefix = self._run_picture(image, prompts[0][0])
         if not can_be_repeated(prefix.cache):
             self._cannot_share, self._last = True, None
@@ -222,7 +228,7 @@ class ChatVLM(VisionLanguageModel):
 
     def _run_picture(self, image: Image, head: list[int]) -> Prefix:
         # The questions of a picture may come in two consecutive calls.
-        if self._last is None or self._last[0] != image:
+        if self._last is None or self._last[:2] != (image, head):
             expansion, inputs = self.encode(open_image(image))
             tokens = pad_right([head + expansion], self.model.device)
             output = self.model(
@@ -233,8 +239,8 @@ class ChatVLM(VisionLanguageModel):
                 **self._place(inputs),
             )
             prefix = Prefix(read_cache(output), tokens.shape[1], self.next_offset())
-            self._last = (image, prefix)
-        return self._last[1]
+            self._last = (image, head, prefix)
+        return self._last[2]
 
     def _read_plain(self, image: Image, texts: Sequence[str], answers: list[int]) -> FloatArray:
         import torch

@@ -16,7 +16,7 @@ from newsimg.interfaces import VisionLanguageModel
 from newsimg.llm.chat_answers import read_text, read_token_probabilities
 from newsimg.llm.chat_server import ChatRequests, check_server
 from newsimg.storage.pictures.images import DECODING, open_image
-from newsimg.vlm.prompts import find_answer
+from newsimg.vlm.prompts import find_answer, split_at_picture
 
 
 class OpenAIVLM(VisionLanguageModel):
@@ -126,11 +126,10 @@ class OpenAIVLM(VisionLanguageModel):
 
         async def write(position: int) -> dict[str, Any]:
             i, j = pairs[position]
-            content = [
-                {"type": "image_url", "image_url": {"url": await encode(i)}},
-                {"type": "text", "text": questions[i][j]},
-            ]
-            message = {"role": "user", "content": content}
+            before, after = split_at_picture(questions[i][j])
+            picture = {"type": "image_url", "image_url": {"url": await encode(i)}}
+            texts = [[{"type": "text", "text": text}] if text else [] for text in (before, after)]
+            message = {"role": "user", "content": [*texts[0], picture, *texts[1]]}
             return {"model": self.model, "messages": [message], **settings, **self.extra_body}
 
         def describe(position: int) -> str:

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from newsimg.datatypes import PICTURE_PLACE
+
 
 @dataclass(frozen=True)
 class PicturePrompts:
@@ -15,12 +17,14 @@ class PicturePrompts:
         chat_template: The model's chat template.
         placeholder: Token that the template writes for a picture.
         answer_prefix: Text that the model writes before the answer.
+        system: System prompt; empty for none.
     """
 
     tokenizer: Any
     chat_template: str
     placeholder: str
     answer_prefix: str
+    system: str = ""
 
     def split(self, question: str, ending: str) -> tuple[list[int], list[int]]:
         """Return the tokens before and after the picture; `ending` is the start of the answer.
@@ -28,9 +32,16 @@ class PicturePrompts:
         Raises:
             ValueError: If the chat template does not write the placeholder once.
         """
-        content = [{"type": "image"}, {"type": "text", "text": question}]
+        before, after = split_at_picture(question)
+        content = [{"type": "text", "text": before}, {"type": "image"}]
+        content.append({"type": "text", "text": after})
+        messages: list[dict[str, Any]] = [
+            {"role": "user", "content": [part for part in content if part.get("text") != ""]}
+        ]
+        if self.system:
+            messages.insert(0, {"role": "system", "content": self.system})
         prompt = self.tokenizer.apply_chat_template(
-            [{"role": "user", "content": content}],
+            messages,
             chat_template=self.chat_template,
             tokenize=False,
             add_generation_prompt=True,
@@ -67,6 +78,12 @@ class PicturePrompts:
     def tokenize(self, text: str) -> list[int]:
         """Return the tokens of a text, without special tokens."""
         return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+
+def split_at_picture(question: str) -> tuple[str, str]:
+    """Return the text of a question before and after the picture, which comes first by default."""
+    before, place, after = question.partition(PICTURE_PLACE)
+    return (before, after) if place else ("", question)
 
 
 def find_answer(text: str, answers: Sequence[str]) -> str | None:

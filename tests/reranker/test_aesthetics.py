@@ -150,7 +150,7 @@ def test_a_head_for_another_dim_is_refused_with_both(head: Path) -> None:
         {"weight": np.ones(3, "f4"), "bias": np.ones(1, "f4")},
         {"weight": np.ones((1, 3), "f4")},
         {"weight": np.ones((1, 3), "f4"), "bias": np.ones(1, "f4"), "more": np.ones(1, "f4")},
-        {"0.weight": np.ones((1, 3), "f4"), "0.bias": np.ones(1, "f4")},
+        {"0.weight": np.ones((2, 3), "f4"), "0.bias": np.ones(2, "f4")},
     ],
 )
 def test_a_file_that_is_not_one_linear_layer_is_refused(
@@ -291,3 +291,27 @@ def test_a_local_head_is_checked_where_a_hash_is_given(head: Path) -> None:
         download(str(head), "0" * 64)
     with pytest.raises(FileNotFoundError, match=r"no file .*nowhere\.pth"):
         download(str(head.parent / "nowhere.pth"), None)
+
+
+def test_linear_layers_without_activations_are_one_head(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    sizes = [(3, 5), (5, 4), (4, 1)]
+    layers = [torch.nn.Linear(*size) for size in sizes]
+    head = torch.nn.Sequential(
+        layers[0], torch.nn.Dropout(), layers[1], torch.nn.Dropout(), layers[2]
+    )
+    for prefix in ("layers.", "scoring_head."):
+        state = {f"{prefix}{name}": value for name, value in head.state_dict().items()}
+        torch.save(state, tmp_path / "head.pth")
+        weight, bias = load_head(tmp_path / "head.pth")
+        rows = torch.randn(7, 3)
+        expected = head.eval()(rows)[:, 0].detach().numpy()
+        np.testing.assert_allclose(rows.numpy() @ weight + bias, expected, atol=1e-6)
+
+
+def test_layers_that_do_not_fit_together_are_refused(tmp_path: Path) -> None:
+    state = {"0.weight": torch.ones(4, 3), "0.bias": torch.ones(4)}
+    state |= {"2.weight": torch.ones(1, 5), "2.bias": torch.ones(1)}
+    torch.save(state, tmp_path / "head.pth")
+    with pytest.raises(ValueError, match="or linear layers that end in one output, got"):
+        load_head(tmp_path / "head.pth")

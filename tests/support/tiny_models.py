@@ -214,6 +214,49 @@ def make_qwen3_5(folder: Path) -> str:
     return str(folder)
 
 
+def make_qwen3_vl(folder: Path) -> str:
+    """Save a model that adds features of the picture in several layers (DeepStack)."""
+    from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration
+
+    torch.manual_seed(3)
+    tokenizer = make_tokenizer(QWEN_TOKENS, CHATML)
+    config = Qwen3VLConfig(
+        text_config=text_settings(
+            tokenizer,
+            head_dim=8,
+            rope_parameters={
+                "rope_type": "default",
+                "rope_theta": 1e4,
+                "mrope_section": [2, 1, 1],
+                "mrope_interleaved": True,
+            },
+        ),
+        vision_config={
+            "depth": 2,
+            "hidden_size": 32,
+            "out_hidden_size": 32,
+            "intermediate_size": 64,
+            "num_heads": 2,
+            "patch_size": 14,
+            "num_position_embeddings": 64,
+            "deepstack_visual_indexes": [0, 1],
+        },
+        image_token_id=tokenizer.convert_tokens_to_ids("<|image_pad|>"),
+        video_token_id=tokenizer.convert_tokens_to_ids("<|video_pad|>"),
+        vision_start_token_id=tokenizer.convert_tokens_to_ids("<|vision_start|>"),
+        vision_end_token_id=tokenizer.convert_tokens_to_ids("<|vision_end|>"),
+    )
+    model = Qwen3VLForConditionalGeneration(config)
+    sharpen(model)
+    save(
+        model,
+        tokenizer,
+        Qwen2VLImageProcessorPil(min_pixels=56 * 56, max_pixels=56 * 84),
+        folder,
+    )
+    return str(folder)
+
+
 def make_idefics(folder: Path, family="smolvlm") -> str:
     torch.manual_seed(2)
     config_class, model_class, processor_class = {

@@ -94,6 +94,9 @@ def check_tokenizer(tokenizer: Any, config: Any, model: str) -> None:
             vocabulary cannot be encoded.
     """
     text = config.get_text_config()
+    querying = getattr(config, "qformer_config", None)
+    if getattr(querying, "use_qformer_text_input", False):  # BLIP-2's matching head reads the text
+        text = querying
     n_rows = getattr(text, "vocab_size", None)
     vocabulary = tokenizer.get_vocab()
     if n_rows is not None:

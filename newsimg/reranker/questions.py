@@ -1,0 +1,42 @@
+"""Questions about candidates, each asked once per distinct picture."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from newsimg.datatypes import IntArray
+
+Asked = dict[int, dict[str, int]]
+"""Row of a picture -> its questions -> their order."""
+
+
+def collect_questions(
+    texts: Sequence[Sequence[str]], rows: IntArray
+) -> tuple[Asked, list[IntArray]]:
+    """Collect the distinct questions about each distinct picture.
+
+    Args:
+        texts: For each kind of question its text for each query, (n_kinds, n_queries).
+        rows: (n_queries, top_k) rows of the candidates.
+
+    Returns:
+        asked: The questions about each picture.
+        where: For each kind (n_queries, top_k), positions in the list of all questions.
+    """
+    asked: Asked = {int(row): {} for row in np.unique(rows)}
+    for own in texts:
+        for text, candidates in zip(own, rows, strict=True):
+            for row in candidates:
+                asked[int(row)].setdefault(text, len(asked[int(row)]))
+    sizes = [len(own) for own in asked.values()]
+    start = dict(zip(asked, np.cumsum([0, *sizes[:-1]]), strict=True))
+    where = [
+        np.array(
+            [
+                [start[int(row)] + asked[int(row)][text] for row in candidates]
+                for text, candidates in zip(own, rows, strict=True)
+            ]
+        )
+        for own in texts
+    ]
+    return asked, where
