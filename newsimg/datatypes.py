@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from string import Formatter
-from typing import Any, Literal, Protocol, TypeVar, TypeVarTuple
+from typing import Any, Protocol, TypeVar, TypeVarTuple
 from urllib.parse import quote
 
 import numpy as np
@@ -16,6 +16,8 @@ FloatArray = NDArray[np.float32]
 FusedArray = NDArray[np.float64]
 """Normalised and fused scores: float64, so that rounding cannot merge two float32 scores."""
 IntArray = NDArray[np.int64]
+TextArray = NDArray[np.object_]
+"""Texts by query and candidate: (n_queries, top_k)."""
 Run = Mapping[str, Mapping[str, float]]
 """TREC run: query_id -> image_id -> score, strictly descending in rank order."""
 Qrels = Mapping[str, Mapping[str, int]]
@@ -27,7 +29,8 @@ Chat = Sequence[Mapping[str, str]]
 KeepText = Callable[[int, str], None]  # called with a chat's position and its answer
 KeepAnswers = Callable[[int, Mapping[int, FloatArray]], None]
 """Takes a picture's position and, by position, (n_answers,) for some of its questions."""
-Reading = Literal["probabilities", "text"]  # see `VisionLanguageModel.ask`
+KeepWritten = Callable[[int, Mapping[int, str]], None]
+"""Takes a picture's position and, by position, the answers to some of its questions."""
 
 QUERY_FIELDS = ("title", "tags", "people", "organisations")
 """Fields that a query template may contain."""
@@ -107,6 +110,8 @@ class Candidates:
             "criterion/...".
         truncated: (n_queries,) whether the backbone has read only the beginning of a headline;
             empty if that is not known.
+        texts: Texts about the candidates, each (n_queries, top_k) and in the same order as `rows`:
+            after reranking "explanation/..." for `RerankScores.explanations`.
     """
 
     images: Sequence[Image]
@@ -114,6 +119,7 @@ class Candidates:
     scores: FloatArray | FusedArray
     parts: Mapping[str, FloatArray] = field(default_factory=dict)
     truncated: Sequence[bool] = ()
+    texts: Mapping[str, TextArray] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,6 +134,8 @@ class RerankScores:
         metrics: Further metrics, such as the number of answers without a rating.
         members: For an ensemble, name -> share and normalised scores, (n_queries, top_k) float64.
             The shares sum to 1; `values` is the sum of share times scores.
+        explanations: Why a component has its scores, in words: component -> texts aligned with
+            `values`, "" where there is none.
     """
 
     values: FloatArray
@@ -135,6 +143,7 @@ class RerankScores:
     captions: Sequence[Sequence[str]] = ()
     metrics: Mapping[str, float] = field(default_factory=dict)
     members: Mapping[str, tuple[float, FusedArray]] = field(default_factory=dict)
+    explanations: Mapping[str, TextArray] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -67,6 +67,7 @@ class EnsembleReranker(Reranker):
             next((own.captions for own in found.values() if own.captions), ()),
             _prefix({name: own.metrics for name, own in found.items()}),
             members,
+            _prefix({name: own.explanations for name, own in found.items()}),
         )
 
     def _normalize(

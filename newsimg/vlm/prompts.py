@@ -1,6 +1,5 @@
-"""Tokenised prompts with a picture and a question, and parsing of answers."""
+"""Tokenised prompts with a picture and a question."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -67,9 +66,3 @@ class PicturePrompts:
     def tokenize(self, text: str) -> list[int]:
         """Return the tokens of a text, without special tokens."""
         return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
-
-
-def find_answer(text: str, answers: Sequence[str]) -> str | None:
-    """Return the first number of a text, if it is one of `answers`: "4", "4/5", "Rating: 4."."""
-    numbers = re.findall(r"\d+(?:\.\d+)?", text)
-    return numbers[0] if numbers and numbers[0] in answers else None
