@@ -253,7 +253,9 @@ def _unwrap(value: Any) -> str:
 def _name_other(position: Any, articles: Sequence[Mapping[str, str]]) -> str:
     if not isinstance(position, int) or not 0 <= position < len(articles):
         return ""
-    return f"; at its position {position} there is {articles[position]['article_title'].strip()!r}"
+    other = articles[position]
+    url = f", URL {other['article_url']!r}" if other.get("article_url") else ""
+    return f"; at its position {position} there is {other['article_title'].strip()!r}{url}"
 
 
 def _cut_torn_line(file: Any, path: Path) -> None:

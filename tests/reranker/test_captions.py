@@ -331,7 +331,7 @@ def test_without_urls_the_position_decides_between_equal_titles(tmp_path):
         (
             [(1, "Storm", ["a"], "http://a/2")],
             r"object 1, title 'Storm', URL 'http://a/2': no articles of .*articles.csv have both; "
-            r"at its position 1 there is 'Calm'",
+            r"at its position 1 there is 'Calm', URL 'http://a/2'$",
         ),
         ([(0, "Gale", ["a"], "http://a/1")], r"'Gale'.* at its position 0 there is 'Storm'"),
         ([(0, "", ["a"], "http://a/1")], r"object 1, must have title and captions, got article_id"),
