@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from string import Formatter
-from typing import Any, Literal, Protocol, TypeVar, TypeVarTuple
+from typing import Any, Protocol, TypeVar, TypeVarTuple
 from urllib.parse import quote
 
 import numpy as np
@@ -16,6 +16,8 @@ FloatArray = NDArray[np.float32]
 FusedArray = NDArray[np.float64]
 """Normalised and fused scores: float64, so that rounding cannot merge two float32 scores."""
 IntArray = NDArray[np.int64]
+TextArray = NDArray[np.object_]
+"""Texts by query and candidate: (n_queries, top_k)."""
 Run = Mapping[str, Mapping[str, float]]
 """TREC run: query_id -> image_id -> score, strictly descending in rank order."""
 Qrels = Mapping[str, Mapping[str, int]]
@@ -27,7 +29,8 @@ Chat = Sequence[Mapping[str, str]]
 KeepText = Callable[[int, str], None]  # called with a chat's position and its answer
 KeepAnswers = Callable[[int, Mapping[int, FloatArray]], None]
 """Takes a picture's position and, by position, (n_answers,) for some of its questions."""
-Reading = Literal["probabilities", "text"]  # see `VisionLanguageModel.ask`
+KeepWritten = Callable[[int, Mapping[int, str]], None]
+"""Takes a picture's position and, by position, the answers to some of its questions."""
 
 PICTURE_PLACE = "\ufffc"  # object replacement character
 """Where a question shows the picture; by default before its text."""
@@ -141,6 +144,8 @@ class Candidates:
             "criterion/...".
         truncated: (n_queries,) whether the backbone has read only the beginning of a headline;
             empty if that is not known.
+        texts: Texts about the candidates, each (n_queries, top_k) and in the same order as `rows`:
+            after reranking "explanation/..." for `RerankScores.explanations`.
     """
 
     images: Sequence[Image]
@@ -148,6 +153,7 @@ class Candidates:
     scores: FloatArray | FusedArray
     parts: Mapping[str, FloatArray] = field(default_factory=dict)
     truncated: Sequence[bool] = ()
+    texts: Mapping[str, TextArray] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,6 +170,8 @@ class RerankScores:
             The shares sum to 1; `values` is the sum of share times scores.
         best_captions: (n_queries, top_k) int64, position of the caption that matches a candidate
             best, -1 where a query has no captions; None if captions are not compared one by one.
+        explanations: Why a component has its scores, in words: component -> texts aligned with
+            `values`, "" where there is none.
     """
 
     values: FloatArray
@@ -172,6 +180,7 @@ class RerankScores:
     metrics: Mapping[str, float] = field(default_factory=dict)
     members: Mapping[str, tuple[float, FusedArray]] = field(default_factory=dict)
     best_captions: IntArray | None = None
+    explanations: Mapping[str, TextArray] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

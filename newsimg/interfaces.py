@@ -1,7 +1,7 @@
 """Interfaces of all components. Start reading here."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,10 +20,10 @@ from newsimg.datatypes import (
     Job,
     KeepAnswers,
     KeepText,
+    KeepWritten,
     Listed,
     PictureFilter,
     Query,
-    Reading,
     RerankScores,
     RunInfo,
     SharedResults,
@@ -149,22 +149,40 @@ class VisionLanguageModel(ChatModel):
         images: Sequence[Image],
         questions: Sequence[Sequence[str]],
         answers: Sequence[str],
-        reading: Reading,
         keep: KeepAnswers | None = None,
     ) -> list[FloatArray]:
-        """Ask questions about pictures and choose among given answers.
+        """Ask questions about pictures and return how likely each of the given answers is.
 
         Args:
             images: Pictures, each of which is encoded once.
             questions: Questions about each picture.
-            answers: Possible answers; for "probabilities" each must be one token.
-            reading: "probabilities" for the probability of each answer as the next token, among all
-                tokens; "text" to search for the answer in generated text.
+            answers: Possible answers, each of which must be one token.
             keep: Called with the result of each question when it is available, in any order.
 
         Returns:
-            For each picture (n_questions, n_answers): probabilities, summing to at most 1, or 1 for
-            the answer in the text; all zeros if there is none.
+            For each picture (n_questions, n_answers): probability of each answer as the next token,
+            among all tokens, so that they sum to at most 1.
+        """
+
+    @abstractmethod
+    def write(
+        self,
+        images: Sequence[Image],
+        questions: Sequence[Sequence[str]],
+        keep: KeepWritten | None = None,
+        is_answer: Callable[[str], bool] | None = None,
+    ) -> list[list[str]]:
+        """Write an answer to each question about each picture, greedily.
+
+        Args:
+            images: Pictures.
+            questions: Questions about each picture.
+            keep: Called with each answer when it is available, in any order.
+            is_answer: Whether a text answers its question. If the model is not repeatable, other
+                texts are not cached.
+
+        Returns:
+            The answers to each picture's questions.
         """
 
 

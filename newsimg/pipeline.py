@@ -219,13 +219,15 @@ def fuse(candidates: Candidates, scores: RerankScores, weight: Weight) -> Candid
     fused = weight.combine(retrieval, scores.values)
     named = {f"criterion/{name}": part for name, part in scores.components.items()}
     parts = {"retrieval": retrieval, "rerank": scores.values, **named}
-    return sort_candidates(dataclasses.replace(candidates, scores=fused, parts=parts), fused)
+    texts = {f"explanation/{name}": texts for name, texts in scores.explanations.items()}
+    found = dataclasses.replace(candidates, scores=fused, parts=parts, texts=texts)
+    return sort_candidates(found, fused)
 
 
 def sort_candidates(candidates: Candidates, scores: FloatArray | FusedArray) -> Candidates:
     """Sort every row by `scores`, best first; equal scores keep their order.
 
-    This is the only function that sorts candidates; all their scores are sorted with them.
+    This is the only function that sorts candidates; their scores and texts are sorted with them.
     """
     order = np.argsort(-scores, axis=1, kind="stable")
     return Candidates(
@@ -234,6 +236,7 @@ def sort_candidates(candidates: Candidates, scores: FloatArray | FusedArray) -> 
         scores=take(scores, order),
         parts={name: take(part, order) for name, part in candidates.parts.items()},
         truncated=candidates.truncated,
+        texts={name: take(texts, order) for name, texts in candidates.texts.items()},
     )
 
 

@@ -37,7 +37,6 @@ CLASSES = {
 }
 # What the user adds to the command.
 GIVEN = {
-    "original_subset": ["data.subset=subset.csv"],
     "original_rerankers": ["++backbone.trust_remote_code=true"],
 }
 

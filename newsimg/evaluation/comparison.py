@@ -54,6 +54,7 @@ def keep_judged(collection: Collection, candidates: Candidates) -> tuple[Collect
         scores=candidates.scores[kept],
         parts={name: part[kept] for name, part in candidates.parts.items()},
         truncated=[candidates.truncated[i] for i in kept] if candidates.truncated else (),
+        texts={name: texts[kept] for name, texts in candidates.texts.items()},
     )
     return replace(collection, queries=queries), judged
 

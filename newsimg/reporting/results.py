@@ -194,7 +194,7 @@ def make_schema(reranked: Candidates, known: Sequence[str]) -> pa.Schema:
     """Return the columns of the results.
 
     Args:
-        reranked: Candidates, for the names of the component scores.
+        reranked: Candidates, for the names of the component scores and explanations.
         known: Known metadata of the pictures.
     """
     criteria = [name for name in reranked.parts if name.startswith("criterion/")]
@@ -211,6 +211,7 @@ def make_schema(reranked: Candidates, known: Sequence[str]) -> pa.Schema:
             ("rerank", pa.float32()),
             ("fused", pa.float64()),
             *((name, pa.float32()) for name in criteria),
+            *((name, pa.string()) for name in reranked.texts),
             *((_name_column(name), pa.string()) for name in known),
         ]
     )
@@ -237,6 +238,7 @@ def list_rows(
             "digest": image.digest,
             "truncated": image.truncated,
             **{name: _finite(part[i]) for name, part in scores.items()},
+            **{name: texts[position][i] for name, texts in reranked.texts.items()},
             **{_name_column(name): metadata.get(name) for name in known},
         }
 

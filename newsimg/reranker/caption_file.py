@@ -4,6 +4,7 @@ import hashlib
 import json
 import logging
 import os
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -88,11 +89,19 @@ def read_records(path: Path) -> list[dict[str, Any]]:
     A last line without newline is ignored: it is still being written, or its writer was killed.
 
     Raises:
-        ValueError: If a line is not a valid record; names it.
+        ValueError: If a line is not a valid record; names it. If the file is a JSON list; says how
+            it is imported.
     """
     if not path.is_file():
         return []
-    lines = path.read_bytes().split(b"\n")[:-1]
+    content = path.read_bytes()
+    if content.lstrip().startswith(b"["):
+        raise ValueError(
+            f"{path} is a JSON list, expected JSON Lines: newsimg task=caption "
+            f"{shlex.quote(f'task.import_path={path}')} task.import_csv=articles.csv converts it "
+            "to a captions.jsonl, which can be used instead"
+        )
+    lines = content.split(b"\n")[:-1]
     records = []
     for number, line in enumerate(lines, start=1):
         try:
@@ -125,24 +134,35 @@ def import_captions(
     """Convert captions keyed by position to records keyed by article.
 
     Args:
-        lists_path: JSON list with a list of captions for each row of the CSV; empty strings
-            (padding) are dropped.
-        articles: Articles in the same order: `article_id` and `article_title`.
+        lists_path: JSON list with either a list of captions for each row of the CSV, or, as the
+            original system wrote it, objects with `article_id` (a position), `title`,
+            `article_url` and `captions`, which are matched with the articles by URL or title.
+            Empty captions (padding) are dropped; an article without an object has no captions.
+        articles: Articles in the order of the CSV: `article_id`, `article_title` and, if known,
+            `article_url`.
         csv_path: Path of the articles, for messages.
 
     Raises:
-        ValueError: If the file has another structure, or another number of lists than articles.
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file has another structure or another number of lists than articles, or
+            an object's URL and title are not those of one article.
     """
+    if not lists_path.is_file():
+        raise FileNotFoundError(f"no file of captions at {lists_path}")
     data = lists_path.read_bytes()
-    lists = json.loads(data)
-    if not isinstance(lists, list) or not all(
-        isinstance(row, list) and all(isinstance(c, str) for c in row) for row in lists
-    ):
-        raise ValueError(f"{lists_path} must hold a list of lists of captions")
-    if len(lists) != len(articles):
-        raise ValueError(
-            f"{lists_path} has captions for {len(lists)} rows, but {csv_path} has {len(articles)}"
-        )
+    try:
+        rows = json.loads(data)
+    except ValueError as error:
+        raise ValueError(f"{lists_path} is not JSON: {error}") from error
+    if isinstance(rows, list) and rows and all(isinstance(row, dict) for row in rows):
+        lists = match_captions(lists_path, rows, articles, csv_path)
+    else:
+        lists = check_lists(lists_path, rows)
+        if len(lists) != len(articles):
+            raise ValueError(
+                f"{lists_path} has captions for {len(lists)} rows, but {csv_path} has "
+                f"{len(articles)}"
+            )
     return [
         {
             "article_id": row["article_id"],
@@ -155,6 +175,87 @@ def import_captions(
         }
         for row, captions in zip(articles, lists, strict=True)
     ]
+
+
+def check_lists(lists_path: Path, rows: Any) -> list[list[str]]:
+    """Return the lists of captions of a file.
+
+    Raises:
+        ValueError: If it holds anything else.
+    """
+    if not isinstance(rows, list) or not all(_is_captions(row) for row in rows):
+        raise ValueError(
+            f"{lists_path} must hold a list of lists of captions, or of objects with title and "
+            "captions"
+        )
+    return rows
+
+
+def match_captions(
+    lists_path: Path,
+    rows: Sequence[Mapping[str, Any]],
+    articles: Sequence[Mapping[str, str]],
+    csv_path: Path,
+) -> list[list[str]]:
+    """Return the captions of each article from objects as the original system wrote them.
+
+    Raises:
+        ValueError: If an object is incomplete, no article or several have its URL and title, or two
+            objects belong to one article; names the object.
+    """
+    found: dict[int, list[str]] = {}
+    n_moved = 0
+    places: dict[tuple[str, str], list[int]] = {}
+    for i, article in enumerate(articles):
+        url, title = article.get("article_url", ""), article["article_title"]
+        for key in (("url", url.strip()), ("title", " ".join(title.split()))):
+            places.setdefault(key, []).append(i)
+    for number, row in enumerate(rows, start=1):
+        where = f"{lists_path}, object {number}"
+        title, url = " ".join(_unwrap(row.get("title")).split()), _unwrap(row.get("article_url"))
+        if not title or not _is_captions(row.get("captions")):
+            raise ValueError(f"{where}, must have title and captions, got {', '.join(row)}")
+        matches = places.get(("title", title), [])
+        if url.strip() and any(article.get("article_url") for article in articles):
+            of_url = places.get(("url", url.strip()), [])
+            matches = [i for i in of_url if i in matches]
+        position = row.get("article_id")
+        if len(matches) > 1 and position in matches:
+            matches = [position]
+        if len(matches) != 1:
+            raise ValueError(
+                f"{where}, title {title!r}, URL {url!r}: {len(matches) or 'no'} articles of "
+                f"{csv_path} have both{_name_other(position, articles)}"
+            )
+        if matches[0] in found:
+            raise ValueError(f"{where}, title {title!r}, belongs to the article of an earlier one")
+        found[matches[0]] = row["captions"]
+        n_moved += isinstance(position, int) and position != matches[0]
+    for n, what in (
+        (n_moved, "objects have another position (article_id) than their article in the CSV"),
+        (len(articles) - len(found), "articles have no object, and so no captions"),
+    ):
+        if n:
+            log.warning("%s: %d %s", lists_path, n, what)
+    return [found.get(i, []) for i in range(len(articles))]
+
+
+def _is_captions(row: Any) -> bool:
+    return isinstance(row, list) and all(isinstance(caption, str) for caption in row)
+
+
+def _unwrap(value: Any) -> str:
+    """Return a text that may be alone in a list."""
+    one = value[0] if isinstance(value, list) and len(value) == 1 else value
+    return one if isinstance(one, str) else ""
+
+
+def _name_other(position: Any, articles: Sequence[Mapping[str, str]]) -> str:
+    if not isinstance(position, int) or not 0 <= position < len(articles):
+        return ""
+    other = articles[position]
+    url = f", URL {other['article_url']!r}" if other.get("article_url") else ""
+    return f"; at its position {position} there is {other['article_title'].strip()!r}{url}"
 
 
 def _cut_torn_line(file: Any, path: Path) -> None:

@@ -69,6 +69,7 @@ class EnsembleReranker(Reranker):
             _prefix({name: own.metrics for name, own in found.items()}),
             members,
             captioned.best_captions if captioned else None,
+            _prefix({name: own.explanations for name, own in found.items()}),
         )
 
     def _normalize(

@@ -12,18 +12,20 @@ from newsimg.datatypes import (
     Candidates,
     FloatArray,
     FusedArray,
+    Image,
     IntArray,
     Query,
-    Reading,
     RerankScores,
+    TextArray,
 )
 from newsimg.interfaces import Reranker, VisionLanguageModel
+from newsimg.reranker.written_ratings import read_rating
 from newsimg.storage.text.suggest import check_choice
 
 log = logging.getLogger(__name__)
 
 SCALE = ("1", "2", "3", "4", "5")
-READINGS: dict[str, Reading] = {"expected": "probabilities", "generate": "text"}
+READINGS = ("expected", "generate")
 
 
 @dataclass(frozen=True)
@@ -45,8 +47,9 @@ class VLMJudgeReranker(Reranker):
 
     A rating is the expectation over the probabilities of the answers "1" to "5" (Liu et al. 2023,
     "G-Eval"; Lin et al. 2024, "Evaluating text-to-visual generation with image-to-text
-    generation"), or the first number in the generated text. An answer without a rating is replaced
-    by the criterion's mean rating, and counted.
+    generation"), or the number in the generated text, see `read_rating`, and what is written after
+    it is the rating's explanation. An answer without a rating is replaced by the criterion's mean
+    rating, and counted.
 
     Metrics: for each criterion `<name>/mean`; with "expected" `<name>/mass`, the mean probability
     of the five answers; and `unread`, the number of answers without a rating.
@@ -87,19 +90,36 @@ class VLMJudgeReranker(Reranker):
         """
         asked, where = self._list_questions(queries, candidates.rows)
         images = [candidates.images[row] for row in asked]
-        questions = [list(texts) for texts in asked.values()]
-        answers = np.concatenate(self.vlm.ask(images, questions, SCALE, READINGS[self.reading]))
+        answers = self._ask(images, [list(texts) for texts in asked.values()])
         scores = np.zeros(candidates.rows.shape)
         total = sum(criterion.weight for criterion in self.criteria)
         metrics = {"unread": 0.0}
         components: dict[str, FloatArray] = {}
+        explanations: dict[str, TextArray] = {}
         for criterion, positions in zip(self.criteria, where, strict=True):
             rated, counts = self._rate(criterion, answers, positions)
             ratings = rated[positions]
             scores += criterion.weight / total * ratings
             components[criterion.name] = ratings.astype(np.float32)
+            if (texts := answers.explanations[positions]).any():
+                explanations[criterion.name] = texts
             metrics |= counts | {"unread": metrics["unread"] + counts["unread"]}
-        return RerankScores(scores.astype(np.float32), components, metrics=metrics)
+        return RerankScores(
+            scores.astype(np.float32), components, metrics=metrics, explanations=explanations
+        )
+
+    def _ask(self, images: Sequence[Image], questions: Sequence[Sequence[str]]) -> "Answers":
+        if self.reading == "expected":
+            shares = np.concatenate(self.vlm.ask(images, questions, SCALE))
+            mass = np.nan_to_num(shares.sum(axis=1, dtype=np.float64))
+            sums = shares @ np.arange(1.0, len(SCALE) + 1)
+            ratings = np.divide(sums, mass, out=np.full(len(mass), np.nan), where=mass > 0)
+            return Answers(ratings, mass, np.full(len(mass), "", dtype=object))
+        texts = self.vlm.write(images, questions, None, has_rating)
+        read = [read_rating(text) for own in texts for text in own]
+        ratings = np.array([np.nan if own.value is None else own.value for own in read])
+        explanations = np.array([own.explanation for own in read], dtype=object)
+        return Answers(ratings, np.isfinite(ratings).astype(np.float64), explanations)
 
     def _list_questions(
         self, queries: Sequence[Query], rows: IntArray
@@ -133,20 +153,18 @@ class VLMJudgeReranker(Reranker):
         return asked, where
 
     def _rate(
-        self, criterion: Criterion, answers: FloatArray, positions: IntArray
+        self, criterion: Criterion, answers: "Answers", positions: IntArray
     ) -> tuple[FusedArray, dict[str, float]]:
         """Return the ratings of one criterion, (n_questions,), and the number of unread answers."""
         own = np.unique(positions)
-        mass = np.nan_to_num(answers[own].sum(axis=1, dtype=np.float64))
-        readable = mass > 0
+        readable = np.isfinite(answers.ratings[own])
         again = "" if self.vlm.repeatable else "; the next run asks again for what it lacks"
         if not readable.any():
             raise ValueError(
                 f"no answer to {criterion.name} holds a rating from 1 to 5, the question being "
                 f"{criterion.question!r}{again}"
             )
-        expected = answers[own] @ np.arange(1.0, len(SCALE) + 1) / np.where(readable, mass, 1.0)
-        mean = expected[readable].mean()
+        mean = answers.ratings[own][readable].mean()
         if n_unread := int((~readable).sum()):
             log.warning(
                 "%d of %d answers to %s hold no rating and count as their mean, %.2f%s",
@@ -158,10 +176,28 @@ class VLMJudgeReranker(Reranker):
             )
         counts = {"unread": float(n_unread), f"{criterion.name}/mean": float(mean)}
         if self.reading == "expected":
-            counts[f"{criterion.name}/mass"] = float(mass.mean())
-        ratings = np.zeros(len(answers))
-        ratings[own] = np.where(readable, expected, mean)
-        return ratings, counts
+            counts[f"{criterion.name}/mass"] = float(answers.mass[own].mean())
+        return np.where(np.isfinite(answers.ratings), answers.ratings, mean), counts
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """What was read in the answers to all questions.
+
+    Attributes:
+        ratings: (n_questions,) float64 in [1, 5]; NaN where there is none.
+        mass: (n_questions,) probability of the five answers; 1 or 0 for a written answer.
+        explanations: (n_questions,) texts, "" where there is none.
+    """
+
+    ratings: FusedArray
+    mass: FusedArray
+    explanations: TextArray
+
+
+def has_rating(text: str) -> bool:
+    """Return whether an answer holds a rating."""
+    return read_rating(text).value is not None
 
 
 def check_criterion(name: str, value: Mapping[str, Any]) -> Criterion:

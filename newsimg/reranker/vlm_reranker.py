@@ -57,7 +57,7 @@ class VLMReranker(Reranker):
         asked, (where,) = collect_questions([texts], candidates.rows)
         images = [candidates.images[row] for row in asked]
         questions = [list(own) for own in asked.values()]
-        found = np.concatenate(self.vlm.ask(images, questions, self.answers, "probabilities"))
+        found = np.concatenate(self.vlm.ask(images, questions, self.answers))
         mass = np.nan_to_num(found.sum(axis=1, dtype=np.float64))
         readable = mass > 0
         if not readable.any():

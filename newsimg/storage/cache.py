@@ -24,8 +24,12 @@ log = logging.getLogger(__name__)
 
 KeepRows = Callable[[list[int], FloatArray], None]
 """Saves the rows of some positions: takes positions and rows, (n_positions, width)."""
+KeepTexts = Callable[[list[int], list[str]], None]
+"""Saves the texts of some positions."""
 IsUseful = Callable[[FloatArray], NDArray[np.bool_]]
 """Maps rows, (n_rows, width), to a mask of the rows worth caching, (n_rows,)."""
+KeepBytes = Callable[[list[int], list[bytes]], None]
+AreUseful = Callable[[list[bytes]], Sequence[bool]]
 # A file modified more recently may change again within the resolution of its modification time.
 STABLE_NS = 2_000_000_000
 
@@ -132,9 +136,32 @@ class OutputCache:
         shards = self._open(kind, model)
         digests = [digest_key(key) for key in keys]
         self._needed.setdefault(shards.folder, set()).update(digests)
-        rows = self._find_or_ask(kind, model, digests, ask, label, is_useful)
+        useful = None if is_useful is None else lambda rows: is_useful(from_bytes(rows)).tolist()
+        rows = self._find_or_ask(kind, model, digests, _keep_as_bytes(ask), label, useful)
         shards.merge()
-        return rows
+        return from_bytes(rows)
+
+    def get_or_ask_texts(
+        self,
+        kind: str,
+        model: str,
+        keys: Sequence[str],
+        ask: Callable[[list[int], KeepTexts], None],
+        label: str,
+        is_useful: Callable[[str], bool] | None = None,
+    ) -> list[str]:
+        """Like `get_or_ask`, for texts instead of rows of numbers."""
+        shards = self._open(kind, model)
+        digests = [digest_key(key) for key in keys]
+        self._needed.setdefault(shards.folder, set()).update(digests)
+
+        def ask_bytes(missing: list[int], keep: KeepBytes) -> None:
+            ask(missing, lambda positions, texts: keep(positions, [t.encode() for t in texts]))
+
+        useful = None if is_useful is None else lambda rows: [is_useful(r.decode()) for r in rows]
+        rows = self._find_or_ask(kind, model, digests, ask_bytes, label, useful)
+        shards.merge()
+        return [row.decode() for row in rows]
 
     def compute_batch(
         self,
@@ -155,17 +182,18 @@ class OutputCache:
         def ask(missing: list[int], keep: KeepRows) -> None:
             keep(missing, compute(missing))
 
-        return self._find_or_ask(kind, model, [digest_key(key) for key in keys], ask, "", None)
+        digests = [digest_key(key) for key in keys]
+        return from_bytes(self._find_or_ask(kind, model, digests, _keep_as_bytes(ask), "", None))
 
     def _find_or_ask(
         self,
         kind: str,
         model: str,
         digests: Sequence[bytes],
-        ask: Callable[[list[int], KeepRows], None],
+        ask: Callable[[list[int], KeepBytes], None],
         label: str,
-        is_useful: IsUseful | None,
-    ) -> FloatArray:
+        are_useful: AreUseful | None,
+    ) -> list[bytes]:
         shards = self._open(kind, model)
         position = {digest: i for i, digest in enumerate(digests)}
         kept: dict[bytes, bytes] = {}
@@ -173,7 +201,7 @@ class OutputCache:
         def find(wanted: list[bytes]) -> list[bytes]:
             """Load the cached rows of `wanted`; return the keys that are missing."""
             known = _only_known(wanted, shards.read(wanted))
-            kept.update(_only_useful(known, is_useful))
+            kept.update(_only_useful(known, are_useful))
             return [digest for digest in wanted if digest not in kept]
 
         missing = find(list(position))
@@ -182,10 +210,10 @@ class OutputCache:
             self._describe(shards.folder, model)
             with Progress(label, len(missing)) as progress:
 
-                def keep(positions: list[int], rows: FloatArray) -> None:
+                def keep(positions: list[int], rows: list[bytes]) -> None:
                     named = [digests[i] for i in positions]
-                    new = dict(zip(named, to_bytes(rows), strict=True))
-                    if useful := _only_useful(new, is_useful):
+                    new = dict(zip(named, rows, strict=True))
+                    if useful := _only_useful(new, are_useful):
                         shards.add(useful)
                     kept.update(new)
                     progress.update(len(positions))
@@ -199,7 +227,7 @@ class OutputCache:
                         n_computed += len(mine)
         self.counts[f"cache/{kind}_computed"] += n_computed
         self.counts[f"cache/{kind}_reused"] += len(position) - n_computed
-        return from_bytes([kept[digest] for digest in digests])
+        return [kept[digest] for digest in digests]
 
     def find(self, kind: str, model: str, keys: Sequence[str]) -> list[FloatArray | None]:
         """Return the cached row of each key, or None.
@@ -319,11 +347,20 @@ def _only_known(keys: Sequence[bytes], rows: Sequence[bytes | None]) -> dict[byt
     return {key: row for key, row in zip(keys, rows, strict=True) if row is not None}
 
 
-def _only_useful(rows: dict[bytes, bytes], is_useful: IsUseful | None) -> dict[bytes, bytes]:
-    if is_useful is None or not rows:
+def _only_useful(rows: dict[bytes, bytes], are_useful: AreUseful | None) -> dict[bytes, bytes]:
+    if are_useful is None or not rows:
         return rows
-    useful = is_useful(from_bytes(list(rows.values()))).tolist()
+    useful = are_useful(list(rows.values()))
     return {key: row for (key, row), good in zip(rows.items(), useful, strict=True) if good}
+
+
+def _keep_as_bytes(
+    ask: Callable[[list[int], KeepRows], None],
+) -> Callable[[list[int], KeepBytes], None]:
+    def ask_bytes(missing: list[int], keep: KeepBytes) -> None:
+        ask(missing, lambda positions, rows: keep(positions, to_bytes(rows)))
+
+    return ask_bytes
 
 
 def hash_image(image: Image) -> str:

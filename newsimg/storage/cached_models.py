@@ -2,20 +2,19 @@
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from newsimg.datatypes import FloatArray, Image, KeepAnswers, Reading
+from newsimg.datatypes import FloatArray, Image, KeepAnswers, KeepWritten
 from newsimg.interfaces import Backbone, VisionLanguageModel
-from newsimg.storage.cache import KeepRows, OutputCache, hash_image
+from newsimg.storage.cache import KeepRows, KeepTexts, OutputCache, hash_image
 from newsimg.storage.files import hash_file
 
 MAX_MASS = 1.02  # of rounded probabilities
-KEPT_AS: dict[Reading, str] = {"probabilities": "expected", "text": "generate"}  # in keys
 
 
 class CachedBackbone(Backbone):
@@ -149,7 +148,6 @@ class CachedVLM(VisionLanguageModel):
         images: Sequence[Image],
         questions: Sequence[Sequence[str]],
         answers: Sequence[str],
-        reading: Reading,
         keep: KeepAnswers | None = None,
     ) -> list[FloatArray]:
         """See `VisionLanguageModel.ask`. `keep` is called once all is answered, and kept here."""
@@ -157,21 +155,18 @@ class CachedVLM(VisionLanguageModel):
         hashes = self._cache.hash_images(images)
 
         def ask_missing(missing: list[int], keep_rows: KeepRows) -> None:
-            asked: dict[int, list[int]] = {}  # picture -> positions of its questions
-            for position in missing:
-                asked.setdefault(pairs[position][0], []).append(position)
-            groups = list(asked.values())
+            asked, groups = _group_by_picture(pairs, missing)
 
             def keep_found(picture: int, found: Mapping[int, FloatArray]) -> None:
                 keep_rows([groups[picture][j] for j in found], np.stack(list(found.values())))
 
             texts = [[pairs[position][1] for position in group] for group in groups]
-            self._vlm.ask([images[i] for i in asked], texts, answers, reading, keep_found)
+            self._vlm.ask([images[i] for i in asked], texts, answers, keep_found)
 
         rows = self._cache.get_or_ask(
             "scores",
             self.fingerprint,
-            [json.dumps([KEPT_AS[reading], hashes[i], text, list(answers)]) for i, text in pairs],
+            [json.dumps(["expected", hashes[i], text, list(answers)]) for i, text in pairs],
             ask_missing,
             "Judging pictures",
             is_number if self.repeatable else is_answer,
@@ -182,6 +177,51 @@ class CachedVLM(VisionLanguageModel):
             for picture, own in enumerate(found):
                 keep(picture, dict(enumerate(own)))
         return found
+
+    def write(
+        self,
+        images: Sequence[Image],
+        questions: Sequence[Sequence[str]],
+        keep: KeepWritten | None = None,
+        is_answer: Callable[[str], bool] | None = None,
+    ) -> list[list[str]]:
+        """See `VisionLanguageModel.write`. `keep` is called once all is answered, and kept here."""
+        pairs = [(i, text) for i, own in enumerate(questions) for text in own]
+        hashes = self._cache.hash_images(images)
+
+        def ask_missing(missing: list[int], keep_texts: KeepTexts) -> None:
+            asked, groups = _group_by_picture(pairs, missing)
+
+            def keep_found(picture: int, found: Mapping[int, str]) -> None:
+                keep_texts([groups[picture][j] for j in found], list(found.values()))
+
+            texts = [[pairs[position][1] for position in group] for group in groups]
+            self._vlm.write([images[i] for i in asked], texts, keep_found, is_answer)
+
+        texts = self._cache.get_or_ask_texts(
+            "scores",
+            self.fingerprint,
+            [json.dumps(["written", hashes[i], text]) for i, text in pairs],
+            ask_missing,
+            "Judging pictures",
+            None if self.repeatable else is_answer,
+        )
+        rest = iter(texts)
+        found = [[next(rest) for _ in own] for own in questions]
+        if keep:
+            for picture, own in enumerate(found):
+                keep(picture, dict(enumerate(own)))
+        return found
+
+
+def _group_by_picture(
+    pairs: Sequence[tuple[int, str]], positions: Sequence[int]
+) -> tuple[list[int], list[list[int]]]:
+    """Return the pictures of some pairs of picture and question, and each one's positions."""
+    asked: dict[int, list[int]] = {}
+    for position in positions:
+        asked.setdefault(pairs[position][0], []).append(position)
+    return list(asked), list(asked.values())
 
 
 def is_number(rows: FloatArray) -> NDArray[np.bool_]:

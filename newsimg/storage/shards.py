@@ -123,7 +123,8 @@ class ShardFolder:
         return self.n_damaged - n_before
 
     def _write(self, rows: Mapping[bytes, bytes]) -> Path:
-        width = len(next(iter(rows.values())))
+        widths = {len(row) for row in rows.values()}  # several, or 0, in rows of text
+        width = widths.pop() if len(widths) == 1 and 0 not in widths else -1  # -1: variable
         table = pa.table(
             {
                 "key": pa.array(list(rows), KEY),

@@ -22,8 +22,8 @@ class CaptionTask(Task):
         num_captions: See `Captioner`.
         seed: See `Captioner`.
         captions_path: See `Captioner`.
-        import_path: A JSON list with the list of captions of each article, to be converted instead
-            of generating captions.
+        import_path: A JSON file of captions to be converted instead of generating captions; see
+            `import_captions`.
         import_csv: The articles of `import_path`, in the same order.
 
     Raises:

@@ -4,13 +4,13 @@ import json
 import logging
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property, lru_cache, partial
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image as PILImage
 
-from newsimg.datatypes import FloatArray, Image, KeepAnswers, Reading
+from newsimg.datatypes import FloatArray, Image, KeepAnswers, KeepWritten
 from newsimg.interfaces import VisionLanguageModel
 from newsimg.storage.models.checkpoints import Checkpoint, check_positive, greedy_settings
 from newsimg.storage.pictures.images import DECODING, open_image
@@ -25,7 +25,7 @@ from newsimg.vlm.prefix_cache import (
     read_cache,
     read_last,
 )
-from newsimg.vlm.prompts import PicturePrompts, find_answer
+from newsimg.vlm.prompts import PicturePrompts
 
 if TYPE_CHECKING:
     import torch
@@ -112,22 +112,31 @@ class ChatVLM(VisionLanguageModel):
         images: Sequence[Image],
         questions: Sequence[Sequence[str]],
         answers: Sequence[str],
-        reading: Reading,
         keep: KeepAnswers | None = None,
     ) -> list[FloatArray]:
-        """See `VisionLanguageModel.ask`. Text is generated greedily."""
-        read: Callable[[Image, Sequence[str]], FloatArray]
-        if reading == "probabilities":
-            tokens = self.prompts.find_answer_tokens(questions[0][0], answers)
-            read = partial(
-                self._read_shared if self.share_prefix else self._read_plain, answers=tokens
-            )
-        else:
-            read = partial(self._choose, answers=answers)
+        """See `VisionLanguageModel.ask`."""
+        tokens = self.prompts.find_answer_tokens(questions[0][0], answers)
+        read = self._read_shared if self.share_prefix else self._read_plain
         found = []
         with self.checkpoint.inference():
             for image, texts in zip(images, questions, strict=True):
-                found.append(read(image, texts))
+                found.append(read(image, texts, tokens))
+                if keep:
+                    keep(len(found) - 1, dict(enumerate(found[-1])))
+        return found
+
+    def write(
+        self,
+        images: Sequence[Image],
+        questions: Sequence[Sequence[str]],
+        keep: KeepWritten | None = None,
+        is_answer: Callable[[str], bool] | None = None,
+    ) -> list[list[str]]:
+        """See `VisionLanguageModel.write`."""
+        found = []
+        with self.checkpoint.inference():
+            for image, texts in zip(images, questions, strict=True):
+                found.append(self._write(image, texts))
                 if keep:
                     keep(len(found) - 1, dict(enumerate(found[-1])))
         return found
@@ -260,10 +269,6 @@ class ChatVLM(VisionLanguageModel):
             )
             found.append(logits.softmax(-1)[:, answers])
         return torch.cat(found).cpu().numpy()
-
-    def _choose(self, image: Image, texts: Sequence[str], answers: Sequence[str]) -> FloatArray:
-        found = [find_answer(text, answers) for text in self._write(image, texts)]
-        return np.array([[answer == one for answer in answers] for one in found], dtype=np.float32)
 
     def _write(self, image: Image, texts: Sequence[str]) -> list[str]:
         expansion, inputs = self.encode(open_image(image))

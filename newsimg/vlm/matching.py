@@ -2,13 +2,13 @@
 
 import json
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from newsimg.datatypes import FloatArray, Image, KeepAnswers, Reading
+from newsimg.datatypes import FloatArray, Image, KeepAnswers, KeepWritten
 from newsimg.interfaces import VisionLanguageModel
 from newsimg.storage.models.checkpoints import Checkpoint, check_positive
 from newsimg.storage.pictures.images import DECODING, open_image
@@ -73,18 +73,17 @@ class MatchingModel(VisionLanguageModel):
         images: Sequence[Image],
         questions: Sequence[Sequence[str]],
         answers: Sequence[str],
-        reading: Reading,
         keep: KeepAnswers | None = None,
     ) -> list[FloatArray]:
         """See `VisionLanguageModel.ask`. A question is the text to match.
 
         Raises:
-            ValueError: If the answers are not "yes" and "no", or they are to be read from text.
+            ValueError: If the answers are not "yes" and "no".
         """
-        if reading != "probabilities" or not set(answers) <= set(ANSWERS):
+        if not set(answers) <= set(ANSWERS):
             raise ValueError(
-                f"{self.checkpoint.model} matches pictures and texts: it answers yes or no by "
-                f"probabilities, not {', '.join(answers)} by {reading}; reranker=itm reads it"
+                f"{self.checkpoint.model} matches pictures and texts: it answers yes or no, not "
+                f"{', '.join(answers)}; reranker=itm reads it"
             )
         columns = [ANSWERS.index(answer) for answer in answers]
         found = []
@@ -94,6 +93,23 @@ class MatchingModel(VisionLanguageModel):
                 if keep:
                     keep(len(found) - 1, dict(enumerate(found[-1])))
         return found
+
+    def write(
+        self,
+        images: Sequence[Image],
+        questions: Sequence[Sequence[str]],
+        keep: KeepWritten | None = None,
+        is_answer: Callable[[str], bool] | None = None,
+    ) -> list[list[str]]:
+        """See `VisionLanguageModel.write`.
+
+        Raises:
+            ValueError: Always, as the model writes no text.
+        """
+        raise ValueError(
+            f"{self.checkpoint.model} matches pictures and texts and writes nothing; reranker=itm "
+            "reads it"
+        )
 
     @abstractmethod
     def load(self) -> Any:

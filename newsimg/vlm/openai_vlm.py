@@ -4,19 +4,21 @@ import asyncio
 import base64
 import io
 import json
-from collections.abc import Mapping, Sequence
-from functools import lru_cache
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache, partial
+from typing import Any, TypeVar
 
 import numpy as np
 from PIL import Image as PILImage
 
-from newsimg.datatypes import FloatArray, Image, KeepAnswers, Reading
+from newsimg.datatypes import FloatArray, Image, KeepAnswers, KeepWritten
 from newsimg.interfaces import VisionLanguageModel
 from newsimg.llm.chat_answers import read_text, read_token_probabilities
 from newsimg.llm.chat_server import ChatRequests, check_server
 from newsimg.storage.pictures.images import DECODING, open_image
-from newsimg.vlm.prompts import find_answer, split_at_picture
+from newsimg.vlm.prompts import split_at_picture
+
+Read = TypeVar("Read")
 
 
 class OpenAIVLM(VisionLanguageModel):
@@ -97,7 +99,6 @@ class OpenAIVLM(VisionLanguageModel):
         images: Sequence[Image],
         questions: Sequence[Sequence[str]],
         answers: Sequence[str],
-        reading: Reading,
         keep: KeepAnswers | None = None,
     ) -> list[FloatArray]:
         """See `VisionLanguageModel.ask`.
@@ -109,15 +110,42 @@ class OpenAIVLM(VisionLanguageModel):
             ServerError: If the server does not answer, or does not return token probabilities;
                 see `ChatServer.ask_all`.
         """
-        settings: dict[str, Any] = {"max_tokens": self.max_new_tokens, "temperature": 0.0}
-        read = read_written
-        if reading == "probabilities":
-            # At temperature 1 probabilities before and after scaling are equal.
-            settings = {"max_tokens": 1, "temperature": 1.0, "top_p": 1.0}
-            settings |= {"logprobs": True, "top_logprobs": self.top_logprobs}
-            read = read_tokens
+        # At temperature 1 probabilities before and after scaling are equal.
+        settings = {"max_tokens": 1, "temperature": 1.0, "top_p": 1.0}
+        settings |= {"logprobs": True, "top_logprobs": self.top_logprobs}
+        nothing = np.zeros(len(answers), dtype=np.float32)
+        read = partial(read_tokens, answers=answers)
+        return [
+            np.array(own) for own in self._send(images, questions, settings, read, nothing, keep)
+        ]
+
+    def write(
+        self,
+        images: Sequence[Image],
+        questions: Sequence[Sequence[str]],
+        keep: KeepWritten | None = None,
+        is_answer: Callable[[str], bool] | None = None,
+    ) -> list[list[str]]:
+        """See `VisionLanguageModel.write`.
+
+        Raises:
+            ServerError: If the server does not answer; see `ChatServer.ask_all`.
+        """
+        settings = {"max_tokens": self.max_new_tokens, "temperature": 0.0}
+        return self._send(images, questions, settings, read_text, "", keep)
+
+    def _send(
+        self,
+        images: Sequence[Image],
+        questions: Sequence[Sequence[str]],
+        settings: Mapping[str, Any],
+        read: Callable[[dict[str, Any]], Read],
+        nothing: Read,
+        keep: Callable[[int, Mapping[int, Read]], None] | None,
+    ) -> list[list[Read]]:
+        """Send all questions and return what `read` reads in the answers, or `nothing`."""
         pairs = [(i, j) for i, own in enumerate(questions) for j in range(len(own))]
-        rows = [np.zeros((len(own), len(answers)), dtype=np.float32) for own in questions]
+        found = [[nothing] * len(own) for own in questions]
 
         @lru_cache(maxsize=self.server.concurrency)  # questions of a picture are sent in parallel
         def encode(i: int) -> asyncio.Task[str]:
@@ -136,20 +164,17 @@ class OpenAIVLM(VisionLanguageModel):
             i, j = pairs[position]
             return f"the picture {images[i].uri}: {questions[i][j]!r}"
 
-        def read_row(choice: dict[str, Any]) -> FloatArray:
-            return read(choice, answers)
-
-        def keep_row(position: int, row: FloatArray | None) -> None:
+        def keep_answer(position: int, answer: Read | None) -> None:
             i, j = pairs[position]
-            if row is not None:
-                rows[i][j] = row
+            if answer is not None:
+                found[i][j] = answer
             if keep:
-                keep(i, {j: rows[i][j]})
+                keep(i, {j: found[i][j]})
 
         self.server.ask_all(
-            ChatRequests(len(pairs), write, describe, read_row, keep_row, self.answers_as)
+            ChatRequests(len(pairs), write, describe, read, keep_answer, self.answers_as)
         )
-        return rows
+        return found
 
 
 def read_tokens(choice: dict[str, Any], answers: Sequence[str]) -> FloatArray:
@@ -157,12 +182,6 @@ def read_tokens(choice: dict[str, Any], answers: Sequence[str]) -> FloatArray:
     found = read_token_probabilities(choice)
     sums = [sum(share for token, share in found if token == answer) for answer in answers]
     return np.array(sums, dtype=np.float32)
-
-
-def read_written(choice: dict[str, Any], answers: Sequence[str]) -> FloatArray:
-    """Return 1 for the answer named in a generated text: (n_answers,)."""
-    found = find_answer(read_text(choice), answers)
-    return np.array([found == answer for answer in answers], dtype=np.float32)
 
 
 def write_data_url(image: Image, max_side: int, quality: int) -> str:

@@ -1,6 +1,5 @@
-"""Tokenised prompts with a picture and a question, and parsing of answers."""
+"""Tokenised prompts with a picture and a question."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -84,9 +83,3 @@ def split_at_picture(question: str) -> tuple[str, str]:
     """Return the text of a question before and after the picture, which comes first by default."""
     before, place, after = question.partition(PICTURE_PLACE)
     return (before, after) if place else ("", question)
-
-
-def find_answer(text: str, answers: Sequence[str]) -> str | None:
-    """Return the first number of a text, if it is one of `answers`: "4", "4/5", "Rating: 4."."""
-    numbers = re.findall(r"\d+(?:\.\d+)?", text)
-    return numbers[0] if numbers and numbers[0] in answers else None

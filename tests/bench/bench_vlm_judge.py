@@ -83,16 +83,16 @@ def compare(folder: Path, options: argparse.Namespace) -> None:
     distinct = list(dict.fromkeys(text for own in pairs for text in own))
 
     def judge_shared() -> list[FloatArray]:
-        return shared.ask(images, [distinct] * len(images), ANSWERS, "probabilities")
+        return shared.ask(images, [distinct] * len(images), ANSWERS)
 
     def judge_by_forward() -> list[FloatArray]:
-        return plain.ask(images, [distinct] * len(images), ANSWERS, "probabilities")
+        return plain.ask(images, [distinct] * len(images), ANSWERS)
 
     def judge_by_generation() -> None:
         for image in images:
             for own in pairs:
                 for text in own:
-                    plain.ask([image], [[text]], ANSWERS, "text")
+                    plain.write([image], [[text]])
 
     methods: dict[str, Callable[[], object]] = {
         "expected, shared prefixes": judge_shared,

@@ -109,16 +109,12 @@ def test_scores_of_pictures_survive_every_fault_and_a_server_that_dies(tmp_path,
             "reset" if server.answered.total() >= 90 else mishap(text, n_before)
         )
         with pytest.raises(ServerError, match=r"ReadError|RemoteProtocolError|WriteError"):
-            CachedVLM(make_vlm(server.url), OutputCache(tmp_path)).ask(
-                pictures, asked, ANSWERS, "probabilities"
-            )
+            CachedVLM(make_vlm(server.url), OutputCache(tmp_path)).ask(pictures, asked, ANSWERS)
         first = server.answered
     assert first.total() >= 90
     with serve(fault=mishap) as server:
         cache = OutputCache(tmp_path)
-        found = CachedVLM(make_vlm(server.url), cache).ask(
-            pictures, asked, ANSWERS, "probabilities"
-        )
+        found = CachedVLM(make_vlm(server.url), cache).ask(pictures, asked, ANSWERS)
         assert not first.keys() & server.asked.keys()
         assert set((first + server.answered).values()) == {1}
         assert cache.counts["cache/scores_computed"] == 200 - first.total()
@@ -151,7 +147,7 @@ def test_the_model_that_answers_must_be_the_one_asked_for(tmp_path, pictures):
             caption(make_llm(server.url, concurrency=1), tmp_path / "c.jsonl", QUERIES[:5])
         assert server.asked.total() == 1  # asked once, as it would not be another one next time
         vlm = make_vlm(server.url, answers_as="small-cheap-model")
-        assert len(vlm.ask(pictures[:1], [QUESTIONS[:1]], ANSWERS, "text")) == 1
+        assert len(vlm.write(pictures[:1], [QUESTIONS[:1]])) == 1
     assert not (tmp_path / "c.jsonl").exists()
 
 
@@ -200,12 +196,12 @@ def test_pictures_are_sent_as_jpegs_scaled_down_but_never_up(tmp_path):
     assert sizes == {"wide": ("JPEG", (120, 40)), "small": ("JPEG", (20, 10))}
 
 
-def test_written_answers_are_read_as_those_of_a_local_model(pictures):
+def test_written_answers_are_the_servers_texts(pictures):
     with serve() as server:
-        found = make_vlm(server.url).ask(pictures[:2], [QUESTIONS] * 2, ANSWERS, "text")
-    for rows, grey in zip(found, GREYS, strict=False):
-        best = [int(np.argmax(ratings_of(grey, text))) for text in QUESTIONS]
-        np.testing.assert_array_equal(rows, np.eye(5, dtype=np.float32)[best])
+        found = make_vlm(server.url).write(pictures[:2], [QUESTIONS] * 2)
+    for texts, grey in zip(found, GREYS, strict=False):
+        best = [int(np.argmax(ratings_of(grey, text))) + 1 for text in QUESTIONS]
+        assert texts == [f"Rating: {rating}." for rating in best]
 
 
 def test_a_server_without_probabilities_is_an_error_that_says_so(pictures):
@@ -215,7 +211,7 @@ def test_a_server_without_probabilities_is_an_error_that_says_so(pictures):
             ServerError, match=r"no probabilities of tokens .*; reranker.reading=generate"
         ),
     ):
-        make_vlm(server.url).ask(pictures[:1], [QUESTIONS[:1]], ANSWERS, "probabilities")
+        make_vlm(server.url).ask(pictures[:1], [QUESTIONS[:1]], ANSWERS)
 
 
 def with_content(content):
@@ -289,7 +285,7 @@ def test_a_question_whose_answers_are_odd_is_named_asked_again_and_not_kept(
     with serve(fault=lambda text, n_before: "odd" if text == odd else "none") as server:
         server.distort = ODD_LOGPROBS[kind]
         vlm = make_vlm(server.url, {"retries": 1, "backoff": 0})
-        first = CachedVLM(vlm, OutputCache(tmp_path)).ask(pictures[:2], *ask, "probabilities")
+        first = CachedVLM(vlm, OutputCache(tmp_path)).ask(pictures[:2], *ask)
         assert [(row > 0).all() for row in np.concatenate(first)] == [True, False, True] * 2
         assert not first[0][1].any()
         assert re.search(
@@ -299,7 +295,7 @@ def test_a_question_whose_answers_are_odd_is_named_asked_again_and_not_kept(
         assert "answers that cannot be read, though asked for 2 times: 2" in caplog.text
         assert server.asked.total() == 4 + 2 * 2
         server.fault = lambda text, n_before: "none"
-        again = CachedVLM(vlm, OutputCache(tmp_path)).ask(pictures[:2], *ask, "probabilities")
+        again = CachedVLM(vlm, OutputCache(tmp_path)).ask(pictures[:2], *ask)
         assert server.asked.total() == 8 + 2
         assert server.answered.total() == 6
     expected = np.array([[ratings_of(grey, text) for text in QUESTIONS[:3]] for grey in GREYS[:2]])
@@ -358,9 +354,7 @@ def test_answers_of_no_use_that_were_kept_before_are_asked_for_again(tmp_path, p
         OutputCache(tmp_path).get_or_compute(
             "scores", vlm.fingerprint, names, lambda batch: useless[batch], ""
         )
-        (rows,) = CachedVLM(vlm, OutputCache(tmp_path)).ask(
-            pictures[:1], [QUESTIONS[:4]], ANSWERS, "probabilities"
-        )
+        (rows,) = CachedVLM(vlm, OutputCache(tmp_path)).ask(pictures[:1], [QUESTIONS[:4]], ANSWERS)
         assert {key.partition(" ")[2] for key in server.asked} == set(QUESTIONS[:3])
     np.testing.assert_array_equal(rows[3], useless[3])
     assert (rows[:3] > 0).all()
@@ -372,7 +366,7 @@ def test_what_is_sent_is_what_the_settings_say(pictures):
         chat = [{"role": "user", "content": "for: x"}]
         llm.generate([chat], None)
         llm.generate([chat], 5)
-        make_vlm(server.url).ask(pictures[:1], [QUESTIONS[:1]], ANSWERS, "probabilities")
+        make_vlm(server.url).ask(pictures[:1], [QUESTIONS[:1]], ANSWERS)
         greedy, drawn, looked = (body for body, _ in server.bodies)
     always = {"model": "tiny", "messages": chat, "max_tokens": 50}
     always |= {"chat_template_kwargs": {"thinking": False}}
@@ -479,7 +473,7 @@ cache = OutputCache(Path(folder))
 pictures = [Image(path, Path(path)) for path in paths]
 asked = [QUESTIONS[int(first) : int(last)]] * len(pictures)
 vlm = CachedVLM(make_vlm(url, {"timeout": 60}), cache)
-found = vlm.ask(pictures, asked, ANSWERS, "probabilities")
+found = vlm.ask(pictures, asked, ANSWERS)
 print(int(cache.counts["cache/scores_computed"]), round(float(sum(map(sum, map(sum, found)))), 3))
 """
 
@@ -534,7 +528,7 @@ def test_what_a_killed_process_was_asking_is_asked_by_the_one_that_waits_for_it(
         threading.Timer(1, kill).start()
         cache = OutputCache(tmp_path)
         vlm = CachedVLM(make_vlm(server.url), cache)
-        found = vlm.ask(pictures, [QUESTIONS[:10]] * len(pictures), ANSWERS, "probabilities")
+        found = vlm.ask(pictures, [QUESTIONS[:10]] * len(pictures), ANSWERS)
         assert n_done == 50 + 16  # nothing was asked by the one that waited
         assert set(server.asked.values()) == {1, 2}
         assert server.asked.total() == 100 + 16

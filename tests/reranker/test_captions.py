@@ -265,6 +265,112 @@ def test_lists_keyed_by_position_become_records_keyed_by_article(tmp_path):
         import_captions(lists, read_articles(csv).to_dict("records"), csv)
 
 
+def write_original(path, *rows):
+    """Write captions as the original system did: title and URL alone in lists."""
+    objects = [
+        {"article_id": i, "title": [title], "captions": captions, "article_url": [url]}
+        for i, title, captions, url in rows
+    ]
+    path.write_text(json.dumps(objects))
+
+
+@pytest.fixture
+def three_articles(tmp_path):
+    csv = tmp_path / "articles.csv"
+    csv.write_text(
+        "article_id,article_url,article_title\n"
+        "x9,http://a/1, Storm \nx7,http://a/2,Calm\nx5,http://a/3,Calm\n"
+    )
+    return csv
+
+
+def import_from(lists, csv):
+    return import_captions(lists, read_articles(csv).to_dict("records"), csv)
+
+
+def test_the_original_systems_file_is_matched_by_url_and_title(tmp_path, three_articles, caplog):
+    lists = tmp_path / "lists.json"
+    write_original(
+        lists,
+        (0, "Storm", [" a  wave", "", "a harbour"], "http://a/1"),
+        (1, "Calm", ["a lake"], "http://a/2"),
+        (2, "Calm", ["a sail"], "http://a/3"),
+    )
+    records = import_from(lists, three_articles)
+    assert [(r["article_id"], r["title"], r["captions"]) for r in records] == [
+        ("x9", "Storm", ["a wave", "a harbour"]),
+        ("x7", "Calm", ["a lake"]),
+        ("x5", "Calm", ["a sail"]),
+    ]
+    assert not caplog.records
+    # An article that was left out does not move the captions of the next one to it.
+    write_original(
+        lists,
+        (0, "Storm", ["a wave"], "http://a/1"),
+        (1, "Calm", ["a sail"], "http://a/3"),
+    )
+    records = import_from(lists, three_articles)
+    assert [r["captions"] for r in records] == [["a wave"], [], ["a sail"]]
+    assert "1 objects have another position" in caplog.text
+    assert "1 articles have no object, and so no captions" in caplog.text
+
+
+def test_without_urls_the_position_decides_between_equal_titles(tmp_path):
+    csv, lists = tmp_path / "articles.csv", tmp_path / "lists.json"
+    csv.write_text("article_id,article_title\nx9,Storm\nx7,Calm\nx5,Calm\n")
+    write_original(lists, (2, "Calm", ["a sail"], "http://a/3"), (0, "Storm", ["s"], ""))
+    assert [r["captions"] for r in import_from(lists, csv)] == [["s"], [], ["a sail"]]
+    write_original(lists, (9, "Calm", ["a sail"], ""))
+    with pytest.raises(ValueError, match=r"object 1, title 'Calm'.* 2 articles of .* have both$"):
+        import_from(lists, csv)
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (
+            [(1, "Storm", ["a"], "http://a/2")],
+            r"object 1, title 'Storm', URL 'http://a/2': no articles of .*articles.csv have both; "
+            r"at its position 1 there is 'Calm', URL 'http://a/2'$",
+        ),
+        ([(0, "Gale", ["a"], "http://a/1")], r"'Gale'.* at its position 0 there is 'Storm'"),
+        ([(0, "", ["a"], "http://a/1")], r"object 1, must have title and captions, got article_id"),
+        ([(0, "Storm", [1], "http://a/1")], r"object 1, must have title and captions"),
+        (
+            [(0, "Storm", ["a"], "http://a/1"), (1, "Storm", ["b"], "http://a/1")],
+            r"object 2, title 'Storm', belongs to the article of an earlier one",
+        ),
+    ],
+)
+def test_an_object_that_is_not_of_one_article_is_named(tmp_path, three_articles, rows, message):
+    lists = tmp_path / "lists.json"
+    write_original(lists, *rows)
+    with pytest.raises(ValueError, match=message):
+        import_from(lists, three_articles)
+
+
+def test_a_file_that_is_missing_or_no_json_is_named(tmp_path, three_articles):
+    lists = tmp_path / "lists.json"
+    with pytest.raises(FileNotFoundError, match=r"no file of captions at .*lists.json"):
+        import_from(lists, three_articles)
+    lists.write_text("[")
+    with pytest.raises(ValueError, match=r"lists.json is not JSON: "):
+        import_from(lists, three_articles)
+
+
+@pytest.mark.parametrize("llm", [None, "scripted"])
+def test_a_json_list_in_the_place_of_captions_says_how_it_is_imported(tmp_path, llm):
+    lists = tmp_path / "my lists.json"
+    write_original(lists, (0, "Storm", ["a wave"], "http://a/1"))
+    before = lists.read_bytes()
+    message = (
+        r"is a JSON list, expected JSON Lines: newsimg task=caption 'task.import_path=.*json' "
+    )
+    with pytest.raises(ValueError, match=message):
+        caption(llm and ScriptedLLM(), QUERIES[:1], lists)
+    assert lists.read_bytes() == before
+
+
 @pytest.mark.parametrize(
     ("prompt", "message"),
     [

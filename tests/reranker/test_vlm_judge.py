@@ -3,6 +3,7 @@ import inspect
 import json
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image as PILImage
@@ -10,17 +11,21 @@ from tiny_models import draw_pictures, make_idefics, make_qwen2_vl, make_qwen3_5
 from transformers import AutoTokenizer
 from transformers.cache_utils import Cache, DynamicLayer, LinearAttentionAndFullAttentionLayer
 
-from newsimg.datatypes import Candidates, Image, Query
+from newsimg.datatypes import Candidates, Collection, Image, Query
 from newsimg.interfaces import VisionLanguageModel
+from newsimg.launch.compose import compose_config
+from newsimg.pipeline import fuse, score_candidates
+from newsimg.reporting.results import write_results
 from newsimg.reranker.vlm_judge import VLMJudgeReranker
+from newsimg.reranker.written_ratings import WrittenRating, read_rating
 from newsimg.storage.cache import OutputCache
 from newsimg.storage.cached_models import CachedVLM
 from newsimg.storage.pictures.images import DECODING, open_image
 from newsimg.vlm.prefix_cache import can_be_repeated, group_by_beginning, name_cache, read_cache
-from newsimg.vlm.prompts import find_answer
 from newsimg.vlm.qwen2_vl import Qwen2VLM
 from newsimg.vlm.smolvlm import SmolVLM
 from newsimg.vlm.transformers_vlm import TransformersVLM
+from newsimg.weight.raw import RawWeight
 
 ANSWERS = ("1", "2", "3", "4", "5")
 SETTINGS = {
@@ -76,8 +81,8 @@ def expect(probabilities):
 
 def test_shared_prefixes_score_as_a_plain_forward_of_every_single_prompt(make, images):
     asked = [QUESTIONS] * 3
-    plain = make(share_prefix=False, batch_size=1).ask(images, asked, ANSWERS, "probabilities")
-    shared = make().ask(images, asked, ANSWERS, "probabilities")
+    plain = make(share_prefix=False, batch_size=1).ask(images, asked, ANSWERS)
+    shared = make().ask(images, asked, ANSWERS)
     for one, other in zip(shared, plain, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-6)
         np.testing.assert_allclose(expect(one), expect(other), atol=1e-3)
@@ -90,9 +95,7 @@ def test_shared_prefixes_score_as_a_plain_forward_of_every_single_prompt(make, i
 @pytest.mark.parametrize("share_prefix", [True, False])
 def test_scores_do_not_depend_on_the_batch_size(make, images, share_prefix):
     one, many = (
-        make(share_prefix=share_prefix, batch_size=n).ask(
-            images, [QUESTIONS] * 3, ANSWERS, "probabilities"
-        )
+        make(share_prefix=share_prefix, batch_size=n).ask(images, [QUESTIONS] * 3, ANSWERS)
         for n in (1, 16)
     )
     np.testing.assert_allclose(one, many, atol=1e-6)
@@ -131,7 +134,7 @@ def test_the_plain_forward_equals_transformers_called_by_hand(qwen, images):
             **pixels,
         ).logits[0, -1]
     expected = logits.softmax(-1)[tokenizer.convert_tokens_to_ids(list(ANSWERS))]
-    got = qwen.ask(images[:1], [QUESTIONS], ANSWERS, "probabilities")[0][2]
+    got = qwen.ask(images[:1], [QUESTIONS], ANSWERS)[0][2]
     np.testing.assert_allclose(got, expected.numpy(), atol=1e-7)
 
 
@@ -143,7 +146,7 @@ def test_a_model_with_recurrent_layers_runs_whole_prompts_and_says_so_once(
     shared = Qwen2VLM(share_prefix=True, batch_size=8, **settings)
     plain = Qwen2VLM(share_prefix=False, batch_size=1, **settings)
     asked = [QUESTIONS] * 3
-    found, expected = (vlm.ask(images, asked, ANSWERS, "probabilities") for vlm in (shared, plain))
+    found, expected = (vlm.ask(images, asked, ANSWERS) for vlm in (shared, plain))
     for one, other in zip(found, expected, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-6)
     assert np.ptp([expect(one) for one in found], axis=0).max() > 0.01
@@ -170,15 +173,48 @@ def test_a_cache_goes_by_the_name_that_the_model_has_for_it(qwen):
 
 def test_an_answer_of_several_tokens_is_refused_with_tokenizer_and_answer(qwen, images):
     with pytest.raises(ValueError, match=r"tokenizer of .*qwen must write the answer '10' after"):
-        qwen.ask(images[:1], [QUESTIONS[:1]], ("1", "10"), "probabilities")
+        qwen.ask(images[:1], [QUESTIONS[:1]], ("1", "10"))
 
 
-def test_a_written_answer_is_the_first_number_if_that_is_on_the_scale():
-    read = {text: find_answer(text, ANSWERS) for text in ("4", "4/5", "Rating: 3.", "good, 2 or 3")}
-    assert read == {"4": "4", "4/5": "4", "Rating: 3.": "3", "good, 2 or 3": "2"}
-    assert [find_answer(text, ANSWERS) for text in ("", "four", "10", "0", "2.5", "45")] == [
-        None
-    ] * 6
+@pytest.mark.parametrize(
+    ("text", "value", "explanation"),
+    [
+        ("4", 4, ""),
+        ("4;", 4, ""),
+        ("4;;", 4, ""),
+        ("4.5;;", 4.5, ""),
+        ("4,5;;", 4.5, ""),
+        ("10;;", None, ""),  # not clamped to 5
+        ("0;;", None, ""),
+        ("-3;;", None, ""),
+        ("Score: 4;;", 4, ""),
+        ("My score: 4;;", 4, ""),
+        ("<4>;;", 4, ""),
+        ("**3**;;", 3, ""),
+        ("4/5;;", 4, ""),
+        ("4 out of 5", 4, ""),
+        ("8/10;;", None, ""),
+        ("On a scale of 1 to 5: 2;;", 2, ""),
+        ("Rating: 3.", 3, ""),
+        ("I give it a 4", 4, ""),
+        ("4. It shows 2 people at a table", 4, ""),
+        ("2 people at a table, so I give it a 4", None, ""),
+        ("good, 2 or 3", None, ""),
+        ("4-5;;", None, ""),
+        ("4th;;", 4, ""),
+        (
+            "4;;Sharp, and it shows\n 2 ferries; a third is far",
+            4,
+            "Sharp, and it shows 2 ferries; a third is far",
+        ),
+        (";;no number", None, "no number"),
+        ("score;;", None, ""),
+        ("four", None, ""),
+        ("", None, ""),
+    ],
+)
+def test_a_rating_is_read_as_its_page_says_and_never_guessed(text, value, explanation):
+    assert read_rating(text) == WrittenRating(value, explanation)
 
 
 def test_written_answers_do_not_depend_on_the_batch_size(make, images):
@@ -204,7 +240,20 @@ class TableVLM(VisionLanguageModel):
         self.table = table
         self.asked = []
 
-    def ask(self, images, questions, answers, reading, keep=None):
+    def write(self, images, questions, keep=None, is_answer=None):
+        pairs = [
+            (i.image_id, text) for i, own in zip(images, questions, strict=True) for text in own
+        ]
+        self.asked += pairs
+        found = [
+            [self.table[image.image_id, text] for text in own]
+            for image, own in zip(images, questions, strict=True)
+        ]
+        for picture, own in enumerate(found if keep else []):
+            keep(picture, dict(enumerate(own)))
+        return found
+
+    def ask(self, images, questions, answers, keep=None):
         assert tuple(answers) == ANSWERS
         pairs = [
             (i.image_id, text) for i, own in zip(images, questions, strict=True) for text in own
@@ -298,48 +347,116 @@ def test_other_weights_of_the_criteria_ask_nothing_again(table, candidates, tmp_
 def test_the_cache_keeps_readings_pictures_and_questions_apart(table, candidates, tmp_path, images):
     vlm = TableVLM(table)
     stored = CachedVLM(vlm, OutputCache(tmp_path))
-    direct = vlm.ask(images[:2], [["Q?", "F? Calm"], ["Q?"]], ANSWERS, "probabilities")
-    kept = stored.ask(images[:2], [["Q?", "F? Calm"], ["Q?"]], ANSWERS, "probabilities")
+    direct = vlm.ask(images[:2], [["Q?", "F? Calm"], ["Q?"]], ANSWERS)
+    kept = stored.ask(images[:2], [["Q?", "F? Calm"], ["Q?"]], ANSWERS)
     for one, other in zip(kept, direct, strict=True):
         np.testing.assert_array_equal(one, other)
     n_asked = len(vlm.asked)
-    stored.ask(images[:1], [["Q?"]], ANSWERS, "text")
+    vlm.table = {("0", "Q?"): "4;;"}
+    assert stored.write(images[:1], [["Q?"]]) == [["4;;"]]
     assert len(vlm.asked) == n_asked + 1
 
 
-@pytest.mark.parametrize(("reading", "name"), [("probabilities", "expected"), ("text", "generate")])
-def test_answers_in_a_cache_are_found_by_picture_question_and_reading_and_are_handed_on(
-    reading, name, tmp_path, images
-):
+def test_answers_in_a_cache_are_found_by_picture_and_question_and_are_handed_on(tmp_path, images):
     digest = hashlib.sha256(images[0].path.read_bytes()).hexdigest()
-    keys = [json.dumps([name, digest, text, list(ANSWERS)]) for text in ("Q?", "R?")]
+    keys = [json.dumps(["expected", digest, text, list(ANSWERS)]) for text in ("Q?", "R?")]
     rows = np.array([[0.1, 0.2, 0.3, 0.2, 0.1], [0, 0, 0, 0, 1]], np.float32)
     OutputCache(tmp_path).get_or_compute("scores", "table", keys, lambda batch: rows[batch], "")
     vlm = TableVLM({})  # which has no answer of its own
     told = {}
     cached = CachedVLM(vlm, OutputCache(tmp_path))
-    (found,) = cached.ask(images[:1], [["Q?", "R?"]], ANSWERS, reading, told.setdefault)
+    (found,) = cached.ask(images[:1], [["Q?", "R?"]], ANSWERS, told.setdefault)
     assert not vlm.asked
     np.testing.assert_array_equal(found, rows)
     np.testing.assert_array_equal([told[0][0], told[0][1]], rows)
 
 
+def test_written_answers_are_kept_word_for_word_in_the_cache(tmp_path, images):
+    texts = {("0", "Q?"): "4;;schön, 東京", ("1", "Q?"): "", ("1", "R?"): "5;;x\ny"}
+    vlm = TableVLM(texts)
+    asked = [["Q?"], ["Q?", "R?"]]
+    first = CachedVLM(vlm, OutputCache(tmp_path)).write(images[:2], asked)
+    assert first == [["4;;schön, 東京"], ["", "5;;x\ny"]]
+    told = {}
+    other = TableVLM({})
+    cached = CachedVLM(other, OutputCache(tmp_path))
+    assert cached.write(images[:2], asked, told.setdefault) == first
+    assert not other.asked
+    assert told == {0: {0: "4;;schön, 東京"}, 1: {0: "", 1: "5;;x\ny"}}
+
+
+def test_a_server_is_asked_again_for_what_it_has_not_rated(tmp_path, images):
+    vlm = TableVLM({("0", "Q?"): "no idea", ("1", "Q?"): "4;;"})
+    vlm.repeatable = False
+
+    def has_rating(text):
+        return read_rating(text).value is not None
+
+    for n_asked in (2, 3):
+        cached = CachedVLM(vlm, OutputCache(tmp_path))
+        found = cached.write(images[:2], [["Q?"]] * 2, None, has_rating)
+        assert found == [["no idea"], ["4;;"]]
+        assert len(vlm.asked) == n_asked
+
+
 def test_an_answer_that_names_no_rating_counts_as_the_criterions_mean_and_is_counted(
-    table, candidates, caplog
+    candidates, caplog
 ):
-    one_hot = {key: np.eye(5)[i % 5] for i, key in enumerate(table)}
-    one_hot["1", "Q?"] = np.zeros(5)
-    reranker = judge(TableVLM(one_hot), {"quality": CRITERIA["quality"]}, "generate")
-    first, last = rate(one_hot["0", "Q?"]), rate(one_hot["2", "Q?"])
-    mean = (first + last) / 2
+    texts = {("0", "Q?"): "4.5;;", ("1", "Q?"): "10;;", ("2", "Q?"): "Score: 2"}
+    reranker = judge(TableVLM(texts), {"quality": CRITERIA["quality"]}, "generate")
     scores = reranker.score(QUERIES, candidates)
-    np.testing.assert_allclose(scores.values, [[first, mean], [last, mean]])
-    assert scores.metrics == {"unread": 1, "quality/mean": mean}
-    assert "1 of 3 answers to quality hold no rating" in caplog.text
+    np.testing.assert_allclose(scores.values, [[4.5, 3.25], [2, 3.25]])  # not 2.5
+    assert scores.metrics == {"unread": 1, "quality/mean": 3.25}
+    assert not scores.explanations
+    assert "1 of 3 answers to quality hold no rating and count as their mean, 3.25" in caplog.text
+
+
+def test_explanations_follow_their_candidates_into_the_results(images, candidates, tmp_path):
+    texts = {
+        ("0", "F? Storm"): "1;;grey sea",
+        ("1", "F? Storm"): "5;;waves at a quay",
+        ("2", "F? Calm"): "2;;",
+        ("1", "F? Calm"): "3; no; waves",
+    }
+    texts |= {(str(i), "Q?"): "3;;" for i in range(3)}
+    reranker = judge(TableVLM(texts), reading="generate")
+    collection = Collection("c", QUERIES, images, None)
+    scores = score_candidates(collection, candidates, reranker)
+    assert scores.explanations["fit"].tolist() == [
+        ["grey sea", "waves at a quay"],
+        ["", "no; waves"],
+    ]
+    assert list(scores.explanations) == ["fit"]
+    reranked = fuse(candidates, scores, RawWeight(value=1))
+    assert reranked.rows.tolist() == [[1, 0], [1, 2]]
+    write_results(tmp_path, collection, reranked, (False, False))
+    table = pq.read_table(tmp_path / "results.parquet").to_pydict()
+    assert table["explanation/fit"] == ["waves at a quay", "grey sea", "no; waves", ""]
+    lines = (tmp_path / "results.jsonl").read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line)["explanation/fit"] for line in lines] == table["explanation/fit"]
+    assert table["criterion/fit"] == [5, 1, 3, 2]
+
+
+def test_the_judge_of_the_original_system_asks_four_questions_about_each_title(candidates):
+    config = compose_config(["reranker=original_vlm_judge", "backbone=clip_vit_b32"])
+    criteria = config["reranker"]["criteria"]
+    rng = np.random.default_rng(5)
+    ratings = rng.integers(1, 6, (4, 2, 2))  # by criterion, query and candidate
+    texts = {
+        (str(row), criterion["question"].replace("{title}", query.title)): f"{ratings[c, q, k]};;"
+        for c, criterion in enumerate(criteria.values())
+        for q, query in enumerate(QUERIES)
+        for k, row in enumerate(candidates.rows[q])
+    }
+    assert len(texts) == 16  # none is asked without its title
+    vlm = TableVLM(texts)
+    scores = judge(vlm, criteria, config["reranker"]["reading"]).score(QUERIES, candidates)
+    assert sorted(vlm.asked) == sorted(texts)
+    np.testing.assert_allclose(scores.values, ratings.mean(axis=0))
 
 
 def test_a_criterion_without_any_rating_is_an_error_that_names_it(table, candidates):
-    nothing = dict.fromkeys(table, np.zeros(5))
+    nothing = dict.fromkeys(table, "four;;")
     with pytest.raises(ValueError, match=r"no answer to quality holds a rating"):
         judge(TableVLM(nothing), reading="generate").score(QUERIES, candidates)
 

@@ -156,8 +156,8 @@ def test_a_matching_head_answers_nothing_but_yes_and_no(
     candidates: Candidates, tmp_path: Path
 ) -> None:
     vlm = BlipMatching(model=make_blip(tmp_path / "m"), batch_size=2, text_length=16, **LOADING)
-    with pytest.raises(ValueError, match="answers yes or no by probabilities, not 1, 2 by"):
-        vlm.ask(candidates.images[:1], [["Storm"]], ("1", "2"), "probabilities")
+    with pytest.raises(ValueError, match="it answers yes or no, not 1, 2; reranker=itm"):
+        vlm.ask(candidates.images[:1], [["Storm"]], ("1", "2"))
 
 
 def ask_plainly(vlm: Qwen2VLM, image: Image, prompt: str, answers: str) -> np.ndarray:
@@ -212,7 +212,7 @@ class FixedModel(VisionLanguageModel):
         self.table = table
         self.asked: list[str] = []
 
-    def ask(self, images: Any, questions: Any, answers: Any, reading: Any, keep: Any = None) -> Any:
+    def ask(self, images: Any, questions: Any, answers: Any, keep: Any = None) -> Any:
         found = []
         for i, (image, texts) in enumerate(zip(images, questions, strict=True)):
             self.asked += texts
@@ -220,6 +220,9 @@ class FixedModel(VisionLanguageModel):
             if keep:
                 keep(i, dict(enumerate(found[-1])))
         return found
+
+    def write(self, images: Any, questions: Any, keep: Any = None, is_answer: Any = None) -> Any:
+        raise NotImplementedError
 
 
 def test_answers_are_cached_and_those_that_are_neither_count_as_the_mean(

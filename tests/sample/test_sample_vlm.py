@@ -71,7 +71,7 @@ def grades(vlm, paths, matches):
     questions = [
         [*QUESTIONS.values(), *(f"{FIT_QUESTION} {m.title}" for m in own)] for own in matches
     ]
-    found = np.array(vlm.ask(images, questions, ANSWERS, "probabilities"))
+    found = np.array(vlm.ask(images, questions, ANSWERS))
     assert found.sum(axis=-1).min() > 0.9  # the answer is a digit
     return found @ np.arange(1, 6) / found.sum(axis=-1)
 

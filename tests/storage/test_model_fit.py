@@ -67,7 +67,7 @@ def test_a_chat_model_without_tokenizer_files_is_rejected(name, lost, tmp_path, 
     vlm = make_vlm(Qwen2VLM, folder)
     ask = {
         "llm": lambda: llm.generate([[{"role": "user", "content": "Storm"}]], None),
-        "vlm": lambda: vlm.ask([picture], [["Fit?"]], ["1", "2"], "probabilities"),
+        "vlm": lambda: vlm.ask([picture], [["Fit?"]], ["1", "2"]),
     }
     with pytest.raises(ModelError, match=rf"the tokenizer of {folder} "):
         ask[name]()
@@ -156,7 +156,7 @@ def test_an_image_processor_of_another_chat_model_is_rejected(
     folder = Path(make(tmp_path / "vlm"))
     change_json(folder / "preprocessor_config.json", **changes)
     with pytest.raises(ModelError, match=message):
-        make_vlm(vlm_class, folder).ask([picture], [["Fit?"]], ["1", "2"], "probabilities")
+        make_vlm(vlm_class, folder).ask([picture], [["Fit?"]], ["1", "2"])
 
 
 def test_image_processors_of_all_model_types_are_checked(tmp_path, picture):
@@ -166,7 +166,7 @@ def test_image_processors_of_all_model_types_are_checked(tmp_path, picture):
     settings["image_processor"]["max_image_size"] = {"longest_edge": 64}
     path.write_text(json.dumps(settings))
     with pytest.raises(ModelError, match=r"makes pictures of 64x64, the model takes 32x32"):
-        make_vlm(TransformersVLM, folder).ask([picture], [["Fit?"]], ["1", "2"], "probabilities")
+        make_vlm(TransformersVLM, folder).ask([picture], [["Fit?"]], ["1", "2"])
 
 
 def test_a_missing_image_processor_stops_an_index_instead_of_rejecting_all_pictures(
@@ -236,7 +236,7 @@ def test_an_unexpected_architecture_of_a_chat_model_is_rejected(tmp_path, pictur
     vlm = make_vlm(SmolVLM, folder, architectures=["SmolVLMForConditionalGeneration"])
     message = r"vlm.model must be SmolVLMFor\S+, but \S+qwen is Qwen2VLFor.*: vlm=qwen2_vl_7b, vlm="
     with pytest.raises(ModelError, match=message):
-        vlm.ask([picture], [["Fit?"]], ["1", "2"], "probabilities")
+        vlm.ask([picture], [["Fit?"]], ["1", "2"])
 
 
 def test_every_local_backbone_and_judge_lists_its_architectures():

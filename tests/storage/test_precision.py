@@ -70,8 +70,8 @@ def judge(dtype, tmp_path):
     image = Image("0", draw_pictures(tmp_path / "pictures", [(60, 60)])[0])
 
     def ask():
-        vlm.ask([image], [["Fit?"]], ["1", "2"], "probabilities")
-        vlm.ask([image], [["Fit?"]], ["1", "2"], "text")
+        vlm.ask([image], [["Fit?"]], ["1", "2"])
+        vlm.write([image], [["Fit?"]])
 
     return vlm, ask
 
