@@ -5,6 +5,7 @@ import { count, find, fold, initTheme, isTyping, make, readHash, writeHash } fro
 import { drawCurve, drawMeasures } from "./report_head.js";
 
 const data = JSON.parse(find("data").textContent);
+const CHUNK = 12;  // cards that the browser skips together while they are out of view
 const judged = Boolean(data.judged), cards = find("cards"), tip = find("tip");
 
 /* What may become of the editor's picture. Each headline is one of them, so their numbers add up. */
@@ -94,26 +95,31 @@ function showArticle(headline, sought) {
   if (!headline.article) {
     headline.article = drawCard(headline, data, { badge: describeBadge(headline), sought, lazy: true });
     headline.sought = sought;
-    waiting.observe(headline.article);
   } else if (headline.sought !== sought) {
     headline.article.querySelector("h2").replaceWith(drawTitle(headline.title, sought));
     headline.sought = sought;
   }
   return headline.article;
 }
-const waiting = new IntersectionObserver(entries => {
-  for (const { isIntersecting, target } of entries) if (isIntersecting) fill(target);
-}, { rootMargin: "1000px 0px" });
+/* Cards are drawn when they come near; only those of near chunks are observed. */
+const near = new IntersectionObserver(entries => entries.filter(one => one.isIntersecting).forEach(one => fill(one.target)), { rootMargin: "1000px 0px" });
+const far = new IntersectionObserver(entries => entries.filter(one => one.isIntersecting).forEach(({ target }) => {
+  far.unobserve(target);
+  for (const article of target.children) near.observe(article);
+}), { rootMargin: "2000px 0px" });
 function fill(article) {
+  near.unobserve(article);
   article.fill();
-  waiting.unobserve(article);
 }
 
 function update() {
   const sought = fold(state.q.trim()), filter = FILTERS.find(one => one.key === state.filter);
   state.found = data.headlines.filter(one => filter.test(one) && one.folded.includes(sought)).sort(SORTS[state.sort]);
   hideTip();
-  cards.replaceChildren(...state.found.map(headline => showArticle(headline, sought)));
+  const articles = state.found.map(headline => showArticle(headline, sought)), chunks = [];
+  for (let i = 0; i < articles.length; i += CHUNK) chunks.push(make("div", { class: "chunk" }, articles.slice(i, i + CHUNK)));
+  cards.replaceChildren(...chunks);
+  chunks.forEach(chunk => far.observe(chunk));
   for (const button of find("filters").querySelectorAll("button")) button.setAttribute("aria-pressed", button.dataset.filter === state.filter);
   find("sort").value = state.sort;
   if (find("search").value !== state.q) find("search").value = state.q;
@@ -129,8 +135,8 @@ function change(values) {
   Object.assign(state, values);
   writeHash({ filter: state.filter, q: state.q, sort: state.sort }, DEFAULTS);
   update();
-  const [first] = cards.children, top = first?.getBoundingClientRect().top;
-  if (first && (top < 60 || top > innerHeight * 0.6)) first.scrollIntoView({ block: "start" });
+  const first = state.found[0]?.article, top = first?.getBoundingClientRect().top;
+  if (first && (top < bar.getBoundingClientRect().bottom || top > innerHeight * 0.6)) first.scrollIntoView({ block: "start" });
 }
 function readState() {
   const { filter, q, sort } = readHash();
@@ -160,22 +166,21 @@ find("reset").addEventListener("click", () => change({ filter: "all", q: "" }));
 find("help").addEventListener("click", () => find("keys").showModal());
 addEventListener("hashchange", () => { readState(); update(); });
 addEventListener("beforeprint", () => state.found.forEach(({ article }) => fill(article)));
+const bar = find("filters").closest(".bar");
+new ResizeObserver(() => document.documentElement.style.setProperty("--bar", `${getComputedStyle(bar).position === "sticky" ? bar.offsetHeight : 0}px`)).observe(bar);
 initTheme(find("theme"));
 
-/* The first card that is not above the sticky bar; cards are in order from top to bottom. */
+/* The first card that is not above the sticky bar. */
 function findTop() {
-  let low = 0, high = cards.children.length;
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    if (cards.children[middle].getBoundingClientRect().bottom > 110) high = middle;
-    else low = middle + 1;
-  }
-  return low;
+  const isBelow = element => element.getBoundingClientRect().bottom > bar.getBoundingClientRect().bottom;
+  const chunk = [...cards.children].find(isBelow);
+  const first = chunk && [...chunk.children].find(isBelow);
+  return first ? state.found.indexOf(first.headline) : state.found.length;
 }
 function step(by) {
   const active = document.activeElement.closest(".card"), isAbove = cards.getBoundingClientRect().top > 0;
-  const from = active ? [...cards.children].indexOf(active) : isAbove && by > 0 ? -1 : findTop();
-  const next = cards.children[from + by];
+  const from = active ? state.found.indexOf(active.headline) : isAbove && by > 0 ? -1 : findTop();
+  const next = state.found[from + by]?.article;
   if (!next) return;
   fill(next);
   next.focus({ preventScroll: true });
