@@ -233,6 +233,7 @@ def test_a_headline_from_right_to_left_is_set_so(page: Any) -> None:
 def test_a_picture_has_the_shares_of_its_score_on_hover(page: Any, report: Path) -> None:
     headline = read_data(report)["headlines"][1]
     page.locator(".card").nth(1).locator(".after li").first.hover()
+    page.locator("#tip").wait_for(state="visible")
     text = page.locator("#tip").inner_text()
     candidate = headline["candidates"][headline["after"][0]]
     assert f"#{candidate['before']} → #{candidate['after']}" in text

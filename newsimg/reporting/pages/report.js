@@ -6,6 +6,7 @@ import { drawCurve, drawMeasures } from "./report_head.js";
 
 const data = JSON.parse(find("data").textContent);
 const CHUNK = 12;  // cards that the browser skips together while they are out of view
+const FILLING = 5;  // milliseconds of a frame for drawing cards
 const judged = Boolean(data.judged), cards = find("cards"), tip = find("tip");
 
 /* What may become of the editor's picture. Each headline is one of them, so their numbers add up. */
@@ -102,13 +103,31 @@ function showArticle(headline, sought) {
   return headline.article;
 }
 /* Cards are drawn when they come near; only those of near chunks are observed. */
-const near = new IntersectionObserver(entries => entries.filter(one => one.isIntersecting).forEach(one => fill(one.target)), { rootMargin: "1000px 0px" });
+const near = new IntersectionObserver(entries => {
+  const come = entries.filter(one => one.isIntersecting).map(one => one.target), gone = entries.filter(one => !one.isIntersecting).map(one => one.target);
+  const isIdle = !queue.size;
+  queue = new Set([...come, ...queue]);  // the latest first: earlier ones may be passed by
+  gone.forEach(article => queue.delete(article));
+  if (isIdle && queue.size) requestAnimationFrame(fillSome);
+}, { rootMargin: "1000px 0px" });
+let queue = new Set(), lastY = 0;
+function fillSome() {
+  const end = performance.now() + FILLING, isFast = Math.abs(scrollY - lastY) > innerHeight;
+  lastY = scrollY;
+  // What passes by faster than a screen per frame cannot be seen.
+  for (const article of isFast ? [] : queue) {
+    fill(article);
+    if (performance.now() > end) break;
+  }
+  if (queue.size) requestAnimationFrame(fillSome);
+}
 const far = new IntersectionObserver(entries => entries.filter(one => one.isIntersecting).forEach(({ target }) => {
   far.unobserve(target);
   for (const article of target.children) near.observe(article);
 }), { rootMargin: "2000px 0px" });
 function fill(article) {
   near.unobserve(article);
+  queue.delete(article);
   article.fill();
 }
 
@@ -151,15 +170,26 @@ function showTip(item) {
   tip.style.left = `${Math.max(8, Math.min(innerWidth - width - 8, box.left + box.width / 2 - width / 2))}px`;
   tip.style.top = `${box.bottom + height + 10 < innerHeight ? box.bottom + 8 : Math.max(8, box.top - height - 8)}px`;
 }
-function hideTip() { tip.hidden = true; }
+function hideTip() {
+  clearTimeout(hovering);
+  tip.hidden = true;
+}
 
 const itemOf = event => event.target.closest?.(".strip li") ?? null;
-cards.addEventListener("mouseover", event => { const item = itemOf(event); item ? showTip(item) : hideTip(); });
+let hovering;  // a timer: pictures that scroll past the pointer are not hovered over
+function awaitHover() {
+  hideTip();
+  hovering = setTimeout(() => {
+    const item = cards.querySelector(".strip li:hover");
+    if (item && !document.querySelector("dialog[open]")) showTip(item);
+  }, 100);
+}
+cards.addEventListener("mouseover", awaitHover);
 cards.addEventListener("mouseleave", hideTip);
 cards.addEventListener("focusin", event => { const item = itemOf(event); if (item && event.target.matches(":focus-visible")) showTip(item); });
 cards.addEventListener("focusout", hideTip);
 cards.addEventListener("click", hideTip);
-addEventListener("scroll", hideTip, { passive: true });
+addEventListener("scroll", awaitHover, { passive: true });
 find("search").addEventListener("input", event => change({ q: event.target.value }));
 find("sort").addEventListener("change", event => change({ sort: event.target.value }));
 find("reset").addEventListener("click", () => change({ filter: "all", q: "" }));
