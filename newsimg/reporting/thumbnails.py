@@ -65,7 +65,7 @@ def encode_thumbnails(
 ) -> dict[Image, str | None]:
     """Return the WebP of `draw_thumbnails` in base64."""
     drawn = draw_thumbnails(images, scale)
-    return {image: thumb and thumb.data for image, thumb in drawn.items()}
+    return {image: thumb.data if thumb else None for image, thumb in drawn.items()}
 
 
 @lru_cache(maxsize=4096)  # the jobs of a sweep show much the same pictures

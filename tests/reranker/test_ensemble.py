@@ -27,7 +27,9 @@ class TableReranker(Reranker):
 
     def score(self, queries, candidates):
         self.n_calls += 1
-        return RerankScores(self.scores, {"half": self.scores / 2}, self.said, self.counted)
+        best = np.argsort(self.scores, axis=1) if self.said else None
+        halves = {"half": self.scores / 2}
+        return RerankScores(self.scores, halves, self.said, self.counted, best_captions=best)
 
 
 @pytest.fixture
@@ -121,5 +123,6 @@ def test_members_their_criteria_and_their_captions_are_told(candidates):
     np.testing.assert_allclose(0.75 * parts["a"] + 0.25 * parts["b"], got.values, rtol=1e-5)
     np.testing.assert_allclose(parts["b/half"], SECOND / 2, rtol=1e-6)
     assert got.captions == captions
+    np.testing.assert_array_equal(got.best_captions, np.argsort(SECOND, axis=1))
     shares = {name: share for name, (share, _) in got.members.items()}
     assert shares == pytest.approx({"a": 0.75, "b": 0.25})

@@ -146,10 +146,14 @@ def test_a_candidate_scores_by_its_cosines_with_the_captions(folder, tmp_path, c
     backbone = RandomBackbone()
     captions = (["waves over a pier", "a fallen tree"], ["cows", "a milk churn"])
     assert [list(own) for own in found.captions[:2]] == list(captions)
+    best = []
     for own, rows, row_scores in zip(captions, candidates.rows, scores, strict=False):
         images = backbone.embed_images([candidates.images[row] for row in rows])
         cosines = backbone.embed_texts(own) @ images.T
         np.testing.assert_allclose(row_scores, getattr(cosines, pool)(axis=0), atol=1e-6)
+        best.append(cosines.argmax(axis=0))
+    np.testing.assert_array_equal(found.best_captions[:2], best)
+    assert len(np.unique(best)) == 2
 
 
 def test_a_headline_without_captions_keeps_its_retrieval_scores_and_is_counted(
@@ -160,6 +164,7 @@ def test_a_headline_without_captions_keeps_its_retrieval_scores_and_is_counted(
     found = reranker.score(QUERIES, candidates)
     scores = found.values
     np.testing.assert_array_equal(scores[2], candidates.parts["retrieval"][2])
+    assert (found.best_captions[2] == -1).all()
     assert found.metrics == {
         "captions_missing": 1,
         "captions_fewer": 0,

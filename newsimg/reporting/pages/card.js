@@ -69,9 +69,10 @@ export function drawWhy(candidate, headline, data) {
     candidate.retrieval != null && nameRow("retrieval", drawTrack(candidate.retrieval, headline.range?.[0] ?? spread(one => one.retrieval)), digits(candidate.retrieval)),
     candidate.rerank != null && nameRow("reranker", drawTrack(candidate.rerank, spread(one => one.rerank), "rerank"), digits(candidate.rerank)),
     !candidate.shares && candidate.fused != null && nameRow("fused", drawTrack(candidate.fused, headline.range?.[1] ?? spread(one => one.fused)), digits(candidate.fused))));
-  if (candidate.components?.length) parts.push(drawTable("what the reranker scores", ...(data.components ?? []).map((name, i) =>
-    nameRow(name, drawTrack(candidate.components[i], spread(one => one.components[i]), "rerank"), digits(candidate.components[i])))));
   const members = Object.entries(candidate.members ?? {});
+  const components = (data.components ?? []).map((name, i) => [name, i]).filter(([name]) => candidate.components && !(name in (candidate.members ?? {})));
+  if (components.length) parts.push(drawTable("what the reranker scores", ...components.map(([name, i]) =>
+    nameRow(name, drawTrack(candidate.components[i], spread(one => one.components[i]), "rerank"), digits(candidate.components[i])))));
   if (members.length) parts.push(drawTable("members of the ensemble: share × normalised score", ...members.map(([name, [share, score]]) =>
     nameRow(name, `${formatWeight(share)} × ${digits(score)}`, digits(share * score)))));
   if (headline.captions?.length) parts.push(make("p", { class: "label" }, "captions of the headline"),

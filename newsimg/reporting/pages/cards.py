@@ -150,9 +150,9 @@ class Stages:
     ) -> list[list[Any]]:
         described: list[list[Any]] = []
         for image_id in (self.collection.qrels or {}).get(query_id, {}):
-            row = self.editors.get(image_id)
+            row = self.editors.get(image_id, -1)
             ranks = [stage[row] + 1 if row in stage else None for stage in (before, after)]
-            described.append([None if row is None else str(row), image_id, *ranks])
+            described.append([str(row) if row >= 0 else None, image_id, *ranks])
         return described
 
     def _describe_candidate(self, position: int, old: int, new: int) -> dict[str, Any]:

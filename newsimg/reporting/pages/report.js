@@ -5,6 +5,8 @@ import { count, find, fold, initTheme, isTyping, make, readHash, writeHash } fro
 import { drawCurve, drawMeasures } from "./report_head.js";
 
 const data = JSON.parse(find("data").textContent);
+const CHUNK = 12;  // cards that the browser skips together while they are out of view
+const FILLING = 5;  // milliseconds of a frame for drawing cards
 const judged = Boolean(data.judged), cards = find("cards"), tip = find("tip");
 
 /* What may become of the editor's picture. Each headline is one of them, so their numbers add up. */
@@ -94,26 +96,49 @@ function showArticle(headline, sought) {
   if (!headline.article) {
     headline.article = drawCard(headline, data, { badge: describeBadge(headline), sought, lazy: true });
     headline.sought = sought;
-    waiting.observe(headline.article);
   } else if (headline.sought !== sought) {
     headline.article.querySelector("h2").replaceWith(drawTitle(headline.title, sought));
     headline.sought = sought;
   }
   return headline.article;
 }
-const waiting = new IntersectionObserver(entries => {
-  for (const { isIntersecting, target } of entries) if (isIntersecting) fill(target);
+/* Cards are drawn when they come near; only those of near chunks are observed. */
+const near = new IntersectionObserver(entries => {
+  const come = entries.filter(one => one.isIntersecting).map(one => one.target), gone = entries.filter(one => !one.isIntersecting).map(one => one.target);
+  const isIdle = !queue.size;
+  queue = new Set([...come, ...queue]);  // the latest first: earlier ones may be passed by
+  gone.forEach(article => queue.delete(article));
+  if (isIdle && queue.size) requestAnimationFrame(fillSome);
 }, { rootMargin: "1000px 0px" });
+let queue = new Set(), lastY = 0;
+function fillSome() {
+  const end = performance.now() + FILLING, isFast = Math.abs(scrollY - lastY) > innerHeight;
+  lastY = scrollY;
+  // What passes by faster than a screen per frame cannot be seen.
+  for (const article of isFast ? [] : queue) {
+    fill(article);
+    if (performance.now() > end) break;
+  }
+  if (queue.size) requestAnimationFrame(fillSome);
+}
+const far = new IntersectionObserver(entries => entries.filter(one => one.isIntersecting).forEach(({ target }) => {
+  far.unobserve(target);
+  for (const article of target.children) near.observe(article);
+}), { rootMargin: "2000px 0px" });
 function fill(article) {
+  near.unobserve(article);
+  queue.delete(article);
   article.fill();
-  waiting.unobserve(article);
 }
 
 function update() {
   const sought = fold(state.q.trim()), filter = FILTERS.find(one => one.key === state.filter);
   state.found = data.headlines.filter(one => filter.test(one) && one.folded.includes(sought)).sort(SORTS[state.sort]);
   hideTip();
-  cards.replaceChildren(...state.found.map(headline => showArticle(headline, sought)));
+  const articles = state.found.map(headline => showArticle(headline, sought)), chunks = [];
+  for (let i = 0; i < articles.length; i += CHUNK) chunks.push(make("div", { class: "chunk" }, articles.slice(i, i + CHUNK)));
+  cards.replaceChildren(...chunks);
+  chunks.forEach(chunk => far.observe(chunk));
   for (const button of find("filters").querySelectorAll("button")) button.setAttribute("aria-pressed", button.dataset.filter === state.filter);
   find("sort").value = state.sort;
   if (find("search").value !== state.q) find("search").value = state.q;
@@ -129,8 +154,8 @@ function change(values) {
   Object.assign(state, values);
   writeHash({ filter: state.filter, q: state.q, sort: state.sort }, DEFAULTS);
   update();
-  const [first] = cards.children, top = first?.getBoundingClientRect().top;
-  if (first && (top < 60 || top > innerHeight * 0.6)) first.scrollIntoView({ block: "start" });
+  const first = state.found[0]?.article, top = first?.getBoundingClientRect().top;
+  if (first && (top < bar.getBoundingClientRect().bottom || top > innerHeight * 0.6)) first.scrollIntoView({ block: "start" });
 }
 function readState() {
   const { filter, q, sort } = readHash();
@@ -145,37 +170,47 @@ function showTip(item) {
   tip.style.left = `${Math.max(8, Math.min(innerWidth - width - 8, box.left + box.width / 2 - width / 2))}px`;
   tip.style.top = `${box.bottom + height + 10 < innerHeight ? box.bottom + 8 : Math.max(8, box.top - height - 8)}px`;
 }
-function hideTip() { tip.hidden = true; }
+function hideTip() {
+  clearTimeout(hovering);
+  tip.hidden = true;
+}
 
 const itemOf = event => event.target.closest?.(".strip li") ?? null;
-cards.addEventListener("mouseover", event => { const item = itemOf(event); item ? showTip(item) : hideTip(); });
+let hovering;  // a timer: pictures that scroll past the pointer are not hovered over
+function awaitHover() {
+  hideTip();
+  hovering = setTimeout(() => {
+    const item = cards.querySelector(".strip li:hover");
+    if (item && !document.querySelector("dialog[open]")) showTip(item);
+  }, 100);
+}
+cards.addEventListener("mouseover", awaitHover);
 cards.addEventListener("mouseleave", hideTip);
 cards.addEventListener("focusin", event => { const item = itemOf(event); if (item && event.target.matches(":focus-visible")) showTip(item); });
 cards.addEventListener("focusout", hideTip);
 cards.addEventListener("click", hideTip);
-addEventListener("scroll", hideTip, { passive: true });
+addEventListener("scroll", awaitHover, { passive: true });
 find("search").addEventListener("input", event => change({ q: event.target.value }));
 find("sort").addEventListener("change", event => change({ sort: event.target.value }));
 find("reset").addEventListener("click", () => change({ filter: "all", q: "" }));
 find("help").addEventListener("click", () => find("keys").showModal());
 addEventListener("hashchange", () => { readState(); update(); });
 addEventListener("beforeprint", () => state.found.forEach(({ article }) => fill(article)));
+const bar = find("filters").closest(".bar");
+new ResizeObserver(() => document.documentElement.style.setProperty("--bar", `${getComputedStyle(bar).position === "sticky" ? bar.offsetHeight : 0}px`)).observe(bar);
 initTheme(find("theme"));
 
-/* The first card that is not above the sticky bar; cards are in order from top to bottom. */
+/* The first card that is not above the sticky bar. */
 function findTop() {
-  let low = 0, high = cards.children.length;
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    if (cards.children[middle].getBoundingClientRect().bottom > 110) high = middle;
-    else low = middle + 1;
-  }
-  return low;
+  const isBelow = element => element.getBoundingClientRect().bottom > bar.getBoundingClientRect().bottom;
+  const chunk = [...cards.children].find(isBelow);
+  const first = chunk && [...chunk.children].find(isBelow);
+  return first ? state.found.indexOf(first.headline) : state.found.length;
 }
 function step(by) {
   const active = document.activeElement.closest(".card"), isAbove = cards.getBoundingClientRect().top > 0;
-  const from = active ? [...cards.children].indexOf(active) : isAbove && by > 0 ? -1 : findTop();
-  const next = cards.children[from + by];
+  const from = active ? state.found.indexOf(active.headline) : isAbove && by > 0 ? -1 : findTop();
+  const next = state.found[from + by]?.article;
   if (!next) return;
   fill(next);
   next.focus({ preventScroll: true });

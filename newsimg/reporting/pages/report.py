@@ -15,7 +15,7 @@ from newsimg.evaluation.curve import find_plateau, look_up
 from newsimg.interfaces import Components
 from newsimg.reporting.console import describe_setting
 from newsimg.reporting.contact_sheet import choose_queries
-from newsimg.reporting.pages.assemble import drop_empty, fill_page, to_json
+from newsimg.reporting.pages.assemble import fill_page, to_json
 from newsimg.reporting.pages.cards import Stages, describe_pictures, list_refs, shorten
 from newsimg.reporting.thumbnails import choose_scale, draw_thumbnails
 from newsimg.storage.files import write_atomically
@@ -87,7 +87,9 @@ def write_report(path: Path, stages: Stages, details: Details, max_bytes: int = 
     refs = list_pictures([headlines[position] for position in kept])
     thumbs = draw_thumbnails([images[int(ref)] for ref in refs], scale)
     pictures = describe_pictures(images, thumbs, refs, path.parent)
-    kept = fit_headlines(headlines, kept, budget, lambda ref: len(to_json(pictures[ref])))
+    fitting = set(kept)
+    ordered = [position for position in order if position in fitting]
+    kept = fit_headlines(headlines, ordered, budget, lambda ref: len(to_json(pictures[ref])))
     if len(kept) < len(headlines):
         log.warning("%s shows %d of %d headlines", path.name, len(kept), len(headlines))
     shown = [headlines[position] for position in kept]
@@ -99,7 +101,7 @@ def write_report(path: Path, stages: Stages, details: Details, max_bytes: int = 
 
 def fill(page: Mapping[str, Any]) -> str:
     """Return the page with its data."""
-    return fill_page("report.html", STYLES, ["report.js"], drop_empty(page))
+    return fill_page("report.html", STYLES, ["report.js"], page)
 
 
 def describe_run(
@@ -118,6 +120,7 @@ def describe_run(
     """
     top_k, info = int(metrics["top_k"]), components.info
     n_truncated = metrics.get("n_truncated", 0)
+    plural = "headline" if n_truncated == 1 else "headlines"
     names = {f"Hits@{k}": f"hits_at_{k}" for k in (1, 10) if k <= top_k}
     names |= {f"MRR@{k}": f"mrr_at_{k}" for k in (10,) if k <= top_k}
     return Details(
@@ -127,7 +130,7 @@ def describe_run(
             f"{metrics['n_images']:,.0f} pictures",
             f"{top_k} candidates",
             describe_setting(info, components.weight.value),
-            *([f"cut by the backbone: {n_truncated:,.0f}"] if n_truncated else []),
+            *([f"{n_truncated:,.0f} {plural} cut by the backbone"] if n_truncated else []),
             f"{datetime.now():%Y-%m-%d %H:%M}",
         ],
         measures=[

@@ -15,7 +15,7 @@ export function drawMeasures(measures) {
   });
 }
 
-const WIDTH = 230, HEIGHT = 64;
+const WIDTH = 200, HEIGHT = 64;
 
 function makeSvg(tag, attributes, text = "") {
   const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
