@@ -151,12 +151,10 @@ class InferTask(Task):
             metrics |= {"mean_confidence": float(confidences.mean()), "n_unsure": len(unsure)}
         parts = collection, reranked, found.truncated, confidences
         write_results(output_dir, *parts, set(unsure.tolist()))
-        run = to_run(collection.queries, reranked)
+        ranked = to_run(collection.queries, reranked)
         left_out = {collection.queries[i].query_id for i in unsure}
         with write_atomically(output_dir / "results.run") as temporary:
-            sure = {
-                query_id: ranked for query_id, ranked in run.items() if query_id not in left_out
-            }
+            sure = {name: own for name, own in ranked.items() if name not in left_out}
             write_run(sure, temporary, tag="newsimg")
         if self.report:
             announce("drawing the report")

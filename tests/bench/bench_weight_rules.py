@@ -131,4 +131,5 @@ if __name__ == "__main__":
     arguments = sys.argv[1:]
     numbers = [int(text) for text in arguments if text.isdigit()]
     named = tuple(text for text in arguments if not text.isdigit())
-    main(*[*numbers, *(500, 1600)[len(numbers) :]], named or RERANKERS)
+    n_splits, n_chosen = [*numbers, *(500, 1600)[len(numbers) :]]
+    main(n_splits, n_chosen, named or RERANKERS)

@@ -65,7 +65,7 @@ class Calibration:
             stack(features, self.features), np.array(self.means), np.array(self.scales)
         ) @ np.array(self.coefficients)
         if self.steps is not None:
-            return np.interp(odds, *map(np.array, self.steps))
+            return np.interp(odds, np.array(self.steps[0]), np.array(self.steps[1]))
         return 1 / (1 + np.exp(-odds))
 
     def save(self, path: Path) -> None:
@@ -142,12 +142,11 @@ def load_calibration(path: Path, setting: Mapping[str, str]) -> Calibration:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         version = found.pop("format")
-        steps = found.pop("steps")
-        names = ("features", "means", "scales", "coefficients")
-        lists = {name: tuple(found.pop(name)) for name in names}
-        calibration = Calibration(
-            **found, **lists, steps=None if steps is None else (tuple(steps[0]), tuple(steps[1]))
-        )
+        for name in ("features", "means", "scales", "coefficients"):
+            found[name] = tuple(found[name])
+        if found["steps"] is not None:
+            found["steps"] = tuple(found["steps"][0]), tuple(found["steps"][1])
+        calibration = Calibration(**found)
     except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         raise ValueError(f"{path} is no calibration written by newsimg task=calibrate") from error
     if version != FORMAT:

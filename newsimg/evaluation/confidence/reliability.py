@@ -87,14 +87,14 @@ def measure_aurc(confidences: FusedArray, right: FusedArray, counts: FusedArray)
     After Geifman, Uziel and El-Yaniv (2019). Each occurrence of a query in a sample counts the risk
     among the queries with at least its confidence.
     """
-    levels, level_of = np.unique(-confidences, return_inverse=True)
-    members = np.zeros((len(confidences), len(levels)))
-    members[np.arange(len(confidences)), level_of] = 1
-    n_at = counts @ members
-    n_kept = np.cumsum(n_at, axis=1)
-    n_wrong = np.cumsum(counts @ (members * (1 - right)[:, None]), axis=1)
+    order = np.argsort(-confidences, kind="stable")
+    ordered = -confidences[order]
+    last = np.searchsorted(ordered, ordered, side="right") - 1  # of those of equal confidence
+    drawn = counts[:, order]
+    n_kept = np.cumsum(drawn, axis=1)[:, last]
+    n_wrong = np.cumsum(drawn * (1 - right[order]), axis=1)[:, last]
     risks = np.divide(n_wrong, n_kept, out=np.zeros_like(n_wrong), where=n_kept > 0)
-    return (n_at * risks).sum(axis=1) / counts.sum(axis=1)
+    return (drawn * risks).sum(axis=1) / counts.sum(axis=1)
 
 
 def tabulate_bins(
