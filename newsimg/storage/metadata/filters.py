@@ -126,7 +126,7 @@ def check_matching(n_matching: int, n_pictures: int) -> None:
     """
     what = f"{n_matching} of {n_pictures} pictures match data.filter"
     if n_pictures and not n_matching:
-        raise ValueError(f"{what}: relax it, or see which values the pictures have")
+        raise ValueError(f"{what}: check its values; a picture without a value does not match")
     log.info(what)
 
 
