@@ -18,8 +18,8 @@ log = logging.getLogger(__name__)
 class ZipDataset(PictureCollection):
     """The pictures in zip files. An image id is the archive's path and the member's name.
 
-    If there is a table `000.parquet` beside `000.zip`, its columns licence, title, author and
-    page_url become metadata of the pictures, joined by its column member.
+    If there is a table `000.parquet` beside `000.zip`, its columns with the names of
+    metadata, such as title, tags or licence, describe the pictures, joined by its column member.
 
     Args:
         name: Name of the collection.

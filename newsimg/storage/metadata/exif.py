@@ -5,12 +5,14 @@ CIPA DC-008 (2023), "Exchangeable image file format for digital still cameras: E
 
 import warnings
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from PIL import Image as PILImage
 from PIL.ExifTags import GPS, IFD, Base
 
-MAX_BYTES = 1 << 20
+MAX_BYTES = 1 << 17
+MAX_ENTRIES = 200  # of a directory; cameras write up to 100
+DIRECTORIES = (IFD.Exif, IFD.GPSInfo)
 # Pillow warns of each damaged entry; what cannot be read is dropped and counted.
 warnings.filterwarnings("ignore", module=r"PIL\.TiffImagePlugin")
 
@@ -22,9 +24,7 @@ def read_exif(picture: PILImage.Image) -> dict[str, Any]:
         ValueError: If they are larger than the limit.
         Exception: Pillow's, if they are damaged.
     """
-    n_bytes = len(picture.info.get("exif") or b"")
-    if n_bytes > MAX_BYTES:
-        raise ValueError(f"{n_bytes} bytes of EXIF data, the limit is {MAX_BYTES}")
+    _check_size(picture.info.get("exif") or b"")
     exif = picture.getexif()
     taken = exif.get_ifd(IFD.Exif)
     # Windows writes XP... beside the others, in UTF-16.
@@ -38,6 +38,26 @@ def read_exif(picture: PILImage.Image) -> dict[str, Any]:
         "author": _repair(exif.get(Base.Artist)) or _decode_wide(exif.get(Base.XPAuthor)),
         "licence": _repair(exif.get(Base.Copyright)),
     }
+
+
+def _check_size(content: bytes) -> None:
+    """Check the sizes of the directories, as thousands of entries may each refer to all bytes."""
+    if len(content) > MAX_BYTES:
+        raise ValueError(f"{len(content)} bytes of EXIF data, the limit is {MAX_BYTES}")
+    content = content.removeprefix(b"Exif\0\0")
+    order: Literal["little", "big"] = "little" if content[:2] == b"II" else "big"
+
+    def read(position: int, size: int) -> int:
+        return int.from_bytes(content[position : position + size], order)
+
+    directories = [read(4, 4)] if content else []
+    for start in directories:  # grows by the directories that the first one refers to
+        n_entries = read(start, 2)
+        if n_entries > MAX_ENTRIES:
+            raise ValueError(f"{n_entries} EXIF entries, the limit is {MAX_ENTRIES}")
+        entries = range(start + 2, start + 2 + 12 * n_entries, 12)
+        if start == directories[0] and len(directories) == 1:
+            directories += [read(at + 8, 4) for at in entries if read(at, 2) in DIRECTORIES]
 
 
 def _repair(value: Any) -> str:

@@ -12,6 +12,7 @@ from newsimg.storage.text.suggest import suggest
 
 log = logging.getLogger(__name__)
 
+IMAGES_AT_ONCE = 4096
 LISTS = ("licence", "source", "words")
 DATES = ("after", "before")
 # The licence in an address of Creative Commons, and its version.
@@ -93,7 +94,12 @@ def matches(metadata: Mapping[str, str], wanted: PictureFilter | None) -> bool:
 
 def find_matching(images: Sequence[Image], wanted: PictureFilter) -> list[int]:
     """Return the rows of the pictures that match; their own metadata are read if necessary."""
-    return [row for row, image in enumerate(images) if matches(image.metadata or {}, wanted)]
+    found = []
+    for start in range(0, len(images), IMAGES_AT_ONCE):  # a saved index reads blocks faster
+        for row, image in enumerate(images[start : start + IMAGES_AT_ONCE], start):
+            if matches(image.metadata or {}, wanted):
+                found.append(row)
+    return found
 
 
 def filter_listed(found: Iterable[Listed], wanted: PictureFilter | None) -> Iterator[Listed]:
@@ -126,7 +132,7 @@ def check_matching(n_matching: int, n_pictures: int) -> None:
     """
     what = f"{n_matching} of {n_pictures} pictures match data.filter"
     if n_pictures and not n_matching:
-        raise ValueError(f"{what}: relax it, or see which values the pictures have")
+        raise ValueError(f"{what}: check its values; a picture without a value does not match")
     log.info(what)
 
 
