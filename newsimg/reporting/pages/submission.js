@@ -68,6 +68,7 @@ function drawChanged() {
   find("changed").textContent = `${count(changes.size)} ${changes.size === 1 ? "crop" : "crops"} changed on this page`;
   find("kept").textContent = `The file will have ${count(listed)} ${listed === 1 ? "crop" : "crops"} other than ${page.crop}.`
     + (changes.size ? " The zip changes when the command is run; until then, this browser keeps the changes." : "");
+  find("saving").hidden = !listed && !changes.size;
   find("filters").lastChild.querySelector("b").textContent = count(entries.filter(entry => changes.has(entry.key)).length);
 }
 
