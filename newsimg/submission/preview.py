@@ -140,7 +140,7 @@ def draw_thumb(picture: PILImage.Image, scale: tuple[int, int, int]) -> bytes:
     filled = max(width / picture.width, height / picture.height)
     factor = min(1, filled, LONGEST * width / max(picture.size))
     size = (max(1, round(picture.width * factor)), max(1, round(picture.height * factor)))
-    small = picture.resize(size, PILImage.Resampling.BICUBIC, reducing_gap=2)
+    small = picture.resize(size, PILImage.Resampling.BICUBIC, reducing_gap=1.1)
     buffer = io.BytesIO()
     small.save(buffer, "WEBP", quality=quality, method=0)
     return buffer.getvalue()
