@@ -101,6 +101,20 @@ def read_results(source: Path) -> Results:
     }
 
 
+def read_titles(source: Path) -> dict[str, str]:
+    """Return the headline of each article; empty if the results have none.
+
+    Args:
+        source: See `read_results`.
+    """
+    path = source / FILE_NAME if source.is_dir() else source
+    if "title" not in pq.read_schema(path).names:
+        return {}
+    columns = pq.read_table(path, columns=["article_id", "title"]).to_pydict()
+    pairs = zip(columns["article_id"], columns["title"], strict=True)
+    return {str(article_id): str(title) for article_id, title in pairs if title}
+
+
 def read_warning(source: Path) -> str:
     """Return the warning of an infer run; empty for none.
 

@@ -10,13 +10,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from PIL import Image as PILImage
+
 from newsimg.datatypes import Image
 from newsimg.reporting.results import Choice, Results
 from newsimg.storage.files import write_atomically
 from newsimg.storage.pictures.images import open_image, read_image
 from newsimg.storage.progress import Progress
 from newsimg.submission.layouts import PICTURE_SIZE, check_name, find_clash, name_picture
-from newsimg.submission.rendering import render_picture
+from newsimg.submission.rendering import Crop, encode_picture
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +37,7 @@ class Entry:
         choice: The picture with its credit.
         replaced: Image id at rank 1, if it was replaced.
         shown_by: The earlier run that shows that image.
+        crop: How the picture is cropped; see `render_picture`.
     """
 
     approach: str
@@ -44,6 +47,10 @@ class Entry:
     choice: Choice
     replaced: str | None = None
     shown_by: str | None = None
+    crop: Crop = "center"
+
+
+Observe = Callable[[Entry, PILImage.Image], None]
 
 
 def choose_articles(
@@ -202,9 +209,9 @@ def write_submission(
     *,
     layout: int,
     group: str,
-    crop: str,
     workers: int,
     check: Callable[[Path], None],
+    observe: Observe | None = None,
 ) -> None:
     """Write the zip atomically.
 
@@ -213,18 +220,18 @@ def write_submission(
         entries: The pictures.
         layout: 2025 or 2026.
         group: Name of the group.
-        crop: See `render_picture`.
         workers: Number of pictures rendered in parallel.
         check: Called with the temporary file of the finished zip; if it raises, no zip is written.
+        observe: See `render_all`.
 
     Raises:
         FileNotFoundError: If a picture does not exist.
-        ValueError: If a picture cannot be decoded; names it, the run and the article.
+        ValueError: If a picture cannot be decoded or cropped; names it, the run and the article.
     """
     with write_atomically(path) as temporary:
         # PNGs are already compressed.
         with zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
-            for entry, content in render_all(entries, crop, workers):
+            for entry, content in render_all(entries, workers, observe):
                 name = name_picture(layout, group, entry.approach, entry.size, entry.article_id)
                 info = zipfile.ZipInfo(name, DATE)
                 info.external_attr = 0o100644 << 16
@@ -232,15 +239,24 @@ def write_submission(
         check(temporary)
 
 
-def render_all(entries: Sequence[Entry], crop: str, workers: int) -> Iterator[tuple[Entry, bytes]]:
-    """Render pictures in threads (Pillow releases the GIL) and yield them in order."""
+def render_all(
+    entries: Sequence[Entry], workers: int, observe: Observe | None = None
+) -> Iterator[tuple[Entry, bytes]]:
+    """Render pictures in threads (Pillow releases the GIL) and yield them in order.
+
+    `observe` is called in the threads with each entry and its decoded picture.
+    """
 
     def render(entry: Entry) -> bytes:
         try:
-            return render_picture(entry.choice.image, crop)
+            picture = open_image(entry.choice.image, PICTURE_SIZE)
+            content = encode_picture(picture, entry.crop)
         except (ValueError, FileNotFoundError) as error:
             where = f"run {entry.approach}, article {entry.article_id!r}"
             raise type(error)(f"{where}: {error}") from error
+        if observe is not None:
+            observe(entry, picture)
+        return content
 
     pool = ThreadPoolExecutor(workers)
     try:

@@ -3,6 +3,7 @@
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 
 import pandas as pd
@@ -11,7 +12,7 @@ from newsimg.data.articles import read_subsets
 from newsimg.interfaces import Components, RunInfo, Task
 from newsimg.reporting.console import console, print_command, print_table, shorten_path, warn_loudly
 from newsimg.reporting.quoting import quote_value, write_command
-from newsimg.reporting.results import CREDITS, read_results, read_warning
+from newsimg.reporting.results import CREDITS, Results, read_results, read_titles, read_warning
 from newsimg.storage.files import write_atomically
 from newsimg.storage.text.suggest import check_choices
 from newsimg.submission.build import (
@@ -22,14 +23,17 @@ from newsimg.submission.build import (
     write_submission,
 )
 from newsimg.submission.check import check_submission
+from newsimg.submission.crops import apply_crops, read_crops
 from newsimg.submission.layouts import check_name, find_clash, find_subsets, name_picture
+from newsimg.submission.preview import Details, Preview
 from newsimg.submission.rendering import CROPS
 
 ON_DUPLICATE = ("next", "raise")
+PAGE = "submission.html"
 
 
 class SubmitTask(Task):
-    """Writes the zip of one or several runs, `credits.csv` and `replacements.csv`.
+    """Writes the zip of one or several runs, `submission.html`, `credits.csv`, `replacements.csv`.
 
     The zip is checked before it is moved to its final path; if a rule is violated, none is written.
 
@@ -42,7 +46,9 @@ class SubmitTask(Task):
         size: SMALL or LARGE, for layout 2025.
         subset: A CSV of the articles to submit, all of which must be in the results; None for all
             articles of the results. In 2025 also a mapping of SMALL and LARGE to CSVs.
-        crop: "center", or "saliency" to keep the most salient region.
+        crop: "center", "saliency" to keep the most salient region, or "letterbox" to pad the whole
+            picture with white.
+        crops: File of crops of single pictures, as saved on `submission.html`; None for none.
         on_duplicate: "next" to use the run's next best picture, or "raise" an error.
         near_duplicates: Largest number of bits, of 64, in which the perceptual hashes of duplicates
             differ in 2026; None compares bytes only. Needs imagehash.
@@ -65,6 +71,7 @@ class SubmitTask(Task):
         size: str,
         subset: str | Mapping[str, str | None] | None,
         crop: str,
+        crops: str | None,
         on_duplicate: str,
         near_duplicates: int | None,
         workers: int | None,
@@ -92,6 +99,7 @@ class SubmitTask(Task):
         self.runs = {approach: Path(source).expanduser() for approach, source in runs.items()}
         self.layout = layout
         self.crop = crop
+        self.crops = Path(crops).expanduser() if crops else None
         self.on_duplicate = on_duplicate
         self.near_duplicates = near_duplicates
         self.overwrite = overwrite
@@ -101,8 +109,8 @@ class SubmitTask(Task):
         """See `Task.run`.
 
         Returns:
-            `n_runs`, `n_articles` (of all sizes), `n_pictures`, `n_replaced`, `n_bytes` and, if
-            some runs had toy models, `n_toy_runs`.
+            `n_runs`, `n_articles` (of all sizes), `n_pictures`, `n_replaced`, `n_bytes`; with
+            `crops`, `n_crops` and `n_unused_crops`; if some runs had toy models, `n_toy_runs`.
 
         Raises:
             FileNotFoundError: If results, a list of articles or a picture do not exist.
@@ -119,6 +127,7 @@ class SubmitTask(Task):
         toys = {name: text for name in runs if (text := read_warning(self.runs[name]))}
         for approach, text in toys.items():
             warn_loudly(f"run {approach}: {text}", str(output_dir))
+        crops = read_crops(self.crops, runs) if self.crops else {}
         listed = read_subsets(self.subsets)
         articles = choose_articles(runs, listed)
         if self.layout == 2026 and len(runs) > 1:
@@ -130,6 +139,7 @@ class SubmitTask(Task):
             )
         else:
             entries = choose_best(runs, articles)
+        entries, unused = apply_crops(entries, self.crop, crops)
 
         def check(written: Path) -> None:
             if violations := check_submission(written, self.layout, articles):
@@ -138,24 +148,32 @@ class SubmitTask(Task):
                     f"{violations[0].file} {violations[0].reason}"
                 )
 
+        preview = Preview()
         write_submission(
             path,
             entries,
             layout=self.layout,
             group=self.group,
-            crop=self.crop,
             workers=self.workers,
             check=check,
+            observe=preview.observe,
         )
         write_replacements(entries, output_dir / "replacements.csv")
         n_credits = self._write_credits(entries, output_dir / "credits.csv")
-        self._print(entries, path, n_credits, components.info)
+        details = self._describe(runs, entries, toys, components.info)
+        preview.write(output_dir / PAGE, entries, details)
+        self._print(entries, path, n_credits, output_dir, components.info)
         return {
             "n_runs": len(runs),
             "n_articles": sum(map(len, articles.values())),
             "n_pictures": len(entries),
             "n_replaced": sum(entry.shown_by is not None for entry in entries),
             "n_bytes": path.stat().st_size,
+            **(
+                {"n_crops": len(crops) - len(unused), "n_unused_crops": len(unused)}
+                if crops
+                else {}
+            ),
             **({"n_toy_runs": len(toys)} if toys else {}),
         }
 
@@ -173,7 +191,45 @@ class SubmitTask(Task):
         write_csv(path, ["file", "article_id", "image_id", *columns], rows)
         return sum(any(row[3:]) for row in rows)
 
-    def _print(self, entries: Sequence[Entry], path: Path, n_credits: int, info: RunInfo) -> None:
+    def _describe(
+        self,
+        runs: Mapping[str, Results],
+        entries: Sequence[Entry],
+        toys: Mapping[str, str],
+        info: RunInfo,
+    ) -> Details:
+        titles: dict[str, str] = {}
+        for approach in runs:
+            titles = read_titles(self.runs[approach]) | titles
+        settings = ["task.crops=crops.json", "task.overwrite=true"]
+        if self.submission:
+            settings.append(f"submission={quote_value(str(self.submission))}")
+        n_replaced = sum(entry.shown_by is not None for entry in entries)
+        return Details(
+            group=self.group,
+            crop=self.crop,
+            command=" ".join(write_command("newsimg", info, settings)),
+            facts=[
+                f"group {self.group}",
+                f"layout {self.layout}",
+                f"{len(runs)} runs" if len(runs) > 1 else "1 run",
+                f"{len(entries):,} pictures",
+                f"{n_replaced:,} next best",
+                f"task.crop={self.crop}",
+                f"{datetime.now():%Y-%m-%d %H:%M}",
+            ],
+            titles=titles,
+            warning="; ".join(f"run {approach}: {text}" for approach, text in toys.items()),
+        )
+
+    def _print(
+        self,
+        entries: Sequence[Entry],
+        path: Path,
+        n_credits: int,
+        output_dir: Path,
+        info: RunInfo,
+    ) -> None:
         pictures = Counter((e.approach, e.size) for e in entries)
         replaced = Counter((e.approach, e.size) for e in entries if e.shown_by)
         table = pd.DataFrame(
@@ -185,6 +241,7 @@ class SubmitTask(Task):
             console.print(f"{n_credits} of {len(entries)} pictures have credits in credits.csv")
         where = shorten_path(path)
         console.print(f"submission     {where} ({path.stat().st_size / 1e6:.1f} MB)")
+        console.print(f"pictures       {shorten_path(output_dir / PAGE)}")
         settings = ["task=check", f"submission={quote_value(where)}"]
         print_command("check it", write_command("newsimg", info, settings, ["task"]))
 

@@ -7,6 +7,7 @@ import io
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -20,6 +21,7 @@ from newsimg.reporting.console import print_table
 from newsimg.reporting.results import Choice
 from newsimg.submission.build import Entry, render_all
 from newsimg.submission.layouts import PICTURE_SIZE
+from newsimg.submission.preview import Preview
 
 N_PICTURES = 16
 N_REPEATS = 5
@@ -40,11 +42,13 @@ def main() -> None:
 
 def measure(name: str, entries: list[Entry]) -> list[dict[str, object]]:
     """Measure the plain loop, and `render_all` with 1 and 2 workers, alternating."""
+    salient = [replace(entry, crop="saliency") for entry in entries]
     methods: dict[str, Callable[[], object]] = {
         "plain": lambda: [render_plainly(entry.choice.image.path) for entry in entries],
-        "1 worker": lambda: list(render_all(entries, "center", 1)),
-        "2 workers": lambda: list(render_all(entries, "center", 2)),
-        "2 workers, saliency": lambda: list(render_all(entries, "saliency", 2)),
+        "1 worker": lambda: list(render_all(entries, 1)),
+        "2 workers": lambda: list(render_all(entries, 2)),
+        "2 workers, saliency": lambda: list(render_all(salient, 2)),
+        "2 workers, preview": lambda: list(render_all(entries, 2, Preview().observe)),
     }
     seconds: dict[str, list[float]] = {method: [] for method in methods}
     for _ in range(N_REPEATS):  # alternating, so that other load affects all methods

@@ -42,6 +42,7 @@ def submit(runs: dict[str, Path] | None, **changes: Any) -> dict[str, float]:
         "size": "LARGE",
         "subset": None,
         "crop": "center",
+        "crops": None,
         "on_duplicate": "next",
         "near_duplicates": None,
         "workers": 2,
@@ -294,7 +295,7 @@ def test_an_existing_zip_is_kept_if_the_task_fails(results: Path) -> None:
         ({"layout": 2024}, r"task.layout must be one of 2025, 2026, got 2024"),
         ({"size": "HUGE"}, r"task.size must be one of SMALL, LARGE, got 'HUGE'"),
         ({"subset": {"SMALL": None}}, r"task.subset must be a file, or in layout 2025 a mapping"),
-        ({"crop": "left"}, r"task.crop must be one of center, saliency, got 'left'"),
+        ({"crop": "left"}, r"task.crop must be one of center, saliency, letterbox, got 'left'"),
         ({"on_duplicate": "drop"}, r"task.on_duplicate must be one of next, raise, got 'drop'"),
         ({"near_duplicates": 65}, r"task.near_duplicates must be in \[0, 64\], got 65"),
         ({"workers": 0}, r"task.workers must be at least 1, got 0"),
@@ -360,7 +361,7 @@ def test_reduced_decoding_differs_from_full_decoding_by_three_grey_levels_at_mos
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "CMYK", "I;16"])
-@pytest.mark.parametrize("crop", ["center", "saliency"])
+@pytest.mark.parametrize("crop", ["center", "saliency", "letterbox"])
 def test_every_mode_is_rendered_as_an_rgb_png_without_metadata(
     mode: str, crop: str, tmp_path: Path
 ) -> None:
