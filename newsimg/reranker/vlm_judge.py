@@ -19,7 +19,8 @@ from newsimg.datatypes import (
     TextArray,
 )
 from newsimg.interfaces import Reranker, VisionLanguageModel
-from newsimg.reranker.written_ratings import read_rating
+from newsimg.reranker.vlm.questions import collect_questions
+from newsimg.reranker.vlm.written_ratings import read_rating
 from newsimg.storage.text.suggest import check_choice
 
 log = logging.getLogger(__name__)
@@ -88,9 +89,13 @@ class VLMJudgeReranker(Reranker):
         Raises:
             ValueError: If no answer to a criterion contains a rating.
         """
-        asked, where = self._list_questions(queries, candidates.rows)
+        texts = [
+            [criterion.question.replace("{title}", query.title) for query in queries]
+            for criterion in self.criteria
+        ]
+        asked, where = collect_questions(texts, candidates.rows)
         images = [candidates.images[row] for row in asked]
-        answers = self._ask(images, [list(texts) for texts in asked.values()])
+        answers = self._ask(images, [list(own) for own in asked.values()])
         scores = np.zeros(candidates.rows.shape)
         total = sum(criterion.weight for criterion in self.criteria)
         metrics = {"unread": 0.0}
@@ -101,8 +106,8 @@ class VLMJudgeReranker(Reranker):
             ratings = rated[positions]
             scores += criterion.weight / total * ratings
             components[criterion.name] = ratings.astype(np.float32)
-            if (texts := answers.explanations[positions]).any():
-                explanations[criterion.name] = texts
+            if (written := answers.explanations[positions]).any():
+                explanations[criterion.name] = written
             metrics |= counts | {"unread": metrics["unread"] + counts["unread"]}
         return RerankScores(
             scores.astype(np.float32), components, metrics=metrics, explanations=explanations
@@ -120,37 +125,6 @@ class VLMJudgeReranker(Reranker):
         ratings = np.array([np.nan if own.value is None else own.value for own in read])
         explanations = np.array([own.explanation for own in read], dtype=object)
         return Answers(ratings, np.isfinite(ratings).astype(np.float64), explanations)
-
-    def _list_questions(
-        self, queries: Sequence[Query], rows: IntArray
-    ) -> tuple[dict[int, dict[str, int]], list[IntArray]]:
-        """Collect the distinct questions about each distinct picture.
-
-        Returns:
-            asked: Row of a picture -> its questions -> their order.
-            where: For each criterion (n_queries, top_k), positions in the list of all questions.
-        """
-        texts = [
-            [criterion.question.replace("{title}", query.title) for query in queries]
-            for criterion in self.criteria
-        ]
-        asked: dict[int, dict[str, int]] = {int(row): {} for row in np.unique(rows)}
-        for own in texts:
-            for text, candidates in zip(own, rows, strict=True):
-                for row in candidates:
-                    asked[int(row)].setdefault(text, len(asked[int(row)]))
-        sizes = [len(own) for own in asked.values()]
-        start = dict(zip(asked, np.cumsum([0, *sizes[:-1]]), strict=True))
-        where = [
-            np.array(
-                [
-                    [start[int(row)] + asked[int(row)][text] for row in candidates]
-                    for text, candidates in zip(own, rows, strict=True)
-                ]
-            )
-            for own in texts
-        ]
-        return asked, where
 
     def _rate(
         self, criterion: Criterion, answers: "Answers", positions: IntArray

@@ -7,7 +7,7 @@ import numpy as np
 
 from newsimg.datatypes import PICTURE_PLACE, Candidates, Query, RerankScores
 from newsimg.interfaces import Reranker, VisionLanguageModel
-from newsimg.reranker.questions import collect_questions
+from newsimg.reranker.vlm.questions import collect_questions
 
 log = logging.getLogger(__name__)
 

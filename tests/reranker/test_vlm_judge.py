@@ -16,8 +16,8 @@ from newsimg.interfaces import VisionLanguageModel
 from newsimg.launch.compose import compose_config
 from newsimg.pipeline import fuse, score_candidates
 from newsimg.reporting.results import write_results
+from newsimg.reranker.vlm.written_ratings import WrittenRating, read_rating
 from newsimg.reranker.vlm_judge import VLMJudgeReranker
-from newsimg.reranker.written_ratings import WrittenRating, read_rating
 from newsimg.storage.cache import OutputCache
 from newsimg.storage.cached_models import CachedVLM
 from newsimg.storage.pictures.images import DECODING, open_image
