@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
+from report_pages import read_data
 
 from newsimg.backbone.transformers_backbone import TransformersBackbone
 from newsimg.data.newsimages import NewsImagesDataset
@@ -58,7 +60,12 @@ def test_truncated_headlines_are_counted_marked_and_reported_once(task, newsimg_
             marked = marked.groupby("title")["query_truncated"].first()
         assert all(marked[title] == title.startswith("storm") for title in marked.index)
         assert marked.sum() == N_LONG
-        assert "3 headlines cut by the backbone" in (folder / "report.html").read_text()
+        report = read_data(folder / "report.html")
+        assert "3 headlines cut by the backbone" in report["facts"]
+        length = yaml.safe_load((folder / "config.yaml").read_text())["backbone"]["text_length"]
+        for headline in report["headlines"]:
+            is_long = headline["title"].startswith("storm")
+            assert headline.get("truncated") == (length if is_long else None)
 
 
 def test_untruncated_headlines_are_not_reported(newsimg_here, tiny_options):
