@@ -138,6 +138,39 @@ def test_the_plain_forward_equals_transformers_called_by_hand(qwen, images):
     np.testing.assert_allclose(got, expected.numpy(), atol=1e-7)
 
 
+def test_five_written_tokens_equal_transformers_greedy_decoding_called_by_hand(qwen, images):
+    tokenizer = AutoTokenizer.from_pretrained(qwen.checkpoint.model)
+    opened = [PILImage.open(images[1].path).convert("RGB")]
+    pixels = qwen.image_processor(images=opened, return_tensors="pt")
+    n_tokens = int(pixels["image_grid_thw"].prod()) // 4
+    prompt = (
+        f"<|im_start|>user\n<|vision_start|>{'<|image_pad|>' * n_tokens}<|vision_end|>"
+        f"{QUESTIONS[3]}<|im_end|>\n<|im_start|>assistant\n"
+    )
+    tokens = tokenizer(prompt, return_tensors="pt")["input_ids"]
+    with torch.inference_mode():
+        written = qwen.model.generate(
+            input_ids=tokens,
+            attention_mask=torch.ones_like(tokens),
+            mm_token_type_ids=(tokens == tokenizer.convert_tokens_to_ids("<|image_pad|>")).int(),
+            max_new_tokens=5,
+            do_sample=False,
+            **pixels,
+        )
+    expected = tokenizer.decode(written[0, tokens.shape[1] :], skip_special_tokens=True)
+    five = Qwen2VLM(
+        model=qwen.checkpoint.model,
+        share_prefix=True,
+        batch_size=8,
+        **SETTINGS | {"max_new_tokens": 5},
+    )
+    told = {}
+    found = five.write(images[:2], [QUESTIONS[:1], QUESTIONS[2:4]], told.setdefault)
+    assert found[1][1] == expected
+    assert expected
+    assert told == {0: {0: found[0][0]}, 1: dict(enumerate(found[1]))}
+
+
 def test_a_model_with_recurrent_layers_runs_whole_prompts_and_says_so_once(
     tmp_path, images, caplog
 ):
