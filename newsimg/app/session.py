@@ -41,7 +41,7 @@ class HeadlineSearch:
         self.weights = weights
         self._components = components
         saved = components.index.images
-        self._pool = Collection("query", (), (), None)
+        self._pool = Collection("query", (), (), None, filter=components.dataset.filter)
         if saved is None:
             self._pool = components.dataset.load()
         self.images = self._pool.images if saved is None else saved

@@ -47,6 +47,7 @@ def read_metrics(outcome):
         (["vlm_judge", "vlm=qwen2_vl_7b"], "L1Weight"),
         (["hubness"], "RawWeight"),
         (["nnn", "reranker.k=3"], "RawWeight"),
+        (["metadata"], "MinMaxWeight"),
     ],
 )
 def test_a_reranker_runs_by_its_name_and_brings_its_weight_along(

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from newsimg.backbone.sentence_encoder import SentenceEncoder
+from newsimg.data.articles import to_query
 from newsimg.datatypes import Candidates, Image, Query
 from newsimg.interfaces import Backbone
 from newsimg.reranker.metadata.base import fill_with_mean
@@ -279,3 +280,8 @@ def test_a_trained_encoder_prefers_the_picture_with_the_same_meaning(tmp_path: P
     queries = [Query("f", "Ferry service resumes after storm"), Query("m", "Markets in turmoil")]
     scores = reranker.score(queries, make_candidates(images, np.array([[0, 1, 2]] * 2)))
     assert scores.values.argmax(axis=1).tolist() == [0, 2]
+
+
+def test_further_columns_of_the_articles_are_kept_with_the_headline() -> None:
+    row = {"article_id": "1", "article_title": " A ", "article_date": "2024-01-02", "lead": "b"}
+    assert to_query(row).columns == (("article_date", "2024-01-02"), ("lead", "b"))

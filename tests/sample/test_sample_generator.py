@@ -2,11 +2,13 @@
 
 import csv
 import hashlib
+import io
 import itertools
 import json
 import subprocess
 import sys
 from collections import Counter
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ from PIL import Image
 from newsimg.sample import generator
 from newsimg.sample.generator import HEADER, ensure_newsroom, newsroom_story
 from newsimg.sample.headlines import Story
+from newsimg.sample.pictures import JPEG_QUALITY, draw_picture
 from newsimg.sample.scenes import (
     DEFECTS,
     SHOT_POOR_SHARE,
@@ -29,6 +32,7 @@ from newsimg.sample.scenes import (
 from newsimg.sample.subjects import SUBJECTS
 from newsimg.sample.training.captions import DEFECT_WORDS, caption_words, literal_caption
 from newsimg.sample.wording import COLUMNS, EVENTS, THINGS
+from newsimg.storage.metadata.reading import read_metadata
 
 N_ARTICLES = 60
 
@@ -238,3 +242,27 @@ def test_no_training_scene_is_a_newsroom_scene(scenes: list[Scene]) -> None:
     assert not {scene.detail for scene in scenes} & {scene.detail for scene in training}
     assert not any(is_held_out(scene) for scene in training)
     assert 0.08 < sum(is_held_out(scene) for scene in scenes) / len(scenes) < 0.22
+
+
+def test_words_are_written_into_pictures_without_changing_their_pixels(newsroom: Path) -> None:
+    rows = read_articles(newsroom)
+    found = []
+    for number, row in enumerate(rows):
+        path = newsroom / "newsimages" / f"{row['image_id']}.jpg"
+        with Image.open(path) as written:
+            buffer = io.BytesIO()
+            scene = newsroom_scene(generator.DEFAULT_SEED, number)
+            draw_picture(scene).save(buffer, "JPEG", quality=JPEG_QUALITY)
+            assert written.tobytes() == Image.open(buffer).tobytes()
+        found.append(read_metadata(path.read_bytes()))
+    assert all(n_cut == 0 for _, n_cut in found)
+    words = [values for values, _ in found if values]
+    assert 0.5 * N_ARTICLES < len(words) < 0.9 * N_ARTICLES
+    assert {"title", "caption", "keywords", "place", "credit", "author"} <= set(words[0])
+    ages = [
+        (date.fromisoformat(row["article_date"]) - date.fromisoformat(values["date"])).days
+        for row, (values, _) in zip(rows, found, strict=True)
+        if "date" in values
+    ]
+    assert sum(0 <= age < 15 for age in ages) > len(ages) / 3  # news, with its own words
+    assert any(age < 0 or age > 15 for age in ages)  # of columns, or of another article
