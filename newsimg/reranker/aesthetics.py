@@ -104,7 +104,5 @@ def _list_layers(path: Path, state: Mapping[str, Any]) -> list[tuple[FusedArray,
             f"{path} must hold weight (1, dim) and bias (1,), or linear layers that end in one "
             f"output, got {shapes}"
         )
-    return [
-        tuple(np.array(state[f"{name}{part}"].tolist(), np.float64) for part in ("weight", "bias"))
-        for name in names  # of numpy or torch, of any dtype
-    ]
+    arrays = {name: np.array(value.tolist(), np.float64) for name, value in state.items()}
+    return [(arrays[f"{name}weight"], arrays[f"{name}bias"]) for name in names]
