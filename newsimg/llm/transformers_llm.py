@@ -2,16 +2,28 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from newsimg.datatypes import Chat, KeepText
 from newsimg.interfaces import LanguageModel
 from newsimg.storage.models.checkpoints import Checkpoint, check_positive, greedy_settings
+from newsimg.storage.text.suggest import check_choice
 
 if TYPE_CHECKING:
     import torch
+
+
+# Settings that have arguments, or that answers could not be drawn with reproducibly.
+OWN_SETTINGS = {
+    "max_new_tokens": "set llm.max_new_tokens",
+    "temperature": "set llm.temperature",
+    "top_p": "set llm.top_p",
+    "do_sample": "an answer is drawn where reranker.seed is given",
+    "num_beams": "an answer is drawn or decoded greedily",
+    "num_return_sequences": "a chat has one answer",
+}
 
 
 class TransformersLLM(LanguageModel):
@@ -27,6 +39,8 @@ class TransformersLLM(LanguageModel):
         max_new_tokens: Maximum length of an answer.
         temperature: Sampling temperature.
         top_p: Nucleus sampling threshold.
+        generation: Further settings of `transformers.GenerationConfig`, such as
+            `repetition_penalty` or `no_repeat_ngram_size`.
         trust_remote_code: Whether to run Python code from the model's repository.
 
     Raises:
@@ -46,6 +60,7 @@ class TransformersLLM(LanguageModel):
         max_new_tokens: int,
         temperature: float,
         top_p: float,
+        generation: dict[str, Any] | None = None,
         trust_remote_code: bool = False,
     ) -> None:
         self.checkpoint = Checkpoint("llm", model, revision, dtype, device, trust_remote_code)
@@ -54,6 +69,7 @@ class TransformersLLM(LanguageModel):
             raise ValueError(f"llm.temperature must be above 0, got {temperature}")
         if not 0 < top_p <= 1:
             raise ValueError(f"llm.top_p must be in (0, 1], got {top_p}")
+        self.generation = check_generation(generation or {})
         self.batch_size = batch_size
         self.max_new_tokens = max_new_tokens
         self.temperature = float(temperature)
@@ -71,6 +87,7 @@ class TransformersLLM(LanguageModel):
                 "max_new_tokens": self.max_new_tokens,
                 "temperature": self.temperature,
                 "top_p": self.top_p,
+                **({"generation": self.generation} if self.generation else {}),
             }
         )
 
@@ -126,10 +143,12 @@ class TransformersLLM(LanguageModel):
             return_token_type_ids=False,
         ).to(self.model.device)
         drawing = [] if seed is None else self._draw_by(prompts, seed)
+        settings = greedy_settings(self.model, self.tokenizer, self.max_new_tokens)
+        settings.update(**self.generation)
         with self.checkpoint.inference():
             tokens = self.model.generate(
                 **inputs,
-                generation_config=greedy_settings(self.model, self.tokenizer, self.max_new_tokens),
+                generation_config=settings,
                 logits_processor=LogitsProcessorList(drawing),
             )
         written = tokens[:, inputs["input_ids"].shape[1] :]
@@ -173,3 +192,18 @@ class GumbelNoise:
             ]
         )
         return scores.float() + noise.to(scores.device)
+
+
+def check_generation(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Check further settings of generation and return them.
+
+    Raises:
+        ValueError: If one is unknown, or is an argument of its own.
+    """
+    from transformers import GenerationConfig
+
+    if own := sorted(settings.keys() & OWN_SETTINGS):
+        raise ValueError(f"llm.generation must not hold {own[0]}: {OWN_SETTINGS[own[0]]}")
+    for name in settings:
+        check_choice("a key of llm.generation", name, sorted(vars(GenerationConfig())))
+    return dict(settings)

@@ -29,6 +29,7 @@ from newsimg.reporting.evaluation import (
 )
 from newsimg.reporting.pages.cards import Stages, read_text_length
 from newsimg.reporting.pages.report import describe_run, write_report
+from newsimg.reporting.picture_folders import check_folder, save_pictures
 from newsimg.reporting.quoting import write_command
 from newsimg.storage.progress import announce
 
@@ -44,12 +45,15 @@ class EvaluateTask(Task):
     Args:
         n_sheet_queries: Headlines on the contact sheet; 0 for none.
         report: Whether to write `report.html`.
+        save_pictures: Folder for the candidates of each headline, see `save_pictures`; None for
+            none.
+        copy_pictures: Whether to copy pictures there instead of linking to them.
         confidence_path: Calibration by task=calibrate, which adds a column to `queries.csv`; None
             for none.
         setting: Config values that the calibration must be for.
 
     Raises:
-        ValueError: If `n_sheet_queries` is negative.
+        ValueError: If `n_sheet_queries` is negative, or `save_pictures` is a folder with files.
     """
 
     def __init__(
@@ -57,6 +61,8 @@ class EvaluateTask(Task):
         *,
         n_sheet_queries: int,
         report: bool,
+        save_pictures: str | None,
+        copy_pictures: bool,
         confidence_path: str | None,
         setting: Mapping[str, str] | None,
     ) -> None:
@@ -64,6 +70,8 @@ class EvaluateTask(Task):
             raise ValueError(f"task.n_sheet_queries must be at least 0, got {n_sheet_queries}")
         self.n_sheet_queries = n_sheet_queries
         self.report = report
+        self.save_pictures = check_folder(save_pictures)
+        self.copy_pictures = copy_pictures
         self.confidence_path = None if confidence_path is None else Path(confidence_path)
         self.setting = setting or {}
 
@@ -135,6 +143,8 @@ class EvaluateTask(Task):
         pd.concat([comparison, *_prefixed(measures)], axis="columns").to_csv(
             output_dir / "queries.csv"
         )
+        if self.save_pictures:
+            save_pictures(self.save_pictures, collection, reranked, self.copy_pictures)
         if self.n_sheet_queries:
             sheet = draw_contact_sheet(
                 collection, retrieved, reranked, comparison, self.n_sheet_queries

@@ -41,6 +41,7 @@ from newsimg.reporting.console import (
 )
 from newsimg.reporting.pages.cards import Stages, read_text_length
 from newsimg.reporting.pages.report import describe_run, write_report
+from newsimg.reporting.picture_folders import check_folder, save_pictures
 from newsimg.reporting.quoting import quote_value, write_command
 from newsimg.reporting.results import gather, write_results
 from newsimg.storage.files import write_atomically
@@ -67,6 +68,9 @@ class InferTask(Task):
     Args:
         query: A headline to use instead of those of the data.
         report: Whether to write `report.html`.
+        save_pictures: Folder for the candidates of each headline, see `save_pictures`; None for
+            none.
+        copy_pictures: Whether to copy pictures there instead of linking to them.
         confidence_path: Calibration by task=calibrate, which adds the column `confidence`; None for
             none.
         min_confidence: Headlines whose confidence is below are left without a picture: they are
@@ -83,6 +87,8 @@ class InferTask(Task):
         *,
         query: str | None,
         report: bool,
+        save_pictures: str | None,
+        copy_pictures: bool,
         confidence_path: str | None,
         min_confidence: float | None,
         setting: Mapping[str, str] | None,
@@ -101,6 +107,8 @@ class InferTask(Task):
         self.setting = setting or {}
         self.query = None if query is None else Query("query", query.strip())
         self.report = report
+        self.save_pictures = check_folder(save_pictures)
+        self.copy_pictures = copy_pictures
 
     def run(self, components: Components, output_dir: Path) -> dict[str, float]:
         """See `Task.run`.
@@ -156,6 +164,9 @@ class InferTask(Task):
         with write_atomically(output_dir / "results.run") as temporary:
             sure = {name: own for name, own in ranked.items() if name not in left_out}
             write_run(sure, temporary, tag="newsimg")
+        if self.save_pictures:
+            announce("saving the pictures")
+            save_pictures(self.save_pictures, collection, reranked, self.copy_pictures)
         if self.report:
             announce("drawing the report")
             length = read_text_length(components.backbone.description)

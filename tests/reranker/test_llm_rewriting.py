@@ -70,6 +70,30 @@ def test_greedy_answers_equal_transformers_called_by_hand_on_one_unpadded_prompt
     assert answers == make(folder, batch_size=1).generate(unknown, None)
 
 
+def test_further_settings_of_generation_are_those_of_transformers(folder):
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    prompt = tokenizer.apply_chat_template(CHATS[0], tokenize=False, add_generation_prompt=True)
+    tokens = tokenizer(prompt, return_tensors="pt", add_special_tokens=False)["input_ids"]
+    settings = {"no_repeat_ngram_size": 1, "min_new_tokens": 20}
+    expected = model.generate(tokens, do_sample=False, max_new_tokens=32, **settings)
+    written = tokenizer.decode(expected[0, tokens.shape[1] :], skip_special_tokens=True)
+    assert make(folder, generation=settings).generate(CHATS[:1], None) == [written]
+    assert written != make(folder).generate(CHATS[:1], None)[0]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"temperature": 1.0}, "llm.generation must not hold temperature: set llm.temperature"),
+        ({"no_repeat": 3}, "a key of llm.generation .*'no_repeat'"),
+    ],
+)
+def test_settings_that_are_unknown_or_arguments_are_refused(folder, settings, message):
+    with pytest.raises(ValueError, match=message):
+        make(folder, generation=settings)
+
+
 def test_drawn_answers_depend_on_seed_and_chat_but_not_on_their_batch(folder):
     together = make(folder).generate(CHATS, 5)
     assert together == make(folder, batch_size=1).generate(CHATS, 5)
@@ -95,7 +119,12 @@ def test_settings_and_model_are_part_of_the_fingerprint(folder):
     assert recorded["revision"].startswith("files:")
     assert (recorded["padding_side"], recorded["dtype"]) == ("left", "float32")
     assert make(folder, batch_size=1).fingerprint == make(folder).fingerprint
-    for changes in ({"max_new_tokens": 9}, {"top_p": 0.5}, {"temperature": 1.0}):
+    for changes in (
+        {"max_new_tokens": 9},
+        {"top_p": 0.5},
+        {"temperature": 1.0},
+        {"generation": {"repetition_penalty": 1.2}},
+    ):
         assert make(folder, **changes).fingerprint != make(folder).fingerprint
 
 

@@ -264,7 +264,15 @@ def test_headlines_without_pictures_are_told_where_to_find_some(
 
 def test_a_blank_headline_is_refused() -> None:
     with pytest.raises(ValueError, match="query must be a headline, got '  '"):
-        InferTask(query="  ", report=False, confidence_path=None, min_confidence=None, setting=None)
+        InferTask(
+            query="  ",
+            report=False,
+            save_pictures=None,
+            copy_pictures=False,
+            confidence_path=None,
+            min_confidence=None,
+            setting=None,
+        )
 
 
 @pytest.mark.parametrize("text", ["null", '"in quotes, already"', "'\"so, too\"'"])
