@@ -15,6 +15,7 @@ from newsimg.interfaces import LanguageModel
 from newsimg.reranker.caption_file import CaptionFile
 from newsimg.storage.files import user_cache_dir
 from newsimg.storage.progress import Progress
+from newsimg.storage.text.wording import read_wording
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +34,8 @@ class Captioner:
 
     Args:
         llm: Language model; None to use the captions of the file only.
-        prompt: `system` and `user`, with the fields {title} and {num_captions}.
+        prompt: `system` and `user`, with the fields {title} and {num_captions}; or the `path` of a
+            file, see `read_wording`.
         num_captions: Number of captions per headline. The prompt requests as many, or as many as
             the file was written with, if that is more; the first ones are used.
         seed: Seed of sampling; None for greedy decoding.
@@ -201,6 +203,7 @@ class Captioner:
             [
                 {"role": role, "content": fill(text, query.title, n_asked)}
                 for role, text in self.prompt.items()
+                if text
             ]
             for query in queries
         ]
@@ -221,9 +224,15 @@ def _count_answers(queries: Sequence[Query], n_asked: int) -> str:
 def check_prompt(prompt: Mapping[str, str]) -> dict[str, str]:
     """Check a prompt and return it with `system` first.
 
+    A prompt in a text file has no `system`; see `read_wording`.
+
     Raises:
+        FileNotFoundError: If its file does not exist.
         ValueError: If it lacks `system` or `user`, has an unknown field, or lacks {title}.
     """
+    prompt = read_wording(prompt, "prompt")
+    if set(prompt) == {"text"}:
+        prompt = {"system": "", "user": prompt["text"]}
     if set(prompt) != {"system", "user"}:
         raise ValueError(f"prompt must have system and user, got {', '.join(prompt)}")
     names = {role: {n for _, n, _, _ in Formatter().parse(prompt[role]) if n} for role in prompt}

@@ -22,6 +22,7 @@ from newsimg.interfaces import Reranker, VisionLanguageModel
 from newsimg.reranker.vlm.questions import collect_questions
 from newsimg.reranker.vlm.written_ratings import read_rating
 from newsimg.storage.text.suggest import check_choice
+from newsimg.storage.text.wording import read_wording
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +59,7 @@ class VLMJudgeReranker(Reranker):
     Args:
         vlm: Vision-language model.
         criteria: Name -> `question`, which may use {title}, and `weight`. A criterion that
-            is null or has weight 0 is not used.
+            is null or has weight 0 is not used. Or the `path` of a file, see `read_wording`.
         reading: "expected" or "generate".
 
     Raises:
@@ -69,10 +70,13 @@ class VLMJudgeReranker(Reranker):
         self,
         *,
         vlm: VisionLanguageModel,
-        criteria: Mapping[str, Mapping[str, Any] | None],
+        criteria: Mapping[str, Mapping[str, Any] | str | None],
         reading: str,
     ) -> None:
         check_choice("reranker.reading", reading, READINGS)
+        criteria = read_wording(criteria, "criteria")
+        if set(criteria) == {"text"}:
+            criteria = {"question": {"question": criteria["text"], "weight": 1.0}}
         named = [check_criterion(name, value) for name, value in criteria.items() if value]
         self.criteria = [criterion for criterion in named if criterion.weight > 0]
         if not self.criteria:
@@ -174,15 +178,16 @@ def has_rating(text: str) -> bool:
     return read_rating(text).value is not None
 
 
-def check_criterion(name: str, value: Mapping[str, Any]) -> Criterion:
+def check_criterion(name: str, value: Any) -> Criterion:
     """Check a criterion's config and return it as a `Criterion`.
 
     Raises:
         ValueError: If a part is missing, unknown or out of range.
     """
     where = f"reranker.criteria.{name}"
-    if set(value) != {"question", "weight"}:
-        raise ValueError(f"{where} must have question and weight, got {', '.join(value)}")
+    if not isinstance(value, Mapping) or set(value) != {"question", "weight"}:
+        found = ", ".join(value) if isinstance(value, Mapping) else repr(value)
+        raise ValueError(f"{where} must have question and weight, got {found}")
     if not 0 <= value["weight"] < float("inf"):
         raise ValueError(f"{where}.weight must be at least 0, got {value['weight']}")
     if unknown := find_fields(value["question"]) - {"title"}:
