@@ -30,7 +30,7 @@ def assert_is_told(result: Any, message: str) -> None:
     ("argument", "message"),
     [
         ("wieght=l1", "there is no wieght; did you mean weight?"),
-        ("weight=l2", r"weight must be one of l1, minmax, .*, got 'l2'"),
+        ("weight=l2", r"weight must be one of l1, l1_signed, minmax, .*, got 'l2'"),
         ("weight=zscor", r"got 'zscor'; did you mean 'zscore'\?"),
         (
             "experiment=tune_wieght",

@@ -200,7 +200,7 @@ def test_another_reranker_and_normalisation_are_those_of_the_shown_command(
 def test_what_headline_and_collection_say_stays_text(page: Any) -> None:
     type_headline(page, SCRIPT, "ferry")
     assert page.title() == "newsimg search"
-    assert page.locator("#after .credit").first.inner_text() == AUTHOR
+    assert page.locator("#after .credit").first.inner_text().startswith(f"{AUTHOR} · ")
     assert page.locator("#after .credit b").count() == 0
 
 

@@ -1,6 +1,5 @@
 """Words of pictures in a saved index: kept, shown, filtered, and read from older folders."""
 
-import json
 import shutil
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from newsimg.index.saved import SavedIndexes
 from newsimg.pipeline import retrieve_readable
 from newsimg.reporting.results import gather, read_results, write_results
 from newsimg.sample.words import add_words
-from newsimg.storage.files import hash_file
+from newsimg.storage.files import hash_file, read_checked_json, write_checked_json
 
 N = 40
 
@@ -100,14 +99,14 @@ def test_a_folder_without_the_columns_is_searched_and_extended(
 ) -> None:
     make_index(pictures)
     folder = tmp_path / "index"
-    path, manifest = folder / "images.parquet", json.loads((folder / "manifest.json").read_text())
+    path, manifest = folder / "images.parquet", read_checked_json(folder / "manifest.json")
     old = ("title", "author", "licence", "page_url")
     others = ("caption", "keywords", "date", "place", "credit", "source", "n_cut")
     table = pq.read_table(path).drop_columns(list(others))
     pq.write_table(table, path)
     facts = {"sha256": hash_file(path), "n_bytes": path.stat().st_size}
     manifest["files"]["images.parquet"] = facts
-    (folder / "manifest.json").write_text(json.dumps(manifest))
+    write_checked_json(folder / "manifest.json", manifest)
     index = SavedIndexes(folders=[str(folder)], backbone=make_index.backbone, mapped=False)
     _, found = search(index, make_index, PictureFilter(licence=("CC0",)), 3)
     assert found.rows.shape == (1, 3)

@@ -24,7 +24,11 @@ from newsimg.run import CONF_DIR
 
 DIM, N_IMAGES = 32, 2000
 RECALL = {"flat": 0.9999, "auto": 0.9999, "ivf_pq": 0.85}  # of 10, on the clusters below
-OPTIONS = sorted(path.stem for path in (CONF_DIR / "index").glob("*.yaml") if path.stem != "saved")
+OPTIONS = sorted(
+    path.stem
+    for path in (CONF_DIR / "index").glob("*.yaml")
+    if path.stem not in ("saved", "hybrid")
+)
 
 
 @cache
