@@ -59,6 +59,8 @@ EXPERIMENTS = sorted(path.stem for path in (CONF_DIR / "experiment").glob("*.yam
 # What a user has to give, where an option asks for it.
 NEEDED = {
     "data=newsimages": ["data.csv_path=articles.csv", "data.image_dir=pictures"],
+    "prompt=file": ["prompt.path=prompt.yaml"],
+    "criteria=file": ["criteria.path=criteria.yaml"],
     "data=collection": ["data.folder=pictures"],
     "data=collection_tar": ["data.folder=shards"],
     "data=collection_zip": ["data.folder=shards"],
@@ -121,7 +123,7 @@ def needs_network(config: dict[str, Any]) -> bool:
 def read_command(path: Path) -> list[str]:
     """Return the arguments of the command in a yaml's first comment."""
     lines = [line for line in path.read_text().splitlines() if "@package" not in line]
-    match = re.match(r"# newsimg ((?:(?:-m|[\w.+~]+=\S+|'[^']+':?)\s*)+)", lines[0])
+    match = re.match(r"# newsimg ((?:(?:-m|[\w.+~@]+=\S+|'[^']+':?)\s*)+)", lines[0])
     assert match, f"{path} does not begin with the command that uses it"
     return [word.rstrip(":") for word in shlex.split(match[1])]
 
@@ -149,7 +151,7 @@ def test_an_option_gives_its_class_all_that_it_requires_and_nothing_else(
 @options
 def test_the_command_on_top_of_a_yaml_uses_it_and_composes(group: str, option: str) -> None:
     arguments = read_command(CONF_DIR / group / f"{option}.yaml")
-    assert f"{group}={option}" in arguments
+    assert any(re.fullmatch(rf"{group}(@[\w.]+)?={option}", one) for one in arguments)
     compose_config(*(argument for argument in arguments if argument != "-m"))
 
 
@@ -265,6 +267,10 @@ def test_an_option_that_needs_no_network_runs(
         articles = (sample_newsroom / "newsarticles.csv").read_text(encoding="utf-8").splitlines()
         Path("subset.csv").write_text("\n".join(articles[:21]), encoding="utf-8")  # not minutes
         arguments.append("data.subset=subset.csv")
+    if option == "file":
+        own = CONF_DIR / group / {"prompt": "plain.yaml", "criteria": "sample.yaml"}[group]
+        Path(f"{group}.yaml").write_text(own.read_text(encoding="utf-8"), encoding="utf-8")
+        arguments += NEEDED[f"{group}=file"]
     if group == "engine":
         arguments.append("task=index")
         if option == "ray":
