@@ -17,7 +17,7 @@ from newsimg.app.loading import Loading
 from newsimg.app.pictures import Pictures, link_picture, make_key
 from newsimg.app.server import read_page
 from newsimg.app.session import Asked, HeadlineSearch, Scored
-from newsimg.datatypes import PictureFilter
+from newsimg.datatypes import Image, PictureFilter
 from newsimg.storage.metadata.filters import make_filter
 
 T = TypeVar("T")
@@ -128,7 +128,7 @@ class SearchPage:
         return asked, self.search.score(asked, wanted.reranker, wanted.top_k)
 
     def _read(self, wanted: Search) -> Asked:
-        picture = None
+        picture: Image | None = None
         if wanted.upload:
             picture = self.pictures.find_upload(wanted.upload)
         elif wanted.like:

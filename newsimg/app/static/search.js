@@ -7,6 +7,7 @@ import { drawResult } from "./results.js";
 
 const POLL = 300, PAUSE = 250;  // milliseconds: between questions after the state; after the last key or step before searching or writing the URL
 const FILTERS = ["licence", "author", "source", "name"], SOUGHT = ["q", "upload", "like", "r", "k", ...FILTERS];
+const ASK = "Type a headline, or choose a picture.";
 const start = await get("/search/start");
 const suited = name => start.rerankers[name] ?? start.rerankers[start.reranker];
 let defaults = {}, state = {}, facts = null;  // facts: what is known once the data are read
@@ -57,7 +58,7 @@ async function search() {
   running?.abort();
   const own = running = new AbortController(), key = keyOf();
   writeState();
-  if (!state.q.trim() && !state.upload && !state.like) { running = null; return tell(facts ? "Type a headline, or choose a picture." : ""); }
+  if (!state.q.trim() && !state.upload && !state.like) { running = null; return tell(ASK); }
   find("results").setAttribute("aria-busy", "true");
   const since = performance.now(), waiting = setInterval(() => say(describeWait((performance.now() - since) / 1000)), POLL);
   try {
@@ -173,7 +174,7 @@ async function watch() {
       facts = found;
       find("examples").replaceChildren(...found.headlines.map(value => make("option", { value })));
       if (!find("headline").value && !state.upload && !state.like && found.headlines.length) change({ q: found.headlines[0] });
-      else if (!running) say("");
+      else if (!running && !shown) say(ASK);
     }
     if (found.values) return showValues(found.values);
     if (!running && !facts) say(describeWait(0));
