@@ -35,6 +35,7 @@ def read_page(printed: Any) -> dict[str, Any]:
     pytest.fail("no page")
 
 
+@pytest.mark.slow
 def test_an_index_is_searched_by_the_commands_that_are_printed(
     newsimg_here: Callable[..., Any], newsroom: Any, sample_cache: Path, tmp_path: Path
 ) -> None:

@@ -19,7 +19,10 @@ import pytest
 pytest.importorskip("gradio", reason="no gradio: pip install newsimg[app]")
 sync_api = pytest.importorskip("playwright.sync_api")
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine"),
+]
 
 ROOT = Path(__file__).parents[2]
 N_PICTURES, TOP_K = 30, 8
