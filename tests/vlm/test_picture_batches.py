@@ -224,6 +224,21 @@ def test_batches_hold_rows_of_similar_length_within_all_limits():
     assert cut(1) == [[50], [50], [8], [7], [3], [2]]
 
 
+def test_a_batch_is_half_of_the_one_that_failed_whatever_limit_it_had():
+    batches = []
+
+    def work(batch):
+        batches.append(len(batch))
+        if len(batch) > 3:
+            raise MemoryError
+
+    runner = TokenBatches("vlm", "auto")
+    runner.run([8] * 8, work, max_tokens=80)  # ten rows
+    assert batches == [8, 4, 2, 2, 2, 2]
+    runner.run([8] * 8, work, auto_rows=10)
+    assert batches[6:] == [2, 2, 2, 2]
+
+
 def test_other_errors_of_a_batch_are_not_taken_for_a_lack_of_memory():
     def fail(batch):
         raise RuntimeError("shapes cannot be multiplied")

@@ -13,6 +13,7 @@ log = logging.getLogger(__name__)
 BatchSize = int | Literal["auto"]
 T = TypeVar("T")
 
+AUTO_ROWS = 1024  # per forward pass, where there are no other limits
 # Tokens per forward pass, with which a device runs at its full rate: an H100 needs about 3,000.
 GPU_TOKENS, CPU_TOKENS = 8192, 1024
 STATE_SHARE = 0.25  # of the free memory for cached keys and values, which are copied as they grow
@@ -30,7 +31,7 @@ class TokenBatches:
 
     Args:
         group: The component's group, for messages.
-        size: Largest number of rows, or "auto" for no limit but memory and `max_tokens`.
+        size: Largest number of rows, or "auto" for one that depends on device and memory.
 
     Raises:
         ValueError: If `size` is not "auto" or at least 1.
@@ -41,13 +42,15 @@ class TokenBatches:
             raise ValueError(f"{group}.batch_size must be auto or at least 1, got {size}")
         self.group = group
         self.size = size
-        self.share = 1.0  # of the limits: halved whenever memory runs out
+        self.share = 1.0  # of the limits, halved whenever memory runs out
+        self._warned = False
 
     def run(
         self,
         lengths: Sequence[int],
         work: Callable[[list[int]], None],
         *,
+        auto_rows: int = AUTO_ROWS,
         max_tokens: float = float("inf"),
         max_state_tokens: float = float("inf"),
         n_before: int = 0,
@@ -57,6 +60,7 @@ class TokenBatches:
         Args:
             lengths: Tokens of each row.
             work: Runs a batch; called again with fewer rows if memory runs out.
+            auto_rows: Rows per batch if the size is "auto".
             max_tokens: Tokens per batch, with padding; a longer row is a batch of its own.
             max_state_tokens: Tokens per batch whose states are kept, including `n_before`.
             n_before: Tokens before each row, whose states are kept.
@@ -67,15 +71,16 @@ class TokenBatches:
         waiting = sorted(range(len(lengths)), key=lambda i: -lengths[i])
         while waiting:
             longest = lengths[waiting[0]]  # first, so that memory runs out early if it does
-            n_rows = min(
-                len(waiting),
-                float("inf") if self.size == "auto" else self.size * self.share,
-                max_tokens * self.share / max(longest, 1),
-                max_state_tokens * self.share / max(longest + n_before, 1),
+            limit = min(
+                auto_rows if self.size == "auto" else self.size,
+                max_tokens / max(longest, 1),
+                max_state_tokens / max(longest + n_before, 1),
             )
-            batch = waiting[: max(int(n_rows), 1)]
+            batch = waiting[: max(int(limit * self.share + 1e-9), 1)]
             if self._fits(work, batch, longest + n_before):
                 del waiting[: len(batch)]
+            else:
+                self.share = len(batch) / 2 / limit
 
     def _fits(self, work: Callable[[list[int]], None], batch: list[int], n_tokens: int) -> bool:
         try:
@@ -92,13 +97,13 @@ class TokenBatches:
                 ) from error
         # After the except block, whose error keeps the tensors of the failed batch alive.
         release_memory()
-        if self.share == 1.0:
+        if not self._warned:
+            self._warned = True
             log.warning(
                 "memory ran out with %d rows of up to %d tokens: batches are halved from here on; "
                 "%s.batch_size=%d avoids the failed attempt",
                 *(len(batch), n_tokens, self.group, max(len(batch) // 2, 1)),
             )
-        self.share /= 2
         return False
 
 
@@ -109,6 +114,15 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError | ModelMemoryError | torch.OutOfMemoryError) or (
         "can't allocate memory" in str(error)
     )
+
+
+def count_state_tokens(model: Any) -> float:
+    """Return for how many tokens a quarter of the free memory holds keys and values."""
+    config = model.config.get_text_config(decoder=True)
+    n_heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    bytes_per_token = 2 * config.num_hidden_layers * n_heads * dim * model.dtype.itemsize
+    return STATE_SHARE * find_free_memory(model.device) / bytes_per_token
 
 
 def release_memory() -> None:
