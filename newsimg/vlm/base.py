@@ -14,6 +14,7 @@ from newsimg.interfaces import VisionLanguageModel
 from newsimg.storage.models.batches import BatchSize, TokenBatches
 from newsimg.storage.models.checkpoints import Checkpoint, check_positive, greedy_settings
 from newsimg.storage.pictures.images import DECODING
+from newsimg.vlm.answer_reader import ask_pictures
 from newsimg.vlm.batch_runner import BatchRunner
 from newsimg.vlm.prompts import PicturePrompts
 from newsimg.vlm.shown import Shown, show_pictures
@@ -113,7 +114,7 @@ class ChatVLM(VisionLanguageModel):
 
         with self.checkpoint.inference():
             shown = self._show(images, questions, self.answer_prefix)
-            self._runner.ask(shown, tokens, keep_found)
+            ask_pictures(self._runner, shown, tokens, keep_found)
         return found
 
     def write(

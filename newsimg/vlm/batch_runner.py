@@ -5,9 +5,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from newsimg.datatypes import FloatArray
 from newsimg.storage.models.batches import (
     CPU_TOKENS,
     GPU_TOKENS,
@@ -19,15 +16,10 @@ from newsimg.storage.models.batches import (
 from newsimg.vlm.prefix_cache import (
     Prefixes,
     can_be_padded,
-    can_be_repeated,
-    extend_prefixes,
-    group_by_beginning,
     mask_right,
     pad_left,
     pad_right,
-    read_after,
     read_cache,
-    read_last,
 )
 from newsimg.vlm.shown import Shown, group_pictures
 
@@ -54,10 +46,6 @@ class Question:
     position: int
     prefix: int
     tokens: list[int]
-
-
-Beginning = tuple[list[Question], int]
-"""Questions about one picture, and the number of tokens with which they all begin."""
 
 
 @dataclass(eq=False)
@@ -87,31 +75,6 @@ class BatchRunner:
     def __post_init__(self) -> None:
         self.can_pad = can_be_padded(self.model)
 
-    def ask(
-        self,
-        pictures: Iterable[Shown],
-        answers: Sequence[int],
-        keep: Callable[[int, FloatArray], None],
-    ) -> None:
-        """Pass the probabilities of the answers to each picture's questions to `keep`.
-
-        Args:
-            pictures: The pictures.
-            answers: Tokens of the answers.
-            keep: Called with a picture's number and rows, (n_questions, n_answers).
-        """
-        for group, one_head in self._iterate_groups(pictures):
-
-            def ask(batch: list[int], group: list[Shown] = group, shared: bool = one_head) -> None:
-                asked = [group[i] for i in batch]
-                reader = AnswerReader(self, asked, list(answers))
-                reader.read(shared and self.share_prefix)
-                for picture, rows in zip(asked, reader.found, strict=True):
-                    keep(picture.number, rows)
-
-            lengths = [len(picture.heads[0]) + len(picture.tokens) for picture in group]
-            self.batches.run(lengths, ask, max_tokens=self.max_tokens)
-
     def write(
         self,
         pictures: Iterable[Shown],
@@ -127,7 +90,7 @@ class BatchRunner:
             settings: The model's generation config.
             keep: Called with a picture's number, and answers by the question's position.
         """
-        for group, _ in self._iterate_groups(pictures):
+        for group, _ in self.iterate_groups(pictures):
 
             def write(asked: list[Question], group: list[Shown] = group) -> None:
                 rows = [one.tokens for one in asked]
@@ -207,104 +170,8 @@ class BatchRunner:
             placed[name] = joined.to(self.model.device, dtype)
         return placed
 
-    def _iterate_groups(self, pictures: Iterable[Shown]) -> Iterator[tuple[list[Shown], bool]]:
+    def iterate_groups(self, pictures: Iterable[Shown]) -> Iterator[tuple[list[Shown], bool]]:
+        """Yield groups of pictures; see `group_pictures`."""
         limit = WINDOW * self.max_tokens
         for window in iterate_chunks(pictures, lambda one: len(one.tokens), limit):
             yield from group_pictures(window, not self.can_pad)
-
-
-class AnswerReader:
-    """Reads the probabilities of answers for one batch of pictures.
-
-    Attributes:
-        found: Of each picture (n_questions, n_answers) float32.
-
-    Args:
-        runner: Runs the model.
-        pictures: The pictures.
-        answers: Tokens of the answers.
-    """
-
-    def __init__(self, runner: BatchRunner, pictures: Sequence[Shown], answers: list[int]) -> None:
-        self.runner = runner
-        self.pictures = pictures
-        self.answers = answers
-        self.found = [np.empty((len(one.tails), len(answers)), np.float32) for one in pictures]
-
-    def read(self, share_prefix: bool) -> None:
-        """Fill `found`."""
-        if share_prefix:
-            prefixes = self.runner.run_pictures(self.pictures)
-            if can_be_repeated(prefixes.cache):
-                self._read_shared(prefixes)
-                return
-            self.runner.share_prefix = False
-            log.warning(
-                "%s has recurrent layers, whose state cannot be shared: every question is run with "
-                "its whole prompt (vlm.share_prefix=false says so)",
-                self.runner.name,
-            )
-        self.runner.run_whole(self.pictures, self._read_whole)
-
-    def _read_shared(self, prefixes: Prefixes) -> None:
-        alone: list[Question] = []
-        together: list[Beginning] = []
-        for i, picture in enumerate(self.pictures):
-            for group, n_shared in group_by_beginning(picture.tails):
-                asked = [Question(i, position, i, picture.tails[position]) for position in group]
-                if n_shared:
-                    together.append((asked, n_shared))
-                else:
-                    alone += asked
-        self._read_behind(prefixes, alone)
-        for same in group_lengths(together, any_length=self.runner.can_pad):
-            self.runner.run_behind(
-                prefixes,
-                [n_shared for _, n_shared in same],
-                lambda batch, same=same: self._extend(prefixes, [same[i] for i in batch]),
-            )
-
-    def _extend(self, prefixes: Prefixes, groups: list[Beginning]) -> None:
-        """Read questions that share further tokens, which are run once per group."""
-        begun = prefixes.select([asked[0].prefix for asked, _ in groups])
-        beginnings = [asked[0].tokens[:n_shared] for asked, n_shared in groups]
-        rest = [
-            Question(question.picture, question.position, i, question.tokens[n_shared:])
-            for i, (asked, n_shared) in enumerate(groups)
-            for question in asked
-        ]
-        self._read_behind(extend_prefixes(self.runner.model, begun, beginnings), rest)
-
-    def _read_behind(self, prefixes: Prefixes, questions: list[Question]) -> None:
-        def read(batch: list[int]) -> None:
-            asked = [questions[i] for i in batch]
-            begun = prefixes.select([question.prefix for question in asked])
-            logits = read_after(self.runner.model, begun, [one.tokens for one in asked])
-            self._keep(asked, logits)
-
-        self.runner.run_behind(prefixes, [len(question.tokens) for question in questions], read)
-
-    def _read_whole(self, asked: list[Question]) -> None:
-        rows = [question.tokens for question in asked]
-        padded = pad_right(rows, self.runner.model.device)
-        logits = read_last(
-            self.runner.model,
-            rows,
-            input_ids=padded,
-            **self.runner.mark_tokens(padded),
-            **self.runner.place([self.pictures[question.picture] for question in asked]),
-        )
-        self._keep(asked, logits)
-
-    def _keep(self, asked: Sequence[Question], logits: "torch.Tensor") -> None:
-        rows = logits.softmax(-1)[:, self.answers].cpu().numpy()
-        for question, row in zip(asked, rows, strict=True):
-            self.found[question.picture][question.position] = row
-
-
-def group_lengths(beginnings: list[Beginning], any_length: bool) -> list[list[Beginning]]:
-    """Group beginnings by their number of tokens, unless those of any length go together."""
-    groups: dict[int, list[Beginning]] = {}
-    for beginning in beginnings:
-        groups.setdefault(0 if any_length else beginning[1], []).append(beginning)
-    return list(groups.values())

@@ -114,7 +114,7 @@ def measure_loss() -> list[dict[str, str]]:
         images = backbone.embed_images(data.images)
         first = ids[(texts @ images.T).argmax(axis=1)]
         hits = [
-            data.qrels[query.query_id] == found
+            data.qrels[query.query_id].get(found, 0) > 0
             for query, found in zip(data.queries, first, strict=True)
         ]
         reference = images if reference is None else reference
