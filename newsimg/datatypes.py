@@ -104,6 +104,25 @@ class PictureFilter:
     words: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class Rating:
+    """A person's rating of how well a picture fits an article.
+
+    Attributes:
+        article_id: The article.
+        image_id: The picture.
+        value: The rating; larger is better.
+        rater: Pseudonym of the person; empty if not known.
+        run: The run that chose the picture; empty if not known.
+    """
+
+    article_id: str
+    image_id: str
+    value: float
+    rater: str = ""
+    run: str = ""
+
+
 @dataclass(frozen=True, eq=False)
 class Collection:
     """The content of a data set: queries, the images to search, and judgements if known.
@@ -119,6 +138,7 @@ class Collection:
         named_in: Image id -> file and line that refer to the image, for messages.
         skipped: Kind of skipped images ("missing", "damaged") -> their number.
         filter: Which pictures are searched, of `images` or of a saved index; None for all.
+        ratings: People's ratings, of these and other queries; empty if there are none.
     """
 
     name: str
@@ -129,6 +149,7 @@ class Collection:
     named_in: Mapping[str, str] = field(default_factory=dict)
     skipped: Mapping[str, int] = field(default_factory=dict)
     filter: PictureFilter | None = None
+    ratings: Sequence[Rating] = ()
 
 
 @dataclass(frozen=True, eq=False)
