@@ -9,13 +9,26 @@ import pandas as pd
 import pytest
 
 
+@pytest.fixture
+def run_sample(newsimg_here: Callable[..., Any], sample_cache: Path) -> Callable[..., Any]:
+    """Run the command line on the sample newsroom, untracked."""
+
+    def run(*arguments: str) -> Any:
+        quick = [f"cache.dir={sample_cache / 'model_outputs'}", "tracking=none"]
+        if not any(argument.startswith("task=") for argument in arguments):
+            quick += ["task.n_sheet_queries=0", "task.report=false"]
+        return newsimg_here(*arguments, *quick)
+
+    return run
+
+
 def read_metrics(folder: Path) -> dict[str, float]:
     table = pd.read_csv(folder / "ratings.csv", index_col="measure")
     return dict(table["value"])
 
 
 def test_simulated_ratings_are_written_and_evaluated_by(run_sample: Callable[..., Any]) -> None:
-    first = run_sample("hydra.run.dir=first", "data.split=val", "data.subset=null", "top_k=10")
+    first = run_sample("hydra.run.dir=first", "top_k=10")
     assert first.code == 0, first.output
     simulated = ["task.survey.splits=[val]", "task.survey.runs=[first]"]
     made = run_sample("task=ratings", "task.path=r.csv", "hydra.run.dir=made", *simulated)
