@@ -200,10 +200,13 @@ def check_generation(settings: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         ValueError: If one is unknown, or is an argument of its own.
     """
-    from transformers import GenerationConfig
-
+    if not settings:
+        return {}  # transformers takes a second to import
     if own := sorted(settings.keys() & OWN_SETTINGS):
         raise ValueError(f"llm.generation must not hold {own[0]}: {OWN_SETTINGS[own[0]]}")
+    from transformers import GenerationConfig
+
+    known = sorted(vars(GenerationConfig()))
     for name in settings:
-        check_choice("a key of llm.generation", name, sorted(vars(GenerationConfig())))
+        check_choice("a key of llm.generation", name, known)
     return dict(settings)

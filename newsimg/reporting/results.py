@@ -178,6 +178,12 @@ def write_results(
     if confidences is not None:
         schema = schema.append(pa.field("confidence", pa.float64()))
         schema = schema.append(pa.field("unsure", pa.bool_()))
+
+    def describe_confidence(i: int, rank: int) -> dict[str, Any]:
+        if confidences is None:
+            return {}
+        return {"confidence": float(confidences[i]) if rank == 1 else None, "unsure": i in unsure}
+
     with ExitStack() as stack:
         parquet, lines = (
             stack.enter_context(write_atomically(output_dir / f"results.{suffix}"))
@@ -188,16 +194,10 @@ def write_results(
         for start in range(0, len(collection.queries), BATCH):
             part = range(start, min(start + BATCH, len(collection.queries)))
             rows = [
-                {"query_truncated": truncated[i], **row}
+                {"query_truncated": truncated[i], **row, **describe_confidence(i, row["rank"])}
                 for i in part
                 for row in list_rows(i, collection, reranked, known)
             ]
-            if confidences is not None:
-                top_k = reranked.rows.shape[1]
-                for place, row in enumerate(rows):
-                    i = start + place // top_k
-                    row |= {"confidence": float(confidences[i]) if row["rank"] == 1 else None}
-                    row |= {"unsure": i in unsure}
             table = pa.Table.from_pylist(rows, schema)
             writer.write_table(table)
             for row in table.to_pylist():

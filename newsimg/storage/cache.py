@@ -133,13 +133,10 @@ class OutputCache:
             OSError: If the cache cannot be read or written.
             ValueError: If `ask` returns without a row for every item.
         """
-        shards = self._open(kind, model)
-        digests = [digest_key(key) for key in keys]
-        self._needed.setdefault(shards.folder, set()).update(digests)
         useful = None if is_useful is None else lambda rows: is_useful(from_bytes(rows)).tolist()
-        rows = self._find_or_ask(kind, model, digests, _keep_as_bytes(ask), label, useful)
-        shards.merge()
-        return from_bytes(rows)
+        return from_bytes(
+            self._get_or_ask_bytes(kind, model, keys, _keep_as_bytes(ask), label, useful)
+        )
 
     def get_or_ask_texts(
         self,
@@ -151,16 +148,12 @@ class OutputCache:
         is_useful: Callable[[str], bool] | None = None,
     ) -> list[str]:
         """Like `get_or_ask`, for texts instead of rows of numbers."""
-        shards = self._open(kind, model)
-        digests = [digest_key(key) for key in keys]
-        self._needed.setdefault(shards.folder, set()).update(digests)
 
         def ask_bytes(missing: list[int], keep: KeepBytes) -> None:
             ask(missing, lambda positions, texts: keep(positions, [t.encode() for t in texts]))
 
         useful = None if is_useful is None else lambda rows: [is_useful(r.decode()) for r in rows]
-        rows = self._find_or_ask(kind, model, digests, ask_bytes, label, useful)
-        shards.merge()
+        rows = self._get_or_ask_bytes(kind, model, keys, ask_bytes, label, useful)
         return [row.decode() for row in rows]
 
     def compute_batch(
@@ -184,6 +177,22 @@ class OutputCache:
 
         digests = [digest_key(key) for key in keys]
         return from_bytes(self._find_or_ask(kind, model, digests, _keep_as_bytes(ask), "", None))
+
+    def _get_or_ask_bytes(
+        self,
+        kind: str,
+        model: str,
+        keys: Sequence[str],
+        ask: Callable[[list[int], KeepBytes], None],
+        label: str,
+        are_useful: AreUseful | None,
+    ) -> list[bytes]:
+        shards = self._open(kind, model)
+        digests = [digest_key(key) for key in keys]
+        self._needed.setdefault(shards.folder, set()).update(digests)
+        rows = self._find_or_ask(kind, model, digests, ask, label, are_useful)
+        shards.merge()
+        return rows
 
     def _find_or_ask(
         self,

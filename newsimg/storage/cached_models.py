@@ -2,9 +2,9 @@
 
 import dataclasses
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from newsimg.storage.cache import KeepRows, KeepTexts, OutputCache, hash_image
 from newsimg.storage.files import hash_file
 
 MAX_MASS = 1.02  # of rounded probabilities
+_T = TypeVar("_T")
 
 
 class CachedBackbone(Backbone):
@@ -155,12 +156,11 @@ class CachedVLM(VisionLanguageModel):
         hashes = self._cache.hash_images(images)
 
         def ask_missing(missing: list[int], keep_rows: KeepRows) -> None:
-            asked, groups = _group_by_picture(pairs, missing)
+            asked, groups, texts = _group_by_picture(pairs, missing)
 
             def keep_found(picture: int, found: Mapping[int, FloatArray]) -> None:
                 keep_rows([groups[picture][j] for j in found], np.stack(list(found.values())))
 
-            texts = [[pairs[position][1] for position in group] for group in groups]
             self._vlm.ask([images[i] for i in asked], texts, answers, keep_found)
 
         rows = self._cache.get_or_ask(
@@ -173,9 +173,7 @@ class CachedVLM(VisionLanguageModel):
         )
         ends = np.cumsum([len(own) for own in questions])
         found = np.split(rows, ends[:-1])
-        if keep:
-            for picture, own in enumerate(found):
-                keep(picture, dict(enumerate(own)))
+        _keep_all(found, keep)
         return found
 
     def write(
@@ -190,15 +188,14 @@ class CachedVLM(VisionLanguageModel):
         hashes = self._cache.hash_images(images)
 
         def ask_missing(missing: list[int], keep_texts: KeepTexts) -> None:
-            asked, groups = _group_by_picture(pairs, missing)
+            asked, groups, texts = _group_by_picture(pairs, missing)
 
             def keep_found(picture: int, found: Mapping[int, str]) -> None:
                 keep_texts([groups[picture][j] for j in found], list(found.values()))
 
-            texts = [[pairs[position][1] for position in group] for group in groups]
             self._vlm.write([images[i] for i in asked], texts, keep_found, is_answer)
 
-        texts = self._cache.get_or_ask_texts(
+        rows = self._cache.get_or_ask_texts(
             "scores",
             self.fingerprint,
             [json.dumps(["written", hashes[i], text]) for i, text in pairs],
@@ -206,22 +203,29 @@ class CachedVLM(VisionLanguageModel):
             "Judging pictures",
             None if self.repeatable else is_answer,
         )
-        rest = iter(texts)
+        rest = iter(rows)
         found = [[next(rest) for _ in own] for own in questions]
-        if keep:
-            for picture, own in enumerate(found):
-                keep(picture, dict(enumerate(own)))
+        _keep_all(found, keep)
         return found
 
 
 def _group_by_picture(
     pairs: Sequence[tuple[int, str]], positions: Sequence[int]
-) -> tuple[list[int], list[list[int]]]:
-    """Return the pictures of some pairs of picture and question, and each one's positions."""
+) -> tuple[list[int], list[list[int]], list[list[str]]]:
+    """Return the pictures of some pairs of picture and question, each one's positions and texts."""
     asked: dict[int, list[int]] = {}
     for position in positions:
         asked.setdefault(pairs[position][0], []).append(position)
-    return list(asked), list(asked.values())
+    groups = list(asked.values())
+    return list(asked), groups, [[pairs[position][1] for position in group] for group in groups]
+
+
+def _keep_all(
+    found: Sequence[Iterable[_T]], keep: Callable[[int, Mapping[int, _T]], None] | None
+) -> None:
+    if keep:
+        for picture, own in enumerate(found):
+            keep(picture, dict(enumerate(own)))
 
 
 def is_number(rows: FloatArray) -> NDArray[np.bool_]:

@@ -163,13 +163,15 @@ def check_store(folder: Path) -> str:
     return ""
 
 
-def kill(scenario: Scenario, folder: Path, delay: float) -> None:
-    """Start the command and kill its process group after `delay` seconds."""
+def kill(scenario: Scenario, folder: Path, delay: float) -> bool:
+    """Start the command and kill its process group after `delay` seconds, unless it has ended."""
     with start(scenario.command, folder) as process:
-        with contextlib.suppress(subprocess.TimeoutExpired):
+        try:
             process.communicate(timeout=delay)
-        with contextlib.suppress(ProcessLookupError):
+        except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
+            return True
+    return False
 
 
 def fill_disk(scenario: Scenario, folder: Path, n_bytes: int) -> str:
@@ -208,13 +210,14 @@ def try_scenario(
     shutil.rmtree(trial)
     for i in range(n):
         shutil.copytree(folder / "before", trial, symlinks=True)
-        fault = ""
+        fault, outcome = "", "same files"
         if full:
             fault = fill_disk(scenario, trial, round(10 ** rng.uniform(3.6, 7.5)))
-        else:
-            kill(scenario, trial, rng.uniform(0, seconds))
-        fault = fault or finish(scenario, trial, expected)[1]
-        result.add("FAULT" if fault else "same files", fault and f"{folder / f'{i:03d}'}: {fault}")
+        elif not kill(scenario, trial, rng.uniform(0, seconds)):
+            outcome = "ended before the kill"  # the same command would be a second one
+        if outcome == "same files":
+            fault = fault or finish(scenario, trial, expected)[1]
+        result.add("FAULT" if fault else outcome, fault and f"{folder / f'{i:03d}'}: {fault}")
         if full:
             subprocess.run(["umount", trial], check=True)
         if fault:

@@ -19,6 +19,7 @@ import command_lines
 import interruptions
 import kept_files
 import pictures
+import shared_store
 from result import Result
 
 # Name -> part, number of trials of a whole campaign.
@@ -28,6 +29,8 @@ PARTS: dict[str, tuple[Callable[[int, int, Path], Result], int]] = {
     "archives": (archives.run, 2_000),
     "command_lines": (command_lines.run, 1_000),
     "kept_files": (kept_files.run, 1_000),
+    "store_sqlite": (shared_store.make_part("sqlite"), 400),
+    "store_postgres": (shared_store.make_part("postgres"), 400),
     **{
         f"{kind}_{scenario.name.replace(' ', '_')}": (interruptions.make_part(scenario, full), n)
         for kind, full, n in (("kill", False, 100), ("full", True, 20))

@@ -14,6 +14,7 @@ SHARES = {
     "command_lines": 0.05,
     "kept_files": 0.1,
     "kill_embedding": 0.02,
+    "kill_index_append": 0.02,
 }
 
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from free_ports import reserve_port
 
 from newsimg.tracking.record import read_records
 from newsimg.tracking.ui import link_record
@@ -46,9 +47,7 @@ def store(tiny_aesthetics, tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def link(store, tmp_path_factory) -> Iterator[str]:
     """Start `newsimg-ui` as a user does, from another folder; return the link that it prints."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = reserve_port()
     folder = tmp_path_factory.mktemp("elsewhere")
     code = "from newsimg.run import ui; ui()"
     options = [f"folder={store.parent}", f"task.port={port}", "--no-browser"]

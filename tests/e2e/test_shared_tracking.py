@@ -3,7 +3,6 @@
 import csv
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -13,6 +12,7 @@ from pathlib import Path
 import mlflow
 import pandas as pd
 import pytest
+from free_ports import reserve_port
 from tracking_server import TrackingServer
 
 from newsimg.datatypes import Job
@@ -36,9 +36,7 @@ def database():
     if os.geteuid() == 0:  # it refuses to run as root
         as_user = ["runuser", "-u", "postgres", "--"]
         shutil.chown(folder, "postgres")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = reserve_port()
 
     def run(program, *arguments):
         command = [*as_user, str(found[-1].parent / program), "-D", str(folder / "data")]

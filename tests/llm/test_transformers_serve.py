@@ -1,12 +1,12 @@
 """A real server of real models: `transformers serve` on loopback."""
 
 import base64
-import socket
 import time
 import urllib.request
 from pathlib import Path
 
 import pytest
+from free_ports import reserve_port
 from test_served import ANSWERS, make_llm, make_vlm
 from tiny_models import draw_pictures, make_idefics
 from transformers.utils.import_utils import is_serve_available
@@ -32,9 +32,7 @@ def url():
     """The address of a server that loads whatever model a request names."""
     from transformers.cli.serve import Serve
 
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = reserve_port()
     settings = {"device": "cpu", "dtype": "float32", "log_level": "error"}
     server = Serve(host="127.0.0.1", port=port, non_blocking=True, **settings)
     try:

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from free_ports import reserve_port
 
 CREDENTIAL = 10  # seconds of a job's credential; a job that is queued again waits for its end
 PROGRAMS = ("slurmctld", "slurmd", "munged", "sbatch", "srun", "squeue", "scontrol")
@@ -61,7 +62,7 @@ class SlurmNode:
             (folder / name).mkdir()
         (folder / "munge.key").write_bytes(os.urandom(1024))
         (folder / "munge.key").chmod(0o400)
-        ports = find_ports()
+        ports = [reserve_port(), reserve_port()]
         self.conf.write_text(
             CONF.format(
                 host=host,
@@ -107,14 +108,3 @@ class SlurmNode:
         if program == "munged":
             while not (self.folder / "munge.sock").exists() and self._processes[-1].poll() is None:
                 time.sleep(0.05)
-
-
-def find_ports() -> list[int]:
-    """Return two free ports."""
-    sockets = [socket.socket() for _ in range(2)]
-    for free in sockets:
-        free.bind(("127.0.0.1", 0))
-    ports = [free.getsockname()[1] for free in sockets]
-    for free in sockets:
-        free.close()
-    return ports

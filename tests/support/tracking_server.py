@@ -2,12 +2,13 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
 import urllib.request
 from pathlib import Path
+
+from free_ports import reserve_port
 
 
 class TrackingServer:
@@ -15,9 +16,7 @@ class TrackingServer:
 
     def __init__(self, folder: Path, backend: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.port = reserve_port()
         self.uri = f"http://127.0.0.1:{self.port}"
         self.log = folder / "server.log"
         self.command = [

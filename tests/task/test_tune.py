@@ -27,6 +27,18 @@ from newsimg.weight.raw import RawWeight
 DIM = 16
 
 
+def evaluate(components, folder, *, report=False):
+    task = EvaluateTask(
+        n_sheet_queries=0,
+        report=report,
+        save_pictures=None,
+        copy_pictures=False,
+        confidence_path=None,
+        setting=None,
+    )
+    return task.run(components, folder)
+
+
 def vectors(label, key):
     values = np.random.default_rng([label, key]).normal(size=DIM)
     return values / np.linalg.norm(values)
@@ -124,14 +136,7 @@ def test_the_chosen_weight_is_the_best_of_a_fine_grid_and_the_report_is_of_the_o
     for split, w in [*grid, ("val", chosen), ("test", chosen)]:
         parts = components(split=split)
         parts.weight.value = float(w)
-        by_weight[split, w] = EvaluateTask(
-            n_sheet_queries=0,
-            report=False,
-            save_pictures=None,
-            copy_pictures=False,
-            confidence_path=None,
-            setting=None,
-        ).run(parts, tmp_path)
+        by_weight[split, w] = evaluate(parts, tmp_path)
     best = max(m["reranked/hits_at_1"] for (split, _), m in by_weight.items() if split == "val")
     assert by_weight["val", chosen]["reranked/hits_at_1"] == metrics["tune/chosen_on"] >= best
     reported = by_weight["test", chosen]
@@ -260,14 +265,7 @@ def test_a_rule_that_reads_mrr_reports_hits_at_its_weight(tmp_path):
     metrics = tune(rule=BaggedRule(measure="mrr_at_10"), n_resamples=50).run(components(), tmp_path)
     own = components()
     own.weight.value = metrics["tune/weight"]
-    found = EvaluateTask(
-        n_sheet_queries=0,
-        report=False,
-        save_pictures=None,
-        copy_pictures=False,
-        confidence_path=None,
-        setting=None,
-    ).run(own, tmp_path)
+    found = evaluate(own, tmp_path)
     assert metrics["tune/chosen_on"] == pytest.approx(found["reranked/hits_at_1"])
     assert metrics["tune/weight_low"] < metrics["tune/weight"] < metrics["tune/weight_high"]
 
@@ -337,14 +335,7 @@ def test_another_split_of_a_data_set_keeps_all_else_and_leaves_the_first_alone(t
 
 def test_evaluate_writes_the_curve_its_plateau_and_the_intervals(tmp_path):
     parts = components()
-    metrics = EvaluateTask(
-        n_sheet_queries=0,
-        report=False,
-        save_pictures=None,
-        copy_pictures=False,
-        confidence_path=None,
-        setting=None,
-    ).run(parts, tmp_path)
+    metrics = evaluate(parts, tmp_path)
     curve = pd.read_csv(tmp_path / "curve.csv")
     own = curve[(curve["w_lo"] <= 0.2) & (curve["w_hi"] >= 0.2)].iloc[0]
     for name in ("hits_at_1", "mrr_at_1", "hits_at_5", "mrr_at_10"):
@@ -374,14 +365,7 @@ def test_a_reranker_without_a_say_is_warned_of(scores, expected, tmp_path, caplo
 
     parts = components()
     parts = dataclasses.replace(parts, reranker=Telling(), weight=RawWeight(value=0.5))
-    EvaluateTask(
-        n_sheet_queries=0,
-        report=False,
-        save_pictures=None,
-        copy_pictures=False,
-        confidence_path=None,
-        setting=None,
-    ).run(parts, tmp_path)
+    evaluate(parts, tmp_path)
     warnings = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
     assert [expected in text for text in warnings] == [True] if expected else not warnings
 
@@ -399,14 +383,7 @@ def test_the_members_of_an_ensemble_are_asked_once_for_its_scores_curves_and_pag
         for name, strength in (("weak", 0.5), ("strong", 3))
     }
     parts = dataclasses.replace(components(), reranker=EnsembleReranker(members=members))
-    metrics = EvaluateTask(
-        n_sheet_queries=0,
-        report=True,
-        save_pictures=None,
-        copy_pictures=False,
-        confidence_path=None,
-        setting=None,
-    ).run(parts, tmp_path)
+    metrics = evaluate(parts, tmp_path, report=True)
     assert n_asked == {0.5: 1, 3: 1}
     for name in members:
         curve = pd.read_csv(tmp_path / f"curve_{name}.csv")
@@ -455,39 +432,18 @@ def test_jobs_that_differ_in_weight_alone_ask_no_model_again_and_write_the_same_
 def test_a_weight_that_changes_next_to_nothing_is_warned_of(tmp_path, caplog):
     parts = components()
     parts.weight.value = 0.001
-    EvaluateTask(
-        n_sheet_queries=0,
-        report=False,
-        save_pictures=None,
-        copy_pictures=False,
-        confidence_path=None,
-        setting=None,
-    ).run(parts, tmp_path)
+    evaluate(parts, tmp_path)
     assert "the first image changes for" in caplog.text
     caplog.clear()
     parts.weight.value = 0.0
-    EvaluateTask(
-        n_sheet_queries=0,
-        report=False,
-        save_pictures=None,
-        copy_pictures=False,
-        confidence_path=None,
-        setting=None,
-    ).run(parts, tmp_path)
+    evaluate(parts, tmp_path)
     assert "the first image changes for" not in caplog.text
 
 
 def test_where_there_is_no_curve_evaluate_says_why_and_does_the_rest(tmp_path, caplog):
     caplog.set_level("INFO")
     parts = dataclasses.replace(components(), weight=Loudest())
-    metrics = EvaluateTask(
-        n_sheet_queries=0,
-        report=False,
-        save_pictures=None,
-        copy_pictures=False,
-        confidence_path=None,
-        setting=None,
-    ).run(parts, tmp_path)
+    metrics = evaluate(parts, tmp_path)
     assert "no curve: Loudest is not linear in its value" in caplog.text
 
     class TwoEach(NoisyNews):
@@ -500,14 +456,7 @@ def test_where_there_is_no_curve_evaluate_says_why_and_does_the_rest(tmp_path, c
             return dataclasses.replace(found, qrels=qrels)
 
     parts = dataclasses.replace(components(), dataset=TwoEach())
-    metrics |= EvaluateTask(
-        n_sheet_queries=0,
-        report=False,
-        save_pictures=None,
-        copy_pictures=False,
-        confidence_path=None,
-        setting=None,
-    ).run(parts, tmp_path)
+    metrics |= evaluate(parts, tmp_path)
     assert "no curve: some queries have several editors' pictures" in caplog.text
     assert not any(name.startswith("curve/") for name in metrics)
     assert not (tmp_path / "curve.csv").exists()

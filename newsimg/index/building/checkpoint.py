@@ -71,8 +71,9 @@ class BuildCheckpoint:
         self.skipped = listing.skipped
         self._embeddings.touch()
         n_bytes = self._embeddings.stat().st_size
+        paths = {path.stem.rpartition("-")[0]: path for path in (self.folder / "parts").iterdir()}
         for number in range(listing.n_chunks):
-            path = next((self.folder / "parts").glob(f"{_begin_name(listing, number)}*"), None)
+            path = paths.get(_begin_name(listing, number))
             if path is None:
                 break
             content = path.read_bytes()
@@ -108,7 +109,7 @@ class BuildCheckpoint:
         buffer = pa.BufferOutputStream()
         pq.write_table(table.replace_schema_metadata(facts), buffer)
         part = buffer.getvalue().to_pybytes()
-        path = self.folder / "parts" / f"{_begin_name(listing, number)}{_hash(part)}.parquet"
+        path = self.folder / "parts" / f"{_begin_name(listing, number)}-{_hash(part)}.parquet"
         with write_atomically(path) as temporary:
             temporary.write_bytes(part)
         self._count(path, len(good), len(results) - len(good), dim)
@@ -159,7 +160,7 @@ class BuildCheckpoint:
 
 
 def _begin_name(listing: Listing, number: int) -> str:
-    return f"{number:06d}-{listing.hash_chunk(number)}-"
+    return f"{number:06d}-{listing.hash_chunk(number)}"
 
 
 def _hash(content: bytes) -> str:

@@ -30,14 +30,15 @@ def check_flags(arguments: Sequence[str]) -> None:
             f"overrides must stand together, got {unknown[0]!r} apart from the others: put flags "
             "such as -m first"
         )
+    grammar = OverridesParser.create()
     for text in parsed.overrides:
-        _check_option(text)
+        _check_option(grammar, text)
 
 
-def _check_option(text: str) -> None:
+def _check_option(grammar: OverridesParser, text: str) -> None:
     """Check that the option of a config group is a name."""
     try:
-        override = OverridesParser.create().parse_override(text)
+        override = grammar.parse_override(text)
     except HydraException:
         return  # Hydra reports it
     is_group = (CONF_DIR / override.key_or_group).is_dir()

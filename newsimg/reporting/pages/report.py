@@ -164,8 +164,11 @@ def describe_curve(curve: pd.DataFrame, weight: float) -> dict[str, Any]:
     plateau = find_plateau(curve, "hits_at_1")
     values, low, high = (curve[name].to_numpy() for name in ("hits_at_1", "w_lo", "w_hi"))
     if len(curve) <= N_POINTS:
-        points = [[at, value] for ends in zip(low, high, values, strict=True)
-                  for at, value in ((ends[0], ends[2]), (ends[1], ends[2]))]  # fmt: skip
+        points = [
+            [at, value]
+            for start, end, value in zip(low, high, values, strict=True)
+            for at in (start, end)
+        ]
     else:
         # Of each column of pixels, its least and its largest value.
         edges = np.linspace(0, 1, N_POINTS + 1)
