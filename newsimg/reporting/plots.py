@@ -130,8 +130,8 @@ def choose_styles(keys: Mapping[str, Sequence[str]]) -> dict[str, dict[str, Any]
 
 def name_measure(measure: str) -> str:
     """Return the display name of a measure: Hits@1 for `hits_at_1`."""
-    if measure == "mean_rating":
-        return "mean rating"
+    if "_at_" not in measure:
+        return measure.replace("_", " ")
     name, _, cutoff = measure.partition("_at_")
     return f"{LABELS[name]}@{cutoff}"
 

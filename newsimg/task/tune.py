@@ -25,7 +25,9 @@ from newsimg.evaluation.tuning import (
 from newsimg.interfaces import Components, Reranker, Task, Weight, WeightRule
 from newsimg.pipeline import score_candidates
 from newsimg.reporting.evaluation import find_gold_columns, report_statistics, write_curve
+from newsimg.reporting.judged.ratings import describe_shares
 from newsimg.reporting.plots import CurvePlot
+from newsimg.reporting.sweeps.fitting import print_text
 from newsimg.reporting.sweeps.options import (
     list_choices,
     list_options,
@@ -47,7 +49,7 @@ class TuneTask(Task):
 
     Args:
         measure: Measure to maximise, e.g. "hits_at_1" or "mrr_at_10"; by people's ratings
-            "mean_rating" or "ndcg_at_10", with a rule that has no other measure.
+            "least_mean_rating", "mean_rating" or "ndcg_at_10", with a rule without another measure.
         rule: How the weight is chosen from the exact curve.
         n_resamples: Number of bootstrap resamples of the queries, by which the choice and its noise
             are found.
@@ -65,7 +67,8 @@ class TuneTask(Task):
         seed: Seed of the folds and the resamples.
 
     Raises:
-        ValueError: If a number is out of range, a choice is empty, or a weight is not linear.
+        ValueError: If a number is out of range, a choice is empty, a weight is not linear, or the
+            rule has a measure of another kind.
     """
 
     def __init__(
@@ -95,6 +98,11 @@ class TuneTask(Task):
                 raise ValueError(f"task.{name} must name at least one component or be null")
         for name, one in (weights or {}).items():
             check_linear(f"task.weights.{name}", one)
+        if rule.measure is not None and is_by_ratings(rule.measure) != is_by_ratings(measure):
+            raise ValueError(
+                f"task.measure is {measure}, but the rule chooses by {rule.measure}: rule=bagged "
+                "chooses by task.measure"
+            )
         self.measure = measure
         self.report_split = report_split
         self.rule = rule
@@ -132,7 +140,9 @@ class TuneTask(Task):
         options = self._list_options(components)
         draw = draw_by_ratings if is_by_ratings(self.measure) else draw_lines
         lines = {name: draw(*chosen, *pair, shared) for name, pair in options.items()}
-        self._check_measure(next(iter(lines.values())), cutoffs)
+        known = list(next(iter(lines.values())).score_retrieval(cutoffs))
+        by_ratings = ["mean_rating", "least_mean_rating", *(f"ndcg_at_{k}" for k in cutoffs)]
+        check_choice("task.measure", self.measure, known + by_ratings * bool(chosen[0].ratings))
         chooser = Chooser(self.rule, self.measure, self.n_resamples, self.seed)
         rated = rate_options(lines, chooser)
         choice = rated[0]
@@ -175,16 +185,10 @@ class TuneTask(Task):
         where = self.report_split or f"{self.n_repeats} x {self.n_folds} folds"
         table = print_choice(result, choices, choice, self.measure, where)
         table.to_csv(output_dir / "tune.csv", index=False)
+        if "reranked/rated_share" in result:
+            shares = (result[f"{stage}/rated_share"] for stage in ("retrieval", "reranked"))
+            print_text(describe_shares(*shares))
         return result
-
-    def _check_measure(self, lines: TunedLines, cutoffs: Sequence[int]) -> None:
-        check_choice("task.measure", self.measure, list(lines.score_retrieval(cutoffs)))
-        of_rule = self.rule.measure
-        if of_rule is not None and is_by_ratings(of_rule) != is_by_ratings(self.measure):
-            raise ValueError(
-                f"the rule chooses by {of_rule}, task.measure is {self.measure}: rule=bagged "
-                "chooses by task.measure"
-            )
 
     def _list_options(self, components: Components) -> dict[str, tuple[Reranker, LinearWeight]]:
         rerankers = self.rerankers or {self.reranker: components.reranker}

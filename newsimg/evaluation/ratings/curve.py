@@ -16,10 +16,10 @@ from newsimg.datatypes import FusedArray, IntArray
 from newsimg.evaluation.breakpoints import Breakpoints, find_breakpoints, list_ranks, whole_lines
 from newsimg.evaluation.curve import join_equal, place_steps, rank_at
 from newsimg.evaluation.query_curve import DIGITS, QueryCurve
-from newsimg.evaluation.ratings.measures import MEAN_RATING, RATED_SHARE, discount
+from newsimg.evaluation.ratings.measures import LEAST_RATING, MEAN_RATING, RATED_SHARE, discount
 from newsimg.evaluation.ratings.rated import RatedPictures
 
-MEASURE = rf"{MEAN_RATING}|{RATED_SHARE}|ndcg_at_([1-9]\d*)"
+MEASURE = rf"{MEAN_RATING}|{LEAST_RATING}|{RATED_SHARE}|ndcg_at_([1-9]\d*)"
 
 
 def is_by_ratings(measure: str) -> bool:
@@ -80,6 +80,7 @@ class RatedLines:
         grade: (n_rated,) its grade.
         best: (n_queries, n_most) grades of all rated pictures of each query, the largest first,
             candidates or not; 0 at the end of shorter rows.
+        low: Lowest rating of the scale.
     """
 
     start: FusedArray
@@ -89,6 +90,7 @@ class RatedLines:
     mean: FusedArray
     grade: IntArray
     best: IntArray
+    low: float
 
     @property
     def n_queries(self) -> int:
@@ -108,6 +110,7 @@ class RatedLines:
             self.mean[kept],
             self.grade[kept],
             self.best[queries],
+            self.low,
         )
 
     def score(self, weight: float, cutoffs: Sequence[int]) -> pd.DataFrame:
@@ -125,7 +128,8 @@ class RatedLines:
     def _score_ranks(self, ranks: IntArray, cutoffs: Sequence[int]) -> pd.DataFrame:
         first = np.full(len(self.start), np.nan)
         first[self.query[ranks == 1]] = self.mean[ranks == 1]
-        values = {MEAN_RATING: first, RATED_SHARE: np.isfinite(first).astype(float)}
+        values = {MEAN_RATING: first, LEAST_RATING: np.where(np.isnan(first), self.low, first)}
+        values[RATED_SHARE] = np.isfinite(first).astype(float)
         for k in cutoffs:
             gains = self._weigh_grades(k) * discount(ranks, k)
             values[f"ndcg_at_{k}"] = np.bincount(self.query, gains, minlength=len(self.start))
@@ -154,7 +158,8 @@ class RatedLines:
         shown = discount(found.initial, cutoff)
         curve = QueryCurve(
             bounds=np.concatenate([[0.0], np.clip(found.weights[used], 0, 1), [1.0]]),
-            initial=np.bincount(self.query, value * shown, minlength=len(self.start)),
+            initial=np.bincount(self.query, value * shown, minlength=len(self.start))
+            + (self.low if measure == LEAST_RATING else 0),
             query=self.query[row],
             interval=interval + 1,
             step=value[row] * moved,
@@ -168,6 +173,8 @@ class RatedLines:
         """Return what a rated candidate adds to a measure's sum, but for the factor of its rank."""
         if measure == RATED_SHARE:
             return np.ones(len(self.query))
+        if measure == LEAST_RATING:
+            return self.mean - self.low
         return self.mean if measure == MEAN_RATING else self._weigh_grades(int(measure[8:]))
 
     def _find(self) -> Breakpoints:
@@ -180,13 +187,13 @@ class RatedLines:
 
         Intervals include both ends, see `trace_curve`.
         """
-        names = [MEAN_RATING, RATED_SHARE, *(f"ndcg_at_{k}" for k in cutoffs)]
+        names = [MEAN_RATING, LEAST_RATING, RATED_SHARE, *(f"ndcg_at_{k}" for k in cutoffs)]
         factors = np.stack([self._find_factor(name) for name in names], axis=1)
         found = self._find()
         row, index, *ranks = list_ranks(found)
 
         def weigh(at: IntArray, rows: IntArray) -> FusedArray:
-            shown = [discount(at, k) for k in (1, 1, *cutoffs)]
+            shown = [discount(at, k) for k in (1, 1, 1, *cutoffs)]
             return np.stack(shown, axis=1) * factors[rows]
 
         below, here, above = (weigh(at, row) for at in ranks)
@@ -196,8 +203,9 @@ class RatedLines:
         initial = weigh(found.initial, np.arange(len(self.query))).sum(axis=0, keepdims=True)
         low, high, totals = place_steps(found.weights, initial, changes, at_weight)
         low, high, totals = join_equal(low, high, np.round(totals, DIGITS))
-        shares = totals[:, 1]
+        shares = totals[:, 2]
         values = totals / len(self.start)
+        values[:, 1] += self.low
         values[:, 0] = np.where(shares > 0, totals[:, 0] / np.where(shares > 0, shares, 1), np.nan)
         bounds = pd.DataFrame({"w_lo": low, "w_hi": high})
         return pd.concat([bounds, pd.DataFrame(values, columns=names)], axis="columns")
@@ -233,4 +241,5 @@ def draw_rated_lines(
         rated.means[inside],
         rated.grades[inside],
         -np.sort(-grades[kept], axis=1),
+        rated.low,
     )

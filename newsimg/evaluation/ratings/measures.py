@@ -11,7 +11,7 @@ from newsimg.evaluation.ratings.rated import RatedPictures
 from newsimg.evaluation.ratings.resampling import Resamples, bound, weigh
 from newsimg.evaluation.stats import compute_p_values
 
-MEAN_RATING, RATED_SHARE = "mean_rating", "rated_share"
+MEAN_RATING, LEAST_RATING, RATED_SHARE = "mean_rating", "least_mean_rating", "rated_share"
 
 
 def measure_ratings(
@@ -20,8 +20,10 @@ def measure_ratings(
     """Compute the measures of each query with ratings.
 
     nDCG@k is that of ir_measures with the grades of `RatedPictures.grades`, in which a picture
-    without ratings counts as one with the lowest. The mean rating is that of the first picture;
-    missing if it has none.
+    without ratings counts as one with the lowest. The mean rating is that of the first picture,
+    missing if it has none. Where fewer first pictures are rated, the mean over them is no fair
+    comparison: pictures are rated because some run shows them, so that the others are likely worse.
+    The least mean rating therefore counts those without ratings as the lowest.
 
     Args:
         rated: The ratings.
@@ -30,14 +32,15 @@ def measure_ratings(
         cutoffs: The k of nDCG@k.
 
     Returns:
-        A row per query, indexed by its id: `mean_rating`, `rated_share` (1 or 0) and
-        `ndcg_at_1` and so on.
+        A row per query, indexed by its id: `mean_rating`, `least_mean_rating`, `rated_share` (1 or
+        0) and `ndcg_at_1` and so on.
     """
     qrels = rated.to_qrels()
     own = [query_id for query_id in rated.query_ids if query_id in qrels]
     first = np.full(len(rated.query_ids), np.nan)
     first[rated.query[ranks == 1]] = rated.means[ranks == 1]
     table = pd.DataFrame({MEAN_RATING: first}, index=list(rated.query_ids)).loc[own]
+    table[LEAST_RATING] = table[MEAN_RATING].fillna(rated.low)
     table[RATED_SHARE] = table[MEAN_RATING].notna().astype(float)
     names = {ir_measures.nDCG @ k: f"ndcg_at_{k}" for k in cutoffs}
     values: dict[str, dict[str, float]] = {name: {} for name in names.values()}
@@ -102,8 +105,9 @@ def resample_measure(
     if measure == RATED_SHARE:
         share = np.isin(np.arange(n_queries), rated.query[shown]).astype(float)
         return np.tile(share, (len(resamples.queries), 1))
-    if measure == MEAN_RATING:
-        first = np.full((len(resamples.queries), n_queries), np.nan)
+    if measure in (MEAN_RATING, LEAST_RATING):
+        missing = np.nan if measure == MEAN_RATING else rated.low
+        first = np.full((len(resamples.queries), n_queries), missing)
         first[:, rated.query[shown]] = resamples.means[:, shown]
         return first
     cutoff = int(measure.rpartition("_")[2])

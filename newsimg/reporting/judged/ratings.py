@@ -12,10 +12,12 @@ from newsimg.evaluation.ratings.measures import bound_measures, measure_ratings
 from newsimg.evaluation.ratings.rated import RatedPictures, gather_ratings
 from newsimg.evaluation.ratings.resampling import Resamples, draw_resamples
 from newsimg.reporting.console import console, print_table
+from newsimg.reporting.plots import name_measure
 
 N_RESAMPLES = 1000
 SEED = 28
-SHOWN = ("mean_rating", "ndcg_at_5", "ndcg_at_10")
+TOLERANCE = 0.02  # of the share of rated first pictures
+SHOWN = ("mean_rating", "least_mean_rating", "ndcg_at_5", "ndcg_at_10")
 
 
 def summarize_ratings(rated: RatedPictures, seed: int) -> dict[str, float]:
@@ -110,9 +112,7 @@ def print_rated_measures(metrics: Mapping[str, float]) -> None:
     print_table(
         pd.DataFrame(
             {
-                "": [
-                    "mean rating of first" if n == "mean_rating" else f"nDCG@{n[8:]}" for n in names
-                ],
+                "": [name_measure(name) for name in names],
                 "retrieval": [metrics[f"retrieval/{name}"] for name in names],
                 "reranked": [metrics[f"reranked/{name}"] for name in names],
                 "delta": [f"{metrics[f'delta/{name}']:+.4f}" for name in names],
@@ -125,8 +125,18 @@ def print_rated_measures(metrics: Mapping[str, float]) -> None:
         ),
         "by people's ratings",
     )
-    before, after = metrics["retrieval/rated_share"], metrics["reranked/rated_share"]
     console.print(
-        f"share of first pictures that are rated: {before:.4f} (retrieval), {after:.4f} "
-        "(reranked); delta is that of headlines with both rated"
+        describe_shares(metrics["retrieval/rated_share"], metrics["reranked/rated_share"])
     )
+    console.print(
+        "mean rating: of the rated first pictures, delta of headlines with both rated; least mean "
+        "rating: those without ratings count as the lowest"
+    )
+
+
+def describe_shares(before: float, after: float) -> str:
+    """Describe the share of first pictures that are rated, by retrieval and after reranking."""
+    text = f"first pictures that are rated: {before:.4f} by retrieval, {after:.4f} after reranking"
+    if after < before - TOLERANCE:
+        return f"{text}: compare by least_mean_rating, as those without ratings are likely worse"
+    return text

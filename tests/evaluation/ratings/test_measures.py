@@ -104,6 +104,8 @@ def test_ndcg_and_the_mean_rating_of_the_first_picture_are_those_computed_by_han
         assert table.loc[query_id, "ndcg_at_5"] == pytest.approx(gain / best)
         first = given.get((query_id, ids[0]))
         assert table.loc[query_id, "rated_share"] == (first is not None)
+        least = 1.0 if first is None else np.mean(first)
+        assert table.loc[query_id, "least_mean_rating"] == pytest.approx(least)
         if first is None:
             assert np.isnan(table.loc[query_id, "mean_rating"])
         else:
@@ -168,7 +170,7 @@ def test_intervals_contain_the_value_and_a_difference_is_of_articles_rated_in_bo
     assert bounds["value"]["delta/mean_rating"] == pytest.approx(
         after[both].mean() - before[both].mean()
     )
-    assert bounds["p"].notna().sum() == 4
+    assert bounds["p"].notna().sum() == 5
 
 
 def arrange_complete(matrix: np.ndarray) -> RatedPictures:
