@@ -64,7 +64,8 @@ class RatioCurve(QueryCurve):
             )
             sums.append(np.round(own @ initial + np.cumsum(steps), DIGITS))
         total, number = sums
-        return np.round(np.where(number > 0, total / np.where(number > 0, number, 1), 0), DIGITS)
+        ratio = np.where(number > 0, total / np.where(number > 0, number, 1), 0.0)
+        return np.round(ratio, DIGITS).astype(np.float64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,7 +133,7 @@ class RatedLines:
         values[RATED_SHARE] = np.isfinite(first).astype(float)
         for k in cutoffs:
             gains = self._weigh_grades(k) * discount(ranks, k)
-            values[f"ndcg_at_{k}"] = np.bincount(self.query, gains, minlength=len(self.start))
+            values[f"ndcg_at_{k}"] = self._sum_up(gains)
         return pd.DataFrame(values)
 
     def _weigh_grades(self, cutoff: int) -> FusedArray:
@@ -158,16 +159,19 @@ class RatedLines:
         shown = discount(found.initial, cutoff)
         curve = QueryCurve(
             bounds=np.concatenate([[0.0], np.clip(found.weights[used], 0, 1), [1.0]]),
-            initial=np.bincount(self.query, value * shown, minlength=len(self.start))
-            + (self.low if measure == LEAST_RATING else 0),
+            initial=self._sum_up(value * shown) + (self.low if measure == LEAST_RATING else 0.0),
             query=self.query[row],
             interval=interval + 1,
             step=value[row] * moved,
         )
         if measure != MEAN_RATING:
             return curve
-        counts = np.bincount(self.query, shown, minlength=len(self.start))
-        return RatioCurve(**vars(curve), counts=counts, count_step=moved)
+        return RatioCurve(**vars(curve), counts=self._sum_up(shown), count_step=moved)
+
+    def _sum_up(self, values: FusedArray) -> FusedArray:
+        """Return the sum of each query's rated candidates: (n_queries,)."""
+        sums = np.bincount(self.query, values, minlength=self.n_queries)
+        return sums.astype(np.float64)
 
     def _find_factor(self, measure: str) -> FusedArray:
         """Return what a rated candidate adds to a measure's sum, but for the factor of its rank."""

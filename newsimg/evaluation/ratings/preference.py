@@ -56,7 +56,7 @@ class Pairs:
         row = np.where(swapped, self.second, self.first)
         column = np.where(swapped, self.first, self.second)
         cells = (self.outcome == 0) * n_runs**2 + row * n_runs + column
-        counts: FusedArray = np.bincount(cells, weights=own, minlength=2 * n_runs**2)
+        counts = np.bincount(cells, weights=own, minlength=2 * n_runs**2).astype(np.float64)
         wins, ties = counts.reshape(2, n_runs, n_runs)
         return wins, ties + ties.T
 

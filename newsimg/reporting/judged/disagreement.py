@@ -71,29 +71,26 @@ def plot_disagreement(joined: Mapping[str, pd.DataFrame], best: pd.DataFrame, pa
         path: The PNG.
     """
     axes, canvas = open_axes()
-    axes.set_xlim(auto=True)
     for number, (name, curve) in enumerate(joined.items()):
         colour = f"C{number % 10}"
         x, y = curve["hits_at_1"], curve["mean_rating"]
         full = curve["rated_share"] >= curve["rated_share"].iloc[0] - TOLERANCE
+        own = best[best["reranker"] == name]
+        weights = " and ".join(f"{weight:.2f}" for weight in own["weight"])
+        label = label_line(f"{name}, best at weight {weights}")
         axes.plot(x, y, ":", color=colour, linewidth=0.8, alpha=0.7)
-        axes.plot(x, y.where(full), color=colour, linewidth=1.2, label=label_line(name))
-        own = best[best["reranker"] == name].set_index("best by")
-        for measure, mark in zip(MEASURES, ("s", "o"), strict=True):
-            point = own.loc[measure]
+        axes.plot(x, y.where(full), color=colour, linewidth=1.2, label=label)
+        for mark, (_, point) in zip(("s", "o"), own.iterrows(), strict=True):
             axes.plot(point["hits_at_1"], point["mean_rating"], mark, color=colour, markersize=7)
-            axes.annotate(
-                f"w = {point['weight']:.2f}",
-                (point["hits_at_1"], point["mean_rating"]),
-                textcoords="offset points",
-                xytext=(6, 4 if measure == MEASURES[1] else -11),
-                fontsize="x-small",
-                color=colour,
-            )
     first = next(iter(joined.values())).iloc[0]
     axes.plot(first["hits_at_1"], first["mean_rating"], "k*", markersize=10, label="retrieval")
     axes.plot([], [], "s", color="grey", label="best by Hits@1")
     axes.plot([], [], "o", color="grey", label="best by least mean rating")
+    # Weights far worse than retrieval by both would hide the differences between the others.
+    for name, limit in (("hits_at_1", axes.set_xlim), ("mean_rating", axes.set_ylim)):
+        values = [*best[name], first[name]]
+        margin = max(max(values) - min(values), 0.02) / 2
+        limit(min(values) - margin, max(values) + margin)
     axes.set_xlabel("Hits@1 (the editor's picture comes first)")
     axes.set_ylabel("mean rating of the first picture")
     place_legend(axes)
