@@ -284,6 +284,9 @@ def test_an_option_that_needs_no_network_runs(
         arguments.append(f"data.image_dir={sample_newsroom / 'newsimages'}")
     if option in ("submit", "check"):
         arguments += prepare_submission(sample_newsroom)[option]
+    if option == "correlate":
+        assert run_sample("task=ratings", "task.path=ratings.csv").code == 0
+        arguments.append("data.ratings=ratings.csv")
     if option == "table":
         assert run_sample("hydra.run.dir=made").code == 0
         arguments.append("task.runs=[made]")

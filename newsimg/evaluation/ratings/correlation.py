@@ -7,7 +7,7 @@ import pandas as pd
 
 from newsimg.datatypes import FusedArray
 from newsimg.evaluation.ratings.rated import RatedPictures
-from newsimg.evaluation.ratings.resampling import Resamples, bound, weigh
+from newsimg.evaluation.ratings.resampling import Resamples
 from newsimg.evaluation.stats import compute_p_values, correct_holm
 
 
@@ -34,16 +34,15 @@ def correlate_scores(
         kendall, spearman = correlate(rated, values, rated.means[None])
         known = np.isfinite(kendall[0])
 
-        def average(queries: FusedArray, means: FusedArray, v: FusedArray = values) -> FusedArray:
-            both = correlate(rated, v, means)
-            return np.stack([weigh(one, queries) for one in both], axis=1)
+        def resample(means: FusedArray, v: FusedArray = values) -> FusedArray:
+            return np.stack(correlate(rated, v, means), axis=1)
 
-        drawn = resamples.compute(average)
+        drawn = resamples.compute(resample)
         taus = pd.DataFrame({name: kendall[0][known]})
         row = {"n_articles": int(known.sum())}
         for i, (label, one) in enumerate((("kendall", kendall), ("spearman", spearman))):
             mean = float(one[0][known].mean()) if known.any() else np.nan
-            low, high = bound(drawn[:, i], mean)
+            low, high = resamples.bound(drawn[:, i], mean)
             row |= {label: mean, f"{label}_low": low, f"{label}_high": high}  # type: ignore[dict-item]
         row["p"] = float(compute_p_values(taus)[name]) if known.any() else np.nan  # type: ignore[assignment]
         rows[name] = row

@@ -8,7 +8,7 @@ import pandas as pd
 
 from newsimg.datatypes import FusedArray, IntArray, Run
 from newsimg.evaluation.ratings.rated import RatedPictures
-from newsimg.evaluation.ratings.resampling import Resamples, bound, weigh
+from newsimg.evaluation.ratings.resampling import Resamples
 from newsimg.evaluation.stats import compute_p_values
 
 MEAN_RATING, LEAST_RATING, RATED_SHARE = "mean_rating", "least_mean_rating", "rated_share"
@@ -79,9 +79,8 @@ def bound_measures(
         new = resample_measure(rated, name, new_ranks, resamples)
         parts = {before: (first, old), after: (second, new), "delta": (differences, new - old)}
         for stage, (table, values) in parts.items():
-            drawn = weigh(values, resamples.queries)
             value = float(table[name].mean())
-            low, high = bound(drawn, value)
+            low, high = resamples.bound(values, value)
             rows[f"{stage}/{name}"] = {"value": value, "low": low, "high": high}
         paired = differences[[name]].dropna()
         rows[f"delta/{name}"]["p"] = float(compute_p_values(paired)[name]) if len(paired) else 1.0
@@ -102,23 +101,24 @@ def resample_measure(
         resamples: Resamples of the ratings.
     """
     n_queries, shown = len(rated.query_ids), np.flatnonzero(ranks == 1)
+    unrated = np.where(rated.is_rated, 0.0, np.nan)
     if measure == RATED_SHARE:
-        share = np.isin(np.arange(n_queries), rated.query[shown]).astype(float)
+        share = unrated + np.isin(np.arange(n_queries), rated.query[shown])
         return np.tile(share, (len(resamples.queries), 1))
     if measure in (MEAN_RATING, LEAST_RATING):
         missing = np.nan if measure == MEAN_RATING else rated.low
-        first = np.full((len(resamples.queries), n_queries), missing)
+        first = np.tile(unrated + missing, (len(resamples.queries), 1))
         first[:, rated.query[shown]] = resamples.means[:, shown]
         return first
     cutoff = int(measure.rpartition("_")[2])
     discounts = np.append(discount(ranks, cutoff), 0.0)[rated.table]
     ideal = discount(np.arange(1, rated.table.shape[1] + 1), cutoff)
 
-    def compute_ndcg(queries: FusedArray, means: FusedArray) -> FusedArray:
+    def compute_ndcg(means: FusedArray) -> FusedArray:
         # Position -1 in the table, for no picture, is the appended zero.
         gains = np.append(means - rated.low, np.zeros((len(means), 1)), axis=1)[:, rated.table]
         best = (-np.sort(-gains, axis=2)) @ ideal
-        return np.asarray((gains * discounts).sum(axis=2) / np.where(best > 0, best, 1))
+        return unrated + (gains * discounts).sum(axis=2) / np.where(best > 0, best, 1)
 
     return resamples.compute(compute_ndcg)
 

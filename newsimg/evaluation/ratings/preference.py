@@ -19,7 +19,7 @@ from scipy.optimize import minimize
 from scipy.special import logsumexp
 
 from newsimg.datatypes import FusedArray, IntArray
-from newsimg.evaluation.ratings.resampling import bound
+from newsimg.evaluation.ratings.resampling import bound, draw_counts
 
 PRIOR = 0.1  # of a tie added to each pair that was compared: keeps strengths finite
 
@@ -130,12 +130,8 @@ def _draw(
     random: np.random.Generator, own: tuple[IntArray, IntArray], n_articles: int, n_raters: int
 ) -> FusedArray:
     """Return how often each comparison counts if articles and people are drawn again."""
-    drawn = [
-        random.multinomial(n, np.full(n, 1 / n)).astype(np.float64) for n in (n_articles, n_raters)
-    ]
-    if n_raters == 1:
-        return drawn[0][own[0]]
-    return drawn[0][own[0]] * drawn[1][own[1]]
+    of_article, of_rater = (draw_counts(random, n, 1)[0] for n in (n_articles, n_raters))
+    return of_article[own[0]] * of_rater[own[1]]
 
 
 def pair_ratings(

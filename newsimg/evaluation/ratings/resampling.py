@@ -1,11 +1,14 @@
-"""Bootstrap of articles and raters.
+"""Bootstrap of articles and people.
 
 Ratings of one article are alike, and so are those of one person: intervals that took ratings for
 independent would be too narrow. Articles and people are therefore both drawn with replacement, and
 a rating counts as often as its article times its person (the pigeonhole bootstrap: Owen, The
-pigeonhole bootstrap, Annals of Applied Statistics 1, 2007). Its intervals are rather too wide than
-too narrow. Ratings by unknown people count once in every resample, so that intervals without
-raters' ids are those of other articles rated by the same people.
+pigeonhole bootstrap, Annals of Applied Statistics 1, 2007), n - 1 of n of each, so that the
+variance has no bias for small n (Rao and Wu, JASA 83, 1988). There are often few people, so that
+percentiles are still too narrow; they are stretched by the quantile of Student's t, with the
+degrees of freedom of the two variances (Satterthwaite, 1946). Ratings by unknown people count once
+in every resample, so that intervals without raters' ids are those of other articles rated by the
+same people.
 """
 
 from collections.abc import Callable
@@ -13,6 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import sparse
+from scipy.stats import norm, t
 
 from newsimg.datatypes import FusedArray
 from newsimg.evaluation.ratings.rated import RatedPictures
@@ -29,22 +33,60 @@ class Resamples:
         queries: (n_resamples, n_queries) how often each query counts.
         means: (n_resamples, n_pictures) mean rating of each picture by the drawn people; by all
             people if none of the drawn ones has rated it.
+        n_articles: Number of queries that are drawn from.
+        n_raters: Number of people that are drawn from.
     """
 
     queries: FusedArray
     means: FusedArray
+    n_articles: int
+    n_raters: int
 
-    def compute(self, statistic: Callable[[FusedArray, FusedArray], FusedArray]) -> FusedArray:
+    def compute(self, statistic: Callable[[FusedArray], FusedArray]) -> FusedArray:
         """Return a statistic of each resample.
 
         Args:
-            statistic: Takes some rows of `queries` and `means`, and returns a row for each.
+            statistic: Takes some rows of `means`, and returns a row for each.
         """
-        parts = [
-            statistic(self.queries[start : start + AT_ONCE], self.means[start : start + AT_ONCE])
-            for start in range(0, len(self.queries), AT_ONCE)
-        ]
-        return np.concatenate(parts)
+        starts = range(0, len(self.means), AT_ONCE)
+        return np.concatenate([statistic(self.means[i : i + AT_ONCE]) for i in starts])
+
+    def bound(self, values: FusedArray, value: float) -> tuple[float, float]:
+        """Return the interval (95 %) of a mean over queries; NaN where no resample has a value.
+
+        The resamples are shifted to have the value as their mean: drawing people again adds noise
+        to the ratings, which lowers nDCG and correlations more than the ratings' own noise does.
+
+        Args:
+            values: (n_resamples, n_queries) what is averaged, in each resample; NaN is left out.
+            value: The mean.
+        """
+        drawn = weigh(values, self.queries)
+        known = drawn[np.isfinite(drawn)]
+        if not len(known):
+            return np.nan, np.nan
+        by_people = weigh(values, np.ones_like(values))
+        stretch = self._find_stretch(float(known.var()), float(np.nanvar(by_people)))
+        low, high = np.quantile(known, ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2)) - known.mean()
+        return float(value + low * stretch), float(value + high * stretch)
+
+    def _find_stretch(self, variance: float, by_people: float) -> float:
+        """Return the quantile of Student's t, relative to that of the normal distribution.
+
+        Args:
+            variance: Of the resamples of articles and people.
+            by_people: Of the resamples of people alone.
+        """
+        parts = (
+            (max(variance - by_people, 0.0), self.n_articles - 1),
+            (by_people, self.n_raters - 1),
+        )
+        spread = sum(part**2 / freedom for part, freedom in parts if freedom > 0)
+        if spread == 0:
+            return 1.0
+        freedom = sum(part for part, freedom in parts if freedom > 0) ** 2 / spread
+        tail = (1 + CONFIDENCE) / 2
+        return float(t.ppf(tail, freedom) / norm.ppf(tail))
 
 
 def draw_resamples(rated: RatedPictures, n_resamples: int, seed: int) -> Resamples:
@@ -52,12 +94,17 @@ def draw_resamples(rated: RatedPictures, n_resamples: int, seed: int) -> Resampl
     random = np.random.default_rng(seed)
     own = np.flatnonzero(rated.is_rated)
     queries = np.zeros((n_resamples, len(rated.query_ids)))
-    queries[:, own] = random.multinomial(len(own), np.full(len(own), 1 / len(own)), n_resamples)
+    queries[:, own] = draw_counts(random, len(own), n_resamples)
     people = np.ones((n_resamples, rated.n_raters + 1))  # the last column are unknown people
-    if rated.n_raters:
-        shares = np.full(rated.n_raters, 1 / rated.n_raters)
-        people[:, :-1] = random.multinomial(rated.n_raters, shares, n_resamples)
-    return Resamples(queries, average_by(rated, people))
+    people[:, :-1] = draw_counts(random, rated.n_raters, n_resamples)
+    return Resamples(queries, average_by(rated, people), len(own), rated.n_raters)
+
+
+def draw_counts(random: np.random.Generator, n: int, n_resamples: int) -> FusedArray:
+    """Return how often each of n counts in each resample of n - 1; a single one counts once."""
+    if n < 2:
+        return np.ones((n_resamples, n))
+    return random.multinomial(n - 1, np.full(n, 1 / n), n_resamples).astype(np.float64)
 
 
 def average_by(rated: RatedPictures, people: FusedArray) -> FusedArray:
@@ -87,10 +134,7 @@ def weigh(values: FusedArray, weights: FusedArray) -> FusedArray:
 
 
 def bound(resampled: FusedArray, value: float) -> tuple[float, float]:
-    """Return the interval (95 %) of a statistic; NaN where no resample has a value.
-
-    The resamples are shifted to have the value as their mean: drawing people again adds noise to
-    the ratings, which lowers nDCG and correlations more than the ratings' own noise does.
+    """Return the percentile interval (95 %) of a statistic, shifted as in `Resamples.bound`.
 
     Args:
         resampled: (n_resamples,) the statistic of each resample.
@@ -99,6 +143,5 @@ def bound(resampled: FusedArray, value: float) -> tuple[float, float]:
     known = resampled[np.isfinite(resampled)]
     if not len(known):
         return np.nan, np.nan
-    low, high = np.quantile(known, ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2))
-    shift = value - known.mean()
-    return float(low + shift), float(high + shift)
+    low, high = np.quantile(known, ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2)) - known.mean()
+    return float(value + low), float(value + high)

@@ -6,10 +6,10 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from newsimg.datatypes import FusedArray, Rating
+from newsimg.datatypes import Rating
 from newsimg.evaluation.ratings.preference import Pairs, pair_ratings, rate_runs
 from newsimg.evaluation.ratings.rated import RatedPictures, arrange_ratings
-from newsimg.evaluation.ratings.resampling import bound, draw_resamples, weigh
+from newsimg.evaluation.ratings.resampling import draw_resamples
 
 N_FITS = 200  # resamples of the strengths, each of which is fitted
 
@@ -39,12 +39,10 @@ def measure_runs(ratings: Sequence[Rating], n_resamples: int, seed: int) -> pd.D
     rows = {}
     for run in dict.fromkeys(rating.run for rating in known):
         own = np.flatnonzero(names == run)
-
-        def average(queries: FusedArray, means: FusedArray, own: np.ndarray = own) -> FusedArray:
-            return weigh(means[:, own], queries[:, rated.query[own]])
-
+        values = np.full(resamples.queries.shape, np.nan)
+        values[:, rated.query[own]] = resamples.means[:, own]
         mean = float(rated.means[own].mean())
-        low, high = bound(resamples.compute(average), mean)
+        low, high = resamples.bound(values, mean)
         rows[run] = {"n_articles": len(own), "mean": mean, "mean_low": low, "mean_high": high}
     table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("run")
     pairs = _pair(rated)
