@@ -15,7 +15,12 @@ import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "support"))
 
-from simulated_ratings import Population, ask_people, find_columns, make_population
+from simulated_ratings import (  # type: ignore[import-not-found]
+    Population,
+    ask_people,
+    find_columns,
+    make_population,
+)
 
 from newsimg.evaluation.ratings.correlation import correlate, correlate_scores
 from newsimg.evaluation.ratings.curve import RatedLines, draw_rated_lines

@@ -77,10 +77,15 @@ def bound_measures(
     for name in map(str, first):
         old = resample_measure(rated, name, ranks, resamples)
         new = resample_measure(rated, name, new_ranks, resamples)
-        parts = {before: (first, old), after: (second, new), "delta": (differences, new - old)}
-        for stage, (table, values) in parts.items():
+        shares = [find_shares(rated, name, own, resamples) for own in (ranks, new_ranks)]
+        parts = {
+            before: (first, old, shares[0]),
+            after: (second, new, shares[1]),
+            "delta": (differences, new - old, (shares[0] + shares[1]) / 2),
+        }
+        for stage, (table, values, own) in parts.items():
             value = float(table[name].mean())
-            low, high = resamples.bound(values, value)
+            low, high = resamples.bound(values, value, own)
             rows[f"{stage}/{name}"] = {"value": value, "low": low, "high": high}
         paired = differences[[name]].dropna()
         rows[f"delta/{name}"]["p"] = float(compute_p_values(paired)[name]) if len(paired) else 1.0
@@ -121,6 +126,18 @@ def resample_measure(
         return unrated + (gains * discounts).sum(axis=2) / np.where(best > 0, best, 1)
 
     return resamples.compute(compute_ndcg)
+
+
+def find_shares(
+    rated: RatedPictures, measure: str, ranks: IntArray, resamples: Resamples
+) -> FusedArray:
+    """Return how often the ratings count that a measure is made of: (n_resamples, n_queries)."""
+    shares = resamples.query_shares
+    if measure in (MEAN_RATING, LEAST_RATING):
+        shown = np.flatnonzero(ranks == 1)
+        shares = shares.copy()
+        shares[:, rated.query[shown]] = resamples.shares[:, shown]
+    return shares
 
 
 def discount(ranks: IntArray, cutoff: int) -> FusedArray:

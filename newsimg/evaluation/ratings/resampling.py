@@ -9,6 +9,10 @@ percentiles are still too narrow; they are stretched by the quantile of Student'
 degrees of freedom of the two variances (Satterthwaite, 1946). Ratings by unknown people count once
 in every resample, so that intervals without raters' ids are those of other articles rated by the
 same people.
+
+A picture therefore counts as often as its ratings do on average. If each picture counted once, by
+the mean of those of its raters who are drawn, much of the variance between people would be lost:
+all of it with one rating for each picture.
 """
 
 from collections.abc import Callable
@@ -33,12 +37,16 @@ class Resamples:
         queries: (n_resamples, n_queries) how often each query counts.
         means: (n_resamples, n_pictures) mean rating of each picture by the drawn people; by all
             people if none of the drawn ones has rated it.
+        shares: (n_resamples, n_pictures) how often its ratings count, on average.
+        query_shares: (n_resamples, n_queries) how often the ratings of all pictures of a query do.
         n_articles: Number of queries that are drawn from.
         n_raters: Number of people that are drawn from.
     """
 
     queries: FusedArray
     means: FusedArray
+    shares: FusedArray
+    query_shares: FusedArray
     n_articles: int
     n_raters: int
 
@@ -51,7 +59,9 @@ class Resamples:
         starts = range(0, len(self.means), AT_ONCE)
         return np.concatenate([statistic(self.means[i : i + AT_ONCE]) for i in starts])
 
-    def bound(self, values: FusedArray, value: float) -> tuple[float, float]:
+    def bound(
+        self, values: FusedArray, value: float, shares: FusedArray | None = None
+    ) -> tuple[float, float]:
         """Return the interval (95 %) of a mean over queries; NaN where no resample has a value.
 
         The resamples are shifted to have the value as their mean: drawing people again adds noise
@@ -60,12 +70,15 @@ class Resamples:
         Args:
             values: (n_resamples, n_queries) what is averaged, in each resample; NaN is left out.
             value: The mean.
+            shares: (n_resamples, n_queries) how often the ratings count that a query's value is
+                made of; None for those of all its pictures.
         """
-        drawn = weigh(values, self.queries)
+        shares = self.query_shares if shares is None else shares
+        drawn = weigh(values, self.queries * shares)
         known = drawn[np.isfinite(drawn)]
         if not len(known):
             return np.nan, np.nan
-        by_people = weigh(values, np.ones_like(values))
+        by_people = weigh(values, shares)
         stretch = self._find_stretch(float(known.var()), float(np.nanvar(by_people)))
         low, high = np.quantile(known, ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2)) - known.mean()
         return float(value + low * stretch), float(value + high * stretch)
@@ -97,7 +110,14 @@ def draw_resamples(rated: RatedPictures, n_resamples: int, seed: int) -> Resampl
     queries[:, own] = draw_counts(random, len(own), n_resamples)
     people = np.ones((n_resamples, rated.n_raters + 1))  # the last column are unknown people
     people[:, :-1] = draw_counts(random, rated.n_raters, n_resamples)
-    return Resamples(queries, average_by(rated, people), len(own), rated.n_raters)
+    means, numbers = average_by(rated, people)
+    of_query = sparse.coo_array(
+        (np.ones(len(rated.query)), (np.arange(len(rated.query)), rated.query)),
+        (len(rated.query), len(rated.query_ids)),
+    ).tocsr()
+    totals = np.maximum(rated.counts @ of_query, 1)
+    shares, query_shares = numbers / rated.counts, numbers @ of_query / totals
+    return Resamples(queries, means, shares, query_shares, len(own), rated.n_raters)
 
 
 def draw_counts(random: np.random.Generator, n: int, n_resamples: int) -> FusedArray:
@@ -107,8 +127,8 @@ def draw_counts(random: np.random.Generator, n: int, n_resamples: int) -> FusedA
     return random.multinomial(n - 1, np.full(n, 1 / n), n_resamples).astype(np.float64)
 
 
-def average_by(rated: RatedPictures, people: FusedArray) -> FusedArray:
-    """Return the mean rating of each picture if people count differently: (n_rows, n_pictures).
+def average_by(rated: RatedPictures, people: FusedArray) -> tuple[FusedArray, FusedArray]:
+    """Return the mean rating of each picture, and the number of its ratings, by some people.
 
     A picture that is rated only by people who do not count keeps its mean rating by all.
 
@@ -116,13 +136,17 @@ def average_by(rated: RatedPictures, people: FusedArray) -> FusedArray:
         rated: The ratings.
         people: (n_rows, n_raters + 1) how often each person counts; the last column is for ratings
             by unknown people.
+
+    Returns:
+        (n_rows, n_pictures) means, and (n_rows, n_pictures) numbers.
     """
     shape = (rated.n_raters + 1, len(rated.image_ids))
     cells = (rated.rater % shape[0], rated.picture)  # -1, unknown, is the last row
     sums = sparse.coo_array((rated.value, cells), shape).tocsr()
     counts = sparse.coo_array((np.ones(len(rated.value)), cells), shape).tocsr()
     total, number = people @ sums, people @ counts
-    return np.where(number > 0, total / np.where(number > 0, number, 1), rated.means)
+    means = np.where(number > 0, total / np.where(number > 0, number, 1), rated.means)
+    return means, number
 
 
 def weigh(values: FusedArray, weights: FusedArray) -> FusedArray:

@@ -42,7 +42,9 @@ def measure_runs(ratings: Sequence[Rating], n_resamples: int, seed: int) -> pd.D
         values = np.full(resamples.queries.shape, np.nan)
         values[:, rated.query[own]] = resamples.means[:, own]
         mean = float(rated.means[own].mean())
-        low, high = resamples.bound(values, mean)
+        shares = np.zeros_like(values)
+        shares[:, rated.query[own]] = resamples.shares[:, own]
+        low, high = resamples.bound(values, mean, shares)
         rows[run] = {"n_articles": len(own), "mean": mean, "mean_low": low, "mean_high": high}
     table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("run")
     pairs = _pair(rated)

@@ -117,7 +117,8 @@ def test_a_resample_in_which_all_count_once_gives_the_measures_of_ir_measures() 
     rated = gather_ratings(collection, candidates)
     run = to_run(collection.queries, candidates)
     ranks = rated.find_columns(candidates) + 1
-    once = Resamples(rated.is_rated[None].astype(float), rated.means[None], 11, 4)
+    ones = np.ones((1, N_QUERIES))
+    once = Resamples(ones, rated.means[None], np.ones_like(rated.means)[None], ones, 11, 4)
     expected = ir_measures.pytrec_eval.calc_aggregate([ir_measures.nDCG @ 5], rated.to_qrels(), run)
     values = resample_measure(rated, "ndcg_at_5", ranks, once)[0, rated.is_rated]
     # Grades are hundredths of a point.
@@ -129,7 +130,7 @@ def test_people_who_count_twice_count_twice_in_each_mean() -> None:
     rated = gather_ratings(collection, candidates)
     people = np.array([[2.0, 0.0, 1.0, 3.0, 1.0]])
     weights = dict(zip(dict.fromkeys(r.rater for r in collection.ratings), people[0], strict=False))
-    means = average_by(rated, people)[0]
+    means, numbers = (values[0] for values in average_by(rated, people))
     for position, image_id in enumerate(rated.image_ids):
         own = [
             r
@@ -140,6 +141,7 @@ def test_people_who_count_twice_count_twice_in_each_mean() -> None:
         values = [r.value for r in own]
         expected = np.average(values, weights=counts) if sum(counts) else np.mean(values)
         assert means[position] == pytest.approx(expected)
+        assert numbers[position] == sum(counts)
 
 
 def test_unknown_people_are_not_drawn_again() -> None:
