@@ -94,6 +94,8 @@ class PictureFilter:
         after: First ISO date.
         before: Last ISO date.
         source: Sources, one of which is the picture's source or credit.
+        author: Authors, one of whom is the picture's.
+        name: Texts, one of which occurs in the picture's id or file name.
         words: Words or phrases, all of which occur in title, caption, keywords or place.
     """
 
@@ -101,6 +103,8 @@ class PictureFilter:
     after: str = ""
     before: str = ""
     source: tuple[str, ...] = ()
+    author: tuple[str, ...] = ()
+    name: tuple[str, ...] = ()
     words: tuple[str, ...] = ()
 
 

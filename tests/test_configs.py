@@ -276,7 +276,7 @@ def test_an_option_that_needs_no_network_runs(
         if option == "ray":
             pytest.importorskip("ray", reason="needs the extra newsimg[ray]")
     if option == "search":
-        pytest.skip("serves until Ctrl-C: tests/e2e/test_search_app.py starts and ends it")
+        pytest.skip("serves until Ctrl-C: tests/e2e/test_search_page.py starts and ends it")
     if option == "ui":
         pytest.skip("serves until Ctrl-C: tests/e2e/test_mlflow_ui.py starts and ends it")
     if option == "newsimages":
