@@ -20,6 +20,7 @@ from sqlalchemy import (
     UniqueConstraint,
     create_engine,
     event,
+    make_url,
 )
 from sqlalchemy.exc import ArgumentError, OperationalError
 
@@ -82,11 +83,16 @@ class Database:
         url: A SQLAlchemy URL of SQLite or PostgreSQL.
 
     Raises:
-        ValueError: If it is no such URL, or the database cannot be opened.
+        ValueError: If it is no such URL or has a password, or the database cannot be opened.
     """
 
     def __init__(self, url: str) -> None:
         try:
+            if make_url(url).password is not None:
+                raise ValueError(
+                    "task.database must have no password, as it is written to config.yaml: set "
+                    "PGPASSWORD, or use ~/.pgpass"
+                )
             self.engine = create_engine(url, pool_pre_ping=True)
         except (ArgumentError, ImportError) as error:
             raise ValueError(
