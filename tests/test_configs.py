@@ -277,6 +277,8 @@ def test_an_option_that_needs_no_network_runs(
             pytest.importorskip("ray", reason="needs the extra newsimg[ray]")
     if option == "search":
         pytest.skip("serves until Ctrl-C: tests/e2e/test_search_page.py starts and ends it")
+    if option == "judge":
+        pytest.skip("serves until Ctrl-C: tests/e2e/test_judge.py starts and ends it")
     if option == "ui":
         pytest.skip("serves until Ctrl-C: tests/e2e/test_mlflow_ui.py starts and ends it")
     if option == "newsimages":

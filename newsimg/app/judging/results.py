@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from sqlalchemy import select
 
+from newsimg.app.judging.asking import UNJUDGEABLE
 from newsimg.app.judging.questions import CHECK, PAIR
 from newsimg.app.judging.tables import Database, answers, assignments, questions
 from newsimg.datatypes import Rating
@@ -128,6 +128,7 @@ def list_headlines(table: pd.DataFrame) -> pd.DataFrame:
     """
     pairs = table[(table["kind"] == PAIR) & (table["turn"] == 0)]
     counts = pd.crosstab(pairs["article_id"], pairs["choice"])
+    counts = counts.reindex(columns=[*VALUES, *UNJUDGEABLE], fill_value=0)
     values = pairs.assign(value=pairs["choice"].map(VALUES)).groupby("article_id")["value"]
     listed = counts.assign(preference=values.mean(), disagreement=values.std(ddof=0))
     order = listed.sort_values(["disagreement", "preference"], ascending=[False, True])
@@ -169,11 +170,6 @@ def to_ratings(table: pd.DataFrame, names: tuple[str, str]) -> list[Rating]:
         ):
             ratings.append(Rating(row.article_id, image_id, value, row.rater, run))
     return ratings
-
-
-def export_answers(table: pd.DataFrame, path: Path) -> None:
-    """Write all answers as CSV; people have pseudonyms."""
-    table.to_csv(path, index=False)
 
 
 def _arrange(counted: pd.DataFrame) -> RatedPictures:
