@@ -279,7 +279,9 @@ def test_an_option_that_needs_no_network_runs(
         if option == "ray":
             pytest.importorskip("ray", reason="needs the extra newsimg[ray]")
     if option == "search":
-        pytest.skip("serves until Ctrl-C: tests/e2e/test_search_app.py starts and ends it")
+        pytest.skip("serves until Ctrl-C: tests/e2e/test_search_page.py starts and ends it")
+    if option == "judge":
+        pytest.skip("serves until Ctrl-C: tests/e2e/test_judge.py starts and ends it")
     if option == "ui":
         pytest.skip("serves until Ctrl-C: tests/e2e/test_mlflow_ui.py starts and ends it")
     if option == "newsimages":
@@ -287,6 +289,9 @@ def test_an_option_that_needs_no_network_runs(
         arguments.append(f"data.image_dir={sample_newsroom / 'newsimages'}")
     if option in ("submit", "check"):
         arguments += prepare_submission(sample_newsroom)[option]
+    if option == "correlate":
+        assert run_sample("task=ratings", "task.path=ratings.csv").code == 0
+        arguments.append("data.ratings=ratings.csv")
     if option == "table":
         assert run_sample("hydra.run.dir=made").code == 0
         arguments.append("task.runs=[made]")

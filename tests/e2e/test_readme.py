@@ -121,7 +121,7 @@ def test_pictures_of_ones_own_are_indexed_and_searched_as_the_readme_says(
     assert len(commands) == 5
     for command, n_images in zip(commands, (21, 31, 30, None, 30), strict=True):
         ((program, *words),) = expand("zsh", command, tmp_path)
-        if program == "newsimg-search":  # serves until Ctrl-C, see test_search_app.py
+        if program == "newsimg-search":  # serves until Ctrl-C, see test_search_page.py
             continue
         arguments = use_small_models(words, tiny_clip, tiny_head)
         result = newsimg_here(*arguments, "tracking=none", f"cache.dir={tmp_path / 'cache'}")
