@@ -2,6 +2,7 @@
 
 import copy
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -147,7 +148,7 @@ class HeadlineSearch:
         return Facts(n_images, list(titles)[: self._n_examples])
 
     def warm(self, headline: str, reranker: str, top_k: int) -> dict[str, list[str]]:
-        """Search for a headline, or else the first one of the data, so that models are loaded.
+        """Search for a headline, or else the first one of the data, and load the models.
 
         Returns:
             Filter -> known values of licence, author and source, of the first pictures.
@@ -155,6 +156,9 @@ class HeadlineSearch:
         titles = (query.title for query in self._data.queries)
         if headline := headline or (next(titles, "") if self._n_examples else ""):
             self.score(Asked(headline), reranker, top_k)
+        with self._lock:  # results on disk need no model, those of a new text do
+            unseen = Asked(f"news of {time.time():.6f}")
+            score_candidates(*self._retrieve_anew(unseen, 1), self.rerankers[reranker])
         return self._list_values()
 
     def _list_values(self) -> dict[str, list[str]]:
