@@ -15,14 +15,18 @@ from newsimg.datatypes import (
     FusedArray,
     Image,
     IntArray,
+    Query,
     RerankScores,
-    render_queries,
 )
 from newsimg.interfaces import Backbone, Components, Dataset, Index, Reranker, Weight
 from newsimg.storage.copies import find_first_copies, share_scores
 from newsimg.storage.metadata.filters import check_matching, find_matching
 from newsimg.storage.metadata.lazy import with_metadata
-from newsimg.storage.models.truncated import find_truncated
+from newsimg.storage.models.queries import (
+    check_queries,
+    embed_queries,
+    find_truncated_queries,
+)
 from newsimg.storage.pictures.damaged import embed_readable
 from newsimg.storage.progress import announce
 
@@ -56,6 +60,8 @@ def retrieve_readable(
             f"{collection.name} has pictures and no headlines: newsimg task=index makes it "
             "searchable"
         )
+    check_queries(collection.queries, backbone)
+    index.check_queries(collection.queries)
     images = collection.images if index.images is None else index.images
     if not images:
         raise ValueError(
@@ -74,14 +80,12 @@ def retrieve_readable(
     if top_k > n_images:
         log.warning("top_k=%d exceeds the pool of %d images; using %d", top_k, n_images, n_images)
         top_k = n_images
-    texts = render_queries(collection.queries, backbone.query_template)
-    truncated = tuple(find_truncated(backbone, texts, "headlines"))
+    queries = collection.queries
+    truncated = find_truncated_queries(queries, backbone, "headlines")
     announce("searching")
     index.describe(images)
-    titles = [query.title for query in collection.queries]
-    scores, rows = search_rows(
-        index, titles, backbone.embed_texts(texts), top_k, len(images), searched
-    )
+    embeddings = embed_queries(queries, backbone)
+    scores, rows = search_rows(index, queries, embeddings, top_k, len(images), searched)
     # The order of equal scores depends on the index; sorting by row first makes it deterministic.
     by_row = np.argsort(rows, axis=1)
     rows, scores = take(rows, by_row), take(scores, by_row)
@@ -115,7 +119,7 @@ def _count_filtered(
 
 def search_rows(
     index: Index,
-    texts: Sequence[str],
+    queries: Sequence[Query],
     embeddings: FloatArray,
     top_k: int,
     n_images: int,
@@ -127,14 +131,14 @@ def search_rows(
 
     Args:
         index: The index.
-        texts: (n_queries,) the headlines.
+        queries: (n_queries,).
         embeddings: (n_queries, dim), see `Index.search`.
         top_k: Images per query, at most the number of searched rows.
         n_images: Number of rows of the index.
         searched: The rows to search; None for all.
     """
     if searched is None or len(searched) == n_images:
-        return index.search_texts(texts, embeddings, top_k)
+        return index.search_queries(queries, embeddings, top_k)
     is_searched = np.zeros(n_images, bool)
     is_searched[searched] = True
     scores = np.empty((len(embeddings), top_k), np.float32)
@@ -147,8 +151,8 @@ def search_rows(
         missing = []
         for start in range(0, len(waiting), QUERIES_AT_ONCE):
             block = waiting[start : start + QUERIES_AT_ONCE]
-            own_texts = [texts[query] for query in block]
-            found_scores, found_rows = index.search_texts(own_texts, embeddings[block], depth)
+            own = [queries[query] for query in block]
+            found_scores, found_rows = index.search_queries(own, embeddings[block], depth)
             for query, own_scores, own_rows in zip(block, found_scores, found_rows, strict=True):
                 kept = np.flatnonzero(is_searched[own_rows])[:top_k]
                 if len(kept) < top_k:
@@ -166,7 +170,9 @@ def load_and_retrieve(components: Components) -> tuple[Collection, Candidates]:
         dataset: Dataset, backbone: Backbone, index: Index, top_k: int
     ) -> tuple[Collection, Candidates]:
         announce("reading the data")
-        return retrieve_readable(dataset.load(), backbone, index, top_k)
+        collection = dataset.load()
+        components.reranker.check_queries(collection.queries)
+        return retrieve_readable(collection, backbone, index, top_k)
 
     arguments = (components.dataset, components.backbone, components.index, components.top_k)
     return components.shared.get("candidates", load, *arguments)
