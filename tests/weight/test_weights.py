@@ -242,5 +242,5 @@ def test_a_row_of_equal_scores_whose_mean_is_rounded_has_no_deviations() -> None
 def test_reciprocal_ranks_have_any_constant_that_is_not_negative() -> None:
     scores = np.float32([[3, 1, 2]])
     np.testing.assert_array_equal(RRFWeight(value=0.5, k=0).normalize(scores), [[1, 1 / 3, 1 / 2]])
-    with pytest.raises(ValueError, match="weight.k must be"):
+    with pytest.raises(ValueError, match=r"weight\.k must be"):
         RRFWeight(value=0.5, k=-0.5)
