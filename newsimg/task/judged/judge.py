@@ -82,7 +82,7 @@ class JudgeTask(Task):
     ) -> None:
         if not runs or len(runs) != 2:
             raise ValueError(
-                "task.runs must name two runs of task=infer, e.g. 'task.runs={a: DIR, b: DIR}', "
+                "task.runs must name two runs of task=infer, e.g. 'task.runs={a:DIR,b:DIR}', "
                 f"got {dict(runs or {})}"
             )
         if n_people < 1:
