@@ -65,7 +65,7 @@ def start(shell: str, text: str, folder: Path, **environment: str) -> "subproces
         write_program(
             programs / "newsimg", f'#!/bin/sh\nexec "{sys.executable}" -m newsimg.run "$@"\n'
         )
-        write_program(programs / "newsimg-judge", "newsimg-search", f"#!/bin/sh\nexec {search}\n")
+        write_program(programs / "newsimg-search", f"#!/bin/sh\nexec {search}\n")
         (programs / "python").symlink_to(sys.executable)
     path = f"{programs}:{os.environ['PATH']}"
     return subprocess.Popen(
