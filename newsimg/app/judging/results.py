@@ -151,9 +151,11 @@ def describe_needed(table: pd.DataFrame, seed: int) -> str:
     needed = find_needed(_arrange(counted), N_RESAMPLES, seed)
     per_article = len(counted) / counted["article_id"].nunique()
     so_far = counted["article_id"].nunique()
-    text = f"another survey like this one tells them apart with a probability of {needed.power:.0%}"
+    text = (
+        f"another survey like this one tells them apart with {100 * needed.power:.0f} % probability"
+    )
     if needed.n_articles is None:
-        return f"{text}; the difference so far is too small to say how many answers would do"
+        return f"{text}; more headlines alone, with these people, would not make it 80 %"
     if needed.n_articles <= so_far:
         return text
     more = int(np.ceil((needed.n_articles - so_far) * per_article))

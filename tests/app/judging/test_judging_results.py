@@ -89,7 +89,7 @@ def test_preferences_become_ratings_of_both_pictures() -> None:
 
 def test_the_preference_is_traced_over_the_answers_and_what_is_missing_is_told() -> None:
     random = np.random.default_rng(0)
-    choices = random.choice(["second", "first", "tie"], 60, p=[0.55, 0.3, 0.15])
+    choices = random.choice(["second", "first", "tie"], 60, p=[0.6, 0.22, 0.18])
     table = make_table(
         [(f"q{i // 2}", f"r{i % 6}", str(choices[i]), PAIR, 0, "first") for i in range(60)]
     )
@@ -102,8 +102,16 @@ def test_the_preference_is_traced_over_the_answers_and_what_is_missing_is_told()
     widths = traced["high"] - traced["low"]
     assert widths.iloc[-1] < widths.iloc[0]
     text = describe_needed(table, seed=0)
-    assert re.search(r"with a probability of \d+%", text)
-    assert "more answers (" in text
+    assert re.search(r"with \d+ % probability", text)
     alike = make_table([(f"q{i}", "r1", "tie", PAIR, 0, "first") for i in range(20)])
-    assert "too small to say how many answers" in describe_needed(alike, seed=0)
+    assert "more headlines alone, with these people, would not" in describe_needed(alike, seed=0)
+    clear = make_table([(f"q{i}", "r1", "second", PAIR, 0, "first") for i in range(9)])
+    clear = pd.concat([clear, make_table([("q9", "r1", "tie", PAIR, 0, "first")])])
+    assert describe_needed(clear, seed=0).endswith("with 100 % probability")
+    unclear = make_table(
+        [(f"q{i}", "r1", ("second", "first")[i % 3 == 0], PAIR, 0, "first") for i in range(30)]
+    )
+    assert re.search(
+        r"about \d+ more answers \(\d+ headlines in all\)", describe_needed(unclear, 0)
+    )
     assert describe_needed(table[:1], seed=0) == ""
