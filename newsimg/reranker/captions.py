@@ -187,7 +187,11 @@ class Captioner:
             if not captions and not last:
                 failed.append(query)
                 return
-            record = {"article_id": query.query_id, "title": query.title, "captions": captions}
+            record: dict[str, Any] = {
+                "article_id": query.query_id,
+                "title": query.title,
+                "captions": captions,
+            }
             if values := self._list_values(query):
                 record["fields"] = values
             written[query.query_id, query.title] = record | origin
