@@ -104,6 +104,8 @@ class PictureFilter:
         after: First ISO date.
         before: Last ISO date.
         source: Sources, one of which is the picture's source or credit.
+        author: Authors, one of whom is the picture's.
+        name: Texts, one of which occurs in the picture's id or file name.
         words: Words or phrases, all of which occur in title, caption, keywords or place.
     """
 
@@ -111,7 +113,28 @@ class PictureFilter:
     after: str = ""
     before: str = ""
     source: tuple[str, ...] = ()
+    author: tuple[str, ...] = ()
+    name: tuple[str, ...] = ()
     words: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Rating:
+    """A person's rating of how well a picture fits an article.
+
+    Attributes:
+        article_id: The article.
+        image_id: The picture.
+        value: The rating; larger is better.
+        rater: Pseudonym of the person; empty if not known.
+        run: The run that chose the picture; empty if not known.
+    """
+
+    article_id: str
+    image_id: str
+    value: float
+    rater: str = ""
+    run: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,6 +152,7 @@ class Collection:
         named_in: Image id -> file and line that refer to the image, for messages.
         skipped: Kind of skipped images ("missing", "damaged") -> their number.
         filter: Which pictures are searched, of `images` or of a saved index; None for all.
+        ratings: People's ratings, of these and other queries; empty if there are none.
     """
 
     name: str
@@ -139,6 +163,7 @@ class Collection:
     named_in: Mapping[str, str] = field(default_factory=dict)
     skipped: Mapping[str, int] = field(default_factory=dict)
     filter: PictureFilter | None = None
+    ratings: Sequence[Rating] = ()
 
 
 @dataclass(frozen=True, eq=False)

@@ -24,6 +24,7 @@ from newsimg.datatypes import (
     Listed,
     PictureFilter,
     Query,
+    Rating,
     RerankScores,
     RunInfo,
     SharedResults,
@@ -58,6 +59,18 @@ class Dataset(ABC):
     @abstractmethod
     def with_split(self, split: str) -> "Dataset":
         """Return a copy with another split; ValueError if the split does not exist."""
+
+
+class Survey(ABC):
+    """A survey in which people rated pictures of articles."""
+
+    @abstractmethod
+    def read(self, dataset: Dataset) -> list[Rating]:
+        """Return the ratings, with pseudonyms of the raters.
+
+        Args:
+            dataset: The run's data, for a survey that is made up for it.
+        """
 
 
 class Backbone(ABC):

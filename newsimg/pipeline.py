@@ -62,20 +62,12 @@ def retrieve_readable(
         )
     check_queries(collection.queries, backbone)
     index.check_queries(collection.queries)
-    images = collection.images if index.images is None else index.images
-    if not images:
+    if not (collection.images if index.images is None else index.images):
         raise ValueError(
             f"{collection.name} has headlines and no pictures: index=saved "
             "'index.folders=[FOLDER]' searches those that newsimg task=index has made searchable"
         )
-    searched = None  # the rows to search; None for all
-    if index.images is None:
-        collection, embeddings = embed_readable(choose_images(collection), backbone)
-        images = backbone.with_digests(collection.images)
-        index.build(embeddings)
-    elif collection.filter is not None:
-        searched = np.array(find_matching(images, collection.filter), np.int64)
-        collection = replace(collection, skipped=_count_filtered(collection, images, searched))
+    collection, images, searched = prepare_pool(collection, backbone, index)
     n_images = len(images) if searched is None else len(searched)
     if top_k > n_images:
         log.warning("top_k=%d exceeds the pool of %d images; using %d", top_k, n_images, n_images)
@@ -85,13 +77,55 @@ def retrieve_readable(
     announce("searching")
     index.describe(images)
     embeddings = embed_queries(queries, backbone)
+    found = find_nearest(index, queries, embeddings, top_k, images, searched)
+    return collection, replace(found, truncated=truncated)
+
+
+def prepare_pool(
+    collection: Collection, backbone: Backbone, index: Index
+) -> tuple[Collection, Sequence[Image], IntArray | None]:
+    """Embed and index the pictures of a collection, or take those of a saved index.
+
+    Returns:
+        The collection, without the images that are filtered out or cannot be read; the pool; and
+        its rows to search, None for all.
+    """
+    if index.images is None:
+        collection, embeddings = embed_readable(choose_images(collection), backbone)
+        images = backbone.with_digests(collection.images)
+        index.build(embeddings)
+        return collection, images, None
+    if collection.filter is None:
+        return collection, index.images, None
+    searched = np.array(find_matching(index.images, collection.filter), np.int64)
+    skipped = _count_filtered(collection, index.images, searched)
+    return replace(collection, skipped=skipped), index.images, searched
+
+
+def find_nearest(
+    index: Index,
+    queries: Sequence[Query] | None,
+    embeddings: FloatArray,
+    top_k: int,
+    images: Sequence[Image],
+    searched: IntArray | None,
+) -> Candidates:
+    """Search a pool and return candidates, duplicates with equal scores, in a fixed order.
+
+    Args:
+        index: The index of the pool.
+        queries: (n_queries,); None for pictures, which have no words.
+        embeddings: (n_queries, dim), see `Index.search`.
+        top_k: Images per query, at most the number of searched rows.
+        images: The pool.
+        searched: The rows to search; None for all.
+    """
     scores, rows = search_rows(index, queries, embeddings, top_k, len(images), searched)
     # The order of equal scores depends on the index; sorting by row first makes it deterministic.
     by_row = np.argsort(rows, axis=1)
     rows, scores = take(rows, by_row), take(scores, by_row)
     scores = share_scores(scores, find_first_copies(images, rows))
-    found = Candidates(images, rows, scores, {"retrieval": scores}, truncated)
-    return collection, sort_candidates(found, scores)
+    return sort_candidates(Candidates(images, rows, scores, {"retrieval": scores}), scores)
 
 
 def choose_images(collection: Collection) -> Collection:
@@ -119,7 +153,7 @@ def _count_filtered(
 
 def search_rows(
     index: Index,
-    queries: Sequence[Query],
+    queries: Sequence[Query] | None,
     embeddings: FloatArray,
     top_k: int,
     n_images: int,
@@ -131,14 +165,20 @@ def search_rows(
 
     Args:
         index: The index.
-        queries: (n_queries,).
+        queries: (n_queries,); None for pictures, which have no words.
         embeddings: (n_queries, dim), see `Index.search`.
         top_k: Images per query, at most the number of searched rows.
         n_images: Number of rows of the index.
         searched: The rows to search; None for all.
     """
+
+    def search(block: IntArray, depth: int) -> tuple[FloatArray, IntArray]:
+        if queries is None:
+            return index.search(embeddings[block], depth)
+        return index.search_queries([queries[i] for i in block], embeddings[block], depth)
+
     if searched is None or len(searched) == n_images:
-        return index.search_queries(queries, embeddings, top_k)
+        return search(np.arange(len(embeddings)), top_k)
     is_searched = np.zeros(n_images, bool)
     is_searched[searched] = True
     scores = np.empty((len(embeddings), top_k), np.float32)
@@ -151,8 +191,7 @@ def search_rows(
         missing = []
         for start in range(0, len(waiting), QUERIES_AT_ONCE):
             block = waiting[start : start + QUERIES_AT_ONCE]
-            own = [queries[query] for query in block]
-            found_scores, found_rows = index.search_queries(own, embeddings[block], depth)
+            found_scores, found_rows = search(block, depth)
             for query, own_scores, own_rows in zip(block, found_scores, found_rows, strict=True):
                 kept = np.flatnonzero(is_searched[own_rows])[:top_k]
                 if len(kept) < top_k:

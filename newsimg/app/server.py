@@ -1,260 +1,237 @@
-"""The search page, a Gradio app: candidates of a headline before and after reranking."""
+"""The local server of the pages: static files, and protection against other sites."""
 
-import html
-import os
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+import logging
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+from urllib.parse import urlsplit
 
-from newsimg.app.command import Typed
-from newsimg.app.session import HeadlineSearch, Scored
-from newsimg.datatypes import Candidates, Image
-from newsimg.reporting.results import CREDITS
-from newsimg.reporting.thumbnails import SCALES, encode_thumbnails
+import uvicorn
+from fastapi import APIRouter, FastAPI, HTTPException
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from fastapi.staticfiles import StaticFiles
+from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException as StarletteHTTPException
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-if TYPE_CHECKING:
-    import gradio
+from newsimg.reporting.pages.assemble import PAGES
+
+log = logging.getLogger(__name__)
 
 HOST = "127.0.0.1"
-MAX_TOP_K = 100  # pictures on a page
-STYLE = Path(__file__).with_suffix(".css")
-FONTS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "DejaVu Sans", "sans-serif")
+NAMES = (HOST, "localhost")  # a site whose name leads to this machine has another
+FIRST_PORT, N_PORTS = 7860, 100
+MAX_BODY = 20_000_000  # bytes
+STATIC = Path(__file__).parent / "static"
+PLACES = {"pages": PAGES, "static": STATIC}  # first part of the URL -> folder
+SUFFIXES = (".js", ".css")
+HEADERS = {
+    # Attributes of style, as the parts of the pages set them, are no scripts.
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
+    "style-src-attr 'unsafe-inline'; img-src 'self' data: blob:; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
 
 
-@dataclass(frozen=True)
-class Start:
-    """Initial state of the page.
+def create_app(routers: Iterable[APIRouter]) -> FastAPI:
+    """Return an app with the routes of some pages, and the CSS and JavaScript of all pages.
 
-    Attributes:
-        headline: Headline; empty for none.
-        examples: Example headlines.
-        reranker: Name of the run's reranker.
-        suited: Reranker -> its default normalisation and weight.
-        top_k: Candidates.
-        warning: Warning shown first; empty for none.
-    """
-
-    headline: str
-    examples: Sequence[str]
-    reranker: str
-    suited: Mapping[str, tuple[str, float]]
-    top_k: int
-    warning: str = ""
-
-
-def import_gradio() -> Any:
-    """Import Gradio with analytics disabled.
-
-    Raises:
-        ImportError: If it is not installed; names the extra.
-    """
-    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when it is imported
-    try:
-        import gradio
-    except ModuleNotFoundError as error:
-        raise ImportError("task=search needs: pip install newsimg[app]") from error
-    return gradio
-
-
-def build_page(search: HeadlineSearch, typed: Typed, start: Start) -> "gradio.Blocks":
-    """Build the page without serving it.
+    /pages/NAME is a file of newsimg/reporting/pages, /static/NAME one of newsimg/app/static. Errors
+    are answered by JSON with the key `message`.
 
     Args:
-        search: Searches and scores.
-        typed: Writes the command that gives the same result.
-        start: What is selected at first.
+        routers: The routes of each page.
     """
-    gradio = import_gradio()
-    show = make_handler(search, typed)
-    first = show(start.headline, start.reranker, *start.suited[start.reranker], start.top_k)
-    with gradio.Blocks(title="newsimg search", analytics_enabled=False) as page:
-        if start.warning:
-            gradio.HTML(f'<p role="alert">{html.escape(start.warning)}</p>', elem_id="warning")
-        gradio.HTML(
-            f"<h1>newsimg</h1><p>{len(search.images):,} pictures. Models run once for a headline "
-            "and a reranker; normalisation and weight only sort.</p>",
-            elem_id="top",
-        )
-        with gradio.Row(equal_height=True):
-            headline = gradio.Textbox(
-                start.headline, label="Headline", max_lines=1, scale=5, elem_id="headline"
-            )
-            button = gradio.Button("Search", variant="primary", scale=0, min_width=110)
-        examples = None
-        if start.examples:
-            rows = [[example] for example in start.examples]
-            examples = gradio.Examples(rows, headline, label="From the data")
-        with gradio.Row():
-            reranker, weight, value, top_k = add_settings(search, start)
-        command = gradio.Textbox(
-            first[2],
-            label="The same on the command line",
-            interactive=False,
-            lines=2,
-            buttons=["copy"],
-            elem_id="command",
-        )
-        with gradio.Row():
-            before = gradio.HTML(first[0], elem_id="before")
-            after = gradio.HTML(first[1], elem_id="after")
-        chosen = [headline, reranker, weight, value, top_k]
-        outcome = [before, after, command]
-        options = {"api_visibility": "private", "trigger_mode": "always_last"}
-        for event in (value.change, weight.change):  # no model runs: no sign of waiting
-            event(show, chosen, outcome, show_progress="hidden", **options)
-        for event in (headline.submit, button.click, top_k.release):
-            event(show, chosen, outcome, **options)
-        reranker.change(start.suited.__getitem__, reranker, [weight, value], **options).then(
-            show, chosen, outcome, **options
-        )
-        if examples:
-            examples.load_input_event.then(show, chosen, outcome, **options)
-    return page
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    app.add_middleware(Guard)
+    app.add_exception_handler(StarletteHTTPException, tell_error)
+    app.add_exception_handler(RequestValidationError, tell_wrong_request)
+    for router in routers:
+        app.include_router(router)
+    for place, folder in PLACES.items():
+        app.mount(f"/{place}", Parts(directory=folder))
+    return app
 
 
-def make_handler(search: HeadlineSearch, typed: Typed) -> Callable[..., tuple[str, str, str]]:
-    """Return the event handler: candidates before and after, and the command."""
-    gradio = import_gradio()
+class Guard:
+    """Middleware: refuses requests of other sites, sets headers, and answers errors in words."""
 
-    def show(
-        headline: str, reranker: str, weight: str, value: float, top_k: int
-    ) -> tuple[str, str, str]:
-        if not (headline or "").strip():
-            return tell("Type a headline."), "", ""
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        if scope["type"] != "http":
+            raise RuntimeError(f"the pages are served by http only, got {scope['type']}")
+        has_begun = False
+
+        async def send_guarded(message: Message) -> None:
+            nonlocal has_begun
+            if message["type"] == "http.response.start":
+                has_begun = True
+                headers = MutableHeaders(scope=message)
+                for name, value in HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        fault = find_fault(Request(scope))
+        if fault is not None:
+            answer: ASGIApp = JSONResponse({"message": fault[1]}, fault[0])
+            await answer(scope, receive, send_guarded)
+            return
         try:
-            scored = search.score(headline, reranker, int(top_k))
-            reranked = search.fuse(scored, weight, value)
-        except (ValueError, OSError) as error:
-            raise gradio.Error(html.escape(str(error)), duration=None) from error
-        command = typed.write_command(headline, reranker, weight, value, int(top_k))
-        return draw_before(scored.retrieved), draw_after(scored, reranked), command
-
-    return show
-
-
-def add_settings(search: HeadlineSearch, start: Start) -> tuple[Any, Any, Any, Any]:
-    """Add the inputs for reranker, normalisation, weight and number of candidates."""
-    gradio = import_gradio()
-    weight, value = start.suited[start.reranker]
-    most = max(start.top_k, min(MAX_TOP_K, len(search.images)))
-    return (
-        gradio.Dropdown(
-            list(search.rerankers), value=start.reranker, label="Reranker", filterable=False
-        ),
-        gradio.Dropdown(
-            list(search.weights), value=weight, label="Normalisation", filterable=False
-        ),
-        gradio.Slider(
-            *(0, 1, value), step=0.01, label="Weight: the reranker's share", scale=2, buttons=[]
-        ),
-        gradio.Slider(
-            *(1, most, start.top_k), step=1, label="Candidates", min_width=230, buttons=[]
-        ),
-    )
+            await self.app(scope, receive, send_guarded)
+        except Exception as error:
+            if has_begun:
+                log.error("%s was not answered in full: %s", scope["path"], error)
+                return
+            answer = JSONResponse(
+                {"message": explain_error(error)}, 400 if is_users(error) else 500
+            )
+            await answer(scope, receive, send_guarded)
 
 
-def open_page(page: "gradio.Blocks", port: int | None, show: bool) -> str:
-    """Serve the page on 127.0.0.1 and return its address.
+def find_fault(request: Request) -> tuple[int, str] | None:
+    """Return status and message for a request that is refused, None for others.
+
+    A name that leads to 127.0.0.1 (DNS rebinding) is not that of the server; a request that another
+    site makes (CSRF) has another origin, or says that it is cross-site.
+    """
+    host = request.headers.get("host", "")
+    if urlsplit(f"//{host}").hostname not in NAMES:
+        return 403, f"this server is for {HOST} only, got a request for {host!r}"
+    origin = request.headers.get("origin")
+    if origin is not None and origin != f"http://{host}":
+        return 403, f"requests of other pages are refused, got one of {origin!r}"
+    is_opened = request.method == "GET" and request.headers.get("sec-fetch-mode") == "navigate"
+    if request.headers.get("sec-fetch-site") in ("cross-site", "same-site") and not is_opened:
+        return 403, "requests of other pages are refused"
+    if request.method in ("POST", "PUT"):
+        length = request.headers.get("content-length", "")
+        if not length.isdigit():
+            return 411, "a request must tell its length"
+        if int(length) > MAX_BODY:
+            return 413, f"at most {MAX_BODY / 1e6:.0f} MB can be sent, got {int(length) / 1e6:.1f}"
+    return None
+
+
+def is_users(error: Exception) -> bool:
+    """Return whether an error is about what was asked for or about files, and no defect."""
+    return isinstance(error, ValueError | OSError | ImportError)
+
+
+def explain_error(error: Exception) -> str:
+    """Return the message of an error; errors that are no user's are logged."""
+    if is_users(error):
+        return str(error)
+    text = f"{type(error).__name__}: {error}"
+    log.error("%s", text)
+    log.debug("%s", text, exc_info=error)
+    return f"this failed: {text}"
+
+
+async def tell_error(request: Request, error: Any) -> JSONResponse:
+    """Answer an error of HTTP."""
+    return JSONResponse({"message": str(error.detail)}, error.status_code)
+
+
+async def tell_wrong_request(request: Request, error: Any) -> JSONResponse:
+    """Answer a request with values of the wrong type."""
+    first = error.errors()[0]
+    place = ".".join(str(part) for part in first["loc"][1:])
+    return JSONResponse({"message": f"{place or 'the request'}: {first['msg']}"}, 422)
+
+
+class Parts(StaticFiles):
+    """CSS and JavaScript files of a folder; browsers ask each time whether they changed."""
+
+    def lookup_path(self, path: str) -> tuple[str, Any]:
+        """See `StaticFiles.lookup_path`; other files are not served."""
+        if not path.endswith(SUFFIXES):
+            return "", None
+        return super().lookup_path(path)
+
+    def file_response(self, *arguments: Any, **named: Any) -> Any:
+        """See `StaticFiles.file_response`."""
+        response = super().file_response(*arguments, **named)
+        response.headers["Cache-Control"] = "no-cache"
+        return response
+
+
+def read_page(name: str) -> str:
+    """Return an HTML file of newsimg/app/static."""
+    return (STATIC / name).read_text(encoding="utf-8")
+
+
+def not_found(message: str) -> HTTPException:
+    """Return the error 404 with a message."""
+    return HTTPException(404, message)
+
+
+@contextmanager
+def serve(app: FastAPI, port: int | None) -> Iterator[str]:
+    """Serve an app on 127.0.0.1 in a thread inside the block; yields its address.
 
     Args:
-        page: Result of `build_page`.
-        port: Port; None for a free one.
-        show: Whether to open it in the browser.
+        app: The app.
+        port: Port; None for the first free one from 7860.
 
     Raises:
         OSError: If the port is taken.
     """
-    gradio = import_gradio()
-    try:
-        _, url, _ = page.launch(
-            server_name=HOST,
-            server_port=port,
-            inbrowser=show,
-            share=False,
-            prevent_thread_lock=True,
-            show_error=True,
-            quiet=True,
-            footer_links=[],
-            ssr_mode=False,
-            pwa=False,
-            mcp_server=False,
-            enable_monitoring=False,
-            # By default, fonts come from Google.
-            theme=gradio.themes.Base(font=FONTS, font_mono=("ui-monospace", "monospace")),
-            css=STYLE.read_text(encoding="utf-8"),
+    with open_socket(port) as listening:
+        config = uvicorn.Config(
+            app,
+            log_level="error",
+            access_log=False,
+            lifespan="off",
+            ws="none",
+            server_header=False,
+            timeout_graceful_shutdown=1,
         )
-    except OSError as error:
-        if port is None:
-            raise
-        raise OSError(f"task.port must be free, got {port}, which is taken") from error
-    return url
+        server = uvicorn.Server(config)
+        run: Callable[..., None] = server.run
+        thread = threading.Thread(target=run, args=([listening],), daemon=True)
+        thread.start()
+        while not server.started and thread.is_alive():
+            time.sleep(0.005)
+        try:
+            yield f"http://{HOST}:{listening.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join(timeout=5)
 
 
-def draw_before(retrieved: Candidates) -> str:
-    """Return the HTML of the retrieved candidates."""
-    lines = [f"{score:.4f}" for score in retrieved.parts["retrieval"][0]]
-    return draw_gallery("Before: retrieval", retrieved, lines, [""] * len(lines))
+def open_socket(port: int | None) -> socket.socket:
+    """Return a socket that listens on a port, or on the first free one from 7860.
 
-
-def draw_after(scored: Scored, reranked: Candidates) -> str:
-    """Return the HTML of the reranked candidates, with changes of rank."""
-    old = {row: rank for rank, row in enumerate(scored.retrieved.rows[0].tolist())}
-    rows = reranked.rows[0].tolist()
-    lines = [
-        f"{fused:.4f} of {retrieval:.4f} and {second:.4f}"
-        for fused, retrieval, second in zip(
-            reranked.scores[0],
-            reranked.parts["retrieval"][0],
-            reranked.parts["rerank"][0],
-            strict=True,
-        )
-    ]
-    moves = [draw_move(old[row] - rank) for rank, row in enumerate(rows)]
-    gallery = draw_gallery("After: fused, of retrieval and reranker", reranked, lines, moves)
-    told = next(iter(scored.scores.captions), ())
-    captions = "".join(f"<li>{html.escape(caption)}</li>" for caption in told)
-    return gallery + (f"<h3>By these captions</h3><ul>{captions}</ul>" if captions else "")
-
-
-def draw_gallery(
-    title: str, candidates: Candidates, lines: Sequence[str], moves: Sequence[str]
-) -> str:
-    """Return the HTML of candidates, best first, with a line of scores each."""
-    images = [candidates.images[row] for row in candidates.rows[0].tolist()]
-    thumbs = encode_thumbnails(images, SCALES[0])
-    figures = [
-        draw_figure(rank, image, thumbs[image], line, move)
-        for rank, (image, line, move) in enumerate(zip(images, lines, moves, strict=True), 1)
-    ]
-    return f'<h2>{title}</h2><div class="candidates">{"".join(figures)}</div>'
-
-
-def draw_figure(rank: int, image: Image, thumb: str | None, line: str, move: str) -> str:
-    """Return the HTML of one candidate; ids and credits are escaped."""
-    name = html.escape(image.image_id)
-    picture = '<span class="none">cannot be read</span>'
-    if thumb is not None:
-        picture = f'<img src="data:image/webp;base64,{thumb}" alt="{name}">'
-    metadata = image.metadata or {}
-    credit = " · ".join(html.escape(metadata[key]) for key in CREDITS if metadata.get(key))
-    return (
-        f'<figure data-id="{name}"><div class="picture">{picture}<b>{rank}</b></div><figcaption>'
-        f'<span class="scores">{line}{move}</span><span class="name" title="{name}">{name}</span>'
-        + (f'<span class="credit">{credit}</span>' if credit else "")
-        + "</figcaption></figure>"
-    )
-
-
-def draw_move(places: int) -> str:
-    """Return the HTML of a change of rank."""
-    if not places:
-        return '<i class="same">=</i>'
-    return (
-        f'<i class="{"up" if places > 0 else "down"}">{"▲" if places > 0 else "▼"}{abs(places)}</i>'
-    )
-
-
-def tell(text: str) -> str:
-    """Return the HTML of a message."""
-    return f'<p class="none">{html.escape(text)}</p>'
+    Raises:
+        OSError: If there is none.
+    """
+    for number in range(FIRST_PORT, FIRST_PORT + N_PORTS) if port is None else [port]:
+        listening = socket.socket()
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listening.bind((HOST, number))
+            listening.listen()
+        except OSError as error:
+            listening.close()
+            fault = error
+        else:
+            return listening
+    if port is None:
+        raise OSError(f"no port from {FIRST_PORT} to {number} is free: type task.port=PORT")
+    raise OSError(
+        f"task.port must be free, got {port}: {fault.strerror}. Another newsimg-search may use it; "
+        "without task.port the first free one is taken"
+    ) from fault

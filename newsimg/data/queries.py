@@ -6,6 +6,7 @@ from typing import Any
 
 from newsimg.data.articles import choose_subset, to_query
 from newsimg.data.editions import check_separator, map_columns, read_articles
+from newsimg.data.ratings.table import check_ratings_path, read_ratings
 from newsimg.datatypes import Collection
 from newsimg.interfaces import Dataset
 from newsimg.storage.metadata.filters import make_filter
@@ -28,6 +29,7 @@ class QueriesDataset(Dataset):
         image_column: Column of image ids. The default may be missing in the file.
         subset: List of the articles to load, see `read_listed_ids`; None for all.
         filter: Conditions on the searched pictures; see `make_filter`.
+        ratings: People's ratings, CSV or Parquet; see `read_ratings`.
 
     Raises:
         ValueError: If two columns have the same name, or the separator is unknown.
@@ -45,6 +47,7 @@ class QueriesDataset(Dataset):
         image_column: str = "image_id",
         subset: str | None = None,
         filter: Mapping[str, Any] | None = None,
+        ratings: str | None = None,
     ) -> None:
         self.separator = check_separator(separator)
         self.columns = map_columns(id_column, title_column, tags_column, image_column)
@@ -52,6 +55,7 @@ class QueriesDataset(Dataset):
         self.subset = Path(subset).expanduser() if subset else None
         self.name = name
         self.csv_path = Path(csv_path).expanduser()
+        self.ratings_path = check_ratings_path(ratings)
 
     def load(self) -> Collection:
         """See `Dataset.load`. There are no images; they come from a saved index."""
@@ -65,7 +69,10 @@ class QueriesDataset(Dataset):
         rows = articles.to_dict("records")
         qrels = {row["article_id"]: {row["image_id"]: 1} for row in rows if row.get("image_id")}
         queries = tuple(map(to_query, rows))
-        return Collection(self.name, queries, (), qrels or None, filter=self.filter)
+        ratings = read_ratings(self.ratings_path)
+        return Collection(
+            self.name, queries, (), qrels or None, filter=self.filter, ratings=ratings
+        )
 
     def with_split(self, split: str) -> Dataset:
         """See `Dataset.with_split`.

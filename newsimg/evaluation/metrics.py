@@ -72,11 +72,17 @@ def measure_run(run: Run, qrels: Qrels, top_k: int) -> pd.DataFrame:
 
 
 def write_run(run: Run, path: Path, tag: str) -> None:
-    """Write a TREC run file: `query_id Q0 image_id rank score tag`."""
-    with path.open("w", encoding="utf-8") as file:
-        for query_id, scores in run.items():
-            for rank, (image_id, score) in enumerate(scores.items(), start=1):
-                file.write(f"{query_id} Q0 {image_id} {rank} {score:.9g} {tag}\n")
+    """Write a TREC run file; see `format_run`."""
+    path.write_text(format_run(run, tag), encoding="utf-8")
+
+
+def format_run(run: Run, tag: str) -> str:
+    """Return the lines of a TREC run file: `query_id Q0 image_id rank score tag`."""
+    return "".join(
+        f"{query_id} Q0 {image_id} {rank} {score:.9g} {tag}\n"
+        for query_id, scores in run.items()
+        for rank, (image_id, score) in enumerate(scores.items(), start=1)
+    )
 
 
 def write_qrels(qrels: Qrels, path: Path) -> None:

@@ -16,6 +16,7 @@ from newsimg.interfaces import (
     Index,
     LanguageModel,
     Reranker,
+    Survey,
     Task,
     Tracker,
     VisionLanguageModel,
@@ -40,6 +41,7 @@ COMPONENTS = (
     Tracker,
     Engine,
     WeightRule,
+    Survey,
 )
 
 

@@ -70,6 +70,11 @@ def encode_thumbnails(
 
 @lru_cache(maxsize=4096)  # the jobs of a sweep show much the same pictures
 def draw_thumbnail(image: Image, scale: tuple[int, int, int]) -> Thumbnail | None:
+    """Return the result of `make_thumbnail`, which is kept."""
+    return make_thumbnail(image, scale)
+
+
+def make_thumbnail(image: Image, scale: tuple[int, int, int]) -> Thumbnail | None:
     """Return a picture's thumbnail, or None if it cannot be read."""
     width, height, quality = scale
     try:

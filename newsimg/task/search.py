@@ -1,22 +1,30 @@
 """Serve the search page."""
 
-import threading
+import time
+import webbrowser
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
+from newsimg.app import pictures, search_page
 from newsimg.app.command import Typed
-from newsimg.app.server import HOST, Start, build_page, import_gradio, open_page
+from newsimg.app.loading import Loading
+from newsimg.app.pictures import Pictures
+from newsimg.app.search_page import SearchPage, Start
+from newsimg.app.server import HOST, create_app, serve
 from newsimg.app.session import HeadlineSearch
 from newsimg.interfaces import Components, Reranker, Task, Weight
 from newsimg.reporting.console import console
+from newsimg.reporting.pages.cards import read_text_length
 from newsimg.reporting.status import hide_status
+
+FAREWELL = 1.0  # seconds in which an open page learns why the server ends
 
 
 class SearchTask(Task):
     """Serves the search page on 127.0.0.1 until Ctrl-C.
 
-    The first headline is searched before the page is served, so that errors of index, backbone and
-    models appear on the console.
+    Data and models are loaded while the page is already served; if that fails, the task ends.
 
     Args:
         query: The first headline; None for the first example.
@@ -34,7 +42,6 @@ class SearchTask(Task):
     Raises:
         ValueError: If a number is out of range, the headline is blank, or one name is given to two
             different components.
-        ImportError: If Gradio is not installed.
     """
 
     def __init__(
@@ -58,7 +65,6 @@ class SearchTask(Task):
             raise ValueError(f"task.n_examples must be at least 0, got {n_examples}")
         if port is not None and not 1 <= port <= 65535:
             raise ValueError(f"task.port must be in [1, 65535], got {port}")
-        import_gradio()  # before any model runs
         self.query = query
         self.n_examples = n_examples
         self.port = port
@@ -66,7 +72,10 @@ class SearchTask(Task):
         self.rerankers = rerankers
         self.weights = weights
         self.own_weights = own_weights
-        self.typed = Typed(flags, overrides, reranker, weight)
+        self.reranker = reranker
+        self.weight = weight
+        self.flags = flags
+        self.overrides = overrides
 
     def run(self, components: Components, output_dir: Path) -> dict[str, float]:
         """See `Task.run`. It returns when the user presses Ctrl-C.
@@ -78,53 +87,60 @@ class SearchTask(Task):
             ValueError: If there are no pictures, or the index is of another backbone.
             OSError: If the port is taken.
         """
-        own_reranker, own_weight = self.typed.reranker, self.typed.weight
-        rerankers = {own_reranker: components.reranker} | dict(self.rerankers)
-        if rerankers[own_reranker] is not components.reranker:
+        rerankers, weights, suited = self.choose(components)
+        search = HeadlineSearch(components, rerankers, weights, self.n_examples)
+        own = components.dataset.filter
+        typed = Typed(self.flags, self.overrides, self.reranker, self.weight, own)
+        start = Start(
+            *(self.query or "", self.reranker, suited, components.top_k),
+            warning=components.info.warning,
+        )
+        shown = Pictures()
+        warm = partial(search.warm, self.query or "", self.reranker, components.top_k)
+        loading = Loading(search.load, warm)
+        length = read_text_length(components.backbone.description)
+        page = SearchPage(search, shown, loading, typed, start, length)
+        routers = [search_page.make_router(page), pictures.make_router(shown)]
+        with serve(create_app(routers), self.port) as url:
+            loading.start()
+            console.print(f"page           {url}")
+            console.print(f"               only this machine ({HOST}) can see it; Ctrl-C ends it")
+            if self.open:
+                webbrowser.open(url)
+            try:
+                with hide_status():
+                    loading.failed.wait()
+                time.sleep(FAREWELL)
+            except KeyboardInterrupt:
+                console.print("closed")  # the regular end
+        if loading.error is not None:
+            raise loading.error
+        return {"n_images": loading.n_images, "n_scored": search.n_scored}
+
+    def choose(
+        self, components: Components
+    ) -> tuple[dict[str, Reranker], dict[str, Weight], dict[str, tuple[str, float]]]:
+        """Return all rerankers, all weights, and each reranker's default weight and its value.
+
+        Raises:
+            ValueError: If one name is given to two different components.
+        """
+        rerankers = {self.reranker: components.reranker} | dict(self.rerankers)
+        if rerankers[self.reranker] is not components.reranker:
             raise ValueError(
-                f"task.rerankers.{own_reranker} must have another name: it differs from the run's "
+                f"task.rerankers.{self.reranker} must have another name: it differs from the run's "
                 "own reranker"
             )
-        weights = {own_weight: components.weight} | dict(self.weights)
-        if not _differ_in_value_only(weights[own_weight], components.weight):
+        weights = {self.weight: components.weight} | dict(self.weights)
+        if not _differ_in_value_only(weights[self.weight], components.weight):
             raise ValueError(
-                f"task.weights.{own_weight} must be as the run's own, or have another name"
+                f"task.weights.{self.weight} must be as the run's own, or have another name"
             )
-        suited = dict.fromkeys(rerankers, (own_weight, components.weight.value))
+        suited = dict.fromkeys(rerankers, (self.weight, components.weight.value))
         for name, weight in self.own_weights.items():
-            if name != own_reranker:
+            if name != self.reranker:
                 suited[name] = find_or_add(weights, name, weight), weight.value
-        search = HeadlineSearch(components, rerankers, weights)
-        examples = self._find_examples(components)
-        headline = self.query or next(iter(examples), "")
-        top_k = min(components.top_k, len(search.images))
-        warning = components.info.warning
-        start = Start(headline, examples, own_reranker, suited, top_k, warning)
-        if headline:
-            search.score(headline, own_reranker, top_k)
-        page = build_page(search, self.typed, start)
-        url = open_page(page, self.port, self.open)
-        console.print(f"page           {url}")
-        console.print(f"               only this machine ({HOST}) can see it; Ctrl-C ends it")
-        try:
-            with hide_status():
-                threading.Event().wait()
-        except KeyboardInterrupt:
-            console.print("closed")  # the regular end
-        finally:
-            page.close(verbose=False)
-        return {"n_images": len(search.images), "n_scored": search.n_scored}
-
-    def _find_examples(self, components: Components) -> list[str]:
-        """Return the first headlines of the data, if any are wanted.
-
-        Those of the sample newsroom are invented for its own pictures.
-        """
-        is_foreign = components.dataset.is_sample and not components.info.is_sample
-        if not self.n_examples or is_foreign:
-            return []
-        queries = components.dataset.load().queries
-        return list(dict.fromkeys(query.title for query in queries))[: self.n_examples]
+        return rerankers, weights, suited
 
 
 def find_or_add(weights: dict[str, Weight], reranker: str, weight: Weight) -> str:

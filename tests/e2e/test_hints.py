@@ -5,6 +5,7 @@ import os
 import re
 import shlex
 import signal
+import time
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
@@ -25,20 +26,28 @@ def find_hint(label: str, printed: str, folder: Path) -> str:
     return str(command)
 
 
-def read_page(printed: Any) -> dict[str, Any]:
-    """Return what a search page is made of, from the address that its command prints."""
+def read_page(printed: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what a search page begins with and what is known of its data, by its address."""
     for line in printed:
         if found := re.match(r"page +(http://127\.0\.0\.1:\d+)", line):
-            with urllib.request.urlopen(f"{found[1]}/config") as answer:
-                page: dict[str, Any] = json.load(answer)
-            return page
+            status = {"state": "loading"}
+            while status["state"] == "loading":
+                time.sleep(0.1)
+                status = read_json(f"{found[1]}/search/status")
+            return read_json(f"{found[1]}/search/start"), status
     pytest.fail("no page")
 
 
+def read_json(address: str) -> dict[str, Any]:
+    with urllib.request.urlopen(address) as answer:
+        found: dict[str, Any] = json.load(answer)
+    return found
+
+
+@pytest.mark.slow
 def test_an_index_is_searched_by_the_commands_that_are_printed(
     newsimg_here: Callable[..., Any], newsroom: Any, sample_cache: Path, tmp_path: Path
 ) -> None:
-    pytest.importorskip("gradio", reason="no gradio: pip install newsimg[app]")
     options = [f"cache.dir={tmp_path / 'cache'}", "tracking=none", "reranker=identity", "top_k=7"]
     data = ["data=collection", f"data.folder={newsroom.image_dir}"]
     made = newsimg_here("task=index", *data, f'task.index_dir="{AWKWARD}"', *options)
@@ -56,15 +65,14 @@ def test_an_index_is_searched_by_the_commands_that_are_printed(
 
     process = start("bash", find_hint("search it", made.stdout, tmp_path), tmp_path)
     try:
-        components = read_page(process.stdout)["components"]
+        start_values, status = read_page(process.stdout)
         os.killpg(process.pid, signal.SIGINT)
         process.communicate(timeout=60)
     finally:
         process.kill()
-    texts = [str(component["props"].get("value")) for component in components]
-    assert any("TOY MODEL (backbone)" in text for text in texts)
-    kinds = {component["type"] for component in components}
-    assert "dataset" not in kinds, "headlines of the sample are offered over other pictures"
+    assert "TOY MODEL (backbone)" in start_values["warning"]
+    assert status["n_images"] == 60
+    assert status["headlines"] == [], "headlines of the sample are offered over other pictures"
 
 
 def test_a_sweep_is_of_the_run_that_prints_it(

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from newsimg.datatypes import Image, PictureFilter
+from newsimg.datatypes import Image, PictureFilter, Query
 from newsimg.index.faiss_index import FaissIndex
 from newsimg.pipeline import search_rows
 from newsimg.storage.metadata.filters import find_matching, make_filter, matches
@@ -17,7 +17,12 @@ FERRY = {
     "date": "2020-01-31T10:00:00",
     "credit": "Kestrel Media",
     "licence": "CC BY 4.0",
+    "author": "Ada Émile",
 }
+
+
+def describe(metadata: dict[str, str]) -> Image:
+    return Image("harbour/7", Path("somewhere/Storm_07.JPG"), metadata=metadata)
 
 
 @pytest.mark.parametrize(
@@ -35,6 +40,11 @@ FERRY = {
         ({"before": "2020-01-30"}, False),
         ({"source": ["kestrel media"]}, True),
         ({"source": ["Kestrel"]}, False),
+        ({"author": ["ada ÉMILE", "Bo"]}, True),
+        ({"author": ["Ada"]}, False),
+        ({"name": ["storm_0"]}, True),
+        ({"name": ["HARBOUR/"]}, True),
+        ({"name": ["somewhere"]}, False),
         ({"words": ["FERRY", "Älvsund"]}, True),
         ({"words": ["storm damage"]}, True),
         ({"words": ["damage storm"]}, False),
@@ -44,22 +54,23 @@ FERRY = {
     ],
 )
 def test_all_conditions_of_a_filter_are_met(values: dict[str, object], expected: bool) -> None:
-    assert matches(FERRY, make_filter(values)) is expected
+    assert matches(describe(FERRY), make_filter(values)) is expected
 
 
 @pytest.mark.parametrize(
-    "values", [{"licence": "CC0"}, {"after": "2020"}, {"before": "2020"}, {"source": "a"}]
+    "values",
+    [{"licence": "CC0"}, {"after": "2020"}, {"before": "2020"}, {"source": "a"}, {"author": "a"}],
 )
 def test_a_picture_without_the_value_does_not_match(values: dict[str, object]) -> None:
-    assert not matches({}, make_filter(values))
-    assert matches({}, None)
+    assert not matches(describe({}), make_filter(values))
+    assert matches(describe({}), None)
 
 
 def test_addresses_of_creative_commons_are_licences() -> None:
     zero = {"licence": "http://creativecommons.org/publicdomain/zero/1.0/"}
-    assert matches(zero, PictureFilter(licence=("CC0",)))
-    assert matches({"licence": "CC0 1.0"}, PictureFilter(licence=(zero["licence"],)))
-    assert not matches({"licence": "CC BY-SA 4.0"}, PictureFilter(licence=("CC BY",)))
+    assert matches(describe(zero), PictureFilter(licence=("CC0",)))
+    assert matches(describe({"licence": "CC0 1.0"}), PictureFilter(licence=(zero["licence"],)))
+    assert not matches(describe({"licence": "CC BY-SA 4.0"}), PictureFilter(licence=("CC BY",)))
 
 
 @pytest.mark.parametrize(
@@ -85,7 +96,7 @@ def test_a_restricted_search_is_that_of_an_index_of_these_rows(share: float) -> 
     index = FaissIndex(factory="Flat")
     index.build(images)
     searched = np.flatnonzero(random.random(2000) < share)
-    scores, rows = search_rows(index, [""] * 100, queries, 10, len(images), searched)
+    scores, rows = search_rows(index, [Query("q", "")] * 100, queries, 10, len(images), searched)
     exact = queries @ images[searched].T
     best = np.argsort(-exact, axis=1, kind="stable")[:, :10]
     np.testing.assert_array_equal(rows, searched[best])

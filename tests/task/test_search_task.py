@@ -1,7 +1,6 @@
 """task=search without a browser: what is remembered, what the command says, what is refused."""
 
 import shlex
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,14 +11,13 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from PIL import Image as PILImage
 
 from newsimg.app.command import Typed
-from newsimg.app.server import Start, build_page, draw_figure
-from newsimg.app.session import HeadlineSearch
+from newsimg.app.session import Asked, HeadlineSearch
 from newsimg.datatypes import Candidates, Collection, FloatArray, Image, Query, RerankScores
 from newsimg.index.faiss_index import FaissIndex
-from newsimg.interfaces import Backbone, Components, Dataset, Reranker, Weight
+from newsimg.interfaces import Backbone, Components, Dataset, Reranker
 from newsimg.pipeline import rerank, retrieve
 from newsimg.reporting.quoting import quote_headline
-from newsimg.task.search import SearchTask, find_or_add
+from newsimg.task.search import SearchTask
 from newsimg.weight.l1 import L1Weight
 from newsimg.weight.rrf import RRFWeight
 
@@ -102,7 +100,7 @@ def test_a_weight_sorts_as_a_run_with_it_does_and_asks_no_model_again(
     seen = set()
     for value in (0.0, 0.25, 0.5, 1.0):
         for name, own in (("l1", L1Weight(value=value)), ("rrf", RRFWeight(value=value, k=10))):
-            scored = search.score(" abba feed hag ", "counting", TOP_K)
+            scored = search.score(Asked(" abba feed hag "), "counting", TOP_K)
             found = search.fuse(scored, name, value)
             expected = rerank(collection, retrieved, CountingReranker(), own)
             assert list_ids(found) == list_ids(expected)
@@ -111,18 +109,17 @@ def test_a_weight_sorts_as_a_run_with_it_does_and_asks_no_model_again(
     assert len(seen) > 2  # the weight does matter here
     assert reranker.n_asked == search.n_scored == 1
     assert weights["l1"].value == 0.9
-    search.score("another one", "counting", TOP_K)
-    search.score("abba feed hag", "counting", TOP_K - 1)
+    search.score(Asked("another one"), "counting", TOP_K)
+    search.score(Asked("abba feed hag"), "counting", TOP_K - 1)
     assert reranker.n_asked == search.n_scored == 3
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((" ", "counting", TOP_K), "no headline"),
-        (("a", "other", TOP_K), "reranker must be one of counting, got 'other'"),
-        (("a", "counting", 0), r"top_k must be in \[1, 12\], got 0"),
-        (("a", "counting", N_IMAGES + 1), r"top_k must be in \[1, 12\], got 13"),
+        ((Asked(" "), "counting", TOP_K), "no headline"),
+        ((Asked("a"), "other", TOP_K), "reranker must be one of counting, got 'other'"),
+        ((Asked("a"), "counting", 0), r"top_k must be at least 1, got 0"),
     ],
 )
 def test_what_cannot_be_searched_for_is_refused(
@@ -134,7 +131,7 @@ def test_what_cannot_be_searched_for_is_refused(
     search = HeadlineSearch(components, {"counting": reranker}, {"l1": L1Weight(value=0.3)})
     with pytest.raises(ValueError, match=message):
         search.score(*arguments)
-    scored = search.score("a", "counting", TOP_K)
+    scored = search.score(Asked("a"), "counting", TOP_K)
     with pytest.raises(ValueError, match=r"weight.value must be in \[0, 1\], got 1.5"):
         search.fuse(scored, "l1", 1.5)
     with pytest.raises(ValueError, match="weight must be one of l1, got 'raw'"):
@@ -144,7 +141,7 @@ def test_what_cannot_be_searched_for_is_refused(
 @pytest.mark.parametrize("headline", HEADLINES)
 def test_a_headline_comes_through_shell_and_hydra_as_it_was_typed(headline: str) -> None:
     typed = Typed([], [], "aesthetics", "l1")
-    command = typed.write_command(headline, "aesthetics", "l1", 0.15, 10)
+    command = typed.write_command(headline, "aesthetics", "l1", "0.15", 10)
     arguments = [quote_headline(argument) for argument in shlex.split(command)[1:]]
     (query,) = [text for text in arguments if text.startswith("query=")]
     (override,) = OverridesParser.create().parse_overrides([query])
@@ -175,7 +172,7 @@ TYPED = Typed(
 
 
 def test_the_command_keeps_what_was_typed_for_the_runs_own_components() -> None:
-    assert shlex.split(TYPED.write_command("new", "vlm_judge", "rrf", 0.25, 8)) == [
+    assert shlex.split(TYPED.write_command("new", "vlm_judge", "rrf", "0.25", 8)) == [
         *("newsimg", "--config-dir", "my conf", "task=infer", "data.split=test"),
         *("reranker=vlm_judge", "backbone@reranker.other=sample", "reranker.reading=generate"),
         *("weight=rrf", "weight.k=30", "weight.value=0.25", "top_k=8", "query=new"),
@@ -183,21 +180,11 @@ def test_the_command_keeps_what_was_typed_for_the_runs_own_components() -> None:
 
 
 def test_the_command_takes_over_what_was_typed_for_another_reranker() -> None:
-    assert shlex.split(TYPED.write_command("new", "near", "rank", 0.5, 8)) == [
+    assert shlex.split(TYPED.write_command("new", "near", "rank", "0.5", 8)) == [
         *("newsimg", "--config-dir", "my conf", "task=infer", "data.split=test"),
         *("reranker=nnn", "reranker.k=3", "weight=rank", "weight.value=0.5", "top_k=8"),
         "query=new",
     ]
-
-
-def test_what_a_collection_says_of_a_picture_stays_text() -> None:
-    metadata = {"author": "<b>A</b>", "licence": "CC & BY", "page_url": "javascript:x"}
-    shown = draw_figure(1, Image('<i>"x"', Path("x"), metadata=metadata), None, "0.5", "")
-    assert "&lt;b&gt;A&lt;/b&gt; · CC &amp; BY" in shown
-    assert "&lt;i&gt;&quot;x&quot;" in shown
-    assert "<i>" not in shown
-    assert "<b>A" not in shown
-    assert "href" not in shown
 
 
 def make_task(**changes: Any) -> SearchTask:
@@ -230,34 +217,26 @@ def test_a_page_that_cannot_be_is_refused(changes: dict[str, Any], message: str)
         make_task(**changes)
 
 
-def test_choosing_a_reranker_sets_the_normalisation_and_the_weight_that_it_brings_along(
+def test_each_reranker_has_the_normalisation_and_the_weight_that_it_brings_along(
     components: Components, reranker: CountingReranker
 ) -> None:
-    pytest.importorskip("gradio")
-    weights: dict[str, Weight] = {"l1": L1Weight(value=0.3), "rrf": RRFWeight(value=0.3, k=60)}
     own = {"near": RRFWeight(value=1, k=60), "other": RRFWeight(value=0.5, k=10)}
-    names = {name: find_or_add(weights, name, weight) for name, weight in own.items()}
-    assert names == {"near": "rrf", "other": "other's own"}  # as no other has its k
-    assert list(weights) == ["l1", "rrf", "other's own"]
-    rerankers = dict.fromkeys(["counting", *own], reranker)
-    suited = {"counting": ("l1", 0.3), "near": ("rrf", 1.0), "other": ("other's own", 0.5)}
-    search = HeadlineSearch(components, rerankers, weights)
-    page = build_page(search, Typed([], [], "counting", "l1"), Start("", [], "counting", suited, 5))
-    (chosen,) = (
-        event
-        for event in page.fns.values()
-        if [(page.blocks[block].label, name) for block, name in event.targets if block is not None]
-        == [("Reranker", "change")]
+    task = make_task(
+        rerankers=dict.fromkeys(own, reranker),
+        weights={"l1": L1Weight(value=0.9), "rrf": RRFWeight(value=0.3, k=60)},
+        own_weights=own | {"counting": RRFWeight(value=0.9, k=60)},
     )
-    assert [block.label for block in chosen.outputs] == [
-        "Normalisation",
-        "Weight: the reranker's share",
-    ]
-    assert {name: chosen.fn(name) for name in rerankers} == suited
+    rerankers, weights, suited = task.choose(components)
+    assert list(rerankers) == ["counting", "near", "other"]
+    assert list(weights) == ["l1", "rrf", "other's own"]  # no other has its k
+    assert suited == {
+        "counting": ("l1", 0.3),  # the run's own
+        "near": ("rrf", 1.0),
+        "other": ("other's own", 0.5),
+    }
 
 
 def test_one_name_for_two_components_is_refused(components: Components, tmp_path: Path) -> None:
-    pytest.importorskip("gradio")
     task = make_task(rerankers={"counting": CountingReranker()})
     with pytest.raises(ValueError, match=r"task.rerankers.counting must have another name"):
         task.run(components, tmp_path)
@@ -266,23 +245,15 @@ def test_one_name_for_two_components_is_refused(components: Components, tmp_path
         task.run(components, tmp_path)
 
 
-def test_without_gradio_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "gradio", None)  # as if it were not there
-    with pytest.raises(ImportError, match=r"pip install newsimg\[app\]"):
-        make_task()
-
-
 def test_an_index_that_is_not_there_or_of_another_model_ends_the_command(
     newsimg_here: Callable[..., Any], tiny_clip: Path, tmp_path: Path
 ) -> None:
-    pytest.importorskip("gradio")
     quick = ["tracking=none", f"backbone.model={tiny_clip}", "task.n_examples=0"]
     quick += ["reranker=identity"]
     saved = ["task=search", "index=saved", "index.folders=[index]"]
     result = newsimg_here(*saved, *quick)
     assert result.code == 2
     assert "no complete index in index" in result.output
-    assert "page " not in result.stdout
 
     (tmp_path / "pictures").mkdir()
     for i in range(3):
@@ -293,7 +264,7 @@ def test_an_index_that_is_not_there_or_of_another_model_ends_the_command(
     result = newsimg_here(*saved, *quick, "backbone.text_length=12")
     assert result.code == 2
     assert "was built with the backbone" in result.output
-    assert "page " not in result.stdout
+    assert "Traceback" not in result.output
 
 
 def list_ids(candidates: Candidates) -> list[str]:

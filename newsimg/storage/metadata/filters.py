@@ -3,6 +3,7 @@
 import logging
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from newsimg.datatypes import Image, Listed, PictureFilter
@@ -13,7 +14,7 @@ from newsimg.storage.text.suggest import suggest
 log = logging.getLogger(__name__)
 
 IMAGES_AT_ONCE = 4096
-LISTS = ("licence", "source", "words")
+LISTS = ("licence", "source", "author", "name", "words")
 DATES = ("after", "before")
 # The licence in an address of Creative Commons, and its version.
 CREATIVE_COMMONS = re.compile(r"creativecommons\.org/(?:licenses|publicdomain)/([a-z-]+)/([\d.]+)")
@@ -24,7 +25,8 @@ def make_filter(values: Mapping[str, Any] | None) -> PictureFilter | None:
     """Return the filter of `data.filter`; None for no conditions.
 
     Args:
-        values: licence, source and words: a text or a list of texts; after and before: dates.
+        values: licence, source, author, name and words: a text or a list of texts; after and
+            before: dates.
 
     Raises:
         ValueError: If a key is unknown, a value is empty or of another type, or no date.
@@ -56,14 +58,16 @@ def make_filter(values: Mapping[str, Any] | None) -> PictureFilter | None:
     return PictureFilter(**found) if found else None
 
 
-def matches(metadata: Mapping[str, str], wanted: PictureFilter | None) -> bool:
-    """Return whether a picture's metadata fulfil all conditions of a filter.
+def matches(image: Image, wanted: PictureFilter | None) -> bool:
+    """Return whether a picture fulfils all conditions of a filter.
 
     - licence: the picture has one of these; case, punctuation and the addresses of Creative Commons
       do not count, and a version only if it is given ("CC-BY" is "CC BY 4.0", not "CC BY-NC").
     - after, before: its date is in the range, both ends included; a date without month or day is
       the first of its period.
     - source: its source or its credit is one of these, whatever the case.
+    - author: its author is one of these, whatever the case.
+    - name: one of these occurs in its id or file name, whatever the case.
     - words: all of these occur in title, caption, keywords or place as whole words; several words
       in one text occur one after the other.
 
@@ -71,6 +75,11 @@ def matches(metadata: Mapping[str, str], wanted: PictureFilter | None) -> bool:
     """
     if wanted is None:
         return True
+    if wanted.name:
+        names = f"{image.image_id}\n{Path(image.member or image.path).name}".casefold()
+        if not any(one.casefold() in names for one in wanted.name):
+            return False
+    metadata = image.metadata or {}
     if wanted.licence:
         own = metadata.get("licence", "")
         if not any(_is_licence(own, one) for one in wanted.licence):
@@ -86,6 +95,10 @@ def matches(metadata: Mapping[str, str], wanted: PictureFilter | None) -> bool:
         own_sources = {metadata.get(name, "").casefold() for name in ("source", "credit")}
         if not own_sources & {one.casefold() for one in wanted.source}:
             return False
+    if wanted.author:
+        author = metadata.get("author", "").casefold()
+        if author not in {one.casefold() for one in wanted.author}:
+            return False
     if wanted.words:
         texts = [_pad(metadata.get(name, "")) for name in WORDS]
         return all(any(_pad(one) in text for text in texts) for one in wanted.words)
@@ -97,7 +110,7 @@ def find_matching(images: Sequence[Image], wanted: PictureFilter) -> list[int]:
     found = []
     for start in range(0, len(images), IMAGES_AT_ONCE):  # a saved index reads blocks faster
         for row, image in enumerate(images[start : start + IMAGES_AT_ONCE], start):
-            if matches(image.metadata or {}, wanted):
+            if matches(image, wanted):
                 found.append(row)
     return found
 
@@ -118,7 +131,7 @@ def filter_listed(found: Iterable[Listed], wanted: PictureFilter | None) -> Iter
             continue
         n_listed += 1
         described = with_metadata(one)
-        if matches(described.metadata or {}, wanted):
+        if matches(described, wanted):
             n_matching += 1
             yield described
     check_matching(n_matching, n_listed)
