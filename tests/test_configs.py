@@ -155,6 +155,7 @@ def test_the_command_on_top_of_a_yaml_uses_it_and_composes(group: str, option: s
     compose_config(*(argument for argument in arguments if argument != "-m"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_an_experiment_composes_for_each_of_its_jobs(name: str) -> None:
     arguments = read_command(CONF_DIR / "experiment" / f"{name}.yaml")
@@ -214,6 +215,7 @@ def test_identity_is_run_over_every_backbone_that_is_made_for_retrieval() -> Non
     }
 
 
+@pytest.mark.slow
 def test_code_that_comes_with_a_model_is_off_in_every_yaml() -> None:
     for group, option in OPTIONS:
         for part in find_targets(compose_config(f"{group}={option}")):
@@ -250,6 +252,7 @@ def narrow(experiment: str) -> list[str]:
     return [f"{key}={listed[0]},{listed[-1]}" for key, listed in values.items()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("group", "option"),
     [(g, o) for g, o in OPTIONS if g not in ("index", "tracking")],
@@ -341,6 +344,7 @@ def make_collection(option: str, pictures: Path) -> list[str]:
     return ["data.folder=shards"]
 
 
+@pytest.mark.slow
 def test_every_index_runs_and_finds_nearly_what_the_exact_one_finds(
     run_sample: Callable[..., Any],
 ) -> None:
@@ -361,6 +365,7 @@ def test_every_index_runs_and_finds_nearly_what_the_exact_one_finds(
     assert max(ceilings.values()) < ceilings["flat"] + 0.05
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in EXPERIMENTS if "sample" in name])
 def test_an_experiment_on_the_sample_newsroom_runs(
     name: str, run_sample: Callable[..., Any]
@@ -371,6 +376,7 @@ def test_an_experiment_on_the_sample_newsroom_runs(
     assert result.stdout.count("reranked/hits_at_1 ") == (2 ** len(swept) if swept else 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in EXPERIMENTS if name.startswith("tune_")])
 def test_a_search_of_the_sample_newsroom_runs(name: str, run_sample: Callable[..., Any]) -> None:
     pytest.importorskip("optuna")
@@ -380,6 +386,7 @@ def test_a_search_of_the_sample_newsroom_runs(name: str, run_sample: Callable[..
 
 
 # The experiments with chat models have a test beside those of their rerankers.
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     [n for n in EXPERIMENTS if not re.search("sample|tune_|original_|llm_rewriting|vlm_judge", n)],

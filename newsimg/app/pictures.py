@@ -16,7 +16,7 @@ from starlette.concurrency import run_in_threadpool
 
 from newsimg.app.server import not_found
 from newsimg.datatypes import Image
-from newsimg.reporting.pages.cards import describe_picture
+from newsimg.reporting.pages.assemble import drop_empty
 from newsimg.reporting.thumbnails import SCALES, Thumbnail, draw_thumbnail, make_thumbnail
 from newsimg.storage.pictures.formats import open_picture
 from newsimg.storage.pictures.images import (
@@ -119,6 +119,14 @@ class Pictures:
                 return self._uploads[key][1]
         return draw_thumbnail(image, SCALES[0])
 
+    def describe(self, key: str) -> dict[str, Any]:
+        """Return a picture's sizes and metadata; error 404 as in `find`."""
+        metadata = {"metadata": drop_empty(self.find(key).metadata or {})}
+        thumb = self.draw(key)
+        if thumb is None:
+            return metadata
+        return describe_sizes(thumb.width, thumb.height, thumb.n_bytes) | metadata
+
 
 def make_key(image: Image) -> str:
     """Return a key of a picture's id and content, which is its digest or else its file's state."""
@@ -167,8 +175,7 @@ def make_router(pictures: Pictures) -> APIRouter:
 
     @router.post("/about")
     def describe(asked: Keys) -> Mapping[str, Any]:
-        return {key: describe_picture(pictures.find(key), pictures.draw(key), None)
-                for key in asked.keys}  # fmt: skip
+        return {key: pictures.describe(key) for key in asked.keys}
 
     @router.post("/uploads")
     async def upload(request: Request) -> Mapping[str, Any]:

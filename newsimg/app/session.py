@@ -2,6 +2,7 @@
 
 import copy
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,7 +19,6 @@ from newsimg.datatypes import (
     PictureFilter,
     Query,
     RerankScores,
-    render_queries,
 )
 from newsimg.evaluation.comparison import find_rows
 from newsimg.evaluation.ground_truth import match_ground_truth
@@ -26,7 +26,7 @@ from newsimg.interfaces import Components, Reranker, Weight
 from newsimg.pipeline import find_nearest, fuse, prepare_pool, score_candidates
 from newsimg.reporting.results import gather
 from newsimg.storage.metadata.filters import check_matching, find_matching
-from newsimg.storage.models.truncated import find_truncated
+from newsimg.storage.models.queries import check_queries, embed_queries, find_truncated_queries
 from newsimg.storage.progress import announce
 
 N_KEPT = 256  # cached results
@@ -147,7 +147,7 @@ class HeadlineSearch:
         return Facts(n_images, list(titles)[: self._n_examples])
 
     def warm(self, headline: str, reranker: str, top_k: int) -> dict[str, list[str]]:
-        """Search for a headline, or else the first one of the data, so that models are loaded.
+        """Search for a headline, or else the first one of the data, and load the models.
 
         Returns:
             Filter -> known values of licence, author and source, of the first pictures.
@@ -155,6 +155,9 @@ class HeadlineSearch:
         titles = (query.title for query in self._data.queries)
         if headline := headline or (next(titles, "") if self._n_examples else ""):
             self.score(Asked(headline), reranker, top_k)
+        with self._lock:  # results on disk need no model, those of a new text do
+            unseen = Asked(f"news of {time.time():.6f}")
+            score_candidates(*self._retrieve_anew(unseen, 1), self.rerankers[reranker])
         return self._list_values()
 
     def _list_values(self) -> dict[str, list[str]]:
@@ -261,9 +264,9 @@ class HeadlineSearch:
         if asked.picture is not None:
             embeddings = backbone.embed_images([asked.picture])
             return gather(collection, find_nearest(index, None, embeddings, *place))
-        texts = render_queries([query], backbone.query_template)
-        truncated = tuple(find_truncated(backbone, texts, "headlines"))
-        found = find_nearest(index, [query.title], backbone.embed_texts(texts), *place)
+        check_queries([query], backbone)
+        truncated = find_truncated_queries([query], backbone, "headlines")
+        found = find_nearest(index, [query], embed_queries([query], backbone), *place)
         found = replace(found, truncated=truncated)
         collection = replace(collection, qrels=self._find_relevant(asked.headline))
         return gather(match_ground_truth(collection, found), found)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from newsimg.data.articles import choose_split
 from newsimg.data.newsimages import NewsImagesDataset
 from newsimg.data.sample import SampleDataset
-from newsimg.datatypes import Collection, Query, render_queries
+from newsimg.datatypes import Collection
 
 ALL = ["article_id", "article_url", "article_title", "article_tags", "image_id", "image_url"]
 TITLES = [
@@ -364,15 +364,6 @@ def test_two_pictures_with_one_id_are_rejected_with_both_names(folder: Path) -> 
     shutil.copy(folder / "pictures" / "001.jpg", folder / "pictures" / "001.PNG")
     with pytest.raises(ValueError, match=r"001\.PNG.*001\.jpg|001\.jpg.*001\.PNG"):
         load(path)
-
-
-def test_a_template_is_filled_from_title_and_tags() -> None:
-    queries = [Query("a", "Storm {now}", ("Ada", "Bo"), ("UN",)), Query("b", "Calm")]
-    assert render_queries(queries, "{title}. {tags}") == ["Storm {now}. Ada, Bo, UN", "Calm."]
-    assert render_queries(queries, "{people} of {organisations}: {title}") == [
-        "Ada, Bo of UN: Storm {now}",
-        "of : Calm",
-    ]
 
 
 def test_the_sample_newsroom_is_read_as_any_data_in_the_benchmarks_layout(

@@ -116,7 +116,7 @@ def search(page: Any, headline: str) -> None:
 
 
 def list_ids(page: Any, stage: str) -> list[str]:
-    return page.locator(f".{stage} .name").all_inner_texts()
+    return page.locator(f".{stage} .name").all_text_contents()
 
 
 def read_command(page: Any) -> str:
@@ -149,7 +149,7 @@ def test_the_slider_sorts_in_the_browser_and_the_shown_command_gives_the_same_or
     moves = [before.index(one) - after.index(one) for one in after]
     shown = page.locator(".after li").evaluate_all(MOVES)
     assert shown == [f"{'▲' if m > 0 else '▼'}{abs(m)}" if m else "=" for m in moves]
-    assert page.locator(".after .rank").all_inner_texts() == [str(i + 1) for i in range(TOP_K)]
+    assert page.locator(".after .rank").all_text_contents() == [str(i + 1) for i in range(TOP_K)]
     page.press("#weight", "ArrowRight")
     assert page.input_value("#value") == "0.86"
     page.select_option("#normalisation", "rank")

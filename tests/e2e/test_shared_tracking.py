@@ -17,6 +17,7 @@ from newsimg.datatypes import Job
 from newsimg.tracking.mlflow import MlflowTracker
 from newsimg.tracking.record import find_records, read_record
 
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 SWEEP = ["-m", "reranker=identity,aesthetics", "weight.value=0,0.3,1", "task.n_sheet_queries=0"]
 SECRET = "swordfish-4711"

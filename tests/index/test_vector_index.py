@@ -141,6 +141,7 @@ def test_reading_a_written_index_restores_it(
     assert plain.n_vectors == N_IMAGES - 49
 
 
+@pytest.mark.slow
 def test_the_estimated_size_is_near_the_actual_size(option: str, images: FloatArray) -> None:
     many = np.concatenate([images] * 10)
     index = make_index(option)
@@ -234,6 +235,7 @@ def test_auto_explains_what_to_do_if_no_option_fits() -> None:
         make_index("auto", "index.memory_gb=0.1").estimate_bytes(1_000_000, 512)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("override", "message"),
     [

@@ -1,11 +1,12 @@
 /* The pictures of a search, before and after reranking: drawn once, then sorted in place. */
 
-import { describeCut, drawMove, drawShares, drawStrip, drawTrack, drawWhy, spanShares } from "/pages/card.js";
+import { describeCut, drawMove, drawShares, drawStrip, drawTrack, drawWhy, placeShares, spanShares } from "/pages/card.js";
 import { digits, make } from "/pages/dom.js";
 import { openViewer } from "/pages/viewer.js";
 import { interpolate, rankScores } from "./fusion.js";
 
 const FACTS = 1000;  // milliseconds that the picture view waits for a picture's facts
+const AFTERWARDS = 500;  // milliseconds until pictures below the screen are loaded
 const LABELS = { before: "Before: retrieval", after: "After: reranked", similar: "Similar pictures" };
 
 /* Draw a result into `main`.
@@ -49,10 +50,12 @@ export function drawResult(main, result, settings, options) {
   for (const [ref, id] of headline.relevant ?? []) if (!refs.includes(ref)) notes.push(`The editor’s picture ${id} is ${ref == null ? "not among the pictures" : "not among the candidates"}.`);
   main.className = isPair ? "wrap paired" : "wrap";
   main.replaceChildren(...notes.map(note => make("p", { class: "note" }, note)), ...stages);
+  // Further pictures are loaded after those on the screen, and before the slider brings them there.
+  setTimeout(() => main.querySelectorAll("img[loading]").forEach(image => image.removeAttribute("loading")), AFTERWARDS);
   if (!isPair) return { sort() {}, count: () => 0 };
 
   const list = stages[1].querySelector("ol");
-  const items = new Map([...list.children].map(item => [item.dataset.ref, { item, rank: item.querySelector(".rank"), score: item.querySelector(".score"), button: item.querySelector("button") }]));
+  const items = new Map([...list.children].map(item => [item.dataset.ref, { item, rank: item.querySelector(".rank"), button: item.querySelector("button"), ...fillScore(item.querySelector(".score")) }]));
 
   function sort(given) {
     const normalised = result.normalised[settings.normalisation], weight = settings.weight;
@@ -63,15 +66,31 @@ export function drawResult(main, result, settings, options) {
       shares: normalised ? [(1 - weight) * normalised[0][i], weight * normalised[1][i]] : undefined }));
     const span = spanShares(refs.map(ref => candidates[ref])), range = [Math.min(...fused), Math.max(...fused)];
     headline.range[1] = range;
-    for (const [ref, { rank, score, button }] of items) {
+    for (const [ref, item] of items) {
       const candidate = candidates[ref], { before, after, shares } = candidate;
-      rank.textContent = after;
-      score.replaceChildren(drawMove(before, after), shares ? drawShares(shares, span) : drawTrack(candidate.fused, range, "rerank"), digits(candidate.fused));
-      button.setAttribute("aria-label", labelItem("after", ref, after, candidate.fused));
+      if (item.after !== after) {
+        item.rank.textContent = item.after = after;
+        item.move.replaceWith(item.move = drawMove(before, after));
+      }
+      if (shares && item.bars && span[0] === item.low) placeShares(shares, span).forEach(([left, width], i) => Object.assign(item.bars[i].style, { left: `${left}%`, width: `${width}%` }));
+      else {
+        item.track.replaceWith(item.track = shares ? drawShares(shares, span) : drawTrack(candidate.fused, range, "rerank"));
+        item.bars = shares && item.track.children;
+        item.low = span[0];
+      }
+      item.value.data = digits(candidate.fused);
+      item.button.setAttribute("aria-label", labelItem("after", ref, after, candidate.fused));
     }
     arrange(list, order.after.map(ref => items.get(ref).item));
   }
   return { sort, count: () => order.after.filter((ref, i) => ref !== refs[i]).length };
+}
+
+/* Parts of a score that are changed in place, as this is done at each step of the slider. */
+function fillScore(score) {
+  const move = make("span"), track = make("span"), value = document.createTextNode("");
+  score.replaceChildren(move, track, value);
+  return { move, track, value };
 }
 
 /* Bring the children of a list into an order; only those that move are touched, and the focus stays. */

@@ -156,7 +156,7 @@ function saySoon() {
   }, PAUSE);
 }
 let step = "";
-const describeWait = seconds => facts ? `Searching … ${seconds.toFixed(0)} s` : `Data and models are being loaded … ${step}`;
+const describeWait = seconds => facts?.values ? `Searching … ${seconds.toFixed(0)} s` : `Data and models are being loaded … ${step}`;
 
 function showCommand() {
   const { commands, command_end, no_command } = shown?.result ?? {};
@@ -174,10 +174,12 @@ async function watch() {
       facts = found;
       find("examples").replaceChildren(...found.headlines.map(value => make("option", { value })));
       if (!find("headline").value && !state.upload && !state.like && found.headlines.length) change({ q: found.headlines[0] });
-      else if (!running && !shown) say(ASK);
     }
-    if (found.values) return showValues(found.values);
-    if (!running && !facts) say(describeWait(0));
+    if (found.values) {
+      showValues(facts.values = found.values);
+      return running || shown || say(ASK);
+    }
+    if (!running && !shown) say(describeWait(0));
   } catch (error) { if (facts) return; tell(error.message); return; }
   setTimeout(watch, POLL);
 }
@@ -198,16 +200,17 @@ find("warning").textContent = start.warning;
 find("warning").hidden = !start.warning;
 
 const readControls = () => Object.fromEntries([["k", Number(find("top_k").value)], ...FILTERS.map(name => [name, find(name).value])]);
-find("form").addEventListener("submit", event => {
-  event.preventDefault();
+let soon;
+/* Search for what the controls say, and `values`. */
+function submit(values = {}) {
   clearTimeout(soon);
   const q = find("headline").value;
-  change({ ...readControls(), ...(q.trim() || !(state.upload || state.like) ? { q, upload: "", like: "" } : {}) });
-});
-let soon;
-find("top_k").addEventListener("input", () => { clearTimeout(soon); soon = setTimeout(() => { if (find("top_k").value) change({ k: Number(find("top_k").value) }); }, PAUSE); });
-find("headline").addEventListener("input", event => { if (event.inputType === "insertReplacementText" || !event.inputType) find("form").requestSubmit(); });  // an example was chosen
-find("reranker").addEventListener("change", event => { const [n, w] = suited(event.target.value); change({ r: event.target.value, n, w }); });
+  change({ ...readControls(), ...(q.trim() || !(state.upload || state.like) ? { q, upload: "", like: "" } : {}), ...values });
+}
+find("form").addEventListener("submit", event => { event.preventDefault(); submit(); });
+find("top_k").addEventListener("input", () => { clearTimeout(soon); soon = setTimeout(() => { if (find("top_k").value) submit(); }, PAUSE); });
+find("headline").addEventListener("input", event => { if (event.inputType === "insertReplacementText" || !event.inputType) submit(); });  // an example was chosen
+find("reranker").addEventListener("change", event => { const [n, w] = suited(event.target.value); submit({ r: event.target.value, n, w }); });
 find("normalisation").addEventListener("change", event => weigh({ n: event.target.value }));
 find("weight").addEventListener("input", event => weigh({ w: Number(event.target.value) }));
 find("value").addEventListener("input", event => { const w = Number(event.target.value); if (event.target.value && w >= 0 && w <= 1) weigh({ w }); });
@@ -221,7 +224,7 @@ function weigh(values) {
 }
 find("showFilters").addEventListener("click", () => toggle("filters"));
 find("showCommand").addEventListener("click", () => toggle("drawer"));
-find("clear").addEventListener("click", () => change(Object.fromEntries(FILTERS.map(name => [name, ""]))));
+find("clear").addEventListener("click", () => submit(Object.fromEntries(FILTERS.map(name => [name, ""]))));
 find("choose").addEventListener("click", () => find("file").click());
 find("file").addEventListener("change", event => { searchFile(event.target.files[0]); event.target.value = ""; });
 find("copy").addEventListener("click", async () => {

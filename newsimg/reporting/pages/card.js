@@ -28,16 +28,21 @@ export function spanShares(candidates) {
   return [Math.min(0, ...sums), Math.max(0, ...sums)];
 }
 
-/* The shares of retrieval and reranker, stacked; negative ones to the left of zero. */
-export function drawShares([retrieval, rerank], [low, high]) {
+/* Left edge and width, in percent, of the stacked shares of retrieval and reranker, negative ones to the left of zero. */
+export function placeShares(shares, [low, high]) {
   const place = value => 100 * (high > low ? (value - low) / (high - low) : 0);
   let up = 0, down = 0;
-  const bars = [[retrieval, "retrieval"], [rerank, "rerank"]].map(([share, name]) => {
+  return shares.map(share => {
     const from = share < 0 ? down + share : up;
     share < 0 ? (down += share) : (up += share);
-    return make("i", { class: name, style: `left:${place(from).toFixed(2)}%;width:${(place(from + Math.abs(share)) - place(from)).toFixed(2)}%` });
+    return [place(from), place(from + Math.abs(share)) - place(from)];
   });
-  return make("span", { class: "track" }, ...bars, low < 0 ? make("i", { class: "zero", style: `left:${place(0).toFixed(2)}%` }) : null);
+}
+
+/* The shares of retrieval and reranker, stacked. */
+export function drawShares(shares, span) {
+  const bars = placeShares(shares, span).map(([left, width], i) => make("i", { class: i ? "rerank" : "retrieval", style: `left:${left.toFixed(2)}%;width:${width.toFixed(2)}%` }));
+  return make("span", { class: "track" }, ...bars, span[0] < 0 ? make("i", { class: "zero", style: `left:${placeShares([0], span)[0][0].toFixed(2)}%` }) : null);
 }
 
 /* ▲ or ▼ and the number of ranks; '=' for none. */
