@@ -59,8 +59,8 @@ class Resamples:
 
     def bound(
         self, values: FusedArray, value: float, shares: FusedArray | None = None
-    ) -> tuple[float, float]:
-        """Return the interval (95 %) of a mean over queries; NaN where no resample has a value.
+    ) -> tuple[float, float, float]:
+        """Return the interval (95 %) and the p value of a mean over queries.
 
         The resamples are shifted to have the value as their mean: drawing people again adds noise
         to the ratings, which lowers nDCG and correlations more than the ratings' own noise does.
@@ -70,16 +70,22 @@ class Resamples:
             value: The mean.
             shares: (n_resamples, n_queries) how often the ratings count that a query's value is
                 made of; None for those of all its pictures.
+
+        Returns:
+            low, high, and the two-sided p value of 0: the level at which the interval ends there.
+            NaN where no resample has a value.
         """
         shares = self.query_shares if shares is None else shares
         drawn = weigh(values, self.queries * shares)
         known = drawn[np.isfinite(drawn)]
         if not len(known):
-            return np.nan, np.nan
+            return np.nan, np.nan, np.nan
         by_people = weigh(values, shares)
         stretch = self._find_stretch(float(known.var()), float(np.nanvar(by_people)))
-        low, high = np.quantile(known, ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2)) - known.mean()
-        return float(value + low * stretch), float(value + high * stretch)
+        shifted = value + (known - known.mean()) * stretch
+        low, high = np.quantile(shifted, ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2))
+        beyond = min((shifted <= 0).sum(), (shifted >= 0).sum())
+        return float(low), float(high), min(2 * float(beyond + 1) / (len(known) + 1), 1.0)
 
     def _find_stretch(self, variance: float, by_people: float) -> float:
         """Return the quantile of Student's t, relative to that of the normal distribution.
