@@ -33,7 +33,7 @@ def runs(newsroom: Any) -> str:
         ranked = {
             q: (one[::-1] if i < N_ARTICLES else one) for i, (q, one) in enumerate(ranked.items())
         }
-    return "task.runs={plain: one, reranked: two}"
+    return "task.runs={plain:one,reranked:two}"
 
 
 @contextmanager
@@ -122,8 +122,8 @@ def test_a_judging_that_is_killed_goes_on_and_its_answers_are_exported(runs: str
     ("options", "message"),
     [
         (["task.runs={a: one}"], "task.runs must name two runs of task=infer"),
-        (["task.runs={a: one, b: one}"], "both runs have the same first picture for all 14"),
-        (["task.runs={a: one, b: none}"], "no results of task=infer at none"),
+        (["task.runs={a:one,b:one}"], "both runs have the same first picture for all 14"),
+        (["task.runs={a:one,b:none}"], "no results of task=infer at none"),
         (["task.n_people=0"], "task.n_people must be at least 1"),
         (["task.order=activ"], "task.order must be one of random, active.*mean 'active'"),
         (["task.database=postgresql://me:secret@localhost/x"], "must have no password"),
@@ -134,6 +134,6 @@ def test_a_wrong_value_is_one_sentence(
 ) -> None:
     own = [] if options[0].startswith("task.runs") else [runs]
     result = newsimg_here("task=judge", "tracking=none", *own, *options)
-    assert result.code == 1
+    assert result.code == 2
     assert re.search(message, result.output)
     assert "Traceback" not in result.output

@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from newsimg.app.judging.access import Access
 from newsimg.app.judging.asking import Asked, Judging
 from newsimg.app.judging.results import (
+    describe_needed,
     list_headlines,
     list_people,
     measure_preference,
@@ -108,6 +109,7 @@ class JudgingPage:
         return {
             "runs": self.names,
             "preference": None if found is None else _drop_nan(vars(found)),
+            "needed": describe_needed(table, self.seed),
             "headlines": _to_records(headlines.assign(headline=titles)),
             "people": _to_records(list_people(table)),
         }

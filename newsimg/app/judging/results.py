@@ -11,11 +11,13 @@ from newsimg.app.judging.asking import UNJUDGEABLE
 from newsimg.app.judging.questions import CHECK, PAIR
 from newsimg.app.judging.tables import Database, answers, assignments, questions
 from newsimg.datatypes import Rating
+from newsimg.evaluation.ratings.power import find_needed
 from newsimg.evaluation.ratings.rated import RatedPictures, arrange_ratings
 from newsimg.evaluation.ratings.resampling import draw_resamples
 
 VALUES = {"first": -1.0, "tie": 0.0, "neither": 0.0, "second": 1.0}
 N_RESAMPLES = 1000
+FIRST, GROWTH = 10, 1.5  # of the numbers of answers in `trace_progress`
 COLUMNS = ("article_id", "first", "second", "rater", "choice", "kind", "turn", "left", "seconds")
 
 
@@ -118,6 +120,46 @@ def measure_preference(
         _measure_repeats(pairs),
         float((checks["choice"] == "first").mean()) if len(checks) else np.nan,
     )
+
+
+def trace_progress(table: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """Return the preference after the first answers, half as many again each time, up to all.
+
+    Columns: `n_answers`, `preference`, `low` and `high`.
+    """
+    rows = []
+    counted = table[(table["kind"] == PAIR) & (table["turn"] == 0)]
+    counted = counted[counted["choice"].isin(list(VALUES))]
+    size = float(FIRST)
+    while True:
+        found = measure_preference(counted.head(int(size)), seed)
+        if found is None:
+            break
+        rows.append((found.n_answers, found.value, found.low, found.high))
+        if size >= len(counted):
+            break
+        size *= GROWTH
+    return pd.DataFrame(rows, columns=["n_answers", "preference", "low", "high"])
+
+
+def describe_needed(table: pd.DataFrame, seed: int) -> str:
+    """Describe how many more answers are needed to tell the runs apart; empty without answers."""
+    counted = table[(table["kind"] == PAIR) & (table["turn"] == 0)]
+    counted = counted[counted["choice"].isin(list(VALUES))]
+    if counted["article_id"].nunique() < 2:
+        return ""
+    needed = find_needed(_arrange(counted), N_RESAMPLES, seed)
+    per_article = len(counted) / counted["article_id"].nunique()
+    so_far = counted["article_id"].nunique()
+    text = (
+        f"another survey like this one tells them apart with {100 * needed.power:.0f} % probability"
+    )
+    if needed.n_articles is None:
+        return f"{text}; more headlines alone, with these people, would not make it 80 %"
+    if needed.n_articles <= so_far:
+        return text
+    more = int(np.ceil((needed.n_articles - so_far) * per_article))
+    return f"{text}; about {more} more answers ({needed.n_articles} headlines in all) for 80 %"
 
 
 def list_headlines(table: pd.DataFrame) -> pd.DataFrame:

@@ -12,11 +12,13 @@ from newsimg.app.judging.page import JudgingPage, make_router
 from newsimg.app.judging.questions import PAIR, Question, Rules, plan_pairs
 from newsimg.app.judging.results import (
     Preference,
+    describe_needed,
     list_headlines,
     list_people,
     measure_preference,
     read_answers,
     to_ratings,
+    trace_progress,
 )
 from newsimg.app.judging.tables import Database
 from newsimg.app.server import create_app, serve
@@ -36,7 +38,8 @@ class JudgeTask(Task):
     """Serves a page on 127.0.0.1 until Ctrl-C on which people compare two runs of task=infer.
 
     Each person has a link with a token; the runs are anonymous. At the end writes `answers.csv`,
-    `headlines.csv`, `people.csv`, `ratings.csv` (for `data.ratings`) and `qrels.txt`.
+    `headlines.csv`, `people.csv`, `progress.csv` (the preference after the first answers),
+    `ratings.csv` (for `data.ratings`) and `qrels.txt`.
 
     Args:
         runs: Name -> folder of a run of task=infer; two of them.
@@ -82,7 +85,7 @@ class JudgeTask(Task):
     ) -> None:
         if not runs or len(runs) != 2:
             raise ValueError(
-                "task.runs must name two runs of task=infer, e.g. 'task.runs={a: DIR, b: DIR}', "
+                "task.runs must name two runs of task=infer, e.g. 'task.runs={a:DIR,b:DIR}', "
                 f"got {dict(runs or {})}"
             )
         if n_people < 1:
@@ -162,6 +165,7 @@ class JudgeTask(Task):
             console.print("no answers")
             return {"judging/n_answers": 0}
         list_headlines(table).to_csv(output_dir / "headlines.csv", index=False)
+        trace_progress(table, self.seed).to_csv(output_dir / "progress.csv", index=False)
         list_people(table).to_csv(output_dir / "people.csv", index=False)
         ratings = to_ratings(table, names)
         write_ratings(ratings, output_dir / "ratings.csv")
@@ -169,6 +173,8 @@ class JudgeTask(Task):
         rated = arrange_ratings(ratings, articles, 0.0)
         write_qrels(rated.to_qrels(), output_dir / "qrels.txt")
         console.print(describe_preference(found, names))
+        if needed := describe_needed(table, self.seed):
+            console.print(needed)
         metrics = {f"judging/{name}": value for name, value in vars(found).items()}
         metrics = {name.replace("/value", "/preference"): v for name, v in metrics.items()}
         for end in ("low", "high"):

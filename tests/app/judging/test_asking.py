@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from postgres_server import run_postgres
 from sqlalchemy import func, select
 
 from newsimg.app.judging.asking import CHOICES, Judging
@@ -226,7 +227,7 @@ def test_at_most_n_people_answer_a_pair_with_many_at_work_and_no_answer_is_lost(
 
 WORKER = """
 import sys, time
-sys.path.insert(0, {here!r})
+sys.path[:0] = {here!r}
 from test_asking import open_judging, answer_all
 judging = open_judging("sqlite:///judging.db")
 person = judging.enter(sys.argv[1])
@@ -238,7 +239,8 @@ while (asked := judging.ask(person)) is not None:
 
 
 def start(token: str, pause: float = 0.0) -> "subprocess.Popen[str]":
-    code = WORKER.format(here=str(Path(__file__).parent))
+    here = Path(__file__).parent
+    code = WORKER.format(here=[str(here), str(here.parents[1] / "support")])
     return subprocess.Popen(
         [sys.executable, "-c", code, token, str(pause)],
         stdout=subprocess.PIPE,
@@ -289,3 +291,19 @@ def test_pairs_are_where_the_runs_differ_and_within_the_budget() -> None:
         plan_pairs(first, {"q9": ["a"]}, n_pairs=1, n_raters=1, n_checks=0, seed=0)
     with pytest.raises(ValueError, match="same first picture for all 4"):
         plan_pairs(first, first, n_pairs=1, n_raters=1, n_checks=0, seed=0)
+
+
+def test_postgresql_keeps_the_same_rules_with_many_at_work() -> None:
+    with run_postgres() as url:
+        open_judging(url)
+        with ThreadPoolExecutor(8) as pool:
+            numbers = list(pool.map(lambda i: work(url, f"token {i}"), range(8)))
+        database = Database(url)
+        table = read_answers(database)
+        assert sum(numbers) == len(table) == 2 * len(ASKED)
+        assert set(table["article_id"].value_counts()) == {2}
+        judging = open_judging(url)
+        assert judging.withdraw("stale", articles=["q0"]) == 2
+        assert len(read_answers(database)) == 2 * len(ASKED) - 2
+        database.engine.dispose()
+        judging.database.engine.dispose()

@@ -193,10 +193,10 @@ def test_two_people_judge_by_keys_at_once_and_nothing_on_the_page_tells_the_runs
         assert ada.evaluate(fit) == "cover"
         ada.keyboard.press("u")
         assert ada.evaluate(fit) == "contain"
-        html = ada.content()
-        for secret in ("baseline", "aesthetics", ">a1<", "token0"):
+        html = re.sub(r'"blob:[^"]*"', "", ada.content())
+        for secret in ("baseline", "aesthetics", "token0"):
             assert secret not in html
-        assert not re.search(r"\b[ab]\d+\b", " ".join(re.findall(r'src="([^"]*)"', html)))
+        assert not re.search(r"\b[ab]\d{1,2}\b", html)  # ids of pictures
         assert not any("token0" in url for url in asked[1:])  # it is in no request's address
 
         ada.keyboard.press("z")
