@@ -87,8 +87,8 @@ class HeadlineSearch:
         components: Components of the run.
         rerankers: Name -> reranker to choose from.
         weights: Name -> weight to choose from, whose value is not used.
-        n_examples: Number of headlines of the data to suggest; 0: none, and no editor's pictures are
-            known.
+        n_examples: Number of headlines of the data to suggest; 0: none, and no editor's pictures
+            are known.
     """
 
     def __init__(
