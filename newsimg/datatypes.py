@@ -4,7 +4,6 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from string import Formatter
 from typing import Any, Protocol, TypeVar, TypeVarTuple
 from urllib.parse import quote
 
@@ -36,7 +35,7 @@ PICTURE_PLACE = "\ufffc"  # object replacement character
 """Where a question shows the picture; by default before its text."""
 
 QUERY_FIELDS = ("title", "tags", "people", "organisations")
-"""Fields that a query template may contain."""
+"""Fields of every query in templates and prompts; further columns of the data are fields too."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +55,17 @@ class Query:
     people: tuple[str, ...] = ()
     organisations: tuple[str, ...] = ()
     columns: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def fields(self) -> dict[str, str]:
+        """Values for templates and prompts, by name; tags are people, then organisations."""
+        return {
+            **{name: value.strip() for name, value in self.columns},
+            "title": self.title,
+            "tags": ", ".join(self.people + self.organisations),
+            "people": ", ".join(self.people),
+            "organisations": ", ".join(self.organisations),
+        }
 
 
 @dataclass(frozen=True)
@@ -108,6 +118,25 @@ class PictureFilter:
     words: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class Rating:
+    """A person's rating of how well a picture fits an article.
+
+    Attributes:
+        article_id: The article.
+        image_id: The picture.
+        value: The rating; larger is better.
+        rater: Pseudonym of the person; empty if not known.
+        run: The run that chose the picture; empty if not known.
+    """
+
+    article_id: str
+    image_id: str
+    value: float
+    rater: str = ""
+    run: str = ""
+
+
 @dataclass(frozen=True, eq=False)
 class Collection:
     """The content of a data set: queries, the images to search, and judgements if known.
@@ -123,6 +152,7 @@ class Collection:
         named_in: Image id -> file and line that refer to the image, for messages.
         skipped: Kind of skipped images ("missing", "damaged") -> their number.
         filter: Which pictures are searched, of `images` or of a saved index; None for all.
+        ratings: People's ratings, of these and other queries; empty if there are none.
     """
 
     name: str
@@ -133,6 +163,7 @@ class Collection:
     named_in: Mapping[str, str] = field(default_factory=dict)
     skipped: Mapping[str, int] = field(default_factory=dict)
     filter: PictureFilter | None = None
+    ratings: Sequence[Rating] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -320,35 +351,6 @@ def _is_same(one: Any, other: Any) -> bool:
     if isinstance(one, np.ndarray) and isinstance(other, np.ndarray):
         return one is other or np.array_equal(one, other)
     return bool(one is other or one == other)
-
-
-def check_template(template: str) -> str:
-    """Check that a query template has at least one field and no unknown field; return it.
-
-    Raises:
-        ValueError: If it has none, or an unknown one.
-    """
-    try:
-        names = {name for _, name, _, _ in Formatter().parse(template) if name is not None}
-    except ValueError:  # an unmatched brace
-        names = set()
-    if not names or names - set(QUERY_FIELDS):
-        known = ", ".join(f"{{{name}}}" for name in QUERY_FIELDS)
-        raise ValueError(f"query_template must use one or more of {known}, got {template!r}")
-    return template
-
-
-def render_queries(queries: Sequence[Query], template: str) -> list[str]:
-    """Fill `template` for each query; tags are people, then organisations, joined by ', '."""
-    return [
-        template.format(
-            title=query.title,
-            tags=", ".join(query.people + query.organisations),
-            people=", ".join(query.people),
-            organisations=", ".join(query.organisations),
-        ).strip()
-        for query in queries
-    ]
 
 
 def make_image_id(place: str) -> str:

@@ -108,6 +108,12 @@ def search() -> None:
     main()
 
 
+def judge() -> None:
+    """Run the command line with task=judge."""
+    sys.argv.insert(1, "task=judge")
+    main()
+
+
 def ui() -> None:
     """Run the command line with task=ui; --no-browser means task.open=false."""
     options = {"--no-browser": "task.open=false"}

@@ -68,6 +68,7 @@ NEEDED = {
     "data=collection_table": ["data.path=pictures.csv"],
     "data=queries": ["data.csv_path=queries.csv"],
     "index=saved": ["index.folders=[index]"],
+    "index=own_backbone_saved": ["index.index.folders=[index]"],
 }
 options = pytest.mark.parametrize(
     ("group", "option"), OPTIONS, ids=[f"{group}={option}" for group, option in OPTIONS]
@@ -155,6 +156,7 @@ def test_the_command_on_top_of_a_yaml_uses_it_and_composes(group: str, option: s
     compose_config(*(argument for argument in arguments if argument != "-m"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_an_experiment_composes_for_each_of_its_jobs(name: str) -> None:
     arguments = read_command(CONF_DIR / "experiment" / f"{name}.yaml")
@@ -214,6 +216,7 @@ def test_identity_is_run_over_every_backbone_that_is_made_for_retrieval() -> Non
     }
 
 
+@pytest.mark.slow
 def test_code_that_comes_with_a_model_is_off_in_every_yaml() -> None:
     for group, option in OPTIONS:
         for part in find_targets(compose_config(f"{group}={option}")):
@@ -250,6 +253,7 @@ def narrow(experiment: str) -> list[str]:
     return [f"{key}={listed[0]},{listed[-1]}" for key, listed in values.items()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("group", "option"),
     [(g, o) for g, o in OPTIONS if g not in ("index", "tracking")],
@@ -277,6 +281,8 @@ def test_an_option_that_needs_no_network_runs(
             pytest.importorskip("ray", reason="needs the extra newsimg[ray]")
     if option == "search":
         pytest.skip("serves until Ctrl-C: tests/e2e/test_search_page.py starts and ends it")
+    if option == "judge":
+        pytest.skip("serves until Ctrl-C: tests/e2e/test_judge.py starts and ends it")
     if option == "ui":
         pytest.skip("serves until Ctrl-C: tests/e2e/test_mlflow_ui.py starts and ends it")
     if option == "newsimages":
@@ -284,6 +290,9 @@ def test_an_option_that_needs_no_network_runs(
         arguments.append(f"data.image_dir={sample_newsroom / 'newsimages'}")
     if option in ("submit", "check"):
         arguments += prepare_submission(sample_newsroom)[option]
+    if option == "correlate":
+        assert run_sample("task=ratings", "task.path=ratings.csv").code == 0
+        arguments.append("data.ratings=ratings.csv")
     if option == "table":
         assert run_sample("hydra.run.dir=made").code == 0
         arguments.append("task.runs=[made]")
@@ -336,6 +345,7 @@ def make_collection(option: str, pictures: Path) -> list[str]:
     return ["data.folder=shards"]
 
 
+@pytest.mark.slow
 def test_every_index_runs_and_finds_nearly_what_the_exact_one_finds(
     run_sample: Callable[..., Any],
 ) -> None:
@@ -356,6 +366,7 @@ def test_every_index_runs_and_finds_nearly_what_the_exact_one_finds(
     assert max(ceilings.values()) < ceilings["flat"] + 0.05
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in EXPERIMENTS if "sample" in name])
 def test_an_experiment_on_the_sample_newsroom_runs(
     name: str, run_sample: Callable[..., Any]
@@ -366,6 +377,7 @@ def test_an_experiment_on_the_sample_newsroom_runs(
     assert result.stdout.count("reranked/hits_at_1 ") == (2 ** len(swept) if swept else 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in EXPERIMENTS if name.startswith("tune_")])
 def test_a_search_of_the_sample_newsroom_runs(name: str, run_sample: Callable[..., Any]) -> None:
     pytest.importorskip("optuna")
@@ -375,6 +387,7 @@ def test_a_search_of_the_sample_newsroom_runs(name: str, run_sample: Callable[..
 
 
 # The experiments with chat models have a test beside those of their rerankers.
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     [n for n in EXPERIMENTS if not re.search("sample|tune_|original_|llm_rewriting|vlm_judge", n)],

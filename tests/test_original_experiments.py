@@ -67,6 +67,7 @@ def test_the_table_has_every_experiment_of_the_original_system() -> None:
     assert names == set(TABLE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TABLE)
 def test_an_experiment_has_the_runs_of_the_table_and_no_other(name: str) -> None:
     backbones, split, candidates, rerankers = TABLE[name]

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from newsimg.datatypes import FloatArray, Image, check_template
+from newsimg.backbone.quantized import METHODS, QuantizedTower, describe_quantization
+from newsimg.datatypes import FloatArray, Image
 from newsimg.interfaces import Backbone
-from newsimg.storage.models.checkpoints import Checkpoint, check_positive
+from newsimg.storage.models.checkpoints import Checkpoint, check_positive, choose_device
 from newsimg.storage.models.fit import ModelError
 from newsimg.storage.pictures.images import DECODER_THREADS, DECODING, REDUCING_GAP, open_image
-from newsimg.storage.text.suggest import check_choices
+from newsimg.storage.text.suggest import check_choice, check_choices
+from newsimg.storage.text.templates import check_template
 
 if TYPE_CHECKING:
     import torch
@@ -37,13 +39,14 @@ class DualEncoder(Backbone):
         batch_size: Texts or pictures per forward pass.
         text_padding: "longest" in the batch, or "max_length" for models trained that way.
         text_length: Number of tokens to which texts are truncated.
-        query_template: Template of a query's text with {title}, {tags}, {people} and
-            {organisations}.
+        query_template: Template of a query's text with {title}, {tags}, {people}, {organisations}
+            and further columns of the data; of several, the embeddings are averaged.
         lowercase: Whether to lowercase texts, for models trained on lowercase text whose tokenizer
             does not do so.
         decoding: "exact", or "reduced" to decode JPEGs much larger than the model's input at 1/2,
             1/4 or 1/8 of their size, which is faster and changes embeddings in the fifth digit.
         trust_remote_code: Whether to run Python code from the model repository.
+        quantize: "int8" to run the picture tower in 8-bit integers on a CPU; None for `dtype`.
         architectures: Accepted `architectures` in the model's config.json, for which the other
             arguments are valid; None for any.
         vocab_size: Accepted vocabulary size, to distinguish model families with the same
@@ -63,10 +66,11 @@ class DualEncoder(Backbone):
         batch_size: int,
         text_padding: str,
         text_length: int,
-        query_template: str,
+        query_template: str | list[str],
         lowercase: bool = False,
         decoding: str = "exact",
         trust_remote_code: bool = False,
+        quantize: str | None = None,
         architectures: list[str] | None = None,
         vocab_size: int | None = None,
     ) -> None:
@@ -81,6 +85,13 @@ class DualEncoder(Backbone):
                 "backbone.decoding": (decoding, DECODINGS),
             }
         )
+        if quantize is not None:
+            check_choice("backbone.quantize", quantize, METHODS)
+            if dtype != "float32" or device not in ("auto", "cpu"):
+                raise ValueError(
+                    f"backbone.quantize={quantize} needs backbone.dtype=float32 and "
+                    f"backbone.device=cpu, got {dtype} and {device}"
+                )
         check_positive("backbone", batch_size=batch_size, text_length=text_length)
         self.batch_size = batch_size
         self.text_padding = text_padding
@@ -88,11 +99,12 @@ class DualEncoder(Backbone):
         self.query_template = check_template(query_template)
         self.lowercase = lowercase
         self.decoding = decoding
+        self.quantize = quantize
         self._lock = Lock()
 
     def __getstate__(self) -> dict[str, Any]:
         """Exclude the loaded model from pickling: the other process loads it again."""
-        excluded = {"_lock", "model", "tokenizer", "image_processor"}
+        excluded = {"_lock", "model", "tokenizer", "image_processor", "_quantized"}
         return {name: value for name, value in vars(self).items() if name not in excluded}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -113,6 +125,7 @@ class DualEncoder(Backbone):
                 "decoding": DECODING
                 if self.decoding == "exact"
                 else f"{DECODING}, at {REDUCING_GAP} times the size",
+                **({"quantize": describe_quantization()} if self.quantize else {}),
             }
         )
 
@@ -121,6 +134,8 @@ class DualEncoder(Backbone):
         """See `Backbone.description`: the fingerprint, with the settings as in the config."""
         facts = json.loads(self.fingerprint)
         settings = {"model": self.checkpoint.model, "decoding": self.decoding}
+        if self.quantize:
+            settings["quantize"] = self.quantize
         settings["dtype"] = self.checkpoint.dtype  # tf32 is one of its values
         facts.pop("tf32", None)
         return facts | settings | {"weights": facts["model"], "pixels": DECODING}
@@ -164,6 +179,18 @@ class DualEncoder(Backbone):
     def image_processor(self) -> Any:
         """The model's image processor."""
         return self.checkpoint.load_image_processor()
+
+    @cached_property
+    def _quantized(self) -> QuantizedTower:
+        if choose_device(self.checkpoint.device, "backbone.device") != "cpu":
+            raise ModelError("backbone.quantize=int8 runs on a CPU: add backbone.device=cpu")
+        identity = {"class": type(self).__name__, "model": self.checkpoint.identify()}
+        return QuantizedTower(
+            self.checkpoint.model,
+            identity | describe_quantization(),
+            lambda: self.model,
+            self.image_features,
+        )
 
     @cached_property
     def _target_size(self) -> tuple[int, int]:
@@ -213,6 +240,8 @@ class DualEncoder(Backbone):
 
         arrays = {key: np.concatenate([one[key] for one in inputs]) for key in inputs[0]}
         batch = BatchFeature(arrays, tensor_type="pt")
+        if self.quantize is not None:
+            return self._quantized(batch)
         return self.image_features(batch.to(self.model.device, self.model.dtype))
 
     def _embed(self, items: Sequence[Any], encode: Callable[..., "torch.Tensor"]) -> FloatArray:

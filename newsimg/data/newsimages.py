@@ -2,11 +2,13 @@
 
 import copy
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from newsimg.data.articles import ArticleSource, load_articles
 from newsimg.data.editions import map_columns
+from newsimg.data.ratings.table import check_ratings_path, read_ratings
 from newsimg.datatypes import Collection
 from newsimg.interfaces import Dataset
 from newsimg.storage.metadata.filters import make_filter
@@ -23,7 +25,7 @@ class NewsImagesDataset(Dataset):
             image_id, image_url, with or without a header row; tags and URLs may be missing.
         image_dir: Folder of pictures named by image id, at any depth.
         split: train, val, test (80/10/10) or all.
-        subset: CSV with the ids of the articles to load instead of a split.
+        subset: List of the articles to load instead of a split, see `read_listed_ids`.
         seed: Seed of the permutation that defines the split.
         pool: Pictures to search: those of the split, or all.
         separator: Separator of `csv_path`: comma, semicolon or tab.
@@ -34,6 +36,7 @@ class NewsImagesDataset(Dataset):
         on_missing: Whether to "raise" on or "skip" missing pictures.
         on_damaged: Whether to "raise" on or "skip" unreadable pictures.
         filter: Conditions on the searched pictures; see `make_filter`.
+        ratings: People's ratings, CSV or Parquet; see `read_ratings`.
 
     Raises:
         ValueError: If an option has an invalid value, or two columns have the same name.
@@ -57,6 +60,7 @@ class NewsImagesDataset(Dataset):
         on_missing: str = "raise",
         on_damaged: str = "raise",
         filter: Mapping[str, Any] | None = None,
+        ratings: str | None = None,
     ) -> None:
         self.source = ArticleSource(
             split=split,
@@ -73,10 +77,13 @@ class NewsImagesDataset(Dataset):
         self.filter = self.source.filter
         self.csv_path = Path(csv_path).expanduser()
         self.image_dir = Path(image_dir).expanduser()
+        self.ratings_path = check_ratings_path(ratings)
 
     def load(self) -> Collection:
         """See `Dataset.load`."""
-        return load_articles(self.name, self.csv_path, self.image_dir, self.source)
+        ratings = read_ratings(self.ratings_path)
+        collection = load_articles(self.name, self.csv_path, self.image_dir, self.source)
+        return replace(collection, ratings=ratings)
 
     def with_split(self, split: str) -> "NewsImagesDataset":
         """See `Dataset.with_split`."""

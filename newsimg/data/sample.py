@@ -18,10 +18,11 @@ class SampleDataset(NewsImagesDataset):
     Args:
         name: Name of the collection.
         split: train, val, test (80/10/10) or all.
-        subset: CSV with the ids of the articles to load instead of a split.
+        subset: List of the articles to load instead of a split, see `read_listed_ids`.
         seed: Seed of the permutation that defines the split.
         pool: Pictures to search: those of the split, or all.
         filter: Conditions on the searched pictures; see `make_filter`.
+        ratings: Ratings, such as those of simulated people; see `read_ratings`.
 
     Raises:
         ValueError: If `split` or `pool` has an invalid value.
@@ -38,6 +39,7 @@ class SampleDataset(NewsImagesDataset):
         seed: int,
         pool: str,
         filter: Mapping[str, Any] | None = None,
+        ratings: str | None = None,
     ) -> None:
         folder = user_cache_dir() / newsroom_name(N_ARTICLES, DEFAULT_SEED)
         super().__init__(
@@ -49,6 +51,7 @@ class SampleDataset(NewsImagesDataset):
             seed=seed,
             pool=pool,
             filter=filter,
+            ratings=ratings,
         )
 
     def load(self) -> Collection:

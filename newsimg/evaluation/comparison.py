@@ -47,8 +47,21 @@ def keep_judged(collection: Collection, candidates: Candidates) -> tuple[Collect
         n_queries - len(kept),
         n_queries,
     )
+    return take_queries(collection, candidates, kept)
+
+
+def take_queries(
+    collection: Collection, candidates: Candidates, kept: Sequence[int]
+) -> tuple[Collection, Candidates]:
+    """Return some of the queries with their candidates.
+
+    Args:
+        collection: The queries.
+        candidates: Their candidates.
+        kept: Positions of the queries.
+    """
     queries = tuple(collection.queries[i] for i in kept)
-    judged = replace(
+    taken = replace(
         candidates,
         rows=candidates.rows[kept],
         scores=candidates.scores[kept],
@@ -56,7 +69,7 @@ def keep_judged(collection: Collection, candidates: Candidates) -> tuple[Collect
         truncated=[candidates.truncated[i] for i in kept] if candidates.truncated else (),
         texts={name: texts[kept] for name, texts in candidates.texts.items()},
     )
-    return replace(collection, queries=queries), judged
+    return replace(collection, queries=queries), taken
 
 
 def find_ranks(collection: Collection, candidates: Candidates, qrels: Qrels) -> pd.Series:

@@ -16,6 +16,7 @@ arithmetic.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
@@ -24,6 +25,8 @@ from newsimg.datatypes import FusedArray, IntArray
 from newsimg.evaluation.breakpoints import Segments, find_breakpoints, sum_changes, whole_lines
 from newsimg.storage.text.suggest import check_choice
 from newsimg.weight.base import interpolate
+
+Totals = TypeVar("Totals", IntArray, FusedArray)
 
 
 @dataclass(frozen=True)
@@ -68,19 +71,39 @@ def trace_segments(segments: Segments, cutoffs: Sequence[int]) -> pd.DataFrame:
     n_queries, top_k = int(first.sum()), segments.start.shape[1]
     names, gains, units = _count_gains(cutoffs, top_k, n_queries)
     found = find_breakpoints(segments)
-    totals = gains[found.initial[first]].sum(axis=0, keepdims=True)
-    low, high = np.array([0.0]), np.array([1.0])
-    if len(found.weights):
-        changes, at_weight = sum_changes(found, gains)
-        between = totals + np.vstack([np.zeros_like(totals), np.cumsum(changes, axis=0)])
-        # The breakpoints and the intervals between them alternate.
-        totals = np.empty((2 * len(found.weights) + 1, len(names)), dtype=np.int64)
-        totals[::2], totals[1::2] = between, between[:-1] + at_weight
-        low, high = np.empty(len(totals)), np.empty(len(totals))
-        low[1::2] = high[1::2] = found.weights
-        low[0], low[2::2] = 0.0, np.nextafter(found.weights, 2.0)
-        high[-1], high[:-1:2] = 1.0, np.nextafter(found.weights, -1.0)
-    return _join_equal(low, high, totals, pd.Index(names), units * n_queries)
+    initial = gains[found.initial[first]].sum(axis=0, keepdims=True)
+    changes, at_weight = sum_changes(found, gains)
+    low, high, totals = place_steps(found.weights, initial, changes, at_weight)
+    low, high, totals = join_equal(low, high, totals)
+    bounds = pd.DataFrame({"w_lo": low, "w_hi": high})
+    values = pd.DataFrame(totals / (units * n_queries).astype(np.float64), columns=pd.Index(names))
+    return pd.concat([bounds, values], axis="columns")
+
+
+def place_steps(
+    weights: FusedArray, initial: Totals, changes: Totals, at_weight: Totals
+) -> tuple[FusedArray, FusedArray, Totals]:
+    """Return the intervals of weights between and at breakpoints, and the totals in them.
+
+    Args:
+        weights: (n_breakpoints,) ascending.
+        initial: (1, n_measures) totals below all breakpoints.
+        changes: (n_breakpoints, n_measures) from below each breakpoint to above it.
+        at_weight: (n_breakpoints, n_measures) from below each breakpoint to its weight.
+
+    Returns:
+        (n_intervals,) lower ends, (n_intervals,) upper ends, both included, and
+        (n_intervals, n_measures) totals. Intervals may contain no float64.
+    """
+    between = initial + np.vstack([np.zeros_like(initial), np.cumsum(changes, axis=0)])
+    # The breakpoints and the intervals between them alternate.
+    totals = np.empty((2 * len(weights) + 1, initial.shape[1]), dtype=initial.dtype)
+    totals[::2], totals[1::2] = between, between[:-1] + at_weight
+    low, high = np.empty(len(totals)), np.empty(len(totals))
+    low[1::2] = high[1::2] = weights
+    low[0], low[2::2] = 0.0, np.nextafter(weights, 2.0)
+    high[-1], high[:-1:2] = 1.0, np.nextafter(weights, -1.0)
+    return low, high, totals
 
 
 def find_plateau(curve: pd.DataFrame, measure: str) -> Plateau:
@@ -178,14 +201,12 @@ def _count_gains(
     return list(per_rank), gains.astype(np.int64), units
 
 
-def _join_equal(
-    low: FusedArray, high: FusedArray, totals: IntArray, names: pd.Index, scale: IntArray
-) -> pd.DataFrame:
-    """Drop intervals without a float64 in [0, 1], and join neighbours of equal values."""
+def join_equal(
+    low: FusedArray, high: FusedArray, totals: Totals
+) -> tuple[FusedArray, FusedArray, Totals]:
+    """Drop intervals without a float64 in [0, 1], and join neighbours of equal totals."""
     real = (low <= high) & (low <= 1) & (high >= 0)
     low, high, totals = low[real], high[real], totals[real]
     opens = np.append(True, (totals[1:] != totals[:-1]).any(axis=1))
     last = np.append(np.flatnonzero(opens)[1:] - 1, len(low) - 1)
-    bounds = pd.DataFrame({"w_lo": low[opens], "w_hi": high[last]})
-    values = pd.DataFrame(totals[opens] / scale.astype(np.float64), columns=names)
-    return pd.concat([bounds, values], axis="columns")
+    return low[opens], high[last], totals[opens]

@@ -29,17 +29,32 @@ def bound_curve(
         by the interval of its difference to weight 0), `as_good`: whether the interval of its
         difference to `best` includes 0.
     """
-    weights = np.union1d(np.linspace(0, 1, N_WEIGHTS), [best])
+    weights = list_weights(best)
     ranks = np.stack([rank_at(start, end, gold_columns, weight) for weight in weights])
     scores = score_ranks(ranks.ravel(), [int(measure.rpartition("_")[2])])[measure]
-    table = scores.to_numpy().reshape(ranks.shape).T  # (n_queries, n_weights)
+    return bound_weights(weights, scores.to_numpy().reshape(ranks.shape).T, best)
+
+
+def list_weights(best: float) -> FusedArray:
+    """Return the weights of `bound_curve`, ascending."""
+    return np.union1d(np.linspace(0, 1, N_WEIGHTS), [best])
+
+
+def bound_weights(weights: FusedArray, table: FusedArray, best: float) -> pd.DataFrame:
+    """Compute the result of `bound_curve` from each query's values.
+
+    Args:
+        weights: Result of `list_weights`.
+        table: (n_queries, n_weights) the measure; NaN where it is missing.
+        best: The weight that the others are compared with.
+    """
     at_best = table[:, [int(np.searchsorted(weights, best))]]
     gains, losses = (bound_means(pd.DataFrame(table - own)) for own in (table[:, :1], at_best))
-    retrieval = table[:, 0].mean()
+    retrieval = np.nanmean(table[:, 0])
     return pd.DataFrame(
         {
             "weight": weights,
-            "value": table.mean(axis=0),
+            "value": np.nanmean(table, axis=0),
             "low": retrieval + gains["low"],
             "high": retrieval + gains["high"],
             "as_good": losses["high"] >= 0,

@@ -32,6 +32,8 @@ def bound_means(values: pd.DataFrame, resamples: FusedArray | None = None) -> pd
     queries have the same value, and means need little correction (Efron and Tibshirani, 1993,
     chapters 13-14).
 
+    Missing values are not counted.
+
     Args:
         values: A row per query, a column per measure.
         resamples: Result of `draw_resamples`, if available; it depends only on the number of
@@ -49,11 +51,21 @@ def bound_means(values: pd.DataFrame, resamples: FusedArray | None = None) -> pd
     low = high = table[0]
     if len(table) > 1:  # else there is nothing to resample
         drawn = draw_resamples(len(table)) if resamples is None else resamples
-        means = drawn @ table / len(table)
-        low, high = np.quantile(means, ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2), axis=0)
+        means = _average_known(drawn, table)
+        low, high = np.nanquantile(means, ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2), axis=0)
     return pd.DataFrame(
-        {"value": table.mean(axis=0), "low": low, "high": high}, index=values.columns
+        {"value": values.mean().to_numpy(), "low": low, "high": high}, index=values.columns
     )
+
+
+def _average_known(counts: FusedArray, table: FusedArray) -> FusedArray:
+    """Return the mean of each column over rows that count differently, without missing values."""
+    known = np.isfinite(table)
+    if known.all():
+        return counts @ table / len(table)
+    n_known = counts @ known
+    sums = counts @ np.where(known, table, 0)
+    return np.where(n_known > 0, sums / np.maximum(n_known, 1), np.nan)
 
 
 def compute_p_values(differences: pd.DataFrame) -> pd.Series:
@@ -61,10 +73,12 @@ def compute_p_values(differences: pd.DataFrame) -> pd.Series:
 
     Columns of -1, 0 and 1, as differences of Hits@k are: the exact McNemar test, a binomial test of
     the queries helped among those helped or hurt. Others: a randomisation test that flips the signs
-    of the queries' differences (Smucker, Allan and Carterette, 2007), exact for few queries.
+    of the queries' differences (Smucker, Allan and Carterette, 2007), exact for few queries. A
+    missing difference counts as none.
     """
     from scipy.stats import binomtest  # slow import, not needed to validate a config
 
+    differences = differences.fillna(0)
     changed = differences[(differences != 0).any(axis=1)]
     p_values = pd.Series(1.0, index=differences.columns)
     graded = []

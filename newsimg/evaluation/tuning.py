@@ -1,15 +1,40 @@
 """Choosing a weight on some queries and reporting it on others."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol, Self
 
 import numpy as np
 import pandas as pd
 
 from newsimg.datatypes import FusedArray, IntArray
-from newsimg.evaluation.curve import rank_at, score_ranks
+from newsimg.evaluation.curve import rank_at, score_ranks, trace_curve
 from newsimg.evaluation.query_curve import QueryCurve, trace_queries
 from newsimg.interfaces import WeightRule
+
+
+class TunedLines(Protocol):
+    """Fused scores of some queries as a function of the weight, and their measures."""
+
+    @property
+    def n_queries(self) -> int:
+        """Number of queries."""
+
+    def take(self, queries: IntArray) -> Self:
+        """Return the lines of some of the queries."""
+
+    def score(self, weight: float, cutoffs: Sequence[int]) -> pd.DataFrame:
+        """Return each query's measures at one weight."""
+
+    def score_retrieval(self, cutoffs: Sequence[int]) -> pd.DataFrame:
+        """Return each query's measures by retrieval alone."""
+
+    def trace(self, measure: str) -> QueryCurve:
+        """Return the curve of a measure by query."""
+
+    def draw_curve(self, cutoffs: Sequence[int]) -> pd.DataFrame:
+        """Return the exact curve of all measures."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,6 +51,11 @@ class Lines:
     end: FusedArray
     gold_columns: IntArray
 
+    @property
+    def n_queries(self) -> int:
+        """Number of queries."""
+        return len(self.gold_columns)
+
     def take(self, queries: IntArray) -> "Lines":
         """Return the lines of some of the queries."""
         return Lines(self.start[queries], self.end[queries], self.gold_columns[queries])
@@ -33,6 +63,18 @@ class Lines:
     def score(self, weight: float, cutoffs: Sequence[int]) -> pd.DataFrame:
         """Return each query's Hits@k and MRR@k at one weight."""
         return score_ranks(rank_at(self.start, self.end, self.gold_columns, weight), cutoffs)
+
+    def score_retrieval(self, cutoffs: Sequence[int]) -> pd.DataFrame:
+        """Return each query's measures by retrieval alone."""
+        return score_ranks(self.gold_columns + 1, cutoffs)
+
+    def trace(self, measure: str) -> QueryCurve:
+        """Return the curve of a measure by query; see `trace_queries`."""
+        return trace_queries(self.start, self.end, self.gold_columns, measure)
+
+    def draw_curve(self, cutoffs: Sequence[int]) -> pd.DataFrame:
+        """Return the exact curve of all measures; see `trace_curve`."""
+        return trace_curve(self.start, self.end, self.gold_columns, cutoffs)
 
 
 @dataclass(frozen=True)
@@ -65,7 +107,7 @@ class Choice:
 class Option:
     """A reranker and normalisation: the fused scores, and the curve that the rule reads."""
 
-    lines: Lines
+    lines: TunedLines
     curve: QueryCurve
 
 
@@ -85,10 +127,9 @@ class Chooser:
     n_resamples: int
     seed: int
 
-    def trace(self, lines: Lines) -> Option:
+    def trace(self, lines: TunedLines) -> Option:
         """Compute the curve of an option."""
-        measure = self.rule.measure or self.measure
-        return Option(lines, trace_queries(lines.start, lines.end, lines.gold_columns, measure))
+        return Option(lines, lines.trace(self.rule.measure or self.measure))
 
     def choose(self, name: str, option: Option, queries: IntArray) -> Choice:
         """Choose a weight of an option by some of the queries.
@@ -100,7 +141,7 @@ class Chooser:
             sample.bounds, sample.values, sample.errors, sample.peaks
         )
         low, high = widen(low, high, sample.noise)
-        lines, cutoffs = option.lines.take(queries), [int(self.measure.rpartition("_")[2])]
+        lines, cutoffs = option.lines.take(queries), find_cutoffs(self.measure)
         value, identity = (
             float(lines.score(at, cutoffs)[self.measure].mean()) for at in (weight, 0.0)
         )
@@ -120,6 +161,11 @@ class Folds:
     reported: pd.DataFrame
 
 
+def find_cutoffs(measure: str) -> list[int]:
+    """Return the cutoff of a measure such as mrr_at_10; none for one without."""
+    return [int(found[0])] if (found := re.findall(r"_at_(\d+)$", measure)) else []
+
+
 def widen(low: float, high: float, width: float) -> tuple[float, float]:
     """Extend an interval within [0, 1] on both sides to at least a width."""
     missing = max(width - (high - low), 0.0)
@@ -128,7 +174,7 @@ def widen(low: float, high: float, width: float) -> tuple[float, float]:
     return max(min(low, high - width), 0.0), high
 
 
-def rate_options(options: Mapping[str, Lines], chooser: Chooser) -> list[Choice]:
+def rate_options(options: Mapping[str, TunedLines], chooser: Chooser) -> list[Choice]:
     """Return each option at its chosen weight, that with the largest value first.
 
     Ties go to the widest interval.
@@ -143,7 +189,7 @@ def _rate(
         chooser.choose(
             name,
             option,
-            np.arange(len(option.lines.gold_columns)) if queries is None else queries,
+            np.arange(option.lines.n_queries) if queries is None else queries,
         )
         for name, option in options.items()
     ]
@@ -166,7 +212,7 @@ def split_folds(
 
 
 def cross_validate(
-    options: Mapping[str, Lines],
+    options: Mapping[str, TunedLines],
     chooser: Chooser,
     cutoffs: Sequence[int],
     *,
@@ -176,7 +222,7 @@ def cross_validate(
 ) -> Folds:
     """Choose without each fold and report on it, for several random splits into folds."""
     traced = {name: chooser.trace(lines) for name, lines in options.items()}
-    n_queries = len(next(iter(options.values())).gold_columns)
+    n_queries = next(iter(options.values())).n_queries
     choices: list[Choice] = []
     totals = 0.0
     for folds in split_folds(n_queries, n_folds, n_repeats, seed):

@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 from newsimg.datatypes import Chat, KeepText
 from newsimg.interfaces import LanguageModel
+from newsimg.storage.models.batches import BatchSize, TokenBatches, count_state_tokens
 from newsimg.storage.models.checkpoints import Checkpoint, check_positive, greedy_settings
 from newsimg.storage.text.suggest import check_choice
 
 if TYPE_CHECKING:
     import torch
 
+
+GPU_ROWS, CPU_ROWS = 128, 16  # chats of batch_size=auto: an interrupted run loses one batch
 
 # Settings that have arguments, or that answers could not be drawn with reproducibly.
 OWN_SETTINGS = {
@@ -35,7 +38,8 @@ class TransformersLLM(LanguageModel):
         dtype: Type of weights and activations: float32, tf32 (float32, products in TF32 on a GPU),
             bfloat16 or float16.
         device: A torch device, or "auto".
-        batch_size: Chats per forward pass.
+        batch_size: Largest number of chats per forward pass; "auto" for 128 on a GPU and 16 on a
+            CPU, or as many as fit into memory.
         max_new_tokens: Maximum length of an answer.
         temperature: Sampling temperature.
         top_p: Nucleus sampling threshold.
@@ -56,7 +60,7 @@ class TransformersLLM(LanguageModel):
         revision: str,
         dtype: str,
         device: str,
-        batch_size: int,
+        batch_size: BatchSize,
         max_new_tokens: int,
         temperature: float,
         top_p: float,
@@ -64,13 +68,13 @@ class TransformersLLM(LanguageModel):
         trust_remote_code: bool = False,
     ) -> None:
         self.checkpoint = Checkpoint("llm", model, revision, dtype, device, trust_remote_code)
-        check_positive("llm", batch_size=batch_size, max_new_tokens=max_new_tokens)
+        check_positive("llm", max_new_tokens=max_new_tokens)
         if not temperature > 0:
             raise ValueError(f"llm.temperature must be above 0, got {temperature}")
         if not 0 < top_p <= 1:
             raise ValueError(f"llm.top_p must be in (0, 1], got {top_p}")
         self.generation = check_generation(generation or {})
-        self.batch_size = batch_size
+        self.batches = TokenBatches("llm", batch_size)
         self.max_new_tokens = max_new_tokens
         self.temperature = float(temperature)
         self.top_p = float(top_p)
@@ -87,6 +91,7 @@ class TransformersLLM(LanguageModel):
                 "max_new_tokens": self.max_new_tokens,
                 "temperature": self.temperature,
                 "top_p": self.top_p,
+                "noise": GumbelNoise.name,
                 **({"generation": self.generation} if self.generation else {}),
             }
         )
@@ -103,13 +108,24 @@ class TransformersLLM(LanguageModel):
             self.tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
             for chat in chats
         ]
-        answers: list[str] = []
-        for start in range(0, len(prompts), self.batch_size):
-            batch = self._answer(prompts[start : start + self.batch_size], seed)
-            answers += batch
-            if keep:
-                for i, answer in enumerate(batch, start):
-                    keep(i, answer)
+        # Special tokens are included in the template.
+        rows = self.tokenizer(prompts, add_special_tokens=False)["input_ids"] if prompts else []
+        answers = [""] * len(prompts)
+
+        def answer(batch: list[int]) -> None:
+            drawing = [] if seed is None else self._draw_by([prompts[i] for i in batch], seed)
+            for i, text in zip(batch, self._answer([rows[i] for i in batch], drawing), strict=True):
+                answers[i] = text
+                if keep:
+                    keep(i, text)
+
+        self.batches.run(
+            [len(row) for row in rows],
+            answer,
+            auto_rows=CPU_ROWS if self.model.device.type == "cpu" else GPU_ROWS,
+            max_state_tokens=count_state_tokens(self.model),
+            n_before=self.max_new_tokens,
+        )
         return answers
 
     @cached_property
@@ -131,18 +147,12 @@ class TransformersLLM(LanguageModel):
             tokenizer.pad_token = tokenizer.eos_token
         return tokenizer
 
-    def _answer(self, prompts: list[str], seed: int | None) -> list[str]:
+    def _answer(self, rows: list[list[int]], drawing: list[Any]) -> list[str]:
         from transformers import LogitsProcessorList
 
-        inputs = self.tokenizer(
-            prompts,
-            padding=True,
-            padding_side=self.padding_side,
-            add_special_tokens=False,  # included in the template
-            return_tensors="pt",
-            return_token_type_ids=False,
+        inputs = self.tokenizer.pad(
+            {"input_ids": rows}, padding_side=self.padding_side, return_tensors="pt"
         ).to(self.model.device)
-        drawing = [] if seed is None else self._draw_by(prompts, seed)
         settings = greedy_settings(self.model, self.tokenizer, self.max_new_tokens)
         settings.update(**self.generation)
         with self.checkpoint.inference():
@@ -162,36 +172,57 @@ class TransformersLLM(LanguageModel):
 
 
 class GumbelNoise:
-    """Samples by the Gumbel-max trick, with a random generator for each row.
+    """Samples by the Gumbel-max trick, with noise that depends on prompt, seed, step and token.
 
-    The sample of a prompt depends on the prompt and the seed only, not on its batch.
+    A sample depends on nothing else: not on its batch, not on the device. The noise of a step is a
+    stream of SplitMix64 (Steele, Lea and Flood 2014, "Fast splittable pseudorandom number
+    generators"), computed for all rows at once on the model's device.
 
     Args:
         prompts: Prompt of each row.
         seed: Seed shared by all rows.
     """
 
-    def __init__(self, prompts: Sequence[str], seed: int) -> None:
-        import torch
+    name = "splitmix64"
 
-        self.generators = [
-            torch.Generator().manual_seed(
-                int.from_bytes(hashlib.sha256(f"{seed}|{prompt}".encode()).digest()[:7])
-            )
-            for prompt in prompts
-        ]
+    def __init__(self, prompts: Sequence[str], seed: int) -> None:
+        self.streams = [f"{seed}|{prompt}" for prompt in prompts]
+        self.step = 0
 
     def __call__(self, input_ids: "torch.Tensor", scores: "torch.Tensor") -> "torch.Tensor":
         """Add noise to `scores`: (n_rows, n_tokens)."""
         import torch
 
-        noise = torch.stack(
-            [
-                -torch.empty(scores.shape[1]).exponential_(generator=generator).log()
-                for generator in self.generators
-            ]
+        starts = torch.tensor(
+            [hash_to_int(f"{self.step}|{stream}") for stream in self.streams], device=scores.device
         )
-        return scores.float() + noise.to(scores.device)
+        self.step += 1
+        tokens = torch.arange(1, scores.shape[1] + 1, device=scores.device)
+        bits = mix(starts[:, None] + tokens * as_int64(0x9E3779B97F4A7C15))
+        uniform = (shift_right(bits, 12) + 0.5) * 2.0**-52  # exact in a double, in (0, 1)
+        return scores.float() - (-uniform.log()).log().float()
+
+
+def mix(states: "torch.Tensor") -> "torch.Tensor":
+    """Return SplitMix64's output for states, as 64-bit integers that overflow."""
+    states = (states ^ shift_right(states, 30)) * as_int64(0xBF58476D1CE4E5B9)
+    states = (states ^ shift_right(states, 27)) * as_int64(0x94D049BB133111EB)
+    return states ^ shift_right(states, 31)
+
+
+def shift_right(values: "torch.Tensor", n_bits: int) -> "torch.Tensor":
+    """Shift 64-bit integers to the right as if unsigned."""
+    return (values >> n_bits) & ((1 << (64 - n_bits)) - 1)
+
+
+def as_int64(value: int) -> int:
+    """Return the signed integer with the same 64 bits."""
+    return value - (1 << 64) if value >= 1 << 63 else value
+
+
+def hash_to_int(text: str) -> int:
+    """Return a signed 64-bit integer that depends on a text."""
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], signed=True)
 
 
 def check_generation(settings: Mapping[str, Any]) -> dict[str, Any]:

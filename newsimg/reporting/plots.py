@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 N_LETTERS = 80  # of a line's label
-LABELS = {"hits": "Hits", "mrr": "MRR", "precision": "Precision"}
+LABELS = {"hits": "Hits", "mrr": "MRR", "precision": "Precision", "ndcg": "nDCG"}
 LINES = ("-", "--", ":", "-.", (0, (6, 2, 1, 2, 1, 2)), (0, (8, 3)), (0, (1, 4)), (0, (3, 6)))
 N_INSIDE = 6  # lines and areas that are explained inside the axes
 SMALLEST = 0.02  # gain that the scale leaves room for, where there is less
@@ -130,6 +130,8 @@ def choose_styles(keys: Mapping[str, Sequence[str]]) -> dict[str, dict[str, Any]
 
 def name_measure(measure: str) -> str:
     """Return the display name of a measure: Hits@1 for `hits_at_1`."""
+    if "_at_" not in measure:
+        return measure.replace("_", " ")
     name, _, cutoff = measure.partition("_at_")
     return f"{LABELS[name]}@{cutoff}"
 

@@ -27,6 +27,7 @@ from newsimg.reporting.evaluation import (
     report_members,
     report_statistics,
 )
+from newsimg.reporting.judged.ratings import print_rated_measures, report_ratings
 from newsimg.reporting.pages.cards import Stages, read_text_length
 from newsimg.reporting.pages.report import describe_run, write_report
 from newsimg.reporting.picture_folders import check_folder, save_pictures
@@ -87,8 +88,9 @@ class EvaluateTask(Task):
             `ground_truth_share`, their share; `curve/...` and `effective_weight`, see
             `report_curve`; `reranker/...` for what the reranker counted; `data/n_missing` and
             `data/n_damaged` for the pictures that were skipped, and `data/n_unjudged` for the
-            headlines that are not measured, as their pictures are not known; with a calibration
-            `confidence/ece`, `confidence/brier` and so on, see `measure_reliability`.
+            headlines that are not measured, as their pictures are not known; with ratings
+            `retrieval/mean_rating`, `delta/ndcg_at_10` and so on, see `report_ratings`; with a
+            calibration `confidence/ece`, `confidence/brier` and so on, see `measure_reliability`.
 
         Raises:
             ValueError: If the data does not say which pictures the editors chose, or none of them
@@ -132,6 +134,9 @@ class EvaluateTask(Task):
         measures["delta"] = measures["reranked"] - measures["retrieval"]
         for stage, values in measures.items():
             metrics |= {f"{stage}/{name}": mean for name, mean in values.mean().items()}
+        ranked = {"retrieval": (retrieval_run, retrieved), "reranked": (reranked_run, reranked)}
+        by_ratings, rated_measures = report_ratings(collection, ranked, output_dir, shared)
+        metrics |= by_ratings
 
         check_reranker(retrieved, scores.values, weight, int(metrics["n_changed"]))
         metrics |= report_statistics(measures, output_dir, shared)
@@ -140,7 +145,7 @@ class EvaluateTask(Task):
 
         announce("drawing the report")
         write_qrels(qrels, output_dir / "qrels.txt")
-        pd.concat([comparison, *_prefixed(measures)], axis="columns").to_csv(
+        pd.concat([comparison, *_prefixed(measures), rated_measures], axis="columns").to_csv(
             output_dir / "queries.csv"
         )
         if self.save_pictures:
@@ -161,6 +166,7 @@ class EvaluateTask(Task):
             details = describe_run(source, components, metrics, curve)
             write_report(output_dir / "report.html", stages, details)
         print_evaluation(metrics, weight.value, components.info)
+        print_rated_measures(metrics)
         if told := describe_coverage(coverage):
             console.print(told)
         values = ["weight.value=0,0.1,0.2,0.3"]

@@ -8,16 +8,26 @@ import pandas as pd
 
 from newsimg.datatypes import Candidates, Collection, SharedResults
 from newsimg.evaluation.comparison import keep_judged
-from newsimg.evaluation.curve import score_ranks, trace_curve
-from newsimg.evaluation.curve_bounds import bound_curve
+from newsimg.evaluation.curve_bounds import bound_weights, list_weights
 from newsimg.evaluation.ground_truth import measure_coverage
 from newsimg.evaluation.metrics import CUTOFFS
+from newsimg.evaluation.ratings.curve import RatedLines, is_by_ratings
 from newsimg.evaluation.stats import compare_means
-from newsimg.evaluation.tuning import Choice, Chooser, Lines, cross_validate, rate_options
+from newsimg.evaluation.tuning import (
+    Choice,
+    Chooser,
+    Lines,
+    TunedLines,
+    cross_validate,
+    find_cutoffs,
+    rate_options,
+)
 from newsimg.interfaces import Components, Reranker, Task, Weight, WeightRule
 from newsimg.pipeline import score_candidates
 from newsimg.reporting.evaluation import find_gold_columns, report_statistics, write_curve
+from newsimg.reporting.judged.ratings import describe_shares
 from newsimg.reporting.plots import CurvePlot
+from newsimg.reporting.sweeps.fitting import print_text
 from newsimg.reporting.sweeps.options import (
     list_choices,
     list_options,
@@ -25,6 +35,7 @@ from newsimg.reporting.sweeps.options import (
     print_options,
 )
 from newsimg.storage.text.suggest import check_choice
+from newsimg.task.judged.lines import bound_by_ratings, draw_by_ratings
 from newsimg.task.splits.loading import load_splits
 from newsimg.weight.base import LinearWeight, check_scores
 
@@ -37,7 +48,8 @@ class TuneTask(Task):
     of the queries reported on, and `curve.csv` and `curve.png` of those that it was chosen on.
 
     Args:
-        measure: Measure to maximise, e.g. "hits_at_1" or "mrr_at_10".
+        measure: Measure to maximise, e.g. "hits_at_1" or "mrr_at_10"; by people's ratings
+            "least_mean_rating", "mean_rating" or "ndcg_at_10", with a rule without another measure.
         rule: How the weight is chosen from the exact curve.
         n_resamples: Number of bootstrap resamples of the queries, by which the choice and its noise
             are found.
@@ -55,7 +67,8 @@ class TuneTask(Task):
         seed: Seed of the folds and the resamples.
 
     Raises:
-        ValueError: If a number is out of range, a choice is empty, or a weight is not linear.
+        ValueError: If a number is out of range, a choice is empty, a weight is not linear, or the
+            rule has a measure of another kind.
     """
 
     def __init__(
@@ -85,6 +98,11 @@ class TuneTask(Task):
                 raise ValueError(f"task.{name} must name at least one component or be null")
         for name, one in (weights or {}).items():
             check_linear(f"task.weights.{name}", one)
+        if rule.measure is not None and is_by_ratings(rule.measure) != is_by_ratings(measure):
+            raise ValueError(
+                f"task.measure is {measure}, but the rule chooses by {rule.measure}: rule=bagged "
+                "chooses by task.measure"
+            )
         self.measure = measure
         self.report_split = report_split
         self.rule = rule
@@ -120,8 +138,11 @@ class TuneTask(Task):
         top_k = min(part[1].rows.shape[1] for part in (chosen, reported) if part is not None)
         cutoffs = [k for k in CUTOFFS if k <= top_k]
         options = self._list_options(components)
-        lines = {name: draw_lines(*chosen, *pair, shared) for name, pair in options.items()}
-        check_choice("measure", self.measure, list(score_ranks(np.zeros(1, int), cutoffs)))
+        draw = draw_by_ratings if is_by_ratings(self.measure) else draw_lines
+        lines = {name: draw(*chosen, *pair, shared) for name, pair in options.items()}
+        known = list(next(iter(lines.values())).score_retrieval(cutoffs))
+        by_ratings = ["mean_rating", "least_mean_rating", *(f"ndcg_at_{k}" for k in cutoffs)]
+        check_choice("task.measure", self.measure, known + by_ratings * bool(chosen[0].ratings))
         chooser = Chooser(self.rule, self.measure, self.n_resamples, self.seed)
         rated = rate_options(lines, chooser)
         choice = rated[0]
@@ -135,12 +156,11 @@ class TuneTask(Task):
                 seed=self.seed,
             )
             choices, after = folds.choices, folds.reported
-            gold_columns = lines[choice.option].gold_columns
+            unseen = lines[choice.option]
         else:
-            unseen = draw_lines(*reported, *options[choice.option], shared)
+            unseen = draw(*reported, *options[choice.option], shared)
             choices, after = [choice], unseen.score(choice.weight, cutoffs)
-            gold_columns = unseen.gold_columns
-        before = score_ranks(gold_columns + 1, cutoffs)
+        before = unseen.score_retrieval(cutoffs)
 
         list_choices(choices).to_csv(output_dir / "choices.csv", index=False)
         listed = list_options(rated)
@@ -155,12 +175,19 @@ class TuneTask(Task):
         result |= summarize(choices, before, after, self.measure)
         result |= {f"data/n_{kind}": n for kind, n in chosen[0].skipped.items()}
         collection, retrieved = reported or chosen
-        result |= measure_coverage(collection, retrieved.images)
+        if collection.qrels or not is_by_ratings(self.measure):
+            result |= measure_coverage(collection, retrieved.images)
+        if reported is not None and is_by_ratings(self.measure):
+            assert isinstance(unseen, RatedLines)
+            result |= bound_by_ratings(*reported, unseen, choice.weight, shared)
         if len(listed) > 1:
             print_options(listed, self.measure)
         where = self.report_split or f"{self.n_repeats} x {self.n_folds} folds"
         table = print_choice(result, choices, choice, self.measure, where)
         table.to_csv(output_dir / "tune.csv", index=False)
+        if "reranked/rated_share" in result:
+            shares = (result[f"{stage}/rated_share"] for stage in ("retrieval", "reranked"))
+            print_text(describe_shares(*shares))
         return result
 
     def _list_options(self, components: Components) -> dict[str, tuple[Reranker, LinearWeight]]:
@@ -233,11 +260,14 @@ def draw_lines(
 
 
 def draw_choice(
-    lines: Lines, choice: Choice, measure: str, cutoffs: list[int], output_dir: Path
+    lines: TunedLines, choice: Choice, measure: str, cutoffs: list[int], output_dir: Path
 ) -> None:
     """Write the curve of the chosen option."""
-    curve = trace_curve(lines.start, lines.end, lines.gold_columns, cutoffs)
+    curve = lines.draw_curve(cutoffs)
     write_curve(curve, output_dir / "curve.csv")
-    bounds = bound_curve(lines.start, lines.end, lines.gold_columns, measure, choice.weight)
+    weights = list_weights(choice.weight)
+    own = find_cutoffs(measure)
+    table = np.stack([lines.score(weight, own)[measure] for weight in weights], axis=1)
+    bounds = bound_weights(weights, table, choice.weight)
     plot = CurvePlot(curve, bounds, [measure])
     plot.save(choice.weight, output_dir / "curve.png")

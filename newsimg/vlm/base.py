@@ -1,9 +1,8 @@
 """Base class of vision-language models loaded with transformers."""
 
 import json
-import logging
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -12,25 +11,16 @@ from PIL import Image as PILImage
 
 from newsimg.datatypes import FloatArray, Image, KeepAnswers, KeepWritten
 from newsimg.interfaces import VisionLanguageModel
+from newsimg.storage.models.batches import BatchSize, TokenBatches
 from newsimg.storage.models.checkpoints import Checkpoint, check_positive, greedy_settings
-from newsimg.storage.pictures.images import DECODING, open_image
-from newsimg.vlm.prefix_cache import (
-    Prefix,
-    can_be_repeated,
-    extend_prefix,
-    group_by_beginning,
-    pad_left,
-    pad_right,
-    read_after,
-    read_cache,
-    read_last,
-)
+from newsimg.storage.pictures.images import DECODING
+from newsimg.vlm.answer_reader import ask_pictures
+from newsimg.vlm.batch_runner import BatchRunner
 from newsimg.vlm.prompts import PicturePrompts
+from newsimg.vlm.shown import Shown, show_pictures
 
 if TYPE_CHECKING:
     import torch
-
-log = logging.getLogger(__name__)
 
 
 class ChatVLM(VisionLanguageModel):
@@ -44,7 +34,8 @@ class ChatVLM(VisionLanguageModel):
         dtype: Type of weights and activations: float32, tf32 (float32, products in TF32 on a GPU),
             bfloat16 or float16.
         device: A torch device, or "auto".
-        batch_size: Questions per forward pass.
+        batch_size: Largest number of questions, and of pictures, per forward pass; "auto" for as
+            many as fit into memory and keep the device busy.
         share_prefix: Whether the picture and the common prefix of its questions are computed once
             (prefix caching). Otherwise, and for models with recurrent layers, whose state cannot
             be shared, every question is run with its full prompt.
@@ -65,7 +56,7 @@ class ChatVLM(VisionLanguageModel):
         revision: str,
         dtype: str,
         device: str,
-        batch_size: int,
+        batch_size: BatchSize,
         share_prefix: bool,
         answer_prefix: str,
         max_new_tokens: int,
@@ -76,14 +67,12 @@ class ChatVLM(VisionLanguageModel):
         self.checkpoint = Checkpoint(
             *("vlm", model, revision, dtype, device, trust_remote_code), architectures=architectures
         )
-        check_positive("vlm", batch_size=batch_size, max_new_tokens=max_new_tokens)
-        self.batch_size = batch_size
+        check_positive("vlm", max_new_tokens=max_new_tokens)
+        self.batches = TokenBatches("vlm", batch_size)
         self.share_prefix = share_prefix
         self.answer_prefix = answer_prefix
         self.max_new_tokens = max_new_tokens
         self.system = system
-        self._last: tuple[Image, list[int], Prefix] | None = None
-        self._cannot_share = False
 
     @cached_property
     def fingerprint(self) -> str:
@@ -116,13 +105,16 @@ class ChatVLM(VisionLanguageModel):
     ) -> list[FloatArray]:
         """See `VisionLanguageModel.ask`."""
         tokens = self.prompts.find_answer_tokens(questions[0][0], answers)
-        read = self._read_shared if self.share_prefix else self._read_plain
-        found = []
+        found = [np.empty((0, len(answers)), np.float32)] * len(images)
+
+        def keep_found(number: int, rows: FloatArray) -> None:
+            found[number] = rows
+            if keep:
+                keep(number, dict(enumerate(rows)))
+
         with self.checkpoint.inference():
-            for image, texts in zip(images, questions, strict=True):
-                found.append(read(image, texts, tokens))
-                if keep:
-                    keep(len(found) - 1, dict(enumerate(found[-1])))
+            shown = self._show(images, questions, self.answer_prefix)
+            ask_pictures(self._runner, shown, tokens, keep_found)
         return found
 
     def write(
@@ -133,12 +125,18 @@ class ChatVLM(VisionLanguageModel):
         is_answer: Callable[[str], bool] | None = None,
     ) -> list[list[str]]:
         """See `VisionLanguageModel.write`."""
-        found = []
+        found = [[""] * len(texts) for texts in questions]
+
+        def keep_found(number: int, texts: dict[int, str]) -> None:
+            for position, text in texts.items():
+                found[number][position] = text
+            if keep:
+                keep(number, texts)
+
         with self.checkpoint.inference():
-            for image, texts in zip(images, questions, strict=True):
-                found.append(self._write(image, texts))
-                if keep:
-                    keep(len(found) - 1, dict(enumerate(found[-1])))
+            settings = greedy_settings(self.model, self.tokenizer, self.max_new_tokens)
+            shown = self._show(images, questions, "")
+            self._runner.write(shown, self.tokenizer, settings, keep_found)
         return found
 
     @property
@@ -159,9 +157,14 @@ class ChatVLM(VisionLanguageModel):
         """Return further arguments of `forward` for tokens (n_rows, n_tokens)."""
         return {}
 
-    def next_offset(self) -> int:
-        """Return the difference between the next text token's position and the number of tokens."""
-        return 0
+    def next_offsets(self, n_rows: int) -> "torch.Tensor":
+        """Return the next position of each row minus its number of tokens, after a run: (n_rows,).
+
+        Not 0 if the tokens of a picture share positions.
+        """
+        import torch
+
+        return torch.zeros(n_rows, dtype=torch.long, device=self.model.device)
 
     @cached_property
     def model(self) -> Any:
@@ -208,101 +211,19 @@ class ChatVLM(VisionLanguageModel):
         # Each headline is used with many pictures, and rendering the template is slow.
         return lru_cache(maxsize=4096)(self.prompts.split)
 
-    def _read_shared(self, image: Image, texts: Sequence[str], answers: list[int]) -> FloatArray:
-        if self._cannot_share:
-            return self._read_plain(image, texts, answers)
-        prompts = [self._split(text, self.answer_prefix) for text in texts]
-        if any(head != prompts[0][0] for head, _ in prompts):  # text before the picture differs
-            return self._read_plain(image, texts, answers)
-        prefix = self._run_picture(image, prompts[0][0])
-        if not can_be_repeated(prefix.cache):
-            self._cannot_share, self._last = True, None
-            log.warning(
-                "%s has recurrent layers, whose state cannot be shared: every question is run with "
-                "its whole prompt (vlm.share_prefix=false says so)",
-                self.checkpoint.model,
-            )
-            return self._read_plain(image, texts, answers)
-        rows = [tail for _, tail in prompts]
-        probabilities = np.empty((len(rows), len(answers)), dtype=np.float32)
-        for group, n_shared in group_by_beginning(rows):
-            shared = prefix
-            if n_shared:
-                shared = extend_prefix(self.model, prefix, rows[group[0]][:n_shared])
-            for start in range(0, len(group), self.batch_size):
-                batch = group[start : start + self.batch_size]
-                logits = read_after(self.model, shared, [rows[i][n_shared:] for i in batch])
-                probabilities[batch] = logits.softmax(-1)[:, answers].cpu().numpy()
-        return probabilities
+    @cached_property
+    def _runner(self) -> BatchRunner:
+        return BatchRunner(
+            self.checkpoint.model,
+            self.model,
+            self.batches,
+            self.mark_tokens,
+            self.next_offsets,
+            self.share_prefix,
+        )
 
-    def _run_picture(self, image: Image, head: list[int]) -> Prefix:
-        # The questions of a picture may come in two consecutive calls.
-        if self._last is None or self._last[:2] != (image, head):
-            expansion, inputs = self.encode(open_image(image))
-            tokens = pad_right([head + expansion], self.model.device)
-            output = self.model(
-                input_ids=tokens,
-                use_cache=True,
-                logits_to_keep=1,
-                **self.mark_tokens(tokens),
-                **self._place(inputs),
-            )
-            prefix = Prefix(read_cache(output), tokens.shape[1], self.next_offset())
-            self._last = (image, head, prefix)
-        return self._last[2]
-
-    def _read_plain(self, image: Image, texts: Sequence[str], answers: list[int]) -> FloatArray:
-        import torch
-
-        expansion, inputs = self.encode(open_image(image))
-        rows = self._write_prompts(texts, expansion, self.answer_prefix)
-        found = []
-        for start in range(0, len(rows), self.batch_size):
-            batch = rows[start : start + self.batch_size]
-            padded = pad_right(batch, self.model.device)
-            logits = read_last(
-                self.model,
-                batch,
-                input_ids=padded,
-                **self.mark_tokens(padded),
-                **self._place(inputs, len(batch)),
-            )
-            found.append(logits.softmax(-1)[:, answers])
-        return torch.cat(found).cpu().numpy()
-
-    def _write(self, image: Image, texts: Sequence[str]) -> list[str]:
-        expansion, inputs = self.encode(open_image(image))
-        rows = self._write_prompts(texts, expansion, "")
-        settings = greedy_settings(self.model, self.tokenizer, self.max_new_tokens)
-        written = []
-        for start in range(0, len(rows), self.batch_size):
-            batch = rows[start : start + self.batch_size]
-            padded, mask = pad_left(batch, settings.pad_token_id, self.model.device)
-            tokens = self.model.generate(
-                input_ids=padded,
-                attention_mask=mask,
-                generation_config=settings,
-                **self.mark_tokens(padded),
-                **self._place(inputs, len(batch)),
-            )
-            written += self.tokenizer.batch_decode(
-                tokens[:, padded.shape[1] :], skip_special_tokens=True
-            )
-        return written
-
-    def _place(self, inputs: Mapping[str, Any], n_copies: int = 1) -> dict[str, Any]:
-        import torch
-
-        placed = {}
-        for name, tensor in inputs.items():
-            moved = tensor.to(self.model.device)
-            if moved.is_floating_point():
-                moved = moved.to(self.model.dtype)
-            placed[name] = torch.cat([moved] * n_copies)
-        return placed
-
-    def _write_prompts(
-        self, texts: Sequence[str], picture: list[int], ending: str
-    ) -> list[list[int]]:
-        split = [self._split(text, ending) for text in texts]
-        return [head + picture + tail for head, tail in split]
+    def _show(
+        self, images: Sequence[Image], questions: Sequence[Sequence[str]], ending: str
+    ) -> Iterator[Shown]:
+        _ = self.model, self.prompts  # loaded here, not in the thread that encodes
+        return show_pictures(images, questions, self.encode, self._split, ending)

@@ -11,19 +11,45 @@ if TYPE_CHECKING:
     import torch
 
 
-@dataclass(frozen=True)
-class Prefix:
-    """The cached state of a common prefix.
+@dataclass(frozen=True, eq=False)
+class Prefixes:
+    """The cached states of the beginnings of prompts, one row each.
+
+    Rows of different lengths are padded on the right, and the padding is masked in what follows.
 
     Attributes:
-        cache: Keys and values of every layer, for one row.
-        n_tokens: Number of tokens of the prefix.
-        offset: Next position minus `n_tokens`; not 0 if the tokens of a picture share positions.
+        cache: Keys and values of every layer.
+        mask: (n_rows, n_tokens) 1 for tokens, 0 for padding.
+        positions: (n_rows,) position of the next token. Less than the number of tokens if the
+            tokens of a picture share positions.
     """
 
     cache: Any
-    n_tokens: int
-    offset: int
+    mask: "torch.Tensor"
+    positions: "torch.Tensor"
+
+    @property
+    def n_tokens(self) -> int:
+        """Tokens per row, with padding."""
+        return self.mask.shape[1]
+
+    @property
+    def bytes_per_token(self) -> int:
+        """Bytes of the keys and values of a token in all layers."""
+        n_bytes = sum(layer.keys.nbytes + layer.values.nbytes for layer in self.cache.layers)
+        return n_bytes // self.mask.numel()
+
+    def select(self, rows: Sequence[int]) -> "Prefixes":
+        """Return a copy of some rows, each as often as it is given."""
+        import torch
+
+        cache = copy.copy(self.cache)  # layers replace their tensors and do not change them
+        cache.layers = [copy.copy(layer) for layer in self.cache.layers]
+        if list(rows) == list(range(len(self.mask))):
+            return Prefixes(cache, self.mask, self.positions)
+        kept = torch.tensor(list(rows), device=self.mask.device)
+        cache.batch_select_indices(kept)
+        return Prefixes(cache, self.mask[kept], self.positions[kept])
 
 
 def can_be_repeated(cache: Any) -> bool:
@@ -37,6 +63,15 @@ def can_be_repeated(cache: Any) -> bool:
     return all(type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) for layer in cache.layers)
 
 
+def can_be_padded(model: Any) -> bool:
+    """Return whether masked padding has no effect, which moves the window of sliding attention."""
+    from transformers.cache_utils import DynamicCache
+
+    return not any(
+        getattr(layer, "is_sliding", False) for layer in DynamicCache(config=model.config).layers
+    )
+
+
 def read_cache(output: Any) -> Any:
     """Return the cache of a model's output, `past_key_values` before transformers 5.24."""
     return output["cache" if "cache" in output else "past_key_values"]
@@ -48,32 +83,28 @@ def name_cache(model: Any) -> str:
     return "cache" if "cache" in parameters else "past_key_values"
 
 
-def extend_prefix(model: Any, prefix: Prefix, tokens: Sequence[int]) -> Prefix:
-    """Extend a prefix by further tokens."""
-    cache = copy.deepcopy(prefix.cache)
-    row, positions = _lay_out(model, prefix, [tokens])
-    model(
-        input_ids=row,
-        position_ids=positions,
-        **{name_cache(model): cache},
-        use_cache=True,
-        logits_to_keep=1,
+def extend_prefixes(model: Any, prefixes: Prefixes, rows: Sequence[Sequence[int]]) -> Prefixes:
+    """Extend each row by further tokens; `prefixes` must not be used afterwards."""
+    import torch
+
+    behind, tokens = _follow(model, prefixes, rows)
+    model(input_ids=tokens, use_cache=True, logits_to_keep=1, **behind)
+    added = mask_right(rows, model.device)
+    return Prefixes(
+        prefixes.cache,
+        torch.cat([prefixes.mask, added], dim=1),
+        prefixes.positions + added.sum(dim=1),
     )
-    return Prefix(cache, prefix.n_tokens + len(tokens), prefix.offset)
 
 
-def read_after(model: Any, prefix: Prefix, rows: Sequence[Sequence[int]]) -> "torch.Tensor":
-    """Return the next-token logits of each row appended to `prefix`: (n_rows, n_vocabulary).
+def read_after(model: Any, prefixes: Prefixes, rows: Sequence[Sequence[int]]) -> "torch.Tensor":
+    """Return the next-token logits of each row behind its prefix: (n_rows, n_vocabulary).
 
-    Rows are padded on the right, after the positions that are read.
+    Rows are padded on the right, after the positions that are read. `prefixes` must not be used
+    afterwards.
     """
-    cache = copy.deepcopy(prefix.cache)
-    cache.batch_repeat_interleave(len(rows))
-    tokens, positions = _lay_out(model, prefix, rows)
-    behind = {name_cache(model): cache}
-    return read_last(
-        model, rows, input_ids=tokens, position_ids=positions, use_cache=True, **behind
-    )
+    behind, tokens = _follow(model, prefixes, rows)
+    return read_last(model, rows, input_ids=tokens, use_cache=True, **behind)
 
 
 def read_last(model: Any, rows: Sequence[Sequence[int]], **inputs: Any) -> "torch.Tensor":
@@ -88,13 +119,27 @@ def read_last(model: Any, rows: Sequence[Sequence[int]], **inputs: Any) -> "torc
     return logits[torch.arange(len(rows), device=logits.device), where].float()
 
 
-def pad_right(rows: Sequence[Sequence[int]], device: Any) -> "torch.Tensor":
-    """Pad rows to (n_rows, n_tokens) by repeating the last token of each row."""
+def pad_right(
+    rows: Sequence[Sequence[int]], device: Any, padding: int | None = None
+) -> "torch.Tensor":
+    """Pad rows to (n_rows, n_tokens) with a token, by default the last one of each row."""
     import torch
 
     longest = max(map(len, rows))
-    padded = [[*row, *[row[-1]] * (longest - len(row))] for row in rows]
+    padded = [
+        [*row, *[row[-1] if padding is None else padding] * (longest - len(row))] for row in rows
+    ]
     return torch.tensor(padded, device=device)
+
+
+def mask_right(rows: Sequence[Sequence[int]], device: Any) -> "torch.Tensor":
+    """Return the attention mask of rows that are padded on the right, (n_rows, n_tokens)."""
+    import torch
+
+    longest = max(map(len, rows))
+    return torch.tensor(
+        [[1] * len(row) + [0] * (longest - len(row)) for row in rows], device=device
+    )
 
 
 def pad_left(
@@ -149,12 +194,15 @@ def count_shared(first: Sequence[int], second: Sequence[int]) -> int:
     return n_shared
 
 
-def _lay_out(
-    model: Any, prefix: Prefix, rows: Sequence[Sequence[int]]
-) -> tuple["torch.Tensor", "torch.Tensor"]:
+def _follow(
+    model: Any, prefixes: Prefixes, rows: Sequence[Sequence[int]]
+) -> tuple[dict[str, Any], "torch.Tensor"]:
+    """Return the arguments of `forward` that place rows behind their prefixes, and their tokens."""
     import torch
 
     tokens = pad_right(rows, model.device)
-    start = prefix.n_tokens + prefix.offset
-    positions = torch.arange(start, start + tokens.shape[1], device=model.device)
-    return tokens, positions.expand(len(rows), -1)
+    positions = torch.arange(tokens.shape[1], device=model.device) + prefixes.positions[:, None]
+    behind: dict[str, Any] = {name_cache(model): prefixes.cache, "position_ids": positions}
+    if not prefixes.mask.all():
+        behind["attention_mask"] = torch.cat([prefixes.mask, torch.ones_like(tokens)], dim=1)
+    return behind, tokens

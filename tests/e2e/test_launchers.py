@@ -13,6 +13,7 @@ from hydra import compose, initialize_config_dir
 
 from newsimg.run import CONF_DIR
 
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 SWEEP = ["reranker=identity,aesthetics", "weight.value=0,0.3,1", "task.n_sheet_queries=0"]
 

@@ -19,7 +19,10 @@ from newsimg.tracking.ui import link_record
 
 sync_api = pytest.importorskip("playwright.sync_api")
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine"),
+]
 
 WEIGHTS = ("0.00", "0.50", "1.00")
 ROOT = Path(__file__).parents[2]

@@ -8,6 +8,7 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 TOUR = ROOT / "newsimg" / "sample" / "tour.ipynb"
 

@@ -65,6 +65,7 @@ def test_both_shells_hand_over_what_is_written(tmp_path):
             assert calls["bash"] == [shlex.split(command)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("shell", "command"),
     [(list(SHELLS)[i % 2], command) for i, command in enumerate(newsimg_commands())],
@@ -104,6 +105,7 @@ def test_a_reranker_of_ones_own_works_as_the_readme_says(tmp_path):
     assert result.returncode == 0, result.stderr
 
 
+@pytest.mark.slow
 def test_pictures_of_ones_own_are_indexed_and_searched_as_the_readme_says(
     newsimg_here, sample_newsroom, sample_cache, tiny_clip, tiny_head, tmp_path
 ):
@@ -128,6 +130,7 @@ def test_pictures_of_ones_own_are_indexed_and_searched_as_the_readme_says(
         assert re.search(rf"pictures +{n_images}\b|, {n_images} (images|pictures)", result.stdout)
 
 
+@pytest.mark.slow
 def test_headlines_become_a_submission_as_the_readme_says(
     newsimg_here, sample_newsroom, sample_cache, tiny_clip, tiny_head, tmp_path
 ):
@@ -151,6 +154,7 @@ def test_headlines_become_a_submission_as_the_readme_says(
         assert names >= {"report.html", "summary.json", *results}
 
 
+@pytest.mark.slow
 def test_the_python_call_of_the_readme_works(sample_cache, tmp_path):
     (block,) = (block for block in code_blocks("python") if "newsimg.load" in block)
     result = subprocess.run(

@@ -19,7 +19,7 @@ from newsimg.reporting.pages.report import Details, write_report
 from newsimg.weight.minmax import MinMaxWeight
 from newsimg.weight.zscore import ZScoreWeight
 
-pytestmark = needs_chromium
+pytestmark = [pytest.mark.slow, needs_chromium]
 
 SCRIPT = "<script>document.title = 'run'</script> & <b>bold</b>"
 LONG = "Überlange Meldung \U0001f409 " + "x" * 25_000

@@ -109,6 +109,7 @@ ORIGINAL = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("experiment", ORIGINAL)
 def test_an_experiment_of_the_original_system_runs_on_tiny_models(
     newsimg_here, options, experiment

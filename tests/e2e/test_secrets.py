@@ -10,6 +10,7 @@ from chat_server import serve
 
 from newsimg.storage.files import user_cache_dir
 
+pytestmark = pytest.mark.slow
 CANARY = "canary-4711-swordfish"
 RUNS = {
     "rewriter": ["reranker=llm_rewriting", "llm=openai", "llm.model=tiny"],

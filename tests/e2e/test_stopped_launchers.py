@@ -15,6 +15,7 @@ from waiting_part import OPTIONS as WAITING
 
 from newsimg.tracking.processes import is_alive
 
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 PATIENCE = 400  # seconds, for a machine with other things to do
 JOBLIB = ["hydra/launcher=joblib_cpus", "hydra.launcher.n_jobs=2"]

@@ -25,6 +25,7 @@ from newsimg.storage.cache import OutputCache
 from newsimg.storage.cached_models import CachedBackbone
 from newsimg.task.index import IndexTask
 
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 SETTINGS: dict[str, Any] = {"address": None, "n_workers": 2, "cpus_per_worker": 1}
 SETTINGS |= {"gpus_per_worker": 0, "object_store_mb": 200}

@@ -15,6 +15,7 @@ from newsimg.engine.ray_watch import watch_cluster
 pytest.importorskip("ray", reason="needs the extra newsimg[ray]")
 
 # Run in a subprocess: starts a cluster, waits for a task that never ends, prints the error.
+pytestmark = pytest.mark.slow
 WAITING = """
 import time
 from newsimg.engine.ray_cluster import RayCluster

@@ -53,6 +53,7 @@ def test_the_confidence_is_that_of_scikit_learn_also_after_it_is_read_back(isoto
     np.testing.assert_allclose(found, expected, atol=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("isotonic", [False, True])
 def test_confidences_approach_the_true_chances(isotonic):
     features, is_right, _ = simulate(8000, 3)

@@ -74,6 +74,7 @@ def is_left_to_rounding(start, end, position, weight):
     return False
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("weight", WEIGHTS, ids=lambda weight: type(weight).__name__)
 @settings(max_examples=150, deadline=None, derandomize=True)
 @given(scores=score_pairs(), seed=st.integers(0, 2**32 - 1))

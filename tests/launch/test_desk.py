@@ -25,6 +25,7 @@ def test_the_package_is_imported_without_its_heavy_parts() -> None:
     assert done.stdout.strip() == "[]"
 
 
+@pytest.mark.slow
 def test_evaluate_measures_what_the_command_line_measures(
     tiny_aesthetics: list[str], newsimg_here: Command, tmp_path: Path
 ) -> None:
@@ -82,6 +83,7 @@ def test_two_desks_side_by_side_keep_their_own_configs(tiny_options: list[str]) 
     assert len(few.search("Ferry").images()) == 3
 
 
+@pytest.mark.slow
 def test_a_hydra_application_that_calls_newsimg_keeps_its_own_config(tmp_path: Path) -> None:
     script = tmp_path / "app.py"
     script.write_text(
@@ -112,6 +114,7 @@ def test_no_state_of_hydra_is_left_behind() -> None:
     assert not HydraConfig.initialized()
 
 
+@pytest.mark.slow
 def test_pictures_of_a_folder_are_indexed_once_and_new_ones_added(
     tiny_options: list[str], tmp_path: Path
 ) -> None:
@@ -128,6 +131,7 @@ def test_pictures_of_a_folder_are_indexed_once_and_new_ones_added(
     assert len({image.image_id for image in found.images()}) == 4
 
 
+@pytest.mark.slow
 def test_compare_tests_each_config_against_the_baseline_with_holms_correction(
     tiny_options: list[str], tiny_aesthetics: list[str]
 ) -> None:

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import mlflow
+import pytest
 
 ROOT = Path(__file__).parents[2]
 HOLD = (
@@ -38,6 +39,7 @@ def test_processes_get_gpus_of_their_own_by_the_number_of_their_job_and_share_wh
     assert found == ["5", "2", "2", ""]  # job 1 would have 5, which job 3 has
 
 
+@pytest.mark.slow
 def test_the_jobs_of_a_launcher_run_with_their_gpu_in_the_environment(
     newsimg, tiny_options, tmp_path
 ):

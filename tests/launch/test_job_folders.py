@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pytest
 
 from newsimg.launch.job_folders import claim_folder
 from newsimg.tracking.record import list_files
@@ -63,6 +64,7 @@ def test_a_new_folder_is_taken_as_it_is_and_the_next_run_in_it_gets_its_own(
     assert second.name not in first_files
 
 
+@pytest.mark.slow
 def test_sweeps_in_one_folder_have_their_own_jobs_and_chdir_loses_neither_data_nor_runs(
     newsimg_here: Callable[..., Any], tiny_options: list[str], tmp_path: Path
 ) -> None:

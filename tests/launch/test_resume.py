@@ -13,6 +13,7 @@ from newsimg.launch.job_hash import hash_code, hash_config
 from newsimg.storage.files import PACKAGE_DIR
 
 
+@pytest.mark.slow
 def test_a_job_whose_articles_were_edited_is_run_again(newsimg_here, tiny_options, newsroom):
     table = Path(shutil.copy(newsroom.csv_path, "articles.csv"))
     options = ["-m", *tiny_options, f"data.csv_path={table}", "resume=true", "weight.value=0.1"]
@@ -128,6 +129,7 @@ def test_the_code_of_a_trusted_package_counts_as_newsimgs_own_does(monkeypatch, 
     assert PACKAGE_DIR.name == "newsimg"
 
 
+@pytest.mark.slow
 def test_a_resumed_sweep_is_as_complete_as_one_that_ran_every_job(newsimg_here, tiny_options):
     # The second job of the sweep has run before.
     first = newsimg_here("-m", *tiny_options, "weight=minmax", "weight.value=0.1")

@@ -149,6 +149,7 @@ def test_the_template_names_no_address_to_load_from(tiny: Collection) -> None:
     assert not re.findall(r"https?://|url\(|@import|<link|src=\"", head)
 
 
+@pytest.mark.slow
 def test_a_single_run_writes_a_page_and_the_jobs_of_a_sweep_only_if_asked_to(
     newsimg_here: Callable[..., Any], tiny_aesthetics: list[str]
 ) -> None:

@@ -55,6 +55,7 @@ def run_in_terminal(
     return seen, silence, os.waitstatus_to_exitcode(status)
 
 
+@pytest.mark.slow
 def test_a_terminal_is_never_blank_for_long_and_nothing_is_wider(
     tiny_options: list[str], tmp_path: Path
 ) -> None:

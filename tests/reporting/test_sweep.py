@@ -126,6 +126,7 @@ def test_of_many_combinations_the_console_has_the_best_twelve_and_the_file_all(
     assert len(pd.read_csv(tmp_path / "summary" / "best.csv")) == 30
 
 
+@pytest.mark.slow
 def test_jobs_that_fail_are_rows_with_their_reason_and_the_sweep_has_its_summary(
     newsimg_here, tiny_options
 ):
@@ -162,6 +163,7 @@ def test_jobs_that_fail_are_rows_with_their_reason_and_the_sweep_has_its_summary
     assert len(runs) == 5
 
 
+@pytest.mark.slow
 def test_a_sweep_that_nothing_tracks_has_its_best_and_the_note_of_one_tells_its_jobs_apart(
     newsimg_here, tiny_aesthetics
 ):

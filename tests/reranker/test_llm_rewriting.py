@@ -113,6 +113,67 @@ def test_drawn_tokens_follow_the_models_probabilities(folder):
     np.testing.assert_allclose(shares, probabilities, atol=0.03)  # 4 standard deviations
 
 
+MANY = [
+    chat(Query(str(i), title))
+    for i, title in enumerate(
+        ["Cow", "Storm " * 30, "Milk prices fall", "Goats on the town hall " * 9, "Cup final", "A"]
+    )
+]
+
+
+@pytest.mark.parametrize("seed", [None, 5])
+def test_answers_do_not_depend_on_batch_order_or_padding(folder, seed):
+    kept = {}
+    together = make(folder, batch_size="auto").generate(MANY, seed, kept.setdefault)
+    assert kept == dict(enumerate(together))
+    assert together == [make(folder).generate([one], seed)[0] for one in MANY]
+    assert together[::-1] == make(folder, batch_size=4).generate(MANY[::-1], seed)
+    assert len(set(together)) > 3
+
+
+@pytest.mark.parametrize("seed", [None, 5])
+def test_a_static_cache_writes_the_same_answers(folder, seed):
+    static = make(folder, generation={"cache_implementation": "static"})
+    assert static.generate(MANY, seed) == make(folder).generate(MANY, seed)
+
+
+def test_a_batch_that_does_not_fit_is_halved_and_the_answers_stay_the_same(folder, caplog):
+    import torch
+
+    small = make(folder, batch_size="auto")
+    rows = []
+
+    def check(module, args, kwargs):
+        rows.append(len(kwargs["input_ids"]))
+        if rows[-1] > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    small.model.register_forward_pre_hook(check, with_kwargs=True)
+    assert small.generate(MANY, 5) == make(folder).generate(MANY, 5)
+    assert [n for n in rows if n > 2] == [6, 3]
+    assert caplog.text.count("memory ran out with 6 rows") == 1
+    assert caplog.text.count("memory ran out") == 1
+
+
+def test_noise_is_that_of_splitmix64_and_the_same_for_a_row_in_any_batch():
+    import torch
+
+    from newsimg.llm.transformers_llm import GumbelNoise, as_int64, mix
+
+    # Outputs of the published generator for the seed 1234567.
+    expected = [6457827717110365317, 3203168211198807973, 9817491932198370423]
+    states = 1234567 + torch.arange(1, 4) * as_int64(0x9E3779B97F4A7C15)
+    assert [value % 2**64 for value in mix(states).tolist()] == expected
+    zeros = torch.zeros(3, 500)
+    many, one = GumbelNoise(["a", "b", "c"], 1), GumbelNoise(["b"], 1)
+    first, second = many(None, zeros), many(None, zeros)
+    torch.testing.assert_close(first[1:2], one(None, zeros[:1]), rtol=0, atol=0)
+    torch.testing.assert_close(second[1:2], one(None, zeros[:1]), rtol=0, atol=0)
+    rows = torch.cat([first, second])
+    assert len(torch.unique(rows)) == rows.numel()  # each step and row has noise of its own
+    assert abs(rows.mean() - 0.5772) < 0.1
+
+
 def test_settings_and_model_are_part_of_the_fingerprint(folder):
     recorded = json.loads(make(folder).fingerprint)
     assert recorded["model"] == Path(folder).name
@@ -138,7 +199,7 @@ def test_a_model_without_a_chat_template_is_refused(folder, tmp_path):
 def test_settings_out_of_range_are_refused_by_name(folder):
     for changes, message in (
         ({"dtype": "int8"}, r"llm.dtype must be one of float32, .*, got 'int8'"),
-        ({"batch_size": 0}, r"llm.batch_size must be at least 1, got 0"),
+        ({"batch_size": 0}, r"llm.batch_size must be auto or at least 1, got 0"),
         ({"temperature": 0}, r"llm.temperature must be above 0, got 0"),
         ({"top_p": 1.5}, r"llm.top_p must be in \(0, 1\], got 1.5"),
     ):

@@ -171,6 +171,7 @@ def test_the_training_uses_the_pixels_of_the_image_processor(
     assert np.abs(expected - (read_pixels(path) / 127.5 - 1)).max() < 1e-5
 
 
+@pytest.mark.slow
 def test_the_heads_score_decreases_with_the_severity_of_every_defect(
     clip: SmallClip, tmp_path: Path
 ) -> None:

@@ -101,6 +101,7 @@ def test_the_sample_criteria_are_the_questions_of_the_training() -> None:
     assert questions == {**QUESTIONS, "fit": FIT_QUESTION + " {title}"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(QUESTIONS))
 def test_grades_of_unseen_pictures_correlate_with_their_known_defects(name, scenes, grades) -> None:
     true = [grade_picture(scene)[name] for scene in scenes]

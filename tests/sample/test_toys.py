@@ -27,6 +27,7 @@ def warn(overrides: list[str], is_indexed: bool = False) -> str:
     return describe_toys(compose_config(overrides), Task.parts[::2], is_indexed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("overrides", "advice"),
     [
@@ -72,6 +73,7 @@ def test_pictures_are_known_by_their_folder(sample_newsroom: Path, newsroom: Any
     assert not are_sample(images)
 
 
+@pytest.mark.slow
 def test_a_run_on_other_pictures_says_so_wherever_it_shows(
     newsimg_here: Callable[..., Any], newsroom: Any, sample_cache: Path, tmp_path: Path
 ) -> None:
@@ -102,6 +104,7 @@ def test_a_run_on_other_pictures_says_so_wherever_it_shows(
     assert re.findall(r"^WARNING: run (\w): TOY", submitted.stderr, re.M) == ["a", "b"]
 
 
+@pytest.mark.slow
 def test_pictures_of_the_sample_and_models_of_ones_own_are_not_warned_of(
     newsimg_here: Callable[..., Any], tiny_options: list[str], sample_cache: Path, tmp_path: Path
 ) -> None:

@@ -131,6 +131,7 @@ def test_batches_of_a_stream_are_cached_and_counted_without_tracking_keys(tmp_pa
     np.testing.assert_array_equal(get_rows(OutputCache(tmp_path), refuse), expected_rows())
 
 
+@pytest.mark.slow
 def test_a_process_killed_at_any_time_loses_at_most_one_batch(tmp_path):
     chance = random.Random(28)
     kills = 20
@@ -182,6 +183,7 @@ def test_a_damaged_file_is_renamed_and_its_rows_are_computed_again(tmp_path, cap
     assert path.stem in caplog.text
 
 
+@pytest.mark.slow
 def test_rows_are_correct_after_any_bit_flip(tmp_path, caplog):
     caplog.set_level(logging.CRITICAL)
     get_rows(OutputCache(tmp_path))

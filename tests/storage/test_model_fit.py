@@ -98,6 +98,7 @@ PUBLISHED += [(50277, 50688), (262145, 262208)]
 UNFIT = [(2, 49408), (5, 30522), (32000, 49408), (49408, 32000), (30522, 49408), (256000, 32000)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("n_tokens", "n_rows", "fits"),
     [(*sizes, True) for sizes in PUBLISHED] + [(*sizes, False) for sizes in UNFIT],

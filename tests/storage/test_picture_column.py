@@ -212,6 +212,7 @@ def test_a_missing_member_is_named_in_the_error(tmp_path: Path) -> None:
     assert ParquetPictures(path).names() == [f"image/{i}" for i in range(N)]
 
 
+@pytest.mark.slow
 def test_from_a_table_of_bytes_to_a_page_and_a_submission(
     newsimg_here: Callable[..., Any], tiny_clip: Path, tmp_path: Path
 ) -> None:

@@ -19,6 +19,7 @@ from newsimg.reporting.results import Choice
 from newsimg.submission.build import Entry
 from newsimg.submission.preview import SCALES, Details, Preview, draw_thumb
 
+pytestmark = pytest.mark.slow
 SIZES = {"tall": (900, 1350), "wide": (1500, 500), "other": (920, 900), "strip": (300, 1200)}
 PAGE = Path("out/submission.html")
 

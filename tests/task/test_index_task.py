@@ -462,6 +462,7 @@ def test_a_collection_without_headlines_is_not_evaluated(
     assert "has pictures and no headlines: newsimg task=index" in outcome.stderr
 
 
+@pytest.mark.slow
 def test_a_killed_job_is_resumed_and_gives_the_same_files_as_an_uninterrupted_one(
     newsimg: Callable[..., Any], tiny_clip: Path, tmp_path: Path
 ) -> None:

@@ -74,6 +74,7 @@ def test_what_a_sweep_varies_is_known_from_the_command_line_and_the_experiments_
     assert list_swept(config) == swept[1:]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("launcher", [[], ["hydra/launcher=joblib_cpus"]])
 def test_the_jobs_of_a_sweep_have_names_of_their_own_whatever_it_varies(
     newsimg_here, tiny_options, tmp_path, launcher

@@ -293,6 +293,7 @@ class SlowReranker(IdentityReranker):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("mode", "how"), [("single", signal.SIGTERM), ("sweep", signal.SIGINT)])
 def test_a_run_interrupted_by_ctrl_c_or_a_scheduler_is_recorded_as_killed(
     mode: str, how: signal.Signals, tiny_options: list[str], tmp_path: Path
@@ -320,6 +321,7 @@ def test_a_run_interrupted_by_ctrl_c_or_a_scheduler_is_recorded_as_killed(
     assert runs[-1].data.tags["error"] == "interrupted"
 
 
+@pytest.mark.slow
 def test_four_processes_that_start_in_an_empty_folder_lose_no_run(
     tiny_options: list[str], tmp_path: Path
 ) -> None:

@@ -80,6 +80,7 @@ def make_and_kill(arguments: tuple[str, Path], after: float | None) -> float:
     return time.monotonic() - start
 
 
+@pytest.mark.slow
 def test_a_kill_during_the_creation_never_leaves_an_incomplete_database(
     tmp_path: Path, empty_cache: None
 ) -> None:
@@ -268,6 +269,7 @@ def test_a_deleted_experiment_is_named_with_the_command_to_restore_it(tmp_path: 
     assert statuses_of(tmp_path / "runs") == ["FINISHED"] * 2
 
 
+@pytest.mark.slow
 def test_a_run_deleted_before_it_ended_is_sent_after_it_is_restored(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

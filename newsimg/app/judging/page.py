@@ -1,0 +1,197 @@
+"""The routes of the judging page."""
+
+import io
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import pandas as pd
+from fastapi import APIRouter, Header, Response
+from fastapi.responses import HTMLResponse
+from PIL import Image as PILImage
+from pydantic import BaseModel
+
+from newsimg.app.judging.access import Access
+from newsimg.app.judging.asking import Asked, Judging
+from newsimg.app.judging.results import (
+    describe_needed,
+    list_headlines,
+    list_people,
+    measure_preference,
+    read_answers,
+)
+from newsimg.app.server import not_found, read_page
+from newsimg.datatypes import Image
+from newsimg.storage.pictures.images import open_image
+
+log = logging.getLogger(__name__)
+
+MAX_SIDE = 1200  # of a picture that is sent
+N_KEPT = 256  # pictures in memory
+FRESH = {"Cache-Control": "no-store"}
+Token = Header(default=None, alias="authorization")
+
+
+class Answer(BaseModel):
+    """An answer, as the page sends it.
+
+    Attributes:
+        assignment: Number of the question.
+        choice: See `asking.CHOICES`.
+        seconds: From the question to the answer.
+    """
+
+    assignment: int
+    choice: str
+    seconds: float
+
+
+class Withdrawal(BaseModel):
+    """Answers to withdraw.
+
+    Attributes:
+        reason: Why.
+        person: Number of the person; None for everybody.
+        articles: Articles; None for all.
+    """
+
+    reason: str
+    person: int | None = None
+    articles: list[str] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class JudgingPage:
+    """What the page shows.
+
+    Attributes:
+        judging: Questions and answers.
+        access: Valid tokens.
+        titles: Article id -> headline.
+        images: Image id -> picture, by article id.
+        names: Names of the runs, for the results alone.
+        guidelines: Text for the people.
+        seed: Seed of the intervals.
+    """
+
+    judging: Judging
+    access: Access
+    titles: Mapping[str, str]
+    images: Mapping[tuple[str, str], Image]
+    names: tuple[str, str]
+    guidelines: str
+    seed: int
+
+    def enter(self, header: str | None) -> int:
+        """Return the person of a request."""
+        return self.judging.enter(self.access.check(header))
+
+    def describe(self, person: int, asked: Asked | None) -> dict[str, Any]:
+        """Return a question as JSON, and the person's progress."""
+        progress = self.judging.measure_progress(person)
+        question = None
+        if asked is not None:
+            title = self.titles.get(asked.article_id, "")
+            question = {"assignment": asked.assignment, "headline": title}
+        return {
+            "question": question,
+            "guidelines": self.guidelines,
+            "answered": progress.n_answered,
+            "left": progress.n_left,
+            "can_undo": progress.can_undo,
+        }
+
+    def describe_results(self) -> dict[str, Any]:
+        """Return the preference, headlines and people as JSON."""
+        table = read_answers(self.judging.database)
+        found = measure_preference(table, self.seed)
+        headlines = list_headlines(table)
+        titles = headlines["article_id"].map(lambda one: self.titles.get(one, ""))
+        return {
+            "runs": self.names,
+            "preference": None if found is None else _drop_nan(vars(found)),
+            "needed": describe_needed(table, self.seed),
+            "headlines": _to_records(headlines.assign(headline=titles)),
+            "people": _to_records(list_people(table)),
+        }
+
+
+def make_router(page: JudgingPage) -> APIRouter:
+    """Return the routes of a judging."""
+    router = APIRouter()
+
+    @router.get("/")
+    def send_page() -> HTMLResponse:
+        return HTMLResponse(read_page("judge.html"), headers=FRESH)
+
+    @router.get("/results")
+    def send_results_page() -> HTMLResponse:
+        return HTMLResponse(read_page("judge_results.html"), headers=FRESH)
+
+    @router.get("/judge/next")
+    def send_next(response: Response, authorization: str | None = Token) -> dict[str, Any]:
+        response.headers.update(FRESH)
+        person = page.enter(authorization)
+        return page.describe(person, page.judging.ask(person))
+
+    @router.post("/judge/answer")
+    def keep_answer(
+        answer: Answer, response: Response, authorization: str | None = Token
+    ) -> dict[str, Any]:
+        response.headers.update(FRESH)
+        person = page.enter(authorization)
+        kept = page.judging.answer(person, answer.assignment, answer.choice, answer.seconds)
+        return page.describe(person, page.judging.ask(person)) | {"kept": kept}
+
+    @router.post("/judge/undo")
+    def undo(response: Response, authorization: str | None = Token) -> dict[str, Any]:
+        response.headers.update(FRESH)
+        person = page.enter(authorization)
+        return page.describe(person, page.judging.undo(person) or page.judging.ask(person))
+
+    @router.get("/judge/pictures/{assignment}/{side}")
+    def send_picture(assignment: int, side: str, authorization: str | None = Token) -> Response:
+        asked = page.judging.ask(page.enter(authorization))
+        if asked is None or asked.assignment != assignment or side not in ("left", "right"):
+            raise not_found("this picture is not asked about any more: reload the page")
+        image_id = asked.left if side == "left" else asked.right
+        try:
+            content = draw_picture(page.images[asked.article_id, image_id])
+        except (ValueError, OSError) as error:  # its message would name the file
+            log.warning("the picture %s cannot be shown: %s", image_id, error)
+            raise not_found(f"The {side} picture cannot be read: say so by the key p.") from error
+        return Response(content, media_type="image/jpeg", headers=FRESH)
+
+    @router.get("/judge/results")
+    def send_results(response: Response, authorization: str | None = Token) -> dict[str, Any]:
+        response.headers.update(FRESH)
+        page.access.check(authorization, for_owner=True)
+        return page.describe_results()
+
+    @router.post("/judge/withdraw")
+    def withdraw(asked: Withdrawal, authorization: str | None = Token) -> dict[str, int]:
+        page.access.check(authorization, for_owner=True)
+        n = page.judging.withdraw(asked.reason, person=asked.person, articles=asked.articles)
+        return {"withdrawn": n}
+
+    return router
+
+
+@lru_cache(maxsize=N_KEPT)
+def draw_picture(image: Image) -> bytes:
+    """Return a picture as JPEG without its name, format and metadata, which may tell the run."""
+    picture = open_image(image).convert("RGB")
+    picture.thumbnail((MAX_SIDE, MAX_SIDE), PILImage.Resampling.LANCZOS)
+    sink = io.BytesIO()
+    picture.save(sink, "JPEG", quality=88)
+    return sink.getvalue()
+
+
+def _drop_nan(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: None if value != value else value for name, value in values.items()}
+
+
+def _to_records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    return [_drop_nan(row) for row in table.to_dict("records")]

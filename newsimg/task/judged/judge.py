@@ -1,0 +1,216 @@
+"""Serve the judging page."""
+
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from newsimg.app.judging.access import Access, make_token, read_key
+from newsimg.app.judging.asking import Judging
+from newsimg.app.judging.page import JudgingPage, make_router
+from newsimg.app.judging.questions import PAIR, Question, Rules, plan_pairs
+from newsimg.app.judging.results import (
+    Preference,
+    describe_needed,
+    list_headlines,
+    list_people,
+    measure_preference,
+    read_answers,
+    to_ratings,
+    trace_progress,
+)
+from newsimg.app.judging.tables import Database
+from newsimg.app.server import create_app, serve
+from newsimg.data.ratings.table import write_ratings
+from newsimg.datatypes import Image
+from newsimg.evaluation.metrics import write_qrels
+from newsimg.evaluation.ratings.rated import arrange_ratings
+from newsimg.interfaces import Components, Task
+from newsimg.reporting.console import console
+from newsimg.reporting.results import Results, read_results, read_titles
+from newsimg.reporting.status import hide_status
+
+OWNER = "owner"  # whose token opens the results
+
+
+class JudgeTask(Task):
+    """Serves a page on 127.0.0.1 until Ctrl-C on which people compare two runs of task=infer.
+
+    Each person has a link with a token; the runs are anonymous. At the end writes `answers.csv`,
+    `headlines.csv`, `people.csv`, `progress.csv` (the preference after the first answers),
+    `ratings.csv` (for `data.ratings`) and `qrels.txt`.
+
+    Args:
+        runs: Name -> folder of a run of task=infer; two of them.
+        database: SQLAlchemy URL of SQLite or PostgreSQL; the same one goes on where it was.
+        key: File of the key that tokens are made of.
+        n_people: Number of people, each of whom has a link. Who has which is not known here.
+        n_pairs: Number of headlines to ask about; None for all in which the runs differ.
+        n_raters: Number of people for each.
+        n_checks: Number of attention checks.
+        check_share: See `Rules`.
+        repeat_share: See `Rules`.
+        repeat_gap: See `Rules`.
+        order: See `Rules`.
+        expire: See `Rules`.
+        guidelines: Text for the people.
+        port: None for the first free one from 7860.
+        seed: Seed of pairs, order and sides.
+
+    Raises:
+        ValueError: If there are not two runs, or a value is out of range.
+    """
+
+    parts = ()
+
+    def __init__(
+        self,
+        *,
+        runs: Mapping[str, str] | None,
+        database: str,
+        key: str,
+        n_people: int,
+        n_pairs: int | None,
+        n_raters: int,
+        n_checks: int,
+        check_share: float,
+        repeat_share: float,
+        repeat_gap: int,
+        order: str,
+        expire: float,
+        guidelines: str,
+        port: int | None,
+        seed: int,
+    ) -> None:
+        if not runs or len(runs) != 2:
+            raise ValueError(
+                "task.runs must name two runs of task=infer, e.g. 'task.runs={a:DIR,b:DIR}', "
+                f"got {dict(runs or {})}"
+            )
+        if n_people < 1:
+            raise ValueError(f"task.n_people must be at least 1, got {n_people}")
+        if port is not None and not 1 <= port <= 65535:
+            raise ValueError(f"task.port must be in [1, 65535], got {port}")
+        self.runs = {name: Path(folder).expanduser() for name, folder in runs.items()}
+        self.database = database
+        self.key = Path(key).expanduser()
+        self.n_people = n_people
+        self.n_pairs = n_pairs
+        self.n_raters = n_raters
+        self.n_checks = n_checks
+        self.rules = Rules(check_share, repeat_share, repeat_gap, order, expire, seed)
+        self.guidelines = guidelines
+        self.port = port
+        self.seed = seed
+
+    def run(self, components: Components, output_dir: Path) -> dict[str, float]:
+        """See `Task.run`. It returns when the user presses Ctrl-C.
+
+        Returns:
+            `judging/n_answers`, `judging/n_articles`, `judging/preference` (of the second run) with
+            `_low` and `_high`, `judging/left_share`, `judging/repeat_agreement` and
+            `judging/check_share`, as far as there are answers.
+
+        Raises:
+            FileNotFoundError: If a run has no results.
+            ValueError: If the runs do not differ, or the database is of other questions.
+            OSError: If the port is taken.
+        """
+        first, second = (read_results(folder) for folder in self.runs.values())
+        asked = plan_pairs(
+            *(_list_ids(results) for results in (first, second)),
+            n_pairs=self.n_pairs,
+            n_raters=self.n_raters,
+            n_checks=self.n_checks,
+            seed=self.seed,
+        )
+        judging = Judging(Database(self.database), asked, self.rules)
+        key = read_key(self.key)
+        numbers = range(1, self.n_people + 1)
+        tokens = [make_token(key, f"person {number}") for number in numbers]
+        owner = make_token(key, OWNER)
+        names = tuple(self.runs)
+        titles = {k: v for folder in self.runs.values() for k, v in read_titles(folder).items()}
+        page = JudgingPage(
+            judging=judging,
+            access=Access(tokens, owner),
+            titles=titles,
+            images=_find_images(asked, first, second),
+            names=(names[0], names[1]),
+            guidelines=self.guidelines,
+            seed=self.seed,
+        )
+        n_pairs = sum(one.kind == PAIR for one in asked)
+        with serve(create_app([make_router(page)]), self.port) as url:
+            console.print(f"{n_pairs} headlines, {self.n_raters} people each")
+            for number, token in zip(numbers, tokens, strict=True):
+                console.print(f"{f'link {number}':<14} {url}/#t={token}")
+            console.print(f"{'results':<14} {url}/results#t={owner}")
+            console.print("               Ctrl-C ends it; the same command goes on with it")
+            try:
+                with hide_status():
+                    threading.Event().wait()
+            except KeyboardInterrupt:
+                console.print("closed")  # the regular end
+        return self._write(judging, page.names, output_dir)
+
+    def _write(
+        self, judging: Judging, names: tuple[str, str], output_dir: Path
+    ) -> dict[str, float]:
+        table = read_answers(judging.database)
+        table.to_csv(output_dir / "answers.csv", index=False)
+        found = measure_preference(table, self.seed)
+        if found is None:
+            console.print("no answers")
+            return {"judging/n_answers": 0}
+        list_headlines(table).to_csv(output_dir / "headlines.csv", index=False)
+        trace_progress(table, self.seed).to_csv(output_dir / "progress.csv", index=False)
+        list_people(table).to_csv(output_dir / "people.csv", index=False)
+        ratings = to_ratings(table, names)
+        write_ratings(ratings, output_dir / "ratings.csv")
+        articles = list(dict.fromkeys(rating.article_id for rating in ratings))
+        rated = arrange_ratings(ratings, articles, 0.0)
+        write_qrels(rated.to_qrels(), output_dir / "qrels.txt")
+        console.print(describe_preference(found, names))
+        if needed := describe_needed(table, self.seed):
+            console.print(needed)
+        metrics = {f"judging/{name}": value for name, value in vars(found).items()}
+        metrics = {name.replace("/value", "/preference"): v for name, v in metrics.items()}
+        for end in ("low", "high"):
+            metrics[f"judging/preference_{end}"] = metrics.pop(f"judging/{end}")
+        return {name: float(value) for name, value in metrics.items() if not pd.isna(value)}
+
+
+def describe_preference(found: Preference, names: tuple[str, str]) -> str:
+    """Describe which run people prefer, in a sentence."""
+    interval = f"{found.value:+.4f} (95 % interval {found.low:+.4f} to {found.high:+.4f})"
+    counts = f"{found.n_answers} answers to {found.n_articles} headlines"
+    if found.low <= 0 <= found.high:
+        return f"{counts} do not tell {names[0]} and {names[1]} apart: {interval}"
+    better = names[1] if found.value > 0 else names[0]
+    return f"{better} is preferred: {interval}, {counts}"
+
+
+def _list_ids(results: Results) -> dict[str, list[str]]:
+    return {
+        article_id: [choice.image.image_id for choice in choices]
+        for article_id, choices in results.items()
+    }
+
+
+def _find_images(
+    asked: Sequence[Question], first: Results, second: Results
+) -> dict[tuple[str, str], Image]:
+    """Return the pictures of the questions, by article and image id."""
+    images = {
+        choice.image.image_id: choice.image
+        for results in (second, first)
+        for choices in results.values()
+        for choice in choices
+    }
+    return {
+        (one.article_id, image_id): images[image_id]
+        for one in asked
+        for image_id in (one.first, one.second)
+    }

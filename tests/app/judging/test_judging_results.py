@@ -1,0 +1,117 @@
+"""What the answers say, against hand-made tables."""
+
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from newsimg.app.judging.questions import CHECK, PAIR
+from newsimg.app.judging.results import (
+    COLUMNS,
+    describe_needed,
+    list_headlines,
+    list_people,
+    measure_preference,
+    to_ratings,
+    trace_progress,
+)
+from newsimg.datatypes import Rating
+
+
+def make_table(rows: list[tuple[str, str, str, str, int, str]]) -> pd.DataFrame:
+    """Return answers: article, person, choice, kind, turn, and the side on the left."""
+    full = [
+        (article, f"{article}-1", f"{article}-2", rater, choice, kind, turn, left, 2.0)
+        for article, rater, choice, kind, turn, left in rows
+    ]
+    return pd.DataFrame(full, columns=list(COLUMNS))
+
+
+ANSWERS = make_table(
+    [
+        ("q1", "r1", "second", PAIR, 0, "first"),
+        ("q1", "r2", "second", PAIR, 0, "second"),
+        ("q1", "r1", "first", PAIR, 1, "second"),  # a repeat, answered otherwise
+        ("q2", "r1", "first", PAIR, 0, "first"),
+        ("q2", "r2", "second", PAIR, 0, "second"),
+        ("q3", "r1", "tie", PAIR, 0, "first"),
+        ("q3", "r2", "headline_unclear", PAIR, 0, "first"),
+        ("q4", "r1", "neither", PAIR, 0, "first"),
+        ("q5", "r1", "first", CHECK, 0, "first"),
+        ("q6", "r2", "second", CHECK, 0, "first"),
+    ]
+)
+
+
+def test_the_preference_is_the_mean_over_articles_without_repeats_and_checks() -> None:
+    found = measure_preference(ANSWERS, seed=0)
+    assert found is not None
+    assert found.value == pytest.approx((1 + 0 + 0 + 0) / 4)
+    assert found.low <= found.value <= found.high
+    assert (found.n_answers, found.n_articles) == (6, 4)
+    assert found.left_share == pytest.approx(3 / 5)  # of q1 twice, its repeat, and q2 twice
+    assert found.repeat_agreement == 0
+    assert found.check_share == 0.5
+    without = measure_preference(ANSWERS, seed=0, without=["r2"])
+    assert without is not None
+    assert without.value == pytest.approx((1 - 1 + 0 + 0) / 4)
+    assert measure_preference(ANSWERS[:0], seed=0) is None
+
+
+def test_headlines_that_people_disagree_about_come_first() -> None:
+    table = list_headlines(ANSWERS)
+    assert table["article_id"].iloc[0] == "q2"
+    row = table.iloc[0]
+    assert (row["first"], row["second"], row["preference"], row["disagreement"]) == (1, 1, 0.0, 1.0)
+    assert table.set_index("article_id")["headline_unclear"].to_dict()["q3"] == 1
+
+
+def test_people_are_listed_with_their_checks_and_repeats() -> None:
+    table = list_people(ANSWERS).set_index("rater")
+    assert table["n_answers"].to_dict() == {"r1": 6, "r2": 4}
+    assert table["checks_passed"].to_dict() == {"r1": 1.0, "r2": 0.0}
+    assert table.loc["r1", "repeat_agreement"] == 0
+    assert np.isnan(table.loc["r2", "repeat_agreement"])
+
+
+def test_preferences_become_ratings_of_both_pictures() -> None:
+    ratings = to_ratings(ANSWERS, ("old", "new"))
+    assert len(ratings) == 2 * 6  # not of what cannot be judged
+    assert ratings[:2] == [
+        Rating("q1", "q1-1", 0.0, "r1", "old"),
+        Rating("q1", "q1-2", 1.0, "r1", "new"),
+    ]
+    values = {(r.article_id, r.rater, r.run): r.value for r in ratings}
+    assert values["q3", "r1", "old"] == values["q3", "r1", "new"] == 0.5
+    assert values["q4", "r1", "old"] == values["q4", "r1", "new"] == 0.0
+
+
+def test_the_preference_is_traced_over_the_answers_and_what_is_missing_is_told() -> None:
+    random = np.random.default_rng(0)
+    choices = random.choice(["second", "first", "tie"], 60, p=[0.6, 0.22, 0.18])
+    table = make_table(
+        [(f"q{i // 2}", f"r{i % 6}", str(choices[i]), PAIR, 0, "first") for i in range(60)]
+    )
+    traced = trace_progress(table, seed=0)
+    assert traced["n_answers"].tolist() == [10, 15, 22, 33, 50, 60]
+    for row in traced.itertuples():
+        found = measure_preference(table.head(row.n_answers), seed=0)
+        assert found is not None
+        assert (row.preference, row.low) == (found.value, found.low)
+    widths = traced["high"] - traced["low"]
+    assert widths.iloc[-1] < widths.iloc[0]
+    text = describe_needed(table, seed=0)
+    assert re.search(r"with \d+ % probability", text)
+    alike = make_table([(f"q{i}", "r1", "tie", PAIR, 0, "first") for i in range(20)])
+    assert "more headlines alone, with these people, would not" in describe_needed(alike, seed=0)
+    clear = make_table([(f"q{i}", "r1", "second", PAIR, 0, "first") for i in range(9)])
+    clear = pd.concat([clear, make_table([("q9", "r1", "tie", PAIR, 0, "first")])])
+    assert describe_needed(clear, seed=0).endswith("with 100 % probability")
+    unclear = make_table(
+        [(f"q{i}", "r1", ("second", "first")[i % 3 == 0], PAIR, 0, "first") for i in range(30)]
+    )
+    assert re.search(
+        r"about \d+ more answers \(\d+ headlines in all\)", describe_needed(unclear, 0)
+    )
+    assert describe_needed(table[:1], seed=0) == ""

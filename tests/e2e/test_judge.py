@@ -1,0 +1,139 @@
+"""newsimg-judge as a user runs it: killed, started again, ended by Ctrl-C."""
+
+import csv
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.request import Request, urlopen
+
+import pandas as pd
+import pytest
+from submissions import write_results
+
+ROOT = Path(__file__).parents[2]
+N_ARTICLES = 12
+
+
+@pytest.fixture
+def runs(newsroom: Any) -> str:
+    """Two runs of task=infer that differ in the first picture of twelve of fourteen articles."""
+    paths = {path.stem: path for path in sorted(newsroom.image_dir.iterdir())}
+    ids = sorted(paths)
+    ranked = {f"q{i}": [ids[i], ids[i + 20]] for i in range(14)}
+    for name in ("one", "two"):
+        Path(name).mkdir()
+        write_results(Path(name) / "results.parquet", ranked, paths)
+        ranked = {
+            q: (one[::-1] if i < N_ARTICLES else one) for i, (q, one) in enumerate(ranked.items())
+        }
+    return "task.runs={plain:one,reranked:two}"
+
+
+@contextmanager
+def start(*arguments: str) -> Iterator[tuple["subprocess.Popen[str]", list[str]]]:
+    """Start the command; yields it and the addresses that it prints, the last of the results."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", "from newsimg.run import judge; judge()", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
+    assert process.stdout is not None
+    links: list[str] = []
+    while "results" not in (links or [""])[-1]:
+        line = process.stdout.readline()
+        assert line, process.stderr.read()  # type: ignore[union-attr]
+        links += re.findall(r"http\S+", line)
+    try:
+        yield process, links
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+def send(link: str, path: str, body: Any = None) -> Any:
+    url, _, token = link.partition("/#t=") if "/#t=" in link else link.partition("/results#t=")
+    request = Request(url + path, headers={"Authorization": f"Bearer {token}"})
+    if body is not None:
+        request.data = json.dumps(body).encode()
+        request.add_header("Content-Type", "application/json")
+    with urlopen(request, timeout=30) as answer:
+        return json.load(answer)
+
+
+def answer(link: str, n: int, choice: str = "left") -> int:
+    """Answer up to n questions; return how many were confirmed."""
+    asked, done = send(link, "/judge/next"), 0
+    while asked["question"] is not None and done < n:
+        body = {"assignment": asked["question"]["assignment"], "choice": choice, "seconds": 1}
+        asked = send(link, "/judge/answer", body)
+        done += asked["kept"]
+    return done
+
+
+def test_a_judging_that_is_killed_goes_on_and_its_answers_are_exported(runs: str) -> None:
+    options = [runs, "task.n_people=2", "task.repeat_share=0", "task.check_share=0"]
+    options += ["tracking=none"]
+    with start(*options) as (process, links):
+        assert len(links) == 3
+        assert answer(links[0], 5) == 5
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    with start(*options) as (process, again):
+        assert [link.partition("#")[2] for link in again] == [
+            link.partition("#")[2] for link in links
+        ]
+        assert send(again[0], "/judge/next")["answered"] == 5
+        assert answer(again[0], 99) == N_ARTICLES - 5
+        assert answer(again[1], 99, "tie") == N_ARTICLES
+        results = send(again[2], "/judge/results")
+        assert results["preference"]["n_answers"] == 2 * N_ARTICLES
+        assert send(again[2], "/judge/withdraw", {"reason": "late", "person": 2}) == {
+            "withdrawn": N_ARTICLES
+        }
+        process.send_signal(signal.SIGINT)
+        said, errors = process.communicate(timeout=60)
+        assert process.returncode == 0, errors
+    assert "12 answers to 12 headlines" in said
+    (folder,) = map(Path, re.findall(r"written to +(\S+)", said))
+    table = pd.read_csv(folder / "answers.csv", dtype=str)
+    assert len(table) == N_ARTICLES
+    assert set(table["rater"]) == {"r1"}
+    with (folder / "ratings.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 2 * N_ARTICLES
+    assert {row["run"] for row in rows} == {"plain", "reranked"}
+    assert len((folder / "qrels.txt").read_text().splitlines()) == 2 * N_ARTICLES
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    written = "".join(path.read_text(errors="replace") for path in files)
+    assert links[0].partition("=")[2] not in written  # nobody finds a link in the run's files
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["task.runs={a: one}"], "task.runs must name two runs of task=infer"),
+        (["task.runs={a:one,b:one}"], "both runs have the same first picture for all 14"),
+        (["task.runs={a:one,b:none}"], "no results of task=infer at none"),
+        (["task.n_people=0"], "task.n_people must be at least 1"),
+        (["task.order=activ"], "task.order must be one of random, active.*mean 'active'"),
+        (["task.database=postgresql://me:secret@localhost/x"], "must have no password"),
+    ],
+)
+def test_a_wrong_value_is_one_sentence(
+    options: list[str], message: str, runs: str, newsimg_here: Any
+) -> None:
+    own = [] if options[0].startswith("task.runs") else [runs]
+    result = newsimg_here("task=judge", "tracking=none", *own, *options)
+    assert result.code == 2
+    assert re.search(message, result.output)
+    assert "Traceback" not in result.output

@@ -1,0 +1,120 @@
+"""Importing ratings and evaluating by them, from the command line."""
+
+import csv
+import re
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from PIL import Image as PILImage
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture
+def run_sample(newsimg_here: Callable[..., Any], sample_cache: Path) -> Callable[..., Any]:
+    """Run the command line on the sample newsroom, untracked."""
+
+    def run(*arguments: str) -> Any:
+        quick = [f"cache.dir={sample_cache / 'model_outputs'}", "tracking=none"]
+        if not any(argument.startswith("task=") for argument in arguments):
+            quick += ["task.n_sheet_queries=0", "task.report=false"]
+        return newsimg_here(*arguments, *quick)
+
+    return run
+
+
+def read_metrics(folder: Path) -> dict[str, float]:
+    table = pd.read_csv(folder / "ratings.csv", index_col="measure")
+    return dict(table["value"])
+
+
+def test_simulated_ratings_are_written_and_evaluated_by(run_sample: Callable[..., Any]) -> None:
+    first = run_sample("hydra.run.dir=first", "top_k=10")
+    assert first.code == 0, first.output
+    simulated = ["task.survey.splits=[val]", "task.survey.runs=[first]"]
+    made = run_sample("task=ratings", "task.path=r.csv", "hydra.run.dir=made", *simulated)
+    assert made.code == 0, made.output
+    assert "ratings by 12 people" in made.output
+    assert "agreement of people" in made.output
+    assert Path("made/pictures.csv").is_file()
+    with Path("r.csv").open() as file:
+        header, *rows = csv.reader(file)
+    assert header == ["article_id", "image_id", "rating", "rater", "run"]
+
+    rated = run_sample("data.ratings=r.csv", "hydra.run.dir=rated", "top_k=10")
+    assert rated.code == 0, rated.output
+    metrics = read_metrics(Path("rated"))
+    assert metrics["reranked/rated_share"] == 1  # the survey rated the first pictures of this run
+    assert f"{metrics['reranked/mean_rating']:.4f}" in rated.output
+    # By hand: the mean, over headlines, of the mean rating of the first picture.
+    means = pd.DataFrame(rows, columns=header).astype({"rating": float})
+    means = means.groupby(["article_id", "image_id"])["rating"].mean()
+    queries = pd.read_csv("rated/queries.csv", dtype=str)
+    firsts = zip(queries["query_id"], queries["reranked_first"], strict=True)
+    expected = sum(means[key] for key in firsts) / len(queries)
+    assert metrics["reranked/mean_rating"] == pytest.approx(expected)
+
+    again = run_sample("task=ratings", "task.path=r.csv", *simulated)
+    assert again.code != 0
+    assert "task.path must be a new file" in again.output
+    assert "Traceback" not in again.output
+
+
+def test_the_documented_commands_find_the_weight_that_people_want(
+    run_sample: Callable[..., Any],
+) -> None:
+    page = (ROOT / "newsimg/evaluation/ratings/README.md").read_text(encoding="utf-8")
+    (section,) = re.findall(r"^## Which weight do people want\?$(.*?)^## ", page, re.M | re.S)
+    (block,) = re.findall(r"^```console\n(.*?)^```", section, re.M | re.S)
+    outcomes = []
+    for number, command in enumerate(block.splitlines()):
+        _, *words = shlex.split(command)
+        folder = [] if "hydra.run.dir" in command else [f"hydra.run.dir=run{number}"]
+        outcomes.append(run_sample(*words, *folder, "top_k=10"))
+        assert outcomes[-1].code == 0, outcomes[-1].output
+    tuned = pd.read_csv("run4/tune.csv").iloc[0]
+    # Simulated people dislike clickbait and defects, which the editors' pictures have too.
+    assert tuned["95 % low"] > 0
+    assert "least mean rating rises by" in " ".join(outcomes[4].stdout.split())
+    curve = pd.read_csv("run4/curve.csv")
+    own = curve[curve["w_hi"] >= tuned["chosen weight"]].iloc[0]
+    chosen_on = pd.read_csv("run4/choices.csv").iloc[0]
+    assert own["least_mean_rating"] == pytest.approx(chosen_on["chosen_on"])
+
+    table = pd.read_csv("run5/correlations.csv", index_col="score")
+    assert list(table.index) == ["retrieval", "aesthetics", "nnn"]
+    assert table.loc["aesthetics", "kendall_low"] > 0
+    best = pd.read_csv("run5/best_weights.csv").set_index(["reranker", "best by"])
+    by_editors, by_people = (
+        best.loc[("aesthetics", measure)] for measure in ("hits_at_1", "least_mean_rating")
+    )
+    assert by_editors["hits_at_1"] >= by_people["hits_at_1"]
+    assert by_people["mean_rating"] > by_editors["mean_rating"]
+    with PILImage.open("run5/hits_and_ratings.png") as plot:
+        assert plot.size[0] == 700
+
+
+def test_a_measure_by_ratings_needs_ratings_and_a_rule_that_chooses_by_it(
+    run_sample: Callable[..., Any],
+) -> None:
+    wrong_rule = run_sample("task=tune", "task.measure=mean_rating")
+    assert wrong_rule.code != 0
+    assert "the rule chooses by mrr_at_10: rule=bagged chooses by task.measure" in wrong_rule.output
+    without = run_sample("task=tune", "task.measure=mean_rating", "rule=bagged")
+    assert without.code != 0
+    assert "sample has no ratings: data.ratings=FILE names them" in without.output
+
+
+def test_a_ratings_file_with_a_wrong_value_is_one_sentence(run_sample: Callable[..., Any]) -> None:
+    Path("bad.csv").write_text("article_id,image_id,rating\n1,2,great\n")
+    result = run_sample("data.ratings=bad.csv")
+    assert result.code != 0
+    assert "bad.csv, line 2, column rating: a rating must be a number, got 'great'" in result.output
+    assert "Traceback" not in result.output
+    missing = run_sample("data.ratings=none.csv")
+    assert missing.code != 0
+    assert "no ratings at none.csv" in missing.output
