@@ -267,6 +267,7 @@ class HeadlineSearch:
             embeddings = backbone.embed_images([asked.picture])
             return gather(collection, find_nearest(index, None, embeddings, *place))
         check_queries([query], backbone)
+        index.check_queries([query])
         truncated = find_truncated_queries([query], backbone, "headlines")
         found = find_nearest(index, [query], embed_queries([query], backbone), *place)
         found = replace(found, truncated=truncated)
