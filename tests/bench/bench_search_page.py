@@ -95,6 +95,7 @@ def measure(browser: Any, address: str, top_k: int, is_first: bool) -> None:
     print(f"  Enter, median         {statistics.median(seconds):6.3f} s, max {max(seconds):.3f}")
     again = [search(page, headline) for headline in words]
     print(f"  Enter again, median   {statistics.median(again):6.3f} s")
+    page.wait_for_timeout(1000)  # pictures below the screen are loaded afterwards
     page.evaluate("performance.clearResourceTimings()")
     n_asked: list[str] = []
     page.on("request", lambda request: n_asked.append(request.url))

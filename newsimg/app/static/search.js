@@ -172,10 +172,10 @@ async function watch() {
     step = found.step ?? "";
     if (found.state === "ready" && !facts) {
       facts = found;
-      find("examples").replaceChildren(...found.headlines.map(value => make("option", { value })));
       if (!find("headline").value && !state.upload && !state.like && found.headlines.length) change({ q: found.headlines[0] });
     }
     if (found.values) {
+      find("examples").replaceChildren(...found.headlines.map(value => make("option", { value })));
       showValues(facts.values = found.values);
       return running || shown || say(ASK);
     }
