@@ -4,6 +4,7 @@ import torch
 from tiny_models import draw_pictures, make_idefics, make_qwen2_vl, make_qwen3_vl
 
 from newsimg.datatypes import Image
+from newsimg.launch.builder import check_arguments
 from newsimg.storage.cache import OutputCache
 from newsimg.storage.cached_models import CachedVLM
 from newsimg.storage.models.batches import ModelMemoryError, TokenBatches, iterate_chunks
@@ -254,3 +255,9 @@ def test_chunks_are_consecutive_and_weigh_no_more_than_allowed_unless_one_item_d
 def test_a_batch_size_must_be_auto_or_a_number(qwen):
     with pytest.raises(ValueError, match=r"vlm\.batch_size must be auto or at least 1, got 0"):
         qwen(batch_size=0)
+
+
+def test_the_message_for_another_type_names_what_is_accepted():
+    settings = SETTINGS | {"model": "m", "dtype": "float32", "share_prefix": True}
+    with pytest.raises(ValueError, match=r"batch_size of Qwen2VLM must be int or auto, got 'aut'"):
+        check_arguments(Qwen2VLM, settings | {"batch_size": "aut"})
