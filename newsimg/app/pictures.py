@@ -119,7 +119,6 @@ class Pictures:
                 return self._uploads[key][1]
         return draw_thumbnail(image, SCALES[0])
 
-
     def describe(self, key: str) -> dict[str, Any]:
         """Return a picture's sizes and metadata; error 404 as in `find`."""
         metadata = {"metadata": drop_empty(self.find(key).metadata or {})}
