@@ -512,7 +512,11 @@ def test_everything_is_done_by_keyboard_with_a_visible_focus(page: Any) -> None:
     wait_for(page, f"document.querySelectorAll('.after li').length === {TOP_K - 1}")
     last = page.locator(".after .picture").last
     last.focus()
+    tip = page.locator(".tip").inner_text()
+    assert f"→ #{TOP_K - 1}" in tip
+    assert "fused" in tip
     page.keyboard.press("Enter")
+    assert page.locator(".tip").is_hidden()
     page.locator(".viewer").get_by_text(f"{TOP_K - 1} of {TOP_K - 1}").wait_for()
     page.keyboard.press("ArrowLeft")
     page.locator(".viewer").get_by_text(f"{TOP_K - 2} of {TOP_K - 1}").wait_for()

@@ -2,6 +2,7 @@
 
 import { drawPicture } from "/pages/card.js";
 import { count, find, initTheme, isTyping, make, readHash, writeHash } from "/pages/dom.js";
+import { initTip } from "/pages/tip.js";
 import { get, post, save, upload } from "./client.js";
 import { drawResult } from "./results.js";
 
@@ -76,6 +77,7 @@ async function search() {
 
 function show(result, key, seconds) {
   const isPair = !result.sought;
+  hideTip();
   for (const id of ["reranker", "normalisation", "weight", "value"]) find(id).disabled = !isPair;
   const about = askFacts(result.pictures);
   const drawn = drawResult(find("results"), result, settings, { actions: similar, facts: about });
@@ -252,6 +254,7 @@ addEventListener("popstate", () => {
   if (shown?.key === lastKey && !running) sort(); else search();
 });
 initTheme(find("theme"));
+const hideTip = initTip(find("results"), item => shown.drawn.describe(item.dataset.ref));
 readState();
 lastKey = keyOf();
 watch();
