@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from newsimg.datatypes import SharedResults
 from newsimg.interfaces import (
@@ -122,13 +122,20 @@ def _list_wrong(
         try:
             check_type(value, hints.get(name, Any))
         except TypeCheckError:
-            wanted = parameters[name].annotation
-            wanted = getattr(wanted, "__name__", wanted)
+            wanted = _name_type(parameters[name].annotation)
             yield f"{name} of {component} must be {wanted}, got {value!r}"
     for name, parameter in parameters.items():
         is_named = parameter.kind in (parameter.KEYWORD_ONLY, parameter.POSITIONAL_OR_KEYWORD)
         if is_named and parameter.default is parameter.empty and name not in arguments:
             yield f"{component} needs {name}, which its config must set"
+
+
+def _name_type(annotation: Any) -> str:
+    if get_origin(annotation) is Union:  # of a literal, such as int | Literal["auto"]
+        return " or ".join(map(_name_type, get_args(annotation)))
+    if get_origin(annotation) is Literal:
+        return " or ".join(map(str, get_args(annotation)))
+    return str(getattr(annotation, "__name__", annotation))
 
 
 def check_shortcuts(config: Mapping[str, Any], task: str) -> None:
