@@ -66,6 +66,11 @@ def served(newsroom: Any) -> Iterator[Served]:
         titles={one.article_id: f"Headline {one.article_id} {SCRIPT}" for one in asked},
         images=images,
         names=("baseline", "aesthetics"),
+        shown={
+            (one.article_id, image_id): name
+            for one in asked
+            for image_id, name in ((one.first, "baseline"), (one.second, "aesthetics"))
+        },
         guidelines="Choose the better one.",
         seed=1,
     )
