@@ -89,8 +89,8 @@ class DualEncoder(Backbone):
             check_choice("backbone.quantize", quantize, METHODS)
             if dtype != "float32" or device not in ("auto", "cpu"):
                 raise ValueError(
-                    f"backbone.quantize={quantize} needs backbone.dtype=float32 and "
-                    f"backbone.device=cpu, got {dtype} and {device}"
+                    f"backbone.quantize={quantize} needs backbone.dtype=float32 on a CPU, "
+                    f"got backbone.dtype={dtype} and backbone.device={device}"
                 )
         check_positive("backbone", batch_size=batch_size, text_length=text_length)
         self.batch_size = batch_size

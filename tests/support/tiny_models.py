@@ -257,6 +257,39 @@ def make_qwen3_vl(folder: Path) -> str:
     return str(folder)
 
 
+def make_qwen2_5_vl(folder: Path) -> str:
+    """Save a model whose picture tower attends to windows."""
+    from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
+
+    torch.manual_seed(4)
+    tokenizer = make_tokenizer(QWEN_TOKENS, CHATML)
+    config = Qwen2_5_VLConfig(
+        text_config=text_settings(
+            tokenizer,
+            rope_parameters={"rope_type": "default", "mrope_section": [1, 1, 2], "rope_theta": 1e4},
+        ),
+        vision_config={
+            "depth": 2,
+            "hidden_size": 32,
+            "out_hidden_size": 32,
+            "intermediate_size": 64,
+            "num_heads": 2,
+            "patch_size": 14,
+            "window_size": 56,
+            "fullatt_block_indexes": [1],
+        },
+        image_token_id=tokenizer.convert_tokens_to_ids("<|image_pad|>"),
+        video_token_id=tokenizer.convert_tokens_to_ids("<|video_pad|>"),
+        vision_start_token_id=tokenizer.convert_tokens_to_ids("<|vision_start|>"),
+        vision_end_token_id=tokenizer.convert_tokens_to_ids("<|vision_end|>"),
+    )
+    model = Qwen2_5_VLForConditionalGeneration(config)
+    sharpen(model)
+    processor = Qwen2VLImageProcessorPil(min_pixels=56 * 56, max_pixels=56 * 84)
+    save(model, tokenizer, processor, folder)
+    return str(folder)
+
+
 def make_idefics(folder: Path, family="smolvlm") -> str:
     torch.manual_seed(2)
     config_class, model_class, processor_class = {

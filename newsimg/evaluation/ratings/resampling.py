@@ -19,8 +19,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import sparse
-from scipy.stats import norm, t
 
 from newsimg.datatypes import FusedArray
 from newsimg.evaluation.ratings.rated import RatedPictures
@@ -104,12 +102,16 @@ class Resamples:
         if spread == 0:
             return 1.0
         freedom = sum(part for part, freedom in parts if freedom > 0) ** 2 / spread
+        from scipy.special import ndtri, stdtrit
+
         tail = (1 + CONFIDENCE) / 2
-        return float(t.ppf(tail, freedom) / norm.ppf(tail))
+        return float(stdtrit(freedom, tail) / ndtri(tail))
 
 
 def draw_resamples(rated: RatedPictures, n_resamples: int, seed: int) -> Resamples:
     """Draw queries with ratings, and people, with replacement."""
+    from scipy import sparse  # slow import, not needed to validate a config
+
     random = np.random.default_rng(seed)
     own = np.flatnonzero(rated.is_rated)
     queries = np.zeros((n_resamples, len(rated.query_ids)))
@@ -146,6 +148,8 @@ def average_by(rated: RatedPictures, people: FusedArray) -> tuple[FusedArray, Fu
     Returns:
         (n_rows, n_pictures) means, and (n_rows, n_pictures) numbers.
     """
+    from scipy import sparse
+
     shape = (rated.n_raters + 1, len(rated.image_ids))
     cells = (rated.rater % shape[0], rated.picture)  # -1, unknown, is the last row
     sums = sparse.coo_array((rated.value, cells), shape).tocsr()
