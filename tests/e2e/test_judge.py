@@ -18,6 +18,7 @@ import pytest
 from browser_pages import needs_chromium, open_browser, open_page
 from submissions import write_results
 
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 N_ARTICLES = 12
 
@@ -81,7 +82,6 @@ def answer(link: str, n: int, choice: str = "left") -> int:
     return done
 
 
-@pytest.mark.slow
 def test_a_judging_that_is_killed_goes_on_and_its_answers_are_exported(runs: str) -> None:
     options = [runs, "task.n_people=2", "task.repeat_share=0", "task.check_share=0"]
     options += ["tracking=none"]

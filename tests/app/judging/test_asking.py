@@ -250,6 +250,7 @@ def start(token: str, pause: float = 0.0) -> "subprocess.Popen[str]":
     )
 
 
+@pytest.mark.slow
 def test_a_killed_process_loses_no_answer_that_it_has_confirmed_and_another_one_goes_on() -> None:
     open_judging()
     workers = [start("one", 0.05), start("two", 0.05)]
@@ -294,6 +295,7 @@ def test_pairs_are_where_the_runs_differ_and_within_the_budget() -> None:
         plan_pairs(first, first, n_pairs=1, n_raters=1, n_checks=0, seed=0)
 
 
+@pytest.mark.slow
 def test_postgresql_keeps_the_same_rules_with_many_at_work() -> None:
     with run_postgres() as url:
         open_judging(url)
