@@ -15,15 +15,19 @@ from pydantic import BaseModel
 
 from newsimg.app.judging.access import Access
 from newsimg.app.judging.asking import Asked, Judging
+from newsimg.app.judging.questions import PAIR, RATE
 from newsimg.app.judging.results import (
+    N_RESAMPLES,
     describe_needed,
     list_headlines,
     list_people,
+    list_rated,
     measure_preference,
     read_answers,
 )
 from newsimg.app.server import not_found, read_page
 from newsimg.datatypes import Image
+from newsimg.evaluation.ratings.runs import measure_runs
 from newsimg.storage.pictures.images import open_image
 
 log = logging.getLogger(__name__)
@@ -72,6 +76,7 @@ class JudgingPage:
         titles: Article id -> headline.
         images: Image id -> picture, by article id.
         names: Names of the runs, for the results alone.
+        shown: Article and image id -> the run whose first picture it is.
         guidelines: Text for the people.
         seed: Seed of the intervals.
     """
@@ -81,6 +86,7 @@ class JudgingPage:
     titles: Mapping[str, str]
     images: Mapping[tuple[str, str], Image]
     names: tuple[str, str]
+    shown: Mapping[tuple[str, str], str]
     guidelines: str
     seed: int
 
@@ -94,7 +100,8 @@ class JudgingPage:
         question = None
         if asked is not None:
             title = self.titles.get(asked.article_id, "")
-            question = {"assignment": asked.assignment, "headline": title}
+            kind = PAIR if asked.right else RATE
+            question = {"assignment": asked.assignment, "headline": title, "kind": kind}
         return {
             "question": question,
             "guidelines": self.guidelines,
@@ -107,13 +114,17 @@ class JudgingPage:
         """Return the preference, headlines and people as JSON."""
         table = read_answers(self.judging.database)
         found = measure_preference(table, self.seed)
-        headlines = list_headlines(table)
-        titles = headlines["article_id"].map(lambda one: self.titles.get(one, ""))
+        runs = measure_runs(list_rated(table, self.shown), N_RESAMPLES, self.seed)
+        headlines = list_headlines(table) if found is not None else pd.DataFrame()
+        if found is not None:
+            titles = headlines["article_id"].map(lambda one: self.titles.get(one, ""))
+            headlines = headlines.assign(headline=titles)
         return {
             "runs": self.names,
             "preference": None if found is None else _drop_nan(vars(found)),
+            "rated": [] if runs is None else _to_records(runs.reset_index()),
             "needed": describe_needed(table, self.seed),
-            "headlines": _to_records(headlines.assign(headline=titles)),
+            "headlines": _to_records(headlines),
             "people": _to_records(list_people(table)),
         }
 
@@ -157,6 +168,8 @@ def make_router(page: JudgingPage) -> APIRouter:
         if asked is None or asked.assignment != assignment or side not in ("left", "right"):
             raise not_found("this picture is not asked about any more: reload the page")
         image_id = asked.left if side == "left" else asked.right
+        if not image_id:
+            raise not_found("a single picture is rated, on the left")
         try:
             content = draw_picture(page.images[asked.article_id, image_id])
         except (ValueError, OSError) as error:  # its message would name the file

@@ -1,6 +1,6 @@
 """Results of a judging: preferences, position bias, checks, and exports."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,7 +8,7 @@ import pandas as pd
 from sqlalchemy import select
 
 from newsimg.app.judging.asking import UNJUDGEABLE
-from newsimg.app.judging.questions import CHECK, PAIR
+from newsimg.app.judging.questions import CHECK, PAIR, POINTS, RATE
 from newsimg.app.judging.tables import Database, answers, assignments, questions
 from newsimg.datatypes import Rating
 from newsimg.evaluation.ratings.power import find_needed
@@ -191,6 +191,21 @@ def list_people(table: pd.DataFrame) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
+
+
+def list_rated(table: pd.DataFrame, shown: Mapping[tuple[str, str], str]) -> list[Rating]:
+    """Return the ratings of single pictures.
+
+    Args:
+        table: Result of `read_answers`.
+        shown: Article and image id -> the run whose first picture it is.
+    """
+    rated = table[(table["kind"] == RATE) & table["choice"].isin(POINTS)]
+    columns = rated[["article_id", "first", "choice", "rater"]]
+    return [
+        Rating(article_id, image_id, float(choice), rater, shown[article_id, image_id])
+        for article_id, image_id, choice, rater in columns.itertuples(index=False)
+    ]
 
 
 def to_ratings(table: pd.DataFrame, names: tuple[str, str]) -> list[Rating]:

@@ -12,8 +12,14 @@ function drawTable(rows, columns) {
   return make("table", {}, make("thead", {}, make("tr", {}, head)), make("tbody", {}, body));
 }
 
-function draw({ runs, preference, needed, headlines, people }) {
-  const [first, second] = runs, results = find("results");
+function draw({ runs, preference, rated, needed, headlines, people }) {
+  const [first, second] = runs, results = find("results"), points = { show: one => one.toFixed(2) };
+  if (rated.length) {
+    return results.append(
+      make("h2", { id: "rated" }, "Mean rating of the first picture, with 95 % intervals"),
+      drawTable(rated, { run: { number: false }, n_articles: { label: "headlines" }, mean: points, mean_low: { label: "low", ...points }, mean_high: { label: "high", ...points } }),
+    );
+  }
   if (!preference) return results.append(make("p", {}, "There are no answers yet."));
   const { value, low, high } = preference;
   const clear = low > 0 ? `${second} is preferred` : high < 0 ? `${first} is preferred` : "the answers do not tell the runs apart";

@@ -15,9 +15,10 @@ from postgres_server import run_postgres
 from sqlalchemy import func, select
 
 from newsimg.app.judging.asking import CHOICES, Judging
-from newsimg.app.judging.questions import CHECK, PAIR, Question, Rules, plan_pairs
-from newsimg.app.judging.results import read_answers
+from newsimg.app.judging.questions import CHECK, PAIR, Question, Rules, plan_pairs, plan_ratings
+from newsimg.app.judging.results import list_rated, read_answers
 from newsimg.app.judging.tables import Database, answers, assignments, questions
+from newsimg.datatypes import Rating
 
 ASKED = [Question(PAIR, f"q{i}", f"a{i}", f"b{i}", 0.5, 2) for i in range(8)]
 CHECKED = [*ASKED, *(Question(CHECK, f"q{i}", f"a{i}", f"z{i}", 0, 0) for i in range(4))]
@@ -249,6 +250,7 @@ def start(token: str, pause: float = 0.0) -> "subprocess.Popen[str]":
     )
 
 
+@pytest.mark.slow
 def test_a_killed_process_loses_no_answer_that_it_has_confirmed_and_another_one_goes_on() -> None:
     open_judging()
     workers = [start("one", 0.05), start("two", 0.05)]
@@ -293,6 +295,7 @@ def test_pairs_are_where_the_runs_differ_and_within_the_budget() -> None:
         plan_pairs(first, first, n_pairs=1, n_raters=1, n_checks=0, seed=0)
 
 
+@pytest.mark.slow
 def test_postgresql_keeps_the_same_rules_with_many_at_work() -> None:
     with run_postgres() as url:
         open_judging(url)
@@ -307,3 +310,21 @@ def test_postgresql_keeps_the_same_rules_with_many_at_work() -> None:
         assert len(read_answers(database)) == 2 * len(ASKED) - 2
         database.engine.dispose()
         judging.database.engine.dispose()
+
+
+def test_single_pictures_are_rated_from_one_to_five_by_at_most_n_people() -> None:
+    asked = plan_ratings([Question(PAIR, f"q{i}", f"a{i}", f"b{i}", 0.5, 2) for i in range(4)])
+    assert len(asked) == 8
+    judging = open_judging(asked=asked)
+    for token in ("one", "two", "three"):
+        person = judging.enter(token)
+        while (question := judging.ask(person)) is not None:
+            assert question.right == ""
+            with pytest.raises(ValueError, match="must be one of 1, 2, 3, 4, 5, headline_unclear"):
+                judging.answer(person, question.assignment, "left", 1.0)
+            assert judging.answer(person, question.assignment, "4", 1.0)
+    shown = {(one.article_id, one.first): f"run {one.first[0]}" for one in asked}
+    ratings = list_rated(read_answers(judging.database), shown)
+    assert len(ratings) == 2 * 8
+    assert Rating("q1", "b1", 4.0, "r1", "run b") in ratings
+    assert {rating.rater for rating in ratings} == {"r1", "r2"}

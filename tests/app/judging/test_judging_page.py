@@ -66,6 +66,11 @@ def served(newsroom: Any) -> Iterator[Served]:
         titles={one.article_id: f"Headline {one.article_id} {SCRIPT}" for one in asked},
         images=images,
         names=("baseline", "aesthetics"),
+        shown={
+            (one.article_id, image_id): name
+            for one in asked
+            for image_id, name in ((one.first, "baseline"), (one.second, "aesthetics"))
+        },
         guidelines="Choose the better one.",
         seed=1,
     )
@@ -84,6 +89,7 @@ def work(served: Served, token: str, favourite: str) -> int:
     return n
 
 
+@pytest.mark.slow
 def test_twenty_people_give_fifty_answers_each_at_once_and_none_is_lost_or_twice(
     served: Served,
 ) -> None:
@@ -172,6 +178,7 @@ def wait_for(page: Any, n_answered: int) -> None:
 
 
 @needs_chromium
+@pytest.mark.slow
 def test_two_people_judge_by_keys_at_once_and_nothing_on_the_page_tells_the_runs(
     served: Served,
 ) -> None:
@@ -228,6 +235,7 @@ def test_two_people_judge_by_keys_at_once_and_nothing_on_the_page_tells_the_runs
 
 
 @needs_chromium
+@pytest.mark.slow
 def test_a_picture_that_cannot_be_read_is_said_and_can_be_answered_so(
     served: Served, tmp_path: Path
 ) -> None:

@@ -32,6 +32,7 @@ def read_metrics(folder: Path) -> dict[str, float]:
     return dict(table["value"])
 
 
+@pytest.mark.slow
 def test_simulated_ratings_are_written_and_evaluated_by(run_sample: Callable[..., Any]) -> None:
     first = run_sample("hydra.run.dir=first", "top_k=10")
     assert first.code == 0, first.output
@@ -64,6 +65,7 @@ def test_simulated_ratings_are_written_and_evaluated_by(run_sample: Callable[...
     assert "Traceback" not in again.output
 
 
+@pytest.mark.slow
 def test_the_documented_commands_find_the_weight_that_people_want(
     run_sample: Callable[..., Any],
 ) -> None:
