@@ -68,6 +68,7 @@ NEEDED = {
     "data=collection_table": ["data.path=pictures.csv"],
     "data=queries": ["data.csv_path=queries.csv"],
     "index=saved": ["index.folders=[index]"],
+    "index=own_backbone_saved": ["index.index.folders=[index]"],
 }
 options = pytest.mark.parametrize(
     ("group", "option"), OPTIONS, ids=[f"{group}={option}" for group, option in OPTIONS]
@@ -295,6 +296,10 @@ def test_an_option_that_needs_no_network_runs(
     if option == "table":
         assert run_sample("hydra.run.dir=made").code == 0
         arguments.append("task.runs=[made]")
+    if option == "compare":
+        for name in ("first", "second"):
+            assert run_sample(f"hydra.run.dir={name}").code == 0
+        arguments.append("task.runs=[first,second]")
     if option.startswith("collection"):
         arguments += ["task=index", *make_collection(option, sample_newsroom / "newsimages")]
     if option == "queries":

@@ -87,8 +87,8 @@ class HeadlineSearch:
         components: Components of the run.
         rerankers: Name -> reranker to choose from.
         weights: Name -> weight to choose from, whose value is not used.
-        n_examples: Number of headlines of the data to offer; 0: none, and no editor's pictures are
-            known.
+        n_examples: Number of headlines of the data to suggest; 0: none, and no editor's pictures
+            are known.
     """
 
     def __init__(
@@ -117,6 +117,8 @@ class HeadlineSearch:
         if saved is not None and (is_foreign or not self._n_examples):
             return none
         announce("reading the data")
+        if saved is not None and not dataset.load_queries():
+            return none  # the pictures of the data need not be listed
         data = dataset.load()
         return replace(data, queries=(), qrels=None) if is_foreign else data
 

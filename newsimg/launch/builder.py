@@ -170,22 +170,33 @@ class Builder:
         self._built: dict[str, Any] = {}
         self._used: set[str] = set()
 
-    def build(self, config: Any) -> Any:
+    def build(self, config: Any, place: str = "") -> Any:
         """Instantiate every mapping with a `_target_`.
+
+        Args:
+            config: The config.
+            place: Keys that lead to it from the outermost component. Indexes hold what they were
+                built from, so that equal ones at different places are different objects.
 
         Raises:
             ValueError: If a `_target_` is not a component of a trusted package, or its arguments
                 are invalid.
         """
         if isinstance(config, list):
-            return [self.build(item) for item in config]
+            return [self.build(item, f"{place}/{i}") for i, item in enumerate(config)]
         if not isinstance(config, dict):
             return config
         if "_target_" not in config:
-            return {key: self.build(value) for key, value in config.items()}
+            return {key: self.build(value, f"{place}/{key}") for key, value in config.items()}
         identity = json.dumps(config, sort_keys=True, default=str)
         # The parts of what is built already are in use as well.
-        parts = {key: self.build(value) for key, value in config.items() if key != "_target_"}
+        parts = {
+            key: self.build(value, f"{place}/{key}")
+            for key, value in config.items()
+            if key != "_target_"
+        }
+        if issubclass(self.find_class(config["_target_"]), Index):
+            identity += place
         if identity not in self._built:
             self._built[identity] = self._instantiate(config["_target_"], parts)
         self._used.add(identity)

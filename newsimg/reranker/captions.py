@@ -11,7 +11,7 @@ from typing import Any
 
 from newsimg.datatypes import Query
 from newsimg.interfaces import LanguageModel
-from newsimg.reranker.caption_file import CaptionFile
+from newsimg.reranker.caption_file import CaptionFile, read_records
 from newsimg.storage.files import user_cache_dir
 from newsimg.storage.progress import Progress
 from newsimg.storage.text.templates import (
@@ -73,7 +73,14 @@ class Captioner:
         self.captions_path = captions_path
 
     def check_queries(self, queries: Sequence[Query]) -> None:
-        """See `Reranker.check_queries`: the prompt is not used if there is no model."""
+        """See `Reranker.check_queries`: the prompt is not used if there is no model.
+
+        Raises:
+            ValueError: If the queries lack a field of the prompt, or the file is damaged or a JSON
+                list; says how it is imported.
+        """
+        if self.captions_path is not None:
+            read_records(Path(self.captions_path).expanduser())
         if self.llm is not None:
             check_query_fields(queries, self.fields, "prompt")
 
@@ -187,7 +194,11 @@ class Captioner:
             if not captions and not last:
                 failed.append(query)
                 return
-            record = {"article_id": query.query_id, "title": query.title, "captions": captions}
+            record: dict[str, Any] = {
+                "article_id": query.query_id,
+                "title": query.title,
+                "captions": captions,
+            }
             if values := self._list_values(query):
                 record["fields"] = values
             written[query.query_id, query.title] = record | origin

@@ -19,6 +19,7 @@ from newsimg.evaluation.metrics import (
 )
 from newsimg.interfaces import Components, Task
 from newsimg.pipeline import fuse, load_and_retrieve, score_candidates
+from newsimg.reporting.comparing.candidates import write_candidates
 from newsimg.reporting.console import console, print_command, print_evaluation
 from newsimg.reporting.contact_sheet import draw_contact_sheet
 from newsimg.reporting.evaluation import (
@@ -39,9 +40,10 @@ class EvaluateTask(Task):
     """Runs both stages over all queries and compares them.
 
     Writes `retrieval.run`, `reranked.run` and `qrels.txt` in TREC's formats, `queries.csv` with
-    the ranks of each query, `statistics.csv` with intervals and tests, `curve.csv` and
-    `curve.png` with the measures over all weights, `contact_sheet.jpg`, and `report.html`, a page
-    of all queries with their candidates before and after.
+    the ranks of each query, `candidates.parquet`, which task=compare reads, `statistics.csv` with
+    intervals and tests, `curve.csv` and `curve.png` with the measures over all weights,
+    `contact_sheet.jpg`, and `report.html`, a page of all queries with their candidates before and
+    after.
 
     Args:
         n_sheet_queries: Headlines on the contact sheet; 0 for none.
@@ -145,6 +147,7 @@ class EvaluateTask(Task):
 
         announce("drawing the report")
         write_qrels(qrels, output_dir / "qrels.txt")
+        write_candidates(output_dir, collection, reranked)
         pd.concat([comparison, *_prefixed(measures), rated_measures], axis="columns").to_csv(
             output_dir / "queries.csv"
         )

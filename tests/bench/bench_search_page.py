@@ -59,16 +59,16 @@ def main() -> None:
     since = time.perf_counter()
     process = subprocess.Popen([*SEARCH, *sys.argv[1:]], stdout=subprocess.PIPE, text=True)
     try:
-        for line in process.stdout or ():
-            if found := re.match(r"page +(\S+)", line):
-                break
+        address = next(
+            found[1] for line in process.stdout or () if (found := re.match(r"page +(\S+)", line))
+        )
         print(f"command to address      {time.perf_counter() - since:6.2f} s")
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(
                 executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"]
             )
             for top_k in (25, 100):
-                measure(browser, found[1], top_k, is_first=top_k == 25)
+                measure(browser, address, top_k, is_first=top_k == 25)
             browser.close()
     finally:
         process.terminate()

@@ -1,6 +1,7 @@
 """The routes of the judging page."""
 
 import io
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -24,6 +25,8 @@ from newsimg.app.judging.results import (
 from newsimg.app.server import not_found, read_page
 from newsimg.datatypes import Image
 from newsimg.storage.pictures.images import open_image
+
+log = logging.getLogger(__name__)
 
 MAX_SIDE = 1200  # of a picture that is sent
 N_KEPT = 256  # pictures in memory
@@ -154,7 +157,11 @@ def make_router(page: JudgingPage) -> APIRouter:
         if asked is None or asked.assignment != assignment or side not in ("left", "right"):
             raise not_found("this picture is not asked about any more: reload the page")
         image_id = asked.left if side == "left" else asked.right
-        content = draw_picture(page.images[asked.article_id, image_id])
+        try:
+            content = draw_picture(page.images[asked.article_id, image_id])
+        except (ValueError, OSError) as error:  # its message would name the file
+            log.warning("the picture %s cannot be shown: %s", image_id, error)
+            raise not_found(f"The {side} picture cannot be read: say so by the key p.") from error
         return Response(content, media_type="image/jpeg", headers=FRESH)
 
     @router.get("/judge/results")

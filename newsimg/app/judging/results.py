@@ -107,7 +107,7 @@ def measure_preference(
     resamples = draw_resamples(rated, N_RESAMPLES, seed)
     values[:, rated.query] = resamples.means
     value = float(rated.means.mean())
-    low, high = resamples.bound(values, value)
+    low, high, _ = resamples.bound(values, value)
     sided = pairs[pairs["choice"].isin(["first", "second"])]
     checks = table[table["kind"] == CHECK]
     return Preference(
@@ -151,9 +151,8 @@ def describe_needed(table: pd.DataFrame, seed: int) -> str:
     needed = find_needed(_arrange(counted), N_RESAMPLES, seed)
     per_article = len(counted) / counted["article_id"].nunique()
     so_far = counted["article_id"].nunique()
-    text = (
-        f"another survey like this one tells them apart with {100 * needed.power:.0f} % probability"
-    )
+    chance = f"{100 * needed.power:.0f} % probability"
+    text = f"another survey like this one would tell them apart with {chance}"
     if needed.n_articles is None:
         return f"{text}; more headlines alone, with these people, would not make it 80 %"
     if needed.n_articles <= so_far:

@@ -41,8 +41,9 @@ async function show({ question, guidelines, answered, left, can_undo: canUndo })
 
 async function draw(assignment, side) {
   const picture = find(`${side}Picture`);
-  const blob = await (await request(`/judge/pictures/${assignment}/${side}`)).blob();
   URL.revokeObjectURL(picture.src);
+  picture.removeAttribute("src");  // one that cannot be read must not leave the last question's in its place
+  const blob = await (await request(`/judge/pictures/${assignment}/${side}`)).blob();
   picture.src = URL.createObjectURL(blob);
   await picture.decode();
 }

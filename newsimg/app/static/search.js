@@ -242,6 +242,10 @@ addEventListener("drop", event => {
   if (event.dataTransfer.files.length) { event.preventDefault(); searchFile(event.dataTransfer.files[0]); }
 });
 addEventListener("keydown", event => { if (event.key === "/" && !isTyping(event)) { event.preventDefault(); find("headline").select(); } });
+addEventListener("beforeprint", () => {
+  const how = shown?.result.sought ? "similar pictures" : `reranker ${state.r}, normalisation ${state.n}, weight ${state.w}`;
+  find("printed").textContent = `${state.q || state.like || "A picture"}: ${how}, ${find("status").textContent}`;
+});
 addEventListener("popstate", () => {
   readState();
   lastKey = keyOf();

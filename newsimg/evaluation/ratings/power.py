@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import norm
 
 from newsimg.datatypes import FusedArray
 from newsimg.evaluation.ratings.rated import RatedPictures
@@ -69,8 +68,10 @@ def _simulate(
         shares: (n_simulations, n_known) how often its answers count.
         n_articles: Headlines of a survey.
     """
+    from scipy.special import ndtri
+
     n_simulations, n_known = values.shape
     counts = random.multinomial(n_articles, np.full(n_known, 1 / n_known), n_simulations)
     means = weigh(values, counts * shares)
-    error = norm.ppf((1 + CONFIDENCE) / 2) * np.nanstd(means)
+    error = ndtri((1 + CONFIDENCE) / 2) * np.nanstd(means)
     return float(np.nanmean(np.sign(np.nanmean(means)) * means > error))

@@ -94,7 +94,7 @@ export function describeCut(truncated) {
 
 /* A row of pictures. items: [{picture, rank, marked, label, score: elements below it, open, ref}]. */
 export function drawStrip(label, items, className = "") {
-  return make("section", { class: `stage ${className}` }, make("p", { class: "label" }, label),
+  return make("section", { class: `stage ${className}` }, make("p", { class: "label" }, ...[label].flat()),
     make("ol", { class: "strip" }, ...items.map(item => make("li", { "data-ref": item.ref },
       drawPicture(item.picture, item.rank, item), item.score ? make("span", { class: "score" }, item.score) : null))));
 }
@@ -127,15 +127,18 @@ export function listItems(headline, stage, label, data) {
   return items;
 }
 
-function drawEditors(headline, data) {
+const describeMove = (before, after) => before == null ? "not among the candidates" : before === after ? `stays #${after}` : [`#${before} → `, make("b", {}, `#${after}`), " ", drawMove(before, after)];
+
+/* The editors' pictures of a headline; `describe` writes what follows the id in `relevant` below each. */
+export function drawEditors(headline, data, describe = describeMove) {
   const known = headline.relevant ?? [], shown = known.filter(([ref]) => ref != null).map(([ref]) => ({ picture: data.pictures[ref], label: "Editor’s picture",
-    detail: () => headline.candidates[ref] ? drawWhy(headline.candidates[ref], headline, data) : null }));
+    detail: () => headline.candidates?.[ref] ? drawWhy(headline.candidates[ref], headline, data) : null }));
   let position = 0;
-  const parts = known.map(([ref, id, before, after]) => {
+  const parts = known.map(([ref, id, ...ranks]) => {
     if (ref == null) return make("p", { class: "path" }, `${id} is not among the pictures`);
     const i = position++;
     return make("div", {}, drawPicture(data.pictures[ref], null, { marked: true, label: `Editor’s picture: ${id}`, open: () => openViewer(shown, i, { base: data.base }) }),
-      make("p", { class: "path", title: id }, before == null ? "not among the candidates" : before === after ? `stays #${after}` : [`#${before} → `, make("b", {}, `#${after}`), " ", drawMove(before, after)]));
+      make("p", { class: "path", title: id }, describe(...ranks)));
   });
   if (!parts.length) parts.push(make("p", { class: "path" }, "not known"));
   return make("div", { class: "editors", role: "group", "aria-label": "Editor’s picture" }, make("p", { class: "label" }, "Editor’s picture"), ...parts,
@@ -146,9 +149,13 @@ function drawEditors(headline, data) {
 
    data: the page's; its `pictures`, `components`, `settings`, `base` and `judged` are used.
    options: {badge: {text, className, title}, sought: folded text to mark, before, after: labels,
-             lazy: whether the body is drawn later, by `article.fill()`}. */
+             lazy: whether the body is drawn later, by `article.fill()`,
+             editors, strips: functions that return the elements of the body, instead of the editors' pictures
+             and of the candidates before and after}. */
 export function drawCard(headline, data, options = {}) {
   const { badge, sought, lazy, before = "Before: retrieval", after = "After: reranked" } = options;
+  const drawStages = () => [["before", before], ["after", after]].filter(([stage]) => headline[stage]).map(([stage, label]) => drawStrip(label, listItems(headline, stage, label, data), stage));
+  const { editors = () => drawEditors(headline, data), strips = drawStages } = options;
   const heading = drawTitle(headline.title, sought);
   const article = make("article", { class: "card", tabindex: "-1", "data-id": headline.id },
     make("header", {}, heading, make("span", { class: "id", dir: "auto" }, headline.id),
@@ -158,8 +165,7 @@ export function drawCard(headline, data, options = {}) {
   article.fill = () => {
     article.fill = () => {};
     if (headline.truncated) article.append(make("p", { class: "cut" }, describeCut(headline.truncated)));
-    article.append(make("div", { class: data.judged ? "body judged" : "body" }, data.judged ? drawEditors(headline, data) : null,
-      make("div", {}, ...[["before", before], ["after", after]].filter(([stage]) => headline[stage]).map(([stage, label]) => drawStrip(label, listItems(headline, stage, label, data), stage)))));
+    article.append(make("div", { class: data.judged ? "body judged" : "body" }, data.judged ? editors() : null, make("div", {}, ...strips())));
   };
   if (!lazy) article.fill();
   return article;

@@ -180,6 +180,8 @@ class Stages:
 def list_refs(headline: Mapping[str, Any]) -> Iterator[str]:
     """Yield the keys of the pictures that a headline's card shows; one may come twice."""
     yield from headline.get("candidates", ())
+    for candidates in headline.get("runs", ()):
+        yield from (ref for ref, *_ in candidates)
     yield from (ref for ref, *_ in headline.get("relevant", ()) if ref is not None)
 
 

@@ -2,11 +2,10 @@
 
 import { drawCard, drawTitle, drawWhy } from "./card.js";
 import { count, find, fold, initTheme, isTyping, make, readHash, writeHash } from "./dom.js";
+import { keepArticle, makeList } from "./list.js";
 import { drawCurve, drawMeasures } from "./report_head.js";
 
 const data = JSON.parse(find("data").textContent);
-const CHUNK = 12;  // cards that the browser skips together while they are out of view
-const FILLING = 5;  // milliseconds of a frame for drawing cards
 const judged = Boolean(data.judged), cards = find("cards"), tip = find("tip");
 
 /* What may become of the editor's picture. Each headline is one of them, so their numbers add up. */
@@ -91,54 +90,14 @@ function describeBadge({ outcome, first }) {
   return { text: also ? `${text} · first changed` : text, className: className || (also ? "changed" : ""), title };
 }
 
-/* Articles are made once; only their titles change, by what is searched for. */
-function showArticle(headline, sought) {
-  if (!headline.article) {
-    headline.article = drawCard(headline, data, { badge: describeBadge(headline), sought, lazy: true });
-    headline.sought = sought;
-  } else if (headline.sought !== sought) {
-    headline.article.querySelector("h2").replaceWith(drawTitle(headline.title, sought));
-    headline.sought = sought;
-  }
-  return headline.article;
-}
-/* Cards are drawn when they come near; only those of near chunks are observed. */
-const near = new IntersectionObserver(entries => {
-  const come = entries.filter(one => one.isIntersecting).map(one => one.target), gone = entries.filter(one => !one.isIntersecting).map(one => one.target);
-  const isIdle = !queue.size;
-  queue = new Set([...come, ...queue]);  // the latest first: earlier ones may be passed by
-  gone.forEach(article => queue.delete(article));
-  if (isIdle && queue.size) requestAnimationFrame(fillSome);
-}, { rootMargin: "1000px 0px" });
-let queue = new Set(), lastY = 0;
-function fillSome() {
-  const end = performance.now() + FILLING, isFast = Math.abs(scrollY - lastY) > innerHeight;
-  lastY = scrollY;
-  // What passes by faster than a screen per frame cannot be seen.
-  for (const article of isFast ? [] : queue) {
-    fill(article);
-    if (performance.now() > end) break;
-  }
-  if (queue.size) requestAnimationFrame(fillSome);
-}
-const far = new IntersectionObserver(entries => entries.filter(one => one.isIntersecting).forEach(({ target }) => {
-  far.unobserve(target);
-  for (const article of target.children) near.observe(article);
-}), { rootMargin: "2000px 0px" });
-function fill(article) {
-  near.unobserve(article);
-  queue.delete(article);
-  article.fill();
-}
+const list = makeList(cards, find("filters").closest(".bar"));
+const draw = (headline, sought) => drawCard(headline, data, { badge: describeBadge(headline), sought, lazy: true });
 
 function update() {
   const sought = fold(state.q.trim()), filter = FILTERS.find(one => one.key === state.filter);
   state.found = data.headlines.filter(one => filter.test(one) && one.folded.includes(sought)).sort(SORTS[state.sort]);
   hideTip();
-  const articles = state.found.map(headline => showArticle(headline, sought)), chunks = [];
-  for (let i = 0; i < articles.length; i += CHUNK) chunks.push(make("div", { class: "chunk" }, articles.slice(i, i + CHUNK)));
-  cards.replaceChildren(...chunks);
-  chunks.forEach(chunk => far.observe(chunk));
+  list.show(state.found.map(headline => keepArticle(headline, sought, draw, drawTitle)));
   for (const button of find("filters").querySelectorAll("button")) button.setAttribute("aria-pressed", button.dataset.filter === state.filter);
   find("sort").value = state.sort;
   if (find("search").value !== state.q) find("search").value = state.q;
@@ -154,8 +113,7 @@ function change(values) {
   Object.assign(state, values);
   writeHash({ filter: state.filter, q: state.q, sort: state.sort }, DEFAULTS);
   update();
-  const first = state.found[0]?.article, top = first?.getBoundingClientRect().top;
-  if (first && (top < bar.getBoundingClientRect().bottom || top > innerHeight * 0.6)) first.scrollIntoView({ block: "start" });
+  list.reveal();
 }
 function readState() {
   const { filter, q, sort } = readHash();
@@ -195,42 +153,17 @@ find("sort").addEventListener("change", event => change({ sort: event.target.val
 find("reset").addEventListener("click", () => change({ filter: "all", q: "" }));
 find("help").addEventListener("click", () => find("keys").showModal());
 addEventListener("hashchange", () => { readState(); update(); });
-addEventListener("beforeprint", () => state.found.forEach(({ article }) => fill(article)));
-const bar = find("filters").closest(".bar");
-new ResizeObserver(() => document.documentElement.style.setProperty("--bar", `${getComputedStyle(bar).position === "sticky" ? bar.offsetHeight : 0}px`)).observe(bar);
+addEventListener("beforeprint", list.fillAll);
 initTheme(find("theme"));
 
-/* The first card that is not above the sticky bar. */
-function findTop() {
-  const isBelow = element => element.getBoundingClientRect().bottom > bar.getBoundingClientRect().bottom;
-  const chunk = [...cards.children].find(isBelow);
-  const first = chunk && [...chunk.children].find(isBelow);
-  return first ? state.found.indexOf(first.headline) : state.found.length;
-}
-function step(by) {
-  const active = document.activeElement.closest(".card"), isAbove = cards.getBoundingClientRect().top > 0;
-  const from = active ? state.found.indexOf(active.headline) : isAbove && by > 0 ? -1 : findTop();
-  const next = state.found[from + by]?.article;
-  if (!next) return;
-  fill(next);
-  next.focus({ preventScroll: true });
-  next.scrollIntoView({ block: "start" });
-}
-function stepPicture(by) {
-  const card = document.activeElement.closest(".card");
-  if (!card) return false;
-  const buttons = [...card.querySelectorAll(".strip button")], at = buttons.indexOf(document.activeElement);
-  (at < 0 ? buttons[0] : buttons[at + by])?.focus();
-  return true;
-}
 addEventListener("keydown", event => {
   if (event.key === "Escape" && !document.querySelector("dialog[open]")) { find("search").blur(); change({ q: "" }); return; }
   if (isTyping(event)) return;
   const sorts = Object.keys(SORTS);
   if (event.key === "/") find("search").focus();
-  else if (event.key === "j") step(1);
-  else if (event.key === "k") step(-1);
-  else if (event.key === "ArrowRight" || event.key === "ArrowLeft") { if (!stepPicture(event.key === "ArrowRight" ? 1 : -1)) return; }
+  else if (event.key === "j") list.step(1);
+  else if (event.key === "k") list.step(-1);
+  else if (event.key === "ArrowRight" || event.key === "ArrowLeft") { if (!list.stepPicture(event.key === "ArrowRight" ? 1 : -1)) return; }
   else if (FILTERS[event.key - 1]) change({ filter: FILTERS[event.key - 1].key });
   else if (event.key === "s") change({ sort: sorts[(sorts.indexOf(state.sort) + 1) % sorts.length] });
   else if (event.key === "d") find("theme").click();

@@ -1,7 +1,6 @@
 """The report: headlines with their candidates before and after, in one HTML file."""
 
-import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -15,17 +14,13 @@ from newsimg.evaluation.curve import find_plateau, look_up
 from newsimg.interfaces import Components
 from newsimg.reporting.console import describe_setting
 from newsimg.reporting.contact_sheet import choose_queries
-from newsimg.reporting.pages.assemble import fill_page, to_json
-from newsimg.reporting.pages.cards import Stages, describe_pictures, list_refs, shorten
-from newsimg.reporting.thumbnails import choose_scale, draw_thumbnails
+from newsimg.reporting.pages.assemble import fill_page
+from newsimg.reporting.pages.cards import Stages, shorten
+from newsimg.reporting.pages.fitting import fit_page
 from newsimg.storage.files import write_atomically
-
-log = logging.getLogger(__name__)
 
 STYLES = ("base.css", "card.css", "viewer.css", "report.css")
 MAX_BYTES = 10_000_000
-MARGIN = 30_000  # for the page's head, and for the keys and commas between pictures
-N_DESCRIBED = 100  # bytes that describe a picture besides its thumbnail and path
 N_POINTS = 400  # of the curve
 
 
@@ -74,27 +69,12 @@ def write_report(path: Path, stages: Stages, details: Details, max_bytes: int = 
         "components": list(stages.scores.components),
         "base": path.parent.absolute().as_uri() + "/",
     }
-    budget = max_bytes - len(fill(page).encode()) - MARGIN
     order: Sequence[int] = range(len(headlines))
     if collection.qrels is not None:
         outcomes = compare_stages(collection, stages.retrieved, stages.reranked, collection.qrels)
         order = choose_queries(outcomes, len(headlines))
-    refs = list_pictures(headlines)
-    n_text = sum(len(to_json(headline)) for headline in headlines) + N_DESCRIBED * len(refs)
-    scale, size = choose_scale([images[int(ref)] for ref in refs], budget - n_text)
-    kept = fit_headlines(headlines, order, budget, lambda ref: size + N_DESCRIBED)
-
-    refs = list_pictures([headlines[position] for position in kept])
-    thumbs = draw_thumbnails([images[int(ref)] for ref in refs], scale)
-    pictures = describe_pictures(images, thumbs, refs, path.parent)
-    fitting = set(kept)
-    ordered = [position for position in order if position in fitting]
-    kept = fit_headlines(headlines, ordered, budget, lambda ref: len(to_json(pictures[ref])))
-    if len(kept) < len(headlines):
-        log.warning("%s shows %d of %d headlines", path.name, len(kept), len(headlines))
-    shown = [headlines[position] for position in kept]
-    page["headlines"] = shown
-    page["pictures"] = {ref: pictures[ref] for ref in list_pictures(shown)}
+    budget = max_bytes - len(fill(page).encode())
+    page |= fit_page(headlines, order, images, path, budget)
     with write_atomically(path) as temporary:
         temporary.write_text(fill(page), encoding="utf-8")
 
@@ -186,34 +166,3 @@ def describe_curve(curve: pd.DataFrame, weight: float) -> dict[str, Any]:
         "value": float(look_up(curve, weight)["hits_at_1"]),
         "best": [plateau.low, plateau.high, plateau.value],
     }
-
-
-def list_pictures(headlines: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Return the keys of the pictures of headlines, each once."""
-    return list(dict.fromkeys(ref for headline in headlines for ref in list_refs(headline)))
-
-
-def fit_headlines(
-    headlines: Sequence[Mapping[str, Any]],
-    order: Iterable[int],
-    n_bytes: float,
-    measure: Callable[[str], float],
-) -> list[int]:
-    """Return the sorted positions of as many headlines as fit, in order of priority.
-
-    Args:
-        headlines: Descriptions of the headlines.
-        order: Positions in order of priority.
-        n_bytes: Available size.
-        measure: Function that returns the size of a picture in bytes.
-    """
-    kept: list[int] = []
-    seen: set[str] = set()
-    for position in order:
-        refs = set(list_refs(headlines[position])) - seen
-        n_bytes -= len(to_json(headlines[position])) + sum(measure(ref) + 12 for ref in refs)
-        if n_bytes < 0:
-            break
-        seen |= refs
-        kept.append(position)
-    return sorted(kept)

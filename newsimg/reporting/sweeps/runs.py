@@ -234,19 +234,27 @@ def describe(run: FinishedRun, names: Sequence[str]) -> str:
     return ", ".join(name_option(n, write_value(run.find_value(n)), short) for n in names)
 
 
-def _read_run(folder: Path, top: Path) -> FinishedRun:
+def read_config(
+    folder: Path, top: Path
+) -> tuple[Mapping[str, str], Mapping[str, Any], Mapping[str, Any]]:
+    """Return the overrides of a run, its options and its values.
+
+    Args:
+        folder: The run's folder.
+        top: The outermost folder that may have Hydra's files.
+    """
     # If the folder of a job was in use, it has a subfolder: Hydra's files are in the outer one.
     above = [folder, *folder.parents]
     hydra_dir = next((f / ".hydra" for f in above if (f / ".hydra").is_dir() or f == top), folder)
     hydra: Any = _load(hydra_dir / "hydra.yaml") or {}
     choices = ((hydra.get("hydra") or {}).get("runtime") or {}).get("choices") or {}
-    return FinishedRun(
-        folder,
-        _read_overrides(hydra_dir / "overrides.yaml"),
-        choices,
-        _load(folder / "config.yaml"),
-        pd.read_csv(folder / STATISTICS, index_col="measure"),
-    )
+    overrides = _read_overrides(hydra_dir / "overrides.yaml")
+    return overrides, choices, _load(folder / "config.yaml")
+
+
+def _read_run(folder: Path, top: Path) -> FinishedRun:
+    known = read_config(folder, top)
+    return FinishedRun(folder, *known, pd.read_csv(folder / STATISTICS, index_col="measure"))
 
 
 def _read_overrides(path: Path) -> dict[str, str]:

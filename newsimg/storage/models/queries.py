@@ -51,7 +51,8 @@ def find_truncated_queries(
     flags = backbone.find_truncated([text for own in texts for text in own])
     by_template = np.reshape(flags, (len(texts), len(queries)))
     shown = [texts[first][i] for i, first in enumerate(by_template.argmax(axis=0))]
-    return tuple(warn_truncated(by_template.any(axis=0).tolist(), shown, what))
+    any_template = [bool(own.any()) for own in by_template.T]
+    return tuple(warn_truncated(any_template, shown, what))
 
 
 def _render(queries: Sequence[Query], backbone: Backbone) -> list[list[str]]:

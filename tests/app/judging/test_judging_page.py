@@ -34,6 +34,7 @@ class Served:
     url: str
     database: Database
     access: Access
+    images: dict[tuple[str, str], Image]
 
     def ask(self, path: str, token: str, body: Any = None) -> Any:
         """Send a request with a token; return the JSON."""
@@ -69,7 +70,7 @@ def served(newsroom: Any) -> Iterator[Served]:
         seed=1,
     )
     with serve(create_app([make_router(page)]), None) as url:
-        yield Served(url, database, access)
+        yield Served(url, database, access, images)
 
 
 def work(served: Served, token: str, favourite: str) -> int:
@@ -224,3 +225,24 @@ def test_two_people_judge_by_keys_at_once_and_nothing_on_the_page_tells_the_runs
         stranger, _, _ = open_page(browser, f"{served.url}/#t=nobody")
         stranger.wait_for_selector("#message:not([hidden])")
         assert "the whole link" in stranger.text_content("#message")
+
+
+@needs_chromium
+def test_a_picture_that_cannot_be_read_is_said_and_can_be_answered_so(
+    served: Served, tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"no picture")
+    for key in list(served.images):
+        if key[1].startswith("a"):
+            served.images[key] = Image(key[1], broken)
+    with open_browser() as browser:
+        page, _, _ = open_page(browser, f"{served.url}/#t=token5")
+        page.wait_for_selector("#message:not([hidden])")
+        wait_for(page, 0)
+        assert "broken.jpg" not in page.text_content("#message")
+        page.keyboard.press("p")
+        wait_for(page, 1)
+        sources = [page.get_attribute(f"#{side}Picture", "src") for side in ("left", "right")]
+        assert None in sources  # nothing is left of the question before
+    assert list(read_answers(served.database)["choice"]) == ["picture_unusable"]

@@ -17,7 +17,7 @@ from scipy.stats import binomtest
 from newsimg.reporting.sweeps.paper import make_table
 from newsimg.reporting.sweeps.paper_table import Layout, PaperTable
 from newsimg.reporting.sweeps.runs import read_runs
-from newsimg.task.table import TableTask
+from newsimg.task.finished.table import TableTask
 
 DAGGERS = ("†", "‡")
 
