@@ -28,7 +28,7 @@ RECALL = {"flat": 0.9999, "auto": 0.9999, "ivf_pq": 0.85}  # of 10, on the clust
 OPTIONS = sorted(
     path.stem
     for path in (CONF_DIR / "index").glob("*.yaml")
-    if path.stem not in ("saved", "hybrid")
+    if re.search(r"_target_: newsimg\.index\.(faiss_index|auto)\.", path.read_text())
 )
 
 
