@@ -39,7 +39,7 @@ from newsimg.weight.raw import RawWeight
 from newsimg.weight.rrf import RRFWeight
 from newsimg.weight.zscore import ZScoreWeight
 
-pytestmark = needs_chromium
+pytestmark = [pytest.mark.slow, needs_chromium]
 
 N_PICTURES, TOP_K = 30, 8
 SCRIPT = "<script>document.title = 'run'</script> \"ferry\", it's & <b>bold</b>"

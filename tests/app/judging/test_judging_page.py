@@ -177,6 +177,7 @@ def wait_for(page: Any, n_answered: int) -> None:
     )
 
 
+@pytest.mark.slow
 @needs_chromium
 @pytest.mark.slow
 def test_two_people_judge_by_keys_at_once_and_nothing_on_the_page_tells_the_runs(
@@ -234,6 +235,7 @@ def test_two_people_judge_by_keys_at_once_and_nothing_on_the_page_tells_the_runs
         assert "the whole link" in stranger.text_content("#message")
 
 
+@pytest.mark.slow
 @needs_chromium
 @pytest.mark.slow
 def test_a_picture_that_cannot_be_read_is_said_and_can_be_answered_so(
