@@ -10,7 +10,7 @@ measure() {
     timeout "$limit" "$@" || failed="$failed
   $*"
 }
-measure 120 python -m pytest -m gpu -q tests/backbone tests/vlm tests/index
+measure 120 python -m pytest -n 0 -m gpu -q tests/backbone tests/vlm tests/index
 measure 60 python tests/bench/bench_gpu.py
 measure 150 python tests/bench/bench_judge.py --rounds 1
 measure 120 python tests/bench/bench_rewriter.py --rounds 1
