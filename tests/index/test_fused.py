@@ -157,7 +157,7 @@ def test_a_saved_member_must_have_the_same_pictures() -> None:
     assert index.images is IMAGES
     found, expected = (one.search_queries(QUERIES, embed(4, 2), 10) for one in (index, memory))
     np.testing.assert_array_equal(found[1], expected[1])
-    with pytest.raises(ValueError, match="members.second: it has 60 pictures, the search has 59"):
+    with pytest.raises(ValueError, match=r"members.second: it has 60 pictures, the search has 59"):
         index.describe(IMAGES[1:])
     with pytest.raises(ValueError, match="second: it has '59' where the search has '61'"):
         index.describe([*IMAGES[:59], Image("61", Path("x"))])
