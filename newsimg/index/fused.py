@@ -1,6 +1,7 @@
 """Retrieval by several searches, such as those of several backbones."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 from scipy.stats import rankdata
@@ -74,13 +75,17 @@ class FusedIndex(Index):
     @property
     def images(self) -> Sequence[Image] | None:
         """See `Index.images`: those of the first saved member, if there is one."""
-        found = (self._open(name) for name in self.members)
-        return next((images for images in found if images is not None), None)
+        for name, member in self.members.items():
+            with name_member(name):
+                if (images := member.images) is not None:
+                    return images
+        return None
 
     def check_queries(self, queries: Sequence[Query]) -> None:
         """See `Index.check_queries`."""
-        for member in self.members.values():
-            member.check_queries(queries)
+        for name, member in self.members.items():
+            with name_member(name):
+                member.check_queries(queries)
 
     def build(self, embeddings: FloatArray) -> None:
         """See `Index.build`."""
@@ -96,9 +101,10 @@ class FusedIndex(Index):
         if images is self._described:
             return
         for name, member in self.members.items():
-            if (own := self._open(name)) is not None:
-                check_same(name, own, images)
-            member.describe(images)
+            with name_member(name):
+                if (own := member.images) is not None:
+                    check_same(own, images)
+                member.describe(images)
         self._described = images
 
     def search(self, embeddings: FloatArray, top_k: int) -> tuple[FloatArray, IntArray]:
@@ -131,13 +137,6 @@ class FusedIndex(Index):
             fused_scores[i], fused_rows[i] = sums[best], distinct[best]
         return fused_scores, fused_rows
 
-    def _open(self, name: str) -> Sequence[Image] | None:
-        """Return the pictures of a saved member; a member that cannot be opened is named."""
-        try:
-            return self.members[name].images
-        except ValueError as error:
-            raise ValueError(f"index.members.{name}: {error}") from error
-
     def _rate(self, scores: FloatArray) -> FusedArray:
         """Return what a member's results, best first, contribute: (n_queries, depth)."""
         if self.by == "ranks":
@@ -148,12 +147,20 @@ class FusedIndex(Index):
         return np.divide(exact - last, spread, out=np.ones_like(exact), where=spread > 0)
 
 
-def check_same(name: str, own: Sequence[Image], images: Sequence[Image]) -> None:
+@contextmanager
+def name_member(name: str) -> Iterator[None]:
+    """Put the member's key before the message of a ValueError inside the block."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"index.members.{name}: {error}") from error
+
+
+def check_same(own: Sequence[Image], images: Sequence[Image]) -> None:
     """Check that a saved member has the pictures of the others, in the same order.
 
     Args:
-        name: Name of the member.
-        own: Its pictures.
+        own: Pictures of the member.
         images: Those of the others.
 
     Raises:
@@ -163,19 +170,19 @@ def check_same(name: str, own: Sequence[Image], images: Sequence[Image]) -> None
         return
     if len(own) != len(images):
         raise ValueError(
-            f"index.members.{name} has {len(own)} pictures, the search has {len(images)}: all "
-            "members must have the same ones"
+            f"it has {len(own)} pictures, the search has {len(images)}: all members must have the "
+            "same ones"
         )
     for start in range(0, len(own), AT_ONCE):
         chunk = slice(start, start + AT_ONCE)
         for one, other in zip(own[chunk], images[chunk], strict=True):
             if one.image_id != other.image_id:
                 raise ValueError(
-                    f"index.members.{name} has {one.image_id!r} where the search has "
-                    f"{other.image_id!r}: all members must have the same pictures"
+                    f"it has {one.image_id!r} where the search has {other.image_id!r}: all "
+                    "members must have the same pictures"
                 )
             if one.digest and other.digest and one.digest != other.digest:
                 raise ValueError(
-                    f"index.members.{name} was built from other bytes of {one.image_id!r} than "
-                    f"{other.uri} has: all members must have the same pictures"
+                    f"it was built from other bytes of {one.image_id!r} than {other.uri} has: all "
+                    "members must have the same pictures"
                 )

@@ -157,9 +157,9 @@ def test_a_saved_member_must_have_the_same_pictures() -> None:
     assert index.images is IMAGES
     found, expected = (one.search_queries(QUERIES, embed(4, 2), 10) for one in (index, memory))
     np.testing.assert_array_equal(found[1], expected[1])
-    with pytest.raises(ValueError, match="second has 60 pictures, the search has 59"):
+    with pytest.raises(ValueError, match=r"members.second: it has 60 pictures, the search has 59"):
         index.describe(IMAGES[1:])
-    with pytest.raises(ValueError, match="second has '59' where the search has '61'"):
+    with pytest.raises(ValueError, match="second: it has '59' where the search has '61'"):
         index.describe([*IMAGES[:59], Image("61", Path("x"))])
     with pytest.raises(ValueError, match=r"other bytes of '59' than 59.jpg has"):
         index.describe([*IMAGES[:59], Image("59", Path("59.jpg"), digest="new")])
@@ -167,7 +167,10 @@ def test_a_saved_member_must_have_the_same_pictures() -> None:
 
 def test_queries_without_a_members_column_are_refused_before_anything_is_embedded() -> None:
     other = TableBackbone(5, 12, "{title} {summary}")
-    with pytest.raises(ValueError, match=r"uses {summary}, but .* organisations, lead"):
+    with pytest.raises(
+        ValueError,
+        match=r"^index.members.second: query_template uses {summary}, but .* organisations, lead",
+    ):
         make(own(other)).check_queries(QUERIES)
     assert other.n_embedded == 0
 
