@@ -36,11 +36,29 @@ if TYPE_CHECKING:
 _current: "ContextVar[OpenSweep | None]" = ContextVar("current_sweep", default=None)
 
 
+MAX_COMPARED = 8  # runs on a page
+
+
 class SweepCallback(Callback):
-    """Opens the parent run before the first job and closes it after the last."""
+    """Opens the parent run before the first job and closes it after the last.
+
+    Args:
+        n_compared: Number of the best jobs on the sweep's `compare.html`; 0 for no such page.
+
+    Raises:
+        ValueError: If `n_compared` is out of range.
+    """
 
     process = -1  # the launching process
     swept: tuple[str, ...] = ()  # names of the swept overrides
+
+    def __init__(self, *, n_compared: int) -> None:
+        if n_compared != 0 and not 2 <= n_compared <= MAX_COMPARED:
+            raise ValueError(
+                f"hydra.callbacks.sweep.n_compared must be 0 or in [2, {MAX_COMPARED}], "
+                f"got {n_compared}"
+            )
+        self.n_compared = n_compared
 
     def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Stop a job when its launcher's process ends, or on SIGTERM."""
@@ -68,7 +86,7 @@ class SweepCallback(Callback):
         objective = next(iter(list_objectives(config.objective, task)), None)
         self.swept = tuple(list_swept(config.hydra))
         self.tracker.open_sweep(config.data.name, name[:250], sweep_dir, objective, self.swept)
-        _current.set(OpenSweep(self.tracker, objective, sweep_dir))
+        _current.set(OpenSweep(self.tracker, objective, sweep_dir, self.n_compared))
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
         """Record a job that failed before its run was opened."""

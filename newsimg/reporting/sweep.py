@@ -18,6 +18,7 @@ from newsimg.reporting.sweeps.best import (
     list_best,
     print_best,
 )
+from newsimg.reporting.sweeps.compared import compare_best
 from newsimg.reporting.sweeps.drawing import draw_sweep
 from newsimg.reporting.sweeps.fitting import print_text, to_markdown
 from newsimg.reporting.sweeps.jobs import (
@@ -50,11 +51,13 @@ class OpenSweep:
         tracker: Tracker of the parent run and the jobs.
         objective: Metric that the sweep maximises, or None.
         sweep_dir: Folder of the jobs' folders.
+        n_compared: Number of the best jobs on the page that compares them; 0 for none.
     """
 
     tracker: Tracker
     objective: str | None
     sweep_dir: Path
+    n_compared: int = 0
 
     def close(self, status: str) -> None:
         """Write the summary and close the parent run.
@@ -71,12 +74,21 @@ class OpenSweep:
             if len(jobs) or runs:
                 output_dir.mkdir(parents=True, exist_ok=True)
                 metrics = summarize_sweep(jobs, runs, self.objective, output_dir)
+            if status != "KILLED":
+                self._compare(jobs, runs, output_dir)
         finally:
             note = describe_jobs(jobs, runs, self.objective, self.sweep_dir)
             written = output_dir if output_dir.is_dir() else None
             self.tracker.close_sweep(status, metrics, written, note)
         if self.sweep_dir.is_dir():  # it is not where the jobs' configs could not be composed
             print_outcome(written or self.sweep_dir, self.tracker.describe())
+
+    def _compare(self, jobs: pd.DataFrame, runs: Sequence[FinishedRun], output_dir: Path) -> None:
+        unfinished = set(jobs.index[jobs["status"] != "FINISHED"]) if len(jobs) else set()
+        measure = choose_measure(self.objective, runs) if runs else "hits_at_1"
+        parts = self.sweep_dir, output_dir, self.n_compared, unfinished
+        if compare_best(runs, measure, *parts):
+            print_text("compare.html has the best jobs, headline by headline")
 
 
 def summarize_sweep(

@@ -14,6 +14,7 @@ from PIL import Image as PILImage
 
 from newsimg.datatypes import Image
 from newsimg.reporting.pages.assemble import drop_empty, fill_page, to_json
+from newsimg.reporting.pages.cards import locate_picture
 from newsimg.storage.files import write_atomically
 from newsimg.storage.pictures.images import DECODER_THREADS
 from newsimg.submission.build import Entry
@@ -23,7 +24,7 @@ from newsimg.submission.rendering import Box, find_box
 
 log = logging.getLogger(__name__)
 
-STYLES = ("base.css", "submission.css")
+STYLES = ("base.css", "viewer.css", "submission.css")
 MAX_BYTES = 10_000_000
 # (width, height, quality) that a thumbnail fills; the first at which all fit is used.
 SCALES = ((345, 195, 70), (230, 130, 60), (161, 91, 45))
@@ -46,10 +47,11 @@ class Shot:
     height: int
     saliency: Box
 
-    def describe(self, image_id: str) -> dict[str, Any]:
-        """Return the picture as JSON."""
-        return {
-            "id": image_id,
+    def describe(self, image: Image, folder: Path) -> dict[str, Any]:
+        """Return the picture as JSON, for a page in `folder`."""
+        known = {"full": locate_picture(image, folder), "metadata": dict(image.metadata or {})}
+        return drop_empty(known) | {
+            "id": image.image_id,
             "thumb": "data:image/webp;base64," + base64.b64encode(self.thumb).decode(),
             "width": self.width,
             "height": self.height,
@@ -112,20 +114,21 @@ class Preview:
         Returns:
             The number of entries shown.
         """
-        budget = self.max_bytes - 2_000 - len(fill(make_page(entries, [], {}, details)).encode())
+        budget = self.max_bytes - 3_000 - len(fill(make_page(entries, [], {}, details)).encode())
         shots = self._shots
         for scale in SCALES[1:]:
             if sum(len(shot.thumb) * 4 / 3 for shot in shots.values()) <= budget * 0.9:
                 break
             shots = shrink_shots(shots, scale)
-        pictures = {image: shot.describe(image.image_id) for image, shot in shots.items()}
+        folder = path.parent
+        pictures = {image: shot.describe(image, folder) for image, shot in shots.items()}
         shown = fit_articles(entries, pictures, details, budget)
         if len(shown) < len(entries):
             log.warning("%s shows %d of %d pictures", path.name, len(shown), len(entries))
+        base = {"base": folder.absolute().as_uri() + "/"}
         with write_atomically(path) as temporary:
-            temporary.write_text(
-                fill(make_page(entries, shown, pictures, details)), encoding="utf-8"
-            )
+            page = make_page(entries, shown, pictures, details) | base
+            temporary.write_text(fill(page), encoding="utf-8")
         return len(shown)
 
 

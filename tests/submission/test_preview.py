@@ -232,6 +232,39 @@ def test_axe_finds_no_violations(scheme: str, browser: Any, runs: dict[str, Path
 
 
 @needs_chromium
+def test_the_whole_picture_opens_from_its_crop_and_the_focus_returns(
+    browser: Any, runs: dict[str, Path]
+) -> None:
+    submit(runs)
+    page, said, _ = open_page(browser, PAGE.absolute())
+    frame, dialog = page.locator(".frame").nth(1), page.locator("dialog.viewer")
+    frame.focus()
+    page.keyboard.press("Enter")
+    dialog.wait_for()
+    shot = read_data()["shots"][read_data()["runs"][0]["entries"][1][1]]
+    picture = dialog.locator("figure img")
+    page.wait_for_function("document.querySelector('.viewer img').naturalWidth > 0")
+    sizes = picture.evaluate("image => [image.naturalWidth, image.naturalHeight]")
+    assert sizes == [shot["width"], shot["height"]]  # the file, not the thumbnail
+    assert picture.evaluate("image => getComputedStyle(image).objectFit") == "contain"
+    assert shot["id"] in dialog.inner_text()
+    assert list_violations(page) == []
+    page.keyboard.press("ArrowRight")
+    assert "3 of 8" in dialog.inner_text()
+    page.keyboard.press("Escape")
+    assert frame.evaluate("frame => frame === document.activeElement")
+    frame.click()
+    assert dialog.is_visible()
+    page.keyboard.press("Escape")
+    page.locator(".shot").nth(2).get_by_role("button").click()
+    assert "3 of 8" in dialog.inner_text()
+    page.keyboard.press("Escape")
+    assert page.locator(".mark").all_inner_texts() == [""] * 8  # nothing was moved
+    assert said == []
+    page.close()
+
+
+@needs_chromium
 def test_printing_draws_all_pictures(browser: Any, runs: dict[str, Path]) -> None:
     submit(runs)
     page, *_ = open_page(browser, PAGE.absolute(), viewport={"width": 700, "height": 200})

@@ -26,6 +26,7 @@ from newsimg.reporting.comparing.runs import (
 from newsimg.reporting.pages.comparison import Head, write_comparison
 from newsimg.reporting.plots import name_measure
 
+PAGE, TESTS = "compare.html", "compare.csv"
 EXAMPLE = "newsimg task=compare 'task.runs=[multirun/single/DAY/TIME,multirun/single/DAY/TIME]'"
 
 

@@ -1,5 +1,6 @@
 /* The preview of a submission: pictures by run, and their crops. */
 import { make, find, count, fold, initTheme, readHash, writeHash, isTyping } from "./dom.js";
+import { openViewer } from "./viewer.js";
 import { MODES, findBox, moveBox, scaleBox, isCrop, placePicture } from "./crops.js";
 
 const page = JSON.parse(find("data").textContent);
@@ -93,13 +94,14 @@ function fillCard(entry) {
     setCrop(entry, event.target.value === "hand" ? findBox(shot, cropOf(entry)) ?? findBox(shot, "center") : event.target.value);
     finish();
   } }, ...MODES.map(mode => make("option", { value: mode }, mode)), make("option", { value: "hand" }, "by hand"));
+  entry.whole = make("button", { type: "button", class: "tool", "aria-label": `Whole picture ${shot.id}`, click: () => openWhole(entry) }, "whole");
   entry.mark = make("span", { class: "mark" });
   card.append(...[
     entry.frame,
     make("h3", {}, entry.title || `Article ${entry.id}`),
     make("p", {}, `${entry.id} · ${shot.id} · rank ${entry.rank}`),
     entry.shownBy && make("p", { class: "replaced" }, `Next best: run ${entry.shownBy} shows ${entry.replaced}`),
-    make("div", { class: "crop" }, entry.select, entry.mark),
+    make("div", { class: "crop" }, entry.select, entry.whole, entry.mark),
   ].filter(Boolean));
   drawCrop(entry);
 }
@@ -118,8 +120,15 @@ function drawCrop(entry) {
   entry.frame.setAttribute("aria-valuetext", byHand ? `by hand, ${at(left, right)} % from the left, ${at(top, bottom)} % from the top` : crop);
 }
 
+/* Open the whole picture, uncropped; the arrow keys step through the shown ones. */
+function openWhole(entry) {
+  const shown = entries.filter(isShown);
+  openViewer(shown.map(({ shot, title, id, rank }) => ({ picture: shot, label: `${title || `Article ${id}`}, rank ${rank}` })), shown.indexOf(entry), { base: page.base });
+}
+
 function onKey(event, entry) {
   if (event.ctrlKey || event.metaKey || event.altKey) return;
+  if (event.key === "Enter") { event.preventDefault(); openWhole(entry); return; }
   const box = findBox(entry.shot, cropOf(entry)) ?? findBox(entry.shot, "center");
   let crop;
   if (ARROWS[event.key]) crop = moveBox(box, ...ARROWS[event.key].map(part => part * STEP * (event.shiftKey ? 5 : 1)));
@@ -146,7 +155,7 @@ function onDrag(event, entry) {
     if (moved) setCrop(entry, moveBox(box, right, down));
   }, { signal });
   const end = () => { controller.abort(); if (moved) finish(); };
-  frame.addEventListener("pointerup", end, { signal });
+  frame.addEventListener("pointerup", () => { end(); if (!moved) openWhole(entry); }, { signal });
   frame.addEventListener("pointercancel", () => {  // the browser scrolls instead
     if (moved && before === undefined) changes.delete(entry.key);
     else if (moved) changes.set(entry.key, before);

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from newsimg.interfaces import Components, Task
-from newsimg.reporting.comparing.writing import Choices, compare_runs
+from newsimg.reporting.comparing.writing import PAGE, TESTS, Choices, compare_runs
 from newsimg.reporting.sweeps.fitting import print_fitting, print_text
 
 
@@ -45,8 +45,8 @@ class CompareTask(Task):
             FileNotFoundError: If a folder does not exist.
             ValueError: If a folder is not that of a finished run, or the runs have other headlines.
         """
-        compared = compare_runs(self.folders, self.choices, output_dir / "compare.html")
-        compared.tests.to_csv(output_dir / "compare.csv", index=False)
+        compared = compare_runs(self.folders, self.choices, output_dir / PAGE)
+        compared.tests.to_csv(output_dir / TESTS, index=False)
         for title, shown, n_keys in compared.tables:
             print_fitting(shown, n_keys, title)
         print_text(compared.explanation)
