@@ -158,7 +158,7 @@ def test_pictures_open_whole_and_the_focus_returns(page: Any, comparison: Path) 
     page.keyboard.press("Enter")
     dialog = page.locator("dialog.viewer")
     dialog.wait_for()
-    assert "identity, rank 1" in dialog.inner_text()
+    assert "identity, rank 1" in dialog.inner_text().lower()
     value = headline["runs"][0][0][3]
     assert f"{value:.4f}" in dialog.locator(".why").inner_text()
     page.keyboard.press("Escape")

@@ -23,7 +23,7 @@ export function drawTables({ names, folders, measures, tests, differences }, num
     make("tr", {}, make("th", { scope: "row" }, number(second), "against ", number(first)), make("td", {}, measure),
       make("td", { class: `gain ${value > 0 ? "good" : value < 0 ? "bad" : "same"}` }, signed(value)), interval(low, high, signed), make("td", {}, showP(p))))));
   const keys = Object.entries(differences);
-  if (keys.length) tables.push(drawHeadTable("what differs between the configs", ["", ...names.map((name, i) => [number(i)])],
+  if (keys.length) tables.push(drawHeadTable("what differs between the configs", ["option", ...names.map((name, i) => [number(i)])],
     keys.map(([key, values]) => make("tr", {}, make("th", { scope: "row" }, key), ...values.map(value => make("td", {}, value || "–"))))));
   return tables;
 }

@@ -4,12 +4,13 @@ import { make } from "./dom.js";
 
 const CHUNK = 12;  // cards that the browser skips together while they are out of view
 const FILLING = 5;  // milliseconds of a frame for drawing cards
+const SLOWING = 0.8;  // of the assumed speed, per frame without movement
 
 /* A list in the element `cards`, below the sticky `bar`. Articles are those of `drawCard` with `lazy`.
 
    Returns {show(articles), fill(article), fillAll(), step(by), stepPicture(by), reveal()}. */
 export function makeList(cards, bar) {
-  let shown = [], queue = new Set(), lastY = 0;
+  let shown = [], queue = new Set(), lastY = 0, speed = 0;
   /* Cards are drawn when they come near; only those of near chunks are observed. */
   const near = new IntersectionObserver(entries => {
     const come = entries.filter(one => one.isIntersecting).map(one => one.target), gone = entries.filter(one => !one.isIntersecting).map(one => one.target);
@@ -19,9 +20,12 @@ export function makeList(cards, bar) {
     if (isIdle && queue.size) requestAnimationFrame(fillSome);
   }, { rootMargin: "1000px 0px" });
   function fillSome() {
-    const end = performance.now() + FILLING, isFast = Math.abs(scrollY - lastY) > innerHeight;
+    const end = performance.now() + FILLING;
+    // Of the last frames, as the page does not move in every frame while a wheel is turned.
+    speed = Math.max(Math.min(Math.abs(scrollY - lastY), 2 * innerHeight), speed * SLOWING);
     lastY = scrollY;
-    // What passes by faster than a screen per frame cannot be seen.
+    // What passes by so fast cannot be seen.
+    const isFast = speed > innerHeight / 2;
     for (const article of isFast ? [] : queue) {
       fill(article);
       if (performance.now() > end) break;

@@ -123,7 +123,7 @@ function drawCrop(entry) {
 /* Open the whole picture, uncropped; the arrow keys step through the shown ones. */
 function openWhole(entry) {
   const shown = entries.filter(isShown);
-  openViewer(shown.map(({ shot, title, id, rank }) => ({ picture: shot, label: `${title || `Article ${id}`}, rank ${rank}` })), shown.indexOf(entry), { base: page.base });
+  openViewer(shown.map(({ shot, title, id, rank }) => ({ picture: shot, label: `Rank ${rank}`, detail: () => make("p", { dir: "auto" }, title || `Article ${id}`) })), shown.indexOf(entry), { base: page.base });
 }
 
 function onKey(event, entry) {
