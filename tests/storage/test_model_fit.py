@@ -207,7 +207,8 @@ def write_config(folder, **config):
             {"architectures": ["SiglipModel"], "text_config": {"vocab_size": 256000}},
             {"architectures": ["SiglipModel"], "vocab_size": 32000},
             r"must be vocab_size 32000, but \S+ is vocab_size 256000; options for it: "
-            r"backbone=siglip2_base, backbone=siglip2_so400m; 'backbone.vocab_size=256000'",
+            r"backbone=siglip2_base, backbone=siglip2_giant, backbone=siglip2_so400m, "
+            r"backbone=siglip2_so400m_512; 'backbone.vocab_size=256000'",
         ),
         (
             {"architectures": ["BertModel"]},
