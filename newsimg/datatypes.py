@@ -4,7 +4,6 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from string import Formatter
 from typing import Any, Protocol, TypeVar, TypeVarTuple
 from urllib.parse import quote
 
@@ -36,7 +35,7 @@ PICTURE_PLACE = "\ufffc"  # object replacement character
 """Where a question shows the picture; by default before its text."""
 
 QUERY_FIELDS = ("title", "tags", "people", "organisations")
-"""Fields that a query template may contain."""
+"""Fields of every query in templates and prompts; further columns of the data are fields too."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +55,17 @@ class Query:
     people: tuple[str, ...] = ()
     organisations: tuple[str, ...] = ()
     columns: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def fields(self) -> dict[str, str]:
+        """Values for templates and prompts, by name; tags are people, then organisations."""
+        return {
+            **{name: value.strip() for name, value in self.columns},
+            "title": self.title,
+            "tags": ", ".join(self.people + self.organisations),
+            "people": ", ".join(self.people),
+            "organisations": ", ".join(self.organisations),
+        }
 
 
 @dataclass(frozen=True)
@@ -341,35 +351,6 @@ def _is_same(one: Any, other: Any) -> bool:
     if isinstance(one, np.ndarray) and isinstance(other, np.ndarray):
         return one is other or np.array_equal(one, other)
     return bool(one is other or one == other)
-
-
-def check_template(template: str) -> str:
-    """Check that a query template has at least one field and no unknown field; return it.
-
-    Raises:
-        ValueError: If it has none, or an unknown one.
-    """
-    try:
-        names = {name for _, name, _, _ in Formatter().parse(template) if name is not None}
-    except ValueError:  # an unmatched brace
-        names = set()
-    if not names or names - set(QUERY_FIELDS):
-        known = ", ".join(f"{{{name}}}" for name in QUERY_FIELDS)
-        raise ValueError(f"query_template must use one or more of {known}, got {template!r}")
-    return template
-
-
-def render_queries(queries: Sequence[Query], template: str) -> list[str]:
-    """Fill `template` for each query; tags are people, then organisations, joined by ', '."""
-    return [
-        template.format(
-            title=query.title,
-            tags=", ".join(query.people + query.organisations),
-            people=", ".join(query.people),
-            organisations=", ".join(query.organisations),
-        ).strip()
-        for query in queries
-    ]
 
 
 def make_image_id(place: str) -> str:

@@ -76,7 +76,7 @@ class Survey(ABC):
 class Backbone(ABC):
     """A dual encoder that embeds headlines and pictures in one space."""
 
-    query_template: str  # how a query becomes text, e.g. "{title}. {tags}"
+    query_template: str | list[str]  # how a query becomes text, e.g. "{title}. {tags}"; or several
     batch_size: int  # items per forward pass
 
     @property
@@ -230,13 +230,16 @@ class Index(ABC):
     def describe(self, images: Sequence[Image]) -> None:  # noqa: B027
         """Take the pictures that the rows refer to, before a search; by default do nothing."""
 
-    def search_texts(
-        self, texts: Sequence[str], embeddings: FloatArray, top_k: int
+    def check_queries(self, queries: Sequence[Query]) -> None:  # noqa: B027
+        """Raise ValueError for queries that cannot be searched for; by default do nothing."""
+
+    def search_queries(
+        self, queries: Sequence[Query], embeddings: FloatArray, top_k: int
     ) -> tuple[FloatArray, IntArray]:
-        """Search for headlines of which the texts are known too; by default by embeddings alone.
+        """Search for queries of which the words are known too; by default by embeddings alone.
 
         Args:
-            texts: (n_queries,) the headlines.
+            queries: (n_queries,).
             embeddings: See `search`.
             top_k: See `search`.
         """
@@ -249,6 +252,9 @@ class Reranker(ABC):
     @abstractmethod
     def score(self, queries: Sequence[Query], candidates: Candidates) -> RerankScores:
         """Score candidates; `values` are aligned with `candidates`, never sorted."""
+
+    def check_queries(self, queries: Sequence[Query]) -> None:  # noqa: B027
+        """Raise ValueError for queries that cannot be scored, before any model runs."""
 
 
 class Weight(ABC):

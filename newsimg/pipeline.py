@@ -15,14 +15,18 @@ from newsimg.datatypes import (
     FusedArray,
     Image,
     IntArray,
+    Query,
     RerankScores,
-    render_queries,
 )
 from newsimg.interfaces import Backbone, Components, Dataset, Index, Reranker, Weight
 from newsimg.storage.copies import find_first_copies, share_scores
 from newsimg.storage.metadata.filters import check_matching, find_matching
 from newsimg.storage.metadata.lazy import with_metadata
-from newsimg.storage.models.truncated import find_truncated
+from newsimg.storage.models.queries import (
+    check_queries,
+    embed_queries,
+    find_truncated_queries,
+)
 from newsimg.storage.pictures.damaged import embed_readable
 from newsimg.storage.progress import announce
 
@@ -56,6 +60,8 @@ def retrieve_readable(
             f"{collection.name} has pictures and no headlines: newsimg task=index makes it "
             "searchable"
         )
+    check_queries(collection.queries, backbone)
+    index.check_queries(collection.queries)
     if not (collection.images if index.images is None else index.images):
         raise ValueError(
             f"{collection.name} has headlines and no pictures: index=saved "
@@ -66,13 +72,12 @@ def retrieve_readable(
     if top_k > n_images:
         log.warning("top_k=%d exceeds the pool of %d images; using %d", top_k, n_images, n_images)
         top_k = n_images
-    texts = render_queries(collection.queries, backbone.query_template)
-    truncated = tuple(find_truncated(backbone, texts, "headlines"))
+    queries = collection.queries
+    truncated = find_truncated_queries(queries, backbone, "headlines")
     announce("searching")
     index.describe(images)
-    titles = [query.title for query in collection.queries]
-    embeddings = backbone.embed_texts(texts)
-    found = find_nearest(index, titles, embeddings, top_k, images, searched)
+    embeddings = embed_queries(queries, backbone)
+    found = find_nearest(index, queries, embeddings, top_k, images, searched)
     return collection, replace(found, truncated=truncated)
 
 
@@ -99,7 +104,7 @@ def prepare_pool(
 
 def find_nearest(
     index: Index,
-    texts: Sequence[str] | None,
+    queries: Sequence[Query] | None,
     embeddings: FloatArray,
     top_k: int,
     images: Sequence[Image],
@@ -109,13 +114,13 @@ def find_nearest(
 
     Args:
         index: The index of the pool.
-        texts: (n_queries,) the headlines; None for queries without words.
+        queries: (n_queries,); None for pictures, which have no words.
         embeddings: (n_queries, dim), see `Index.search`.
         top_k: Images per query, at most the number of searched rows.
         images: The pool.
         searched: The rows to search; None for all.
     """
-    scores, rows = search_rows(index, texts, embeddings, top_k, len(images), searched)
+    scores, rows = search_rows(index, queries, embeddings, top_k, len(images), searched)
     # The order of equal scores depends on the index; sorting by row first makes it deterministic.
     by_row = np.argsort(rows, axis=1)
     rows, scores = take(rows, by_row), take(scores, by_row)
@@ -148,7 +153,7 @@ def _count_filtered(
 
 def search_rows(
     index: Index,
-    texts: Sequence[str] | None,
+    queries: Sequence[Query] | None,
     embeddings: FloatArray,
     top_k: int,
     n_images: int,
@@ -160,22 +165,20 @@ def search_rows(
 
     Args:
         index: The index.
-        texts: (n_queries,) the headlines; None for queries without words.
+        queries: (n_queries,); None for pictures, which have no words.
         embeddings: (n_queries, dim), see `Index.search`.
         top_k: Images per query, at most the number of searched rows.
         n_images: Number of rows of the index.
         searched: The rows to search; None for all.
     """
 
-    def search(queries: IntArray, depth: int) -> tuple[FloatArray, IntArray]:
-        if texts is None:
-            return index.search(embeddings[queries], depth)
-        return index.search_texts([texts[i] for i in queries], embeddings[queries], depth)
+    def search(block: IntArray, depth: int) -> tuple[FloatArray, IntArray]:
+        if queries is None:
+            return index.search(embeddings[block], depth)
+        return index.search_queries([queries[i] for i in block], embeddings[block], depth)
 
     if searched is None or len(searched) == n_images:
-        if texts is None:
-            return index.search(embeddings, top_k)
-        return index.search_texts(texts, embeddings, top_k)
+        return search(np.arange(len(embeddings)), top_k)
     is_searched = np.zeros(n_images, bool)
     is_searched[searched] = True
     scores = np.empty((len(embeddings), top_k), np.float32)
@@ -206,7 +209,9 @@ def load_and_retrieve(components: Components) -> tuple[Collection, Candidates]:
         dataset: Dataset, backbone: Backbone, index: Index, top_k: int
     ) -> tuple[Collection, Candidates]:
         announce("reading the data")
-        return retrieve_readable(dataset.load(), backbone, index, top_k)
+        collection = dataset.load()
+        components.reranker.check_queries(collection.queries)
+        return retrieve_readable(collection, backbone, index, top_k)
 
     arguments = (components.dataset, components.backbone, components.index, components.top_k)
     return components.shared.get("candidates", load, *arguments)

@@ -68,6 +68,7 @@ NEEDED = {
     "data=collection_table": ["data.path=pictures.csv"],
     "data=queries": ["data.csv_path=queries.csv"],
     "index=saved": ["index.folders=[index]"],
+    "index=own_backbone_saved": ["index.index.folders=[index]"],
 }
 options = pytest.mark.parametrize(
     ("group", "option"), OPTIONS, ids=[f"{group}={option}" for group, option in OPTIONS]

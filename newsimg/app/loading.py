@@ -43,7 +43,9 @@ class Loading:
             return {"state": "failed", "message": str(self.error)}
         if self._facts is None:
             return {"state": "loading", "step": self._steps.describe()}
-        facts = {"n_images": self._facts.n_images, "headlines": self._facts.headlines}
+        # Pages ask until they know the values: only then all headlines are sent.
+        headlines = self._facts.headlines[: 1 if self._values is None else None]
+        facts = {"n_images": self._facts.n_images, "headlines": headlines}
         return {"state": "ready", "values": self._values} | facts
 
     def _run(self) -> None:

@@ -30,7 +30,7 @@ from newsimg.storage.pictures.images import (
 N_SHOWN = 20_000  # pictures of which the keys are kept
 N_UPLOADS = 8
 MAX_UPLOAD_PIXELS = 100_000_000
-# A picture's key tells its content: what browsers keep is never out of date.
+# A picture's key depends on its content, so what browsers keep is never out of date.
 CACHING = "private, max-age=31536000, immutable"
 UNKNOWN = "this picture is not shown any more: search again"
 

@@ -152,7 +152,7 @@ class SearchPage:
     def _write_commands(self, wanted: Search, asked: Asked) -> dict[str, Any]:
         """Return `commands`: weight -> the command up to its value; and `command_end`."""
         if asked.picture is not None:
-            return {"no_command": "No command searches for a picture; this result is of the page."}
+            return {"no_command": "No command searches for a picture."}
         parts = asked.headline, wanted.reranker
         try:
             commands = {
@@ -160,7 +160,7 @@ class SearchPage:
                 for name in self.search.weights
             }
         except ValueError as error:
-            text = f"No command gives this result: {error}, and a command has one of them."
+            text = f"No command gives this result: {error}, and a command can have only one."
             return {"no_command": text}
         ends = {name: command.partition(MARK) for name, command in commands.items()}
         start = {name: start for name, (start, _, _) in ends.items()}

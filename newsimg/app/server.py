@@ -25,7 +25,7 @@ from newsimg.reporting.pages.assemble import PAGES
 log = logging.getLogger(__name__)
 
 HOST = "127.0.0.1"
-NAMES = (HOST, "localhost")  # a site whose name leads to this machine has another
+NAMES = (HOST, "localhost")  # a site with a name of its own for this address has another
 FIRST_PORT, N_PORTS = 7860, 100
 MAX_BODY = 20_000_000  # bytes
 STATIC = Path(__file__).parent / "static"
@@ -119,7 +119,7 @@ def find_fault(request: Request) -> tuple[int, str] | None:
     if request.method in ("POST", "PUT"):
         length = request.headers.get("content-length", "")
         if not length.isdigit():
-            return 411, "a request must tell its length"
+            return 411, "a request must have the header Content-Length"
         if int(length) > MAX_BODY:
             return 413, f"at most {MAX_BODY / 1e6:.0f} MB can be sent, got {int(length) / 1e6:.1f}"
     return None

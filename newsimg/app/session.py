@@ -19,7 +19,6 @@ from newsimg.datatypes import (
     PictureFilter,
     Query,
     RerankScores,
-    render_queries,
 )
 from newsimg.evaluation.comparison import find_rows
 from newsimg.evaluation.ground_truth import match_ground_truth
@@ -27,7 +26,7 @@ from newsimg.interfaces import Components, Reranker, Weight
 from newsimg.pipeline import find_nearest, fuse, prepare_pool, score_candidates
 from newsimg.reporting.results import gather
 from newsimg.storage.metadata.filters import check_matching, find_matching
-from newsimg.storage.models.truncated import find_truncated
+from newsimg.storage.models.queries import check_queries, embed_queries, find_truncated_queries
 from newsimg.storage.progress import announce
 
 N_KEPT = 256  # cached results
@@ -88,8 +87,8 @@ class HeadlineSearch:
         components: Components of the run.
         rerankers: Name -> reranker to choose from.
         weights: Name -> weight to choose from, whose value is not used.
-        n_examples: Number of headlines of the data to offer; 0: none, and no editor's pictures are
-            known.
+        n_examples: Number of headlines of the data to suggest; 0: none, and no editor's pictures
+            are known.
     """
 
     def __init__(
@@ -118,6 +117,8 @@ class HeadlineSearch:
         if saved is not None and (is_foreign or not self._n_examples):
             return none
         announce("reading the data")
+        if saved is not None and not dataset.load_queries():
+            return none  # the pictures of the data need not be listed
         data = dataset.load()
         return replace(data, queries=(), qrels=None) if is_foreign else data
 
@@ -265,9 +266,10 @@ class HeadlineSearch:
         if asked.picture is not None:
             embeddings = backbone.embed_images([asked.picture])
             return gather(collection, find_nearest(index, None, embeddings, *place))
-        texts = render_queries([query], backbone.query_template)
-        truncated = tuple(find_truncated(backbone, texts, "headlines"))
-        found = find_nearest(index, [query.title], backbone.embed_texts(texts), *place)
+        check_queries([query], backbone)
+        index.check_queries([query])
+        truncated = find_truncated_queries([query], backbone, "headlines")
+        found = find_nearest(index, [query], embed_queries([query], backbone), *place)
         found = replace(found, truncated=truncated)
         collection = replace(collection, qrels=self._find_relevant(asked.headline))
         return gather(match_ground_truth(collection, found), found)

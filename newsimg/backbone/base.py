@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from newsimg.backbone.quantized import METHODS, QuantizedTower, describe_quantization
-from newsimg.datatypes import FloatArray, Image, check_template
+from newsimg.datatypes import FloatArray, Image
 from newsimg.interfaces import Backbone
 from newsimg.storage.models.checkpoints import Checkpoint, check_positive, choose_device
 from newsimg.storage.models.fit import ModelError
 from newsimg.storage.pictures.images import DECODER_THREADS, DECODING, REDUCING_GAP, open_image
 from newsimg.storage.text.suggest import check_choice, check_choices
+from newsimg.storage.text.templates import check_template
 
 if TYPE_CHECKING:
     import torch
@@ -38,8 +39,8 @@ class DualEncoder(Backbone):
         batch_size: Texts or pictures per forward pass.
         text_padding: "longest" in the batch, or "max_length" for models trained that way.
         text_length: Number of tokens to which texts are truncated.
-        query_template: Template of a query's text with {title}, {tags}, {people} and
-            {organisations}.
+        query_template: Template of a query's text with {title}, {tags}, {people}, {organisations}
+            and further columns of the data; of several, the embeddings are averaged.
         lowercase: Whether to lowercase texts, for models trained on lowercase text whose tokenizer
             does not do so.
         decoding: "exact", or "reduced" to decode JPEGs much larger than the model's input at 1/2,
@@ -65,7 +66,7 @@ class DualEncoder(Backbone):
         batch_size: int,
         text_padding: str,
         text_length: int,
-        query_template: str,
+        query_template: str | list[str],
         lowercase: bool = False,
         decoding: str = "exact",
         trust_remote_code: bool = False,
@@ -88,8 +89,8 @@ class DualEncoder(Backbone):
             check_choice("backbone.quantize", quantize, METHODS)
             if dtype != "float32" or device not in ("auto", "cpu"):
                 raise ValueError(
-                    f"backbone.quantize={quantize} needs backbone.dtype=float32 and "
-                    f"backbone.device=cpu, got {dtype} and {device}"
+                    f"backbone.quantize={quantize} needs backbone.dtype=float32 on a CPU, "
+                    f"got backbone.dtype={dtype} and backbone.device={device}"
                 )
         check_positive("backbone", batch_size=batch_size, text_length=text_length)
         self.batch_size = batch_size

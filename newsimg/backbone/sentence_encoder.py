@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from newsimg.datatypes import FloatArray, Image, check_template
+from newsimg.datatypes import FloatArray, Image
 from newsimg.interfaces import Backbone
 from newsimg.storage.models.checkpoints import check_positive, choose_device, identify_model
 from newsimg.storage.progress import announce
+from newsimg.storage.text.templates import check_template
 
 
 class SentenceEncoder(Backbone):
@@ -31,7 +32,13 @@ class SentenceEncoder(Backbone):
     """
 
     def __init__(
-        self, *, model: str, revision: str, device: str, batch_size: int, query_template: str
+        self,
+        *,
+        model: str,
+        revision: str,
+        device: str,
+        batch_size: int,
+        query_template: str | list[str],
     ) -> None:
         check_positive("encoder", batch_size=batch_size)
         self.name = model

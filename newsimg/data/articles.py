@@ -27,7 +27,7 @@ class ArticleSource:
 
     Args:
         split: train, val, test or all.
-        subset: CSV with the ids of the articles to load instead of a split.
+        subset: List of the articles to load instead of a split, see `read_listed_ids`.
         seed: Seed of the permutation that defines the split.
         pool: "split" searches the pictures of the chosen articles, "all" those of all articles.
         separator: Separator of the CSV: comma, semicolon or tab.
@@ -199,7 +199,7 @@ def choose_subset(articles: pd.DataFrame, subset: Path, columns: Mapping[str, st
     if len(unknown):
         raise ValueError(
             f"{subset} lists {len(unknown)} articles that are not in the data, "
-            f"the first is {unknown.iloc[0]!r}"
+            f"the first is {unknown.iloc[0]!r} (line {unknown.index[0]})"
         )
     return articles.iloc[positions]
 
@@ -209,7 +209,7 @@ def read_subsets(subsets: Mapping[str, Path | None]) -> dict[str, list[str] | No
 
     Raises:
         FileNotFoundError: If a file does not exist.
-        ValueError: If a file is not a CSV of articles, or is empty.
+        ValueError: If a file is not a list of articles, or is empty.
     """
     ids = {
         size: None if path is None else [str(i) for i in read_listed_ids(path)]

@@ -14,7 +14,8 @@ class ListDataset(PictureCollection):
 
     Args:
         name: Name of the collection.
-        path: The list, in UTF-8. Relative paths in it are relative to its folder.
+        path: The list, in UTF-8.
+        root: Folder that relative paths in it are relative to; None for its own.
         id_prefix: Prefix of each id, such as `cam24/`.
         filter: Conditions on the pictures; see `make_filter`.
     """
@@ -24,11 +25,13 @@ class ListDataset(PictureCollection):
         *,
         name: str,
         path: str,
+        root: str | None = None,
         id_prefix: str = "",
         filter: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(name=name, id_prefix=id_prefix, filter=filter)
         self.path = Path(path).expanduser()
+        self.root = Path(root).expanduser() if root else self.path.parent
 
     def list_images(self) -> Iterator[Image]:
         """See `PictureCollection.list_images`. Images come in the list's order.
@@ -40,7 +43,7 @@ class ListDataset(PictureCollection):
         """
         if not self.path.is_file():
             raise FileNotFoundError(f"no list of pictures at {self.path}")
-        folder = self.path.absolute().parent
+        folder = self.root.absolute()
         empty = True
         for _, place in read_lines(self.path):
             if place:

@@ -107,18 +107,37 @@ def read_listed_ids(path: Path, names: Mapping[str, str] = MappingProxyType({}))
     """Return the article ids in a list of articles, indexed by line number.
 
     Args:
-        path: A CSV, with or without a header row, with any separator.
+        path: A text file with one id per line; or a CSV with any separator that has a column of ids
+            in its header row, or is an edition of the benchmark without one.
         names: Column names of the data's CSV, which the list may use too.
 
     Raises:
-        FileNotFoundError: See `read_articles`.
-        ValueError: See `read_articles`.
+        FileNotFoundError: If the file does not exist.
+        ValueError: If it cannot be read, or an id is empty, duplicated or not one word.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"no CSV of articles at {path}")
-    known = {value.strip() for row in split_first_row(path).values() for value in row}
-    own = {name: column for name, column in names.items() if column in known}
-    return read_articles(path, own)["article_id"]
+        raise FileNotFoundError(f"no list of articles at {path}")
+    firsts = {mark: [v.strip() for v in row] for mark, row in split_first_row(path).items()}
+    known = {value for row in firsts.values() for value in row}
+    column = names.get("article_id")
+    column = column if column in known else "article_id"
+    mark, header = max(firsts.items(), key=lambda one: (column in _fold(one[1]), len(one[1])))
+    if column not in _fold(header) and len(header) > 1:
+        own = {name: own for name, own in names.items() if own in known}
+        return read_articles(path, own)["article_id"]
+    place = _fold(header).index(column) if column in _fold(header) else 0
+    rows = list(read_rows(path, mark))[int(column in _fold(header)) :]
+    ids = pd.Series([v[place].strip() for _, v in rows], [line for line, _ in rows], dtype=object)
+    ids = ids.map(partial(unicodedata.normalize, "NFC"))
+    for line in ids.index[ids == ""]:
+        raise ValueError(f"{path}: empty article_id (line {line})")
+    _check_ids(ids, path)
+    return ids
+
+
+def _fold(row: Sequence[str]) -> list[str]:
+    """Return a header row with the benchmark's own names in lower case."""
+    return [value.casefold() if value.casefold() in COLUMNS else value for value in row]
 
 
 def _choose_separator(csv_path: Path, names: Mapping[str, str]) -> str:
@@ -228,11 +247,20 @@ def _check_articles(articles: pd.DataFrame, csv_path: Path) -> None:
         for line in articles.index[articles[column].str.strip() == ""]:
             article_id = articles.loc[line, "article_id"]
             raise ValueError(f"{csv_path}: empty {column} (article {article_id!r}, line {line})")
-    for column in [column for column in ID_COLUMNS if column in articles]:
-        for line, value in articles[column][articles[column].str.contains(r"\s")].items():
-            raise ValueError(
-                f"{csv_path}: {column} must not contain white space, which separates TREC fields, "
-                f"got {value!r} (line {line})"
-            )
-    for line, article_id in articles["article_id"][articles["article_id"].duplicated()].items():
-        raise ValueError(f"{csv_path}: duplicate article_id {article_id!r} (line {line})")
+    if "image_id" in articles:
+        _check_words(articles["image_id"], csv_path)
+    _check_ids(articles["article_id"], csv_path)
+
+
+def _check_ids(ids: "pd.Series", path: Path) -> None:
+    _check_words(ids.rename("article_id"), path)
+    for line, article_id in ids[ids.duplicated()].items():
+        raise ValueError(f"{path}: duplicate article_id {article_id!r} (line {line})")
+
+
+def _check_words(ids: "pd.Series", path: Path) -> None:
+    for line, value in ids[ids.str.contains(r"\s")].items():
+        raise ValueError(
+            f"{path}: {ids.name} must not contain white space, which separates TREC fields, got "
+            f"{value!r} (line {line})"
+        )

@@ -25,7 +25,7 @@ class NewsImagesDataset(Dataset):
             image_id, image_url, with or without a header row; tags and URLs may be missing.
         image_dir: Folder of pictures named by image id, at any depth.
         split: train, val, test (80/10/10) or all.
-        subset: CSV with the ids of the articles to load instead of a split.
+        subset: List of the articles to load instead of a split, see `read_listed_ids`.
         seed: Seed of the permutation that defines the split.
         pool: Pictures to search: those of the split, or all.
         separator: Separator of `csv_path`: comma, semicolon or tab.

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from newsimg.data.articles import to_query
+from newsimg.data.articles import choose_subset, to_query
 from newsimg.data.editions import check_separator, map_columns, read_articles
 from newsimg.data.ratings.table import check_ratings_path, read_ratings
 from newsimg.datatypes import Collection
@@ -27,6 +27,7 @@ class QueriesDataset(Dataset):
         title_column: Column of headlines.
         tags_column: Column of tags. The default may be missing in the file.
         image_column: Column of image ids. The default may be missing in the file.
+        subset: List of the articles to load, see `read_listed_ids`; None for all.
         filter: Conditions on the searched pictures; see `make_filter`.
         ratings: People's ratings, CSV or Parquet; see `read_ratings`.
 
@@ -44,12 +45,14 @@ class QueriesDataset(Dataset):
         separator: str = "comma",
         tags_column: str = "article_tags",
         image_column: str = "image_id",
+        subset: str | None = None,
         filter: Mapping[str, Any] | None = None,
         ratings: str | None = None,
     ) -> None:
         self.separator = check_separator(separator)
         self.columns = map_columns(id_column, title_column, tags_column, image_column)
         self.filter = make_filter(filter)
+        self.subset = Path(subset).expanduser() if subset else None
         self.name = name
         self.csv_path = Path(csv_path).expanduser()
         self.ratings_path = check_ratings_path(ratings)
@@ -59,6 +62,10 @@ class QueriesDataset(Dataset):
         articles = read_articles(self.csv_path, self.columns, self.separator)
         if articles.empty:
             raise ValueError(f"{self.csv_path} has no articles")
+        if self.subset:
+            articles = choose_subset(articles, self.subset, self.columns)
+            if articles.empty:
+                raise ValueError(f"subset {self.subset} is empty")
         rows = articles.to_dict("records")
         qrels = {row["article_id"]: {row["image_id"]: 1} for row in rows if row.get("image_id")}
         queries = tuple(map(to_query, rows))

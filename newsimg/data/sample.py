@@ -18,7 +18,7 @@ class SampleDataset(NewsImagesDataset):
     Args:
         name: Name of the collection.
         split: train, val, test (80/10/10) or all.
-        subset: CSV with the ids of the articles to load instead of a split.
+        subset: List of the articles to load instead of a split, see `read_listed_ids`.
         seed: Seed of the permutation that defines the split.
         pool: Pictures to search: those of the split, or all.
         filter: Conditions on the searched pictures; see `make_filter`.

@@ -11,6 +11,7 @@ import numpy as np
 
 from newsimg.datatypes import FloatArray, IntArray
 from newsimg.index.base import GrowingIndex
+from newsimg.index.gpu import check_device
 from newsimg.index.rotation import keep_principal
 from newsimg.index.vectors import VectorIndex, estimate_bytes, find_part, walk_parts
 from newsimg.storage.text.suggest import refuse_all
@@ -40,6 +41,7 @@ class FaissIndex(GrowingIndex):
             results; auto: 1/16 of the lists, 1/8 with fast scan (fs), at least 8.
         k_factor: A refined index re-ranks `k_factor * top_k` results with its finer codes.
         seed: Seed of the sample of training images.
+        device: "cpu", or "cuda" to search on a GPU; see `check_device`.
 
     Raises:
         ValueError: If a number is not positive, or the factory lacks a placeholder for it, or a
@@ -59,7 +61,9 @@ class FaissIndex(GrowingIndex):
         nprobe: Number = None,
         k_factor: int | None = None,
         seed: int = 28,
+        device: str = "cpu",
     ) -> None:
+        check_device(device)
         build_numbers = {"m": m, "kept_dim": kept_dim, "nlist": nlist, "nbits": nbits}
         search_numbers = {
             "ef_construction": ef_construction,
@@ -93,6 +97,7 @@ class FaissIndex(GrowingIndex):
         self.template = self.factory = factory
         self.given = given
         self.seed = seed
+        self.device = device
         self.vectors: VectorIndex | None = None
         self._numbers: dict[str, Any] = {}
 
@@ -126,7 +131,7 @@ class FaissIndex(GrowingIndex):
         if not index.is_trained:
             _train(index, np.ascontiguousarray(sample, np.float32), self.seed)
         self.factory = factory
-        self.vectors = VectorIndex(index)
+        self.vectors = VectorIndex(index, self.device)
         self._numbers = numbers | {"n_training": len(sample), "seed": self.seed}
 
     def estimate_bytes(self, n_images: int, dim: int) -> int:
@@ -152,7 +157,7 @@ class FaissIndex(GrowingIndex):
 
     def read(self, path: Path) -> None:
         """See `GrowingIndex.read`."""
-        self.vectors = VectorIndex.read(path)
+        self.vectors = VectorIndex.read(path, device=self.device)
         self._numbers = {}
         self.factory = ""
 

@@ -127,6 +127,7 @@ def open_saved_index(
     folder: Path,
     fingerprint: str,
     mapped: bool = False,
+    device: str = "cpu",
     hasher: Callable[[Sequence[Path]], list[str]] = hash_files,
     description: Mapping[str, Any] | None = None,
 ) -> SavedIndex:
@@ -136,6 +137,7 @@ def open_saved_index(
         folder: Folder of the index.
         fingerprint: Fingerprint of the backbone that embeds the queries.
         mapped: See `VectorIndex.read`.
+        device: See `VectorIndex`.
         hasher: Returns the SHA-256 of each file; `OutputCache.hash_files` reads unchanged files
             only once.
         description: Description of that backbone, for the error message on a mismatch.
@@ -149,7 +151,8 @@ def open_saved_index(
     _check_files(folder, manifest["files"], hasher)
     if manifest["fingerprint"] != fingerprint:
         raise ValueError(explain_mismatch(folder, manifest, fingerprint, description))
-    saved = SavedIndex(folder, manifest, VectorIndex.read(folder / "vectors.faiss", mapped))
+    vectors = VectorIndex.read(folder / "vectors.faiss", mapped, device)
+    saved = SavedIndex(folder, manifest, vectors)
     if len(saved.images) != manifest["n_images"]:
         raise ValueError(
             f"{folder}: {MANIFEST} lists {manifest['n_images']} pictures, images.parquet has "

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from newsimg.datatypes import FloatArray, FusedArray, Image, IntArray
+from newsimg.datatypes import FloatArray, FusedArray, Image, IntArray, Query
 from newsimg.interfaces import Index
 from newsimg.storage.metadata.word_index import WordIndex, check_bm25, get_text
 from newsimg.storage.text.suggest import refuse_all
@@ -67,6 +67,10 @@ class HybridIndex(Index):
         """See `Index.images`."""
         return self.pixels.images
 
+    def check_queries(self, queries: Sequence[Query]) -> None:
+        """See `Index.check_queries`."""
+        self.pixels.check_queries(queries)
+
     def build(self, embeddings: FloatArray) -> None:
         """See `Index.build`."""
         self.pixels.build(embeddings)
@@ -82,10 +86,10 @@ class HybridIndex(Index):
         """See `Index.search`: by pixels alone."""
         return self.pixels.search(embeddings, top_k)
 
-    def search_texts(
-        self, texts: Sequence[str], embeddings: FloatArray, top_k: int
+    def search_queries(
+        self, queries: Sequence[Query], embeddings: FloatArray, top_k: int
     ) -> tuple[FloatArray, IntArray]:
-        """See `Index.search_texts`; the scores are sums of reciprocal ranks.
+        """See `Index.search_queries`; the scores are sums of reciprocal ranks.
 
         Raises:
             ValueError: If `describe` was not called.
@@ -95,12 +99,12 @@ class HybridIndex(Index):
         n_images = self._words.n_texts
         depth = min(max(top_k, self.depth), n_images)
         _, nearest = self.pixels.search(embeddings, depth)
-        scores = np.empty((len(texts), top_k), np.float32)
-        rows = np.empty((len(texts), top_k), np.int64)
-        for i, text in enumerate(texts):
+        scores = np.empty((len(queries), top_k), np.float32)
+        rows = np.empty((len(queries), top_k), np.int64)
+        for i, query in enumerate(queries):
             fused = np.zeros(n_images)
             fused[nearest[i]] += (1 - self.share) * self._reciprocals(depth)
-            found = _rank_words(self._words.score(text), depth)
+            found = _rank_words(self._words.score(query.title), depth)
             fused[found] += self.share * self._reciprocals(len(found))
             rows[i] = np.argsort(-fused, kind="stable")[:top_k]
             scores[i] = fused[rows[i]]

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from newsimg.datatypes import FloatArray, Image, IntArray
 from newsimg.index.folder import SavedIndex, check_rows, open_saved_index
+from newsimg.index.gpu import check_device
 from newsimg.index.merged_search import search_merged
 from newsimg.interfaces import Backbone, Index
 from newsimg.storage.cached_models import hash_files
@@ -23,17 +24,22 @@ class SavedIndexes(Index):
         folders: Index folders.
         backbone: The run's backbone, which must be the one that the indexes were built with.
         mapped: Memory-map the vectors instead of loading them; the first searches are slower.
+        device: "cpu", or "cuda" to search on a GPU; see `check_device`.
 
     Raises:
         ValueError: If there are no folders, or a folder occurs twice.
     """
 
-    def __init__(self, *, folders: list[str], backbone: Backbone, mapped: bool) -> None:
+    def __init__(
+        self, *, folders: list[str], backbone: Backbone, mapped: bool, device: str = "cpu"
+    ) -> None:
         if not isinstance(folders, list) or not folders or len(set(folders)) < len(folders):
             raise ValueError(f"index.folders must be a list of different folders, got {folders!r}")
         self.folders = [Path(folder).expanduser() for folder in folders]
         self.backbone = backbone
+        check_device(device)
         self.mapped = mapped
+        self.device = device
 
     @property
     def images(self) -> "MergedImages":
@@ -62,6 +68,7 @@ class SavedIndexes(Index):
                     folder,
                     self.backbone.fingerprint,
                     self.mapped,
+                    self.device,
                     partial(hash_files, self.backbone),
                     self.backbone.description,
                 )

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from newsimg.datatypes import SharedResults
 from newsimg.interfaces import (
@@ -122,13 +122,20 @@ def _list_wrong(
         try:
             check_type(value, hints.get(name, Any))
         except TypeCheckError:
-            wanted = parameters[name].annotation
-            wanted = getattr(wanted, "__name__", wanted)
+            wanted = _name_type(parameters[name].annotation)
             yield f"{name} of {component} must be {wanted}, got {value!r}"
     for name, parameter in parameters.items():
         is_named = parameter.kind in (parameter.KEYWORD_ONLY, parameter.POSITIONAL_OR_KEYWORD)
         if is_named and parameter.default is parameter.empty and name not in arguments:
             yield f"{component} needs {name}, which its config must set"
+
+
+def _name_type(annotation: Any) -> str:
+    if get_origin(annotation) is Union:  # of a literal, such as int | Literal["auto"]
+        return " or ".join(map(_name_type, get_args(annotation)))
+    if get_origin(annotation) is Literal:
+        return " or ".join(map(str, get_args(annotation)))
+    return str(getattr(annotation, "__name__", annotation))
 
 
 def check_shortcuts(config: Mapping[str, Any], task: str) -> None:
@@ -163,22 +170,33 @@ class Builder:
         self._built: dict[str, Any] = {}
         self._used: set[str] = set()
 
-    def build(self, config: Any) -> Any:
+    def build(self, config: Any, place: str = "") -> Any:
         """Instantiate every mapping with a `_target_`.
+
+        Args:
+            config: The config.
+            place: Keys that lead to it from the outermost component. Indexes hold what they were
+                built from, so that equal ones at different places are different objects.
 
         Raises:
             ValueError: If a `_target_` is not a component of a trusted package, or its arguments
                 are invalid.
         """
         if isinstance(config, list):
-            return [self.build(item) for item in config]
+            return [self.build(item, f"{place}/{i}") for i, item in enumerate(config)]
         if not isinstance(config, dict):
             return config
         if "_target_" not in config:
-            return {key: self.build(value) for key, value in config.items()}
+            return {key: self.build(value, f"{place}/{key}") for key, value in config.items()}
         identity = json.dumps(config, sort_keys=True, default=str)
         # The parts of what is built already are in use as well.
-        parts = {key: self.build(value) for key, value in config.items() if key != "_target_"}
+        parts = {
+            key: self.build(value, f"{place}/{key}")
+            for key, value in config.items()
+            if key != "_target_"
+        }
+        if issubclass(self.find_class(config["_target_"]), Index):
+            identity += place
         if identity not in self._built:
             self._built[identity] = self._instantiate(config["_target_"], parts)
         self._used.add(identity)

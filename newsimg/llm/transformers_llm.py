@@ -27,6 +27,7 @@ OWN_SETTINGS = {
     "num_beams": "an answer is drawn or decoded greedily",
     "num_return_sequences": "a chat has one answer",
 }
+TEMPLATE_ARGUMENTS = {"conversation", "tokenize", "add_generation_prompt", "chat_template"}
 
 
 class TransformersLLM(LanguageModel):
@@ -45,6 +46,7 @@ class TransformersLLM(LanguageModel):
         top_p: Nucleus sampling threshold.
         generation: Further settings of `transformers.GenerationConfig`, such as
             `repetition_penalty` or `no_repeat_ngram_size`.
+        chat_template_kwargs: Variables of the model's chat template, such as `enable_thinking`.
         trust_remote_code: Whether to run Python code from the model's repository.
 
     Raises:
@@ -65,6 +67,7 @@ class TransformersLLM(LanguageModel):
         temperature: float,
         top_p: float,
         generation: dict[str, Any] | None = None,
+        chat_template_kwargs: dict[str, Any] | None = None,
         trust_remote_code: bool = False,
     ) -> None:
         self.checkpoint = Checkpoint("llm", model, revision, dtype, device, trust_remote_code)
@@ -74,6 +77,12 @@ class TransformersLLM(LanguageModel):
         if not 0 < top_p <= 1:
             raise ValueError(f"llm.top_p must be in (0, 1], got {top_p}")
         self.generation = check_generation(generation or {})
+        self.template_variables = dict(chat_template_kwargs or {})
+        if own := sorted(self.template_variables.keys() & TEMPLATE_ARGUMENTS):
+            raise ValueError(
+                f"llm.chat_template_kwargs must hold variables of the template, got {own[0]}, "
+                "which newsimg sets"
+            )
         self.batches = TokenBatches("llm", batch_size)
         self.max_new_tokens = max_new_tokens
         self.temperature = float(temperature)
@@ -93,6 +102,11 @@ class TransformersLLM(LanguageModel):
                 "top_p": self.top_p,
                 "noise": GumbelNoise.name,
                 **({"generation": self.generation} if self.generation else {}),
+                **(
+                    {"chat_template_kwargs": self.template_variables}
+                    if self.template_variables
+                    else {}
+                ),
             }
         )
 
@@ -105,7 +119,9 @@ class TransformersLLM(LanguageModel):
             ValueError: If the model has no chat template.
         """
         prompts = [
-            self.tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
+            self.tokenizer.apply_chat_template(
+                chat, tokenize=False, add_generation_prompt=True, **self.template_variables
+            )
             for chat in chats
         ]
         # Special tokens are included in the template.

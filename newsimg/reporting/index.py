@@ -1,6 +1,6 @@
 """Summary of the index built by `task=index`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,14 @@ def report_index(folder: Path, manifest: dict[str, Any], info: RunInfo) -> dict[
     own = measured is not None and measured["queries"] == f"headlines of {manifest['collection']}"
     print_searches(folder, info, ["task", "engine", *([] if own else ["data"])])
     return metrics
+
+
+def describe_import(facts: Mapping[str, Any]) -> str:
+    """Return a sentence on the vectors that were compared with the backbone's own."""
+    return (
+        f"{facts['path']}: {facts['n_compared']} vectors were compared with the backbone's own, "
+        f"the lowest cosine is {facts['lowest_cosine']:.4f}"
+    )
 
 
 def print_searches(folder: Path, info: RunInfo, without: Sequence[str]) -> None:

@@ -18,6 +18,7 @@ log = logging.getLogger(__name__)
 
 ORIGIN = ("model", "revision", "prompt_hash", "settings")
 RECORD = ("article_id", "title", "captions", *ORIGIN)
+FIELDS = "fields"  # further values of the prompt, where it uses any
 
 
 class CaptionFile:
@@ -33,9 +34,17 @@ class CaptionFile:
         self.shared = shared
 
     def find(
-        self, queries: Sequence[Query], origin: dict[str, Any] | None
+        self,
+        queries: Sequence[Query],
+        origin: dict[str, Any] | None,
+        values: Sequence[Mapping[str, str]] | None = None,
     ) -> list[dict[str, Any] | None]:
         """Return the record of each query, or None.
+
+        Args:
+            queries: The queries.
+            origin: Where the captions must come from; None for anywhere.
+            values: What the prompt uses beside the title, for each query; None for anything.
 
         Raises:
             ValueError: If the file is damaged, or was written for other articles or from another
@@ -47,6 +56,7 @@ class CaptionFile:
                 if difference := describe_difference(record, origin):
                     raise ValueError(f"{self.path} holds captions of another origin: {difference}")
         by_article = {(record["article_id"], record["title"]): record for record in records}
+        by_prompt = {_name_prompt(one, one.get(FIELDS, {})): one for one in records}
         if not self.shared:
             titles = {record["article_id"]: record["title"] for record in records}
             for query in queries:
@@ -56,7 +66,13 @@ class CaptionFile:
                         f"{self.path} was made for other articles: its title of "
                         f"{query.query_id!r} is {title!r}, the data's is {query.title!r}"
                     )
-        return [by_article.get((query.query_id, query.title)) for query in queries]
+        if values is None:
+            return [by_article.get((query.query_id, query.title)) for query in queries]
+        names = [
+            _name_prompt({"article_id": query.query_id, "title": query.title}, own)
+            for query, own in zip(queries, values, strict=True)
+        ]
+        return [by_prompt.get(name) for name in names]
 
     def read_n_asked(self) -> int:
         """Return the number of captions requested per article, or 0 if it is not recorded.
@@ -81,6 +97,11 @@ class CaptionFile:
         """Return the lock for writers."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         return FileLock(f"{self.path}.lock")
+
+
+def _name_prompt(record: Mapping[str, Any], values: Mapping[str, str]) -> str:
+    """Return a key of an article, its title and the further values of the prompt."""
+    return json.dumps([record["article_id"], record["title"], dict(values)], sort_keys=True)
 
 
 def read_records(path: Path) -> list[dict[str, Any]]:
@@ -108,7 +129,7 @@ def read_records(path: Path) -> list[dict[str, Any]]:
             record = json.loads(line)
         except ValueError as error:
             raise ValueError(f"{path}, line {number}, is not JSON: {error}") from error
-        if not isinstance(record, dict) or set(record) != set(RECORD):
+        if not isinstance(record, dict) or set(record) - {FIELDS} != set(RECORD):
             raise ValueError(f"{path}, line {number}, must have {', '.join(RECORD)}")
         if not all(isinstance(c, str) and c.strip() for c in record["captions"]):
             raise ValueError(f"{path}, line {number}, has an empty caption")

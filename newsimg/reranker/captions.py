@@ -7,14 +7,19 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from string import Formatter
 from typing import Any
 
 from newsimg.datatypes import Query
 from newsimg.interfaces import LanguageModel
-from newsimg.reranker.caption_file import CaptionFile
+from newsimg.reranker.caption_file import CaptionFile, read_records
 from newsimg.storage.files import user_cache_dir
 from newsimg.storage.progress import Progress
+from newsimg.storage.text.templates import (
+    check_prompt_fields,
+    check_query_fields,
+    fill_prompt,
+    list_fields,
+)
 from newsimg.storage.text.wording import read_wording
 
 log = logging.getLogger(__name__)
@@ -26,7 +31,7 @@ LIST_MARK = re.compile(
 N_WRAPPINGS = 8
 QUOTES = "\"'“”‘’„‚«»`*"
 LONGEST_CAPTION = 1000  # characters; longer texts are repetitions, not captions
-FIELDS = {"title", "num_captions"}
+OTHERS = {"num_captions"}  # fields of a prompt that are not of the query
 
 
 class Captioner:
@@ -34,8 +39,9 @@ class Captioner:
 
     Args:
         llm: Language model; None to use the captions of the file only.
-        prompt: `system` and `user`, with the fields {title} and {num_captions}; or the `path` of a
-            file, see `read_wording`.
+        prompt: `system` and `user`, with the fields {title}, {num_captions}, {tags} and any column
+            of the data; or the `path` of a file, see `read_wording`. Captions are kept for the
+            values of these fields.
         num_captions: Number of captions per headline. The prompt requests as many, or as many as
             the file was written with, if that is more; the first ones are used.
         seed: Seed of sampling; None for greedy decoding.
@@ -61,9 +67,22 @@ class Captioner:
             raise ValueError("captions_path must name a file where llm is null, got null")
         self.llm = llm
         self.prompt = check_prompt(prompt)
+        self.fields = list_fields(list(self.prompt.values())) - OTHERS
         self.num_captions = num_captions
         self.seed = seed
         self.captions_path = captions_path
+
+    def check_queries(self, queries: Sequence[Query]) -> None:
+        """See `Reranker.check_queries`: the prompt is not used if there is no model.
+
+        Raises:
+            ValueError: If the queries lack a field of the prompt, or the file is damaged or a JSON
+                list; says how it is imported.
+        """
+        if self.captions_path is not None:
+            read_records(Path(self.captions_path).expanduser())
+        if self.llm is not None:
+            check_query_fields(queries, self.fields, "prompt")
 
     def caption(self, queries: Sequence[Query]) -> list[dict[str, Any]]:
         """Return a record for each query: `article_id`, `title`, `captions` and their origin.
@@ -77,6 +96,7 @@ class Captioner:
                 settings, if it lacks articles and there is no model to write captions, or if the
                 model leaves articles out.
         """
+        self.check_queries(queries)
         file, n_asked = self._open()
         origin = None if self.llm is None else self.describe_origin(self.llm, n_asked)
         found = self._find(file, queries, origin)
@@ -103,10 +123,15 @@ class Captioner:
     def _find(
         self, file: CaptionFile, queries: Sequence[Query], origin: dict[str, Any] | None
     ) -> list[dict[str, Any] | None]:
-        found = file.find(queries, origin)
+        values = None if self.llm is None else list(map(self._list_values, queries))
+        found = file.find(queries, origin, values)
         if self.llm is None or self.llm.repeatable:
             return found
         return [record if record and record["captions"] else None for record in found]
+
+    def _list_values(self, query: Query) -> dict[str, str]:
+        """Return the values that the prompt uses beside the title."""
+        return {name: query.fields[name] for name in sorted(self.fields - {"title"})}
 
     def count(self, captions: Sequence[Sequence[str]]) -> dict[str, float]:
         """Count headlines without captions and with fewer than requested; warn about the latter.
@@ -169,7 +194,13 @@ class Captioner:
             if not captions and not last:
                 failed.append(query)
                 return
-            record = {"article_id": query.query_id, "title": query.title, "captions": captions}
+            record: dict[str, Any] = {
+                "article_id": query.query_id,
+                "title": query.title,
+                "captions": captions,
+            }
+            if values := self._list_values(query):
+                record["fields"] = values
             written[query.query_id, query.title] = record | origin
             if captions or llm.repeatable:
                 file.append([record | origin])
@@ -199,9 +230,10 @@ class Captioner:
         seed: int | None,
         keep: Callable[[Query, str], None],
     ) -> None:
+        others = {"num_captions": n_asked}
         chats = [
             [
-                {"role": role, "content": fill(text, query.title, n_asked)}
+                {"role": role, "content": fill_prompt(text, query, others, f"prompt.{role}")}
                 for role, text in self.prompt.items()
                 if text
             ]
@@ -228,24 +260,17 @@ def check_prompt(prompt: Mapping[str, str]) -> dict[str, str]:
 
     Raises:
         FileNotFoundError: If its file does not exist.
-        ValueError: If it lacks `system` or `user`, has an unknown field, or lacks {title}.
+        ValueError: If it lacks `system` or `user`, cannot be parsed, or lacks {title}.
     """
     prompt = read_wording(prompt, "prompt")
     if set(prompt) == {"text"}:
         prompt = {"system": "", "user": prompt["text"]}
     if set(prompt) != {"system", "user"}:
         raise ValueError(f"prompt must have system and user, got {', '.join(prompt)}")
-    names = {role: {n for _, n, _, _ in Formatter().parse(prompt[role]) if n} for role in prompt}
-    if unknown := sorted((names["system"] | names["user"]) - FIELDS):
-        raise ValueError(f"prompt may use {{title}} and {{num_captions}}, got {{{unknown[0]}}}")
+    names = {role: check_prompt_fields(prompt[role], f"prompt.{role}", OTHERS) for role in prompt}
     if "title" not in names["user"]:
         raise ValueError(f"prompt.user must use {{title}}, got {prompt['user']!r}")
     return {role: prompt[role] for role in ("system", "user")}
-
-
-def fill(text: str, title: str, num_captions: int) -> str:
-    """Fill the fields of a prompt."""
-    return text.format(title=title, num_captions=num_captions)
 
 
 def parse_captions(answer: str, title: str, num_captions: int) -> list[str]:

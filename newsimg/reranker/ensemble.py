@@ -50,6 +50,11 @@ class EnsembleReranker(Reranker):
                 f"got {', '.join(members) or 'none'}"
             )
 
+    def check_queries(self, queries: Sequence[Query]) -> None:
+        """See `Reranker.check_queries`."""
+        for member in self.members.values():
+            member.reranker.check_queries(queries)
+
     def score(self, queries: Sequence[Query], candidates: Candidates) -> RerankScores:
         """See `Reranker.score`. Each member is scored once; all its results are included."""
         found = {

@@ -8,6 +8,7 @@ import numpy as np
 from newsimg.datatypes import Candidates, FloatArray, Query, RerankScores
 from newsimg.interfaces import Backbone, LanguageModel, Reranker
 from newsimg.reranker.captions import Captioner
+from newsimg.storage.models.queries import check_queries
 from newsimg.storage.models.truncated import find_truncated
 from newsimg.storage.text.suggest import check_choice
 
@@ -57,6 +58,11 @@ class LLMRewritingReranker(Reranker):
             seed=seed,
             captions_path=captions_path,
         )
+
+    def check_queries(self, queries: Sequence[Query]) -> None:
+        """See `Reranker.check_queries`."""
+        self.captioner.check_queries(queries)
+        check_queries(queries, self.backbone)
 
     def score(self, queries: Sequence[Query], candidates: Candidates) -> RerankScores:
         """See `Reranker.score`."""

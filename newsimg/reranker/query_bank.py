@@ -12,11 +12,10 @@ from newsimg.datatypes import (
     IntArray,
     Query,
     RerankScores,
-    render_queries,
 )
 from newsimg.interfaces import Backbone, Dataset, Reranker
 from newsimg.storage.copies import find_first_copies
-from newsimg.storage.models.truncated import find_truncated
+from newsimg.storage.models.queries import check_queries, embed_queries, find_truncated_queries
 
 IMAGES_AT_ONCE = 1024  # limits memory for banks of 100,000 headlines
 
@@ -36,6 +35,10 @@ class QueryBankReranker(Reranker):
         self.backbone = backbone
         self.bank = bank if bank_split is None else bank.with_split(bank_split)
 
+    def check_queries(self, queries: Sequence[Query]) -> None:
+        """See `Reranker.check_queries`."""
+        check_queries(queries, self.backbone)
+
     def score(self, queries: Sequence[Query], candidates: Candidates) -> RerankScores:
         """See `Reranker.score`.
 
@@ -49,11 +52,8 @@ class QueryBankReranker(Reranker):
         distinct, where = np.unique(pool, return_inverse=True)
         images = self.backbone.embed_images([candidates.images[row] for row in distinct])
         rows = where[candidates.rows]
-        texts, own_texts = (
-            render_queries(part, self.backbone.query_template) for part in (bank, queries)
-        )
-        n_truncated = sum(find_truncated(self.backbone, texts, "headlines of the bank"))
-        titles, own = map(self.backbone.embed_texts, (texts, own_texts))
+        n_truncated = sum(find_truncated_queries(bank, self.backbone, "headlines of the bank"))
+        titles, own = (embed_queries(part, self.backbone) for part in (bank, queries))
         cosines = np.einsum("qd,qkd->qk", own, images[rows])
         values = self.correct(cosines, rows, images, titles).astype(np.float32)
         return RerankScores(values, metrics={"bank_truncated": n_truncated})

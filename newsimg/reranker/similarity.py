@@ -4,8 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from newsimg.datatypes import Candidates, Query, RerankScores, render_queries
+from newsimg.datatypes import Candidates, Query, RerankScores
 from newsimg.interfaces import Backbone, Reranker
+from newsimg.storage.models.queries import check_queries, embed_queries
 
 
 class SimilarityReranker(Reranker):
@@ -21,9 +22,13 @@ class SimilarityReranker(Reranker):
     def __init__(self, *, backbone: Backbone) -> None:
         self.backbone = backbone
 
+    def check_queries(self, queries: Sequence[Query]) -> None:
+        """See `Reranker.check_queries`."""
+        check_queries(queries, self.backbone)
+
     def score(self, queries: Sequence[Query], candidates: Candidates) -> RerankScores:
         """See `Reranker.score`."""
-        texts = self.backbone.embed_texts(render_queries(queries, self.backbone.query_template))
+        texts = embed_queries(queries, self.backbone)
         rows, where = np.unique(candidates.rows, return_inverse=True)
         images = self.backbone.embed_images([candidates.images[row] for row in rows])
         chosen = images[where.reshape(candidates.rows.shape)]

@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from string import Formatter
 from typing import Any
 
 import numpy as np
@@ -22,6 +21,12 @@ from newsimg.interfaces import Reranker, VisionLanguageModel
 from newsimg.reranker.vlm.questions import collect_questions
 from newsimg.reranker.vlm.written_ratings import read_rating
 from newsimg.storage.text.suggest import check_choice
+from newsimg.storage.text.templates import (
+    check_prompt_fields,
+    check_query_fields,
+    fill_prompt,
+    list_fields,
+)
 from newsimg.storage.text.wording import read_wording
 
 log = logging.getLogger(__name__)
@@ -39,9 +44,9 @@ class Criterion:
     weight: float
 
     @property
-    def about_headline(self) -> bool:
-        """Whether the question contains the headline; if not, it is asked once per picture."""
-        return "title" in find_fields(self.question)
+    def key(self) -> str:
+        """Its key in the config, for messages."""
+        return f"reranker.criteria.{self.name}.question"
 
 
 class VLMJudgeReranker(Reranker):
@@ -58,7 +63,8 @@ class VLMJudgeReranker(Reranker):
 
     Args:
         vlm: Vision-language model.
-        criteria: Name -> `question`, which may use {title}, and `weight`. A criterion that
+        criteria: Name -> `question`, which may use {title}, {tags} and any column of the data, and
+            `weight`. A criterion that
             is null or has weight 0 is not used. Or the `path` of a file, see `read_wording`.
         reading: "expected" or "generate".
 
@@ -87,6 +93,11 @@ class VLMJudgeReranker(Reranker):
         self.vlm = vlm
         self.reading = reading
 
+    def check_queries(self, queries: Sequence[Query]) -> None:
+        """See `Reranker.check_queries`."""
+        for criterion in self.criteria:
+            check_query_fields(queries, list_fields(criterion.question), criterion.key)
+
     def score(self, queries: Sequence[Query], candidates: Candidates) -> RerankScores:
         """See `Reranker.score`.
 
@@ -94,7 +105,7 @@ class VLMJudgeReranker(Reranker):
             ValueError: If no answer to a criterion contains a rating.
         """
         texts = [
-            [criterion.question.replace("{title}", query.title) for query in queries]
+            [fill_prompt(criterion.question, query, {}, criterion.key) for query in queries]
             for criterion in self.criteria
         ]
         asked, where = collect_questions(texts, candidates.rows)
@@ -190,11 +201,5 @@ def check_criterion(name: str, value: Any) -> Criterion:
         raise ValueError(f"{where} must have question and weight, got {found}")
     if not 0 <= value["weight"] < float("inf"):
         raise ValueError(f"{where}.weight must be at least 0, got {value['weight']}")
-    if unknown := find_fields(value["question"]) - {"title"}:
-        raise ValueError(f"{where}.question may use {{title}}, got {{{unknown.pop()}}}")
+    check_prompt_fields(value["question"], f"{where}.question")
     return Criterion(name, value["question"], float(value["weight"]))
-
-
-def find_fields(question: str) -> set[str]:
-    """Return the names of the format fields."""
-    return {name for _, name, _, _ in Formatter().parse(question) if name is not None}

@@ -8,6 +8,12 @@ import numpy as np
 from newsimg.datatypes import PICTURE_PLACE, Candidates, Query, RerankScores
 from newsimg.interfaces import Reranker, VisionLanguageModel
 from newsimg.reranker.vlm.questions import collect_questions
+from newsimg.storage.text.templates import (
+    check_prompt_fields,
+    check_query_fields,
+    fill_prompt,
+    list_fields,
+)
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +30,8 @@ class VLMReranker(Reranker):
 
     Args:
         vlm: Vision-language model, or a matching model.
-        question: Text with {title}; at {picture} the picture is shown, by default before the text.
+        question: Text with {title}, and {tags} or columns of the data; at {picture} the picture is
+            shown, by default before the text.
         positive: The answer yes; one token of the model's.
         negative: The answer no; likewise.
 
@@ -37,6 +44,7 @@ class VLMReranker(Reranker):
     ) -> None:
         if "{title}" not in question:
             raise ValueError(f"reranker.question must contain {{title}}, got {question!r}")
+        check_prompt_fields(question, "reranker.question", ("picture",))
         if positive == negative:
             raise ValueError(
                 f"reranker.positive and reranker.negative must differ, got {positive!r} for both"
@@ -45,15 +53,20 @@ class VLMReranker(Reranker):
         self.question = question
         self.answers = (positive, negative)
 
+    def check_queries(self, queries: Sequence[Query]) -> None:
+        """See `Reranker.check_queries`."""
+        check_query_fields(queries, list_fields(self.question) - {"picture"}, "reranker.question")
+
     def score(self, queries: Sequence[Query], candidates: Candidates) -> RerankScores:
         """See `Reranker.score`.
 
         Raises:
             ValueError: If the model gives neither answer for any candidate.
         """
-        question = self.question.replace("{picture}", PICTURE_PLACE)
-        titles = [query.title.replace(PICTURE_PLACE, "") for query in queries]
-        texts = [question.replace("{title}", title) for title in titles]
+        texts = [
+            fill_prompt(self.question, query, {"picture": PICTURE_PLACE}, "reranker.question")
+            for query in map(_drop_places, queries)
+        ]
         asked, (where,) = collect_questions([texts], candidates.rows)
         images = [candidates.images[row] for row in asked]
         questions = [list(own) for own in asked.values()]
@@ -71,3 +84,18 @@ class VLMReranker(Reranker):
             log.warning("%d of %d answers are neither yes nor no", n_unread, len(readable))
         metrics = {"mass": float(mass.mean()), "unread": float(n_unread)}
         return RerankScores(scores[where].astype(np.float32), metrics=metrics)
+
+
+def _drop_places(query: Query) -> Query:
+    """Return the query without the character that stands for the picture."""
+
+    def drop(text: str) -> str:
+        return text.replace(PICTURE_PLACE, "")
+
+    return Query(
+        query.query_id,
+        drop(query.title),
+        tuple(map(drop, query.people)),
+        tuple(map(drop, query.organisations)),
+        tuple((name, drop(value)) for name, value in query.columns),
+    )

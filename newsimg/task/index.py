@@ -35,6 +35,7 @@ from newsimg.index.building.checkpoint import (
     explain_rejected,
     write_tables,
 )
+from newsimg.index.building.imported import ImportedVectors
 from newsimg.index.folder import (
     MANIFEST,
     SavedIndex,
@@ -43,16 +44,17 @@ from newsimg.index.folder import (
     open_saved_index,
     read_manifest,
 )
-from newsimg.interfaces import Components, Engine, Task
+from newsimg.interfaces import Backbone, Components, Engine, Task
 from newsimg.reporting.console import console
-from newsimg.reporting.index import report_index
+from newsimg.reporting.index import describe_import, report_index
 from newsimg.storage.cached_models import hash_files, hash_images
 from newsimg.storage.files import lock_folder
 from newsimg.storage.models.checkpoints import check_positive
 from newsimg.storage.progress import announce
 from newsimg.storage.text.suggest import check_choices
 
-ACTIONS = ("build", "append", "remove")
+ACTIONS = ("build", "append", "remove", "import")
+NEW = ("build", "import")  # actions that make an index
 ON_BAD_IMAGE = ("skip", "raise")
 
 
@@ -65,8 +67,9 @@ class IndexTask(Task):
 
     Args:
         index_dir: Folder of the index.
-        action: "build" a new index, "append" pictures whose ids are not in the index, or "remove"
-            the pictures of `image_ids`.
+        action: "build" a new index, "append" pictures whose ids are not in the index, "remove" the
+            pictures of `image_ids`, or "import" a new index, see `ImportedVectors`.
+        import_path: FAISS index to import; its rows are the pictures of the data, in their order.
         image_ids: Pictures to remove, by id or path.
         on_changed: Treatment of pictures to append with a known id and other bytes: "raise" an
             error, "skip" them, or "replace" the indexed ones.
@@ -93,6 +96,7 @@ class IndexTask(Task):
         *,
         index_dir: str,
         action: str,
+        import_path: str | None = None,
         image_ids: list[str] | None,
         on_changed: str = "raise",
         on_bad_image: str,
@@ -118,11 +122,17 @@ class IndexTask(Task):
                 "task.image_ids must be given if and only if task.action=remove, got "
                 f"task.image_ids={image_ids} and task.action={action}"
             )
+        if (action == "import") != bool(import_path):
+            raise ValueError(
+                "task.import_path must be given if and only if task.action=import, got "
+                f"task.import_path={import_path} and task.action={action}"
+            )
         if not 0 <= max_rejected <= 1:
             raise ValueError(f"task.max_rejected must be in [0, 1], got {max_rejected}")
         check_positive("task", n_threads=n_threads, n_queries=n_queries)
         self.folder = Path(index_dir).expanduser().absolute()
         self.action = action
+        self.import_path = Path(import_path).expanduser() if import_path else None
         self.image_ids = [str(image_id) for image_id in image_ids or []]
         self.on_changed = on_changed
         self.rules = check_rules(on_truncated, max_pixels, min_side)
@@ -159,15 +169,15 @@ class IndexTask(Task):
                 install_files(staging, self.folder, None)
                 shutil.rmtree(staging)
                 manifest = read_manifest(self.folder)
-                if self.action == manifest["action"] == "build":
+                if self.action == manifest["action"] and self.action in NEW:
                     return report_index(self.folder, manifest, components.info)
-            if self.action == "build" and (self.folder / MANIFEST).is_file():
+            if self.action in NEW and (self.folder / MANIFEST).is_file():
                 raise ValueError(
                     f"{self.folder} already holds an index: use task.action=append to add to it, "
                     "or choose another task.index_dir, or delete the folder"
                 )
             backbone, saved = components.backbone, None
-            if self.action != "build":
+            if self.action not in NEW:
                 saved = open_saved_index(
                     self.folder,
                     backbone.fingerprint,
@@ -191,7 +201,13 @@ class IndexTask(Task):
 
     def _build(self, job: "_Job") -> dict[str, float]:
         dataset = job.components.dataset
-        checkpoint, n_listed = self._embed(job, dataset.stream_images())
+        images, backbone = dataset.stream_images(), job.components.backbone
+        imported: dict[str, Any] = {}
+        if self.import_path:
+            backbone = ImportedVectors(self.import_path, images, backbone)
+            images, imported = iter(backbone.listed), {"imported": backbone.facts}
+            console.print(describe_import(backbone.facts))
+        checkpoint, n_listed = self._embed(job, images, backbone)
         if not checkpoint.n_accepted:
             raise ValueError(
                 f"{dataset.name}: none of {n_listed} pictures can be used"
@@ -212,6 +228,7 @@ class IndexTask(Task):
             "n_rejected": checkpoint.n_rejected,
             "next_row_id": checkpoint.n_accepted,
             "skipped": dict(checkpoint.skipped.counts),
+            **imported,
         }
         return self._finish(job, facts, embeddings)
 
@@ -223,7 +240,7 @@ class IndexTask(Task):
             self.on_changed,
         )
         n_known = len(saved.images)
-        checkpoint, n_listed = self._embed(job, iter(images))
+        checkpoint, n_listed = self._embed(job, iter(images), job.components.backbone)
         first = saved.manifest["next_row_id"]
         # A changed picture that is now rejected does not replace the indexed one.
         replaced = images.changed.keys() & checkpoint.list_ids() if images.changed else set()
@@ -265,8 +282,9 @@ class IndexTask(Task):
         console.print(f"{len(rows)} pictures removed")
         return self._finish(job, saved.manifest) | {"n_removed": len(rows)}
 
-    def _embed(self, job: "_Job", images: Iterator[Listed]) -> tuple[BuildCheckpoint, int]:
-        backbone = job.components.backbone
+    def _embed(
+        self, job: "_Job", images: Iterator[Listed], backbone: Backbone
+    ) -> tuple[BuildCheckpoint, int]:
         identity = {
             "fingerprint": backbone.fingerprint,
             "rules": vars(self.rules),

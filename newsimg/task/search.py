@@ -28,7 +28,7 @@ class SearchTask(Task):
 
     Args:
         query: The first headline; None for the first example.
-        n_examples: Number of headlines of the data to offer as examples.
+        n_examples: Number of headlines of the data to suggest.
         port: None for the first free one from 7860.
         open: Whether to show the page in the browser.
         rerankers: Name -> reranker to choose from, besides the run's own.

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Qwen2VLM(ChatVLM):
-    """Qwen2-VL, Qwen2.5-VL: pictures of any size, and positions in three dimensions.
+    """Qwen2-VL, Qwen2.5-VL, Qwen3-VL: pictures of any size, and positions in three dimensions.
 
     Wang et al. (2024), "Qwen2-VL: Enhancing vision-language model's perception of the world at any
     resolution". The tokens of a picture share positions (M-RoPE), so that the positions of the text

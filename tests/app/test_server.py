@@ -1,17 +1,16 @@
 """The local server without a browser: which requests are refused, and what is served."""
 
 import json
+import re
 import socket
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from fastapi import APIRouter
+from json_requests import JSON, ask
 
-from newsimg.app.server import MAX_BODY, create_app, open_socket, serve
+from newsimg.app.server import MAX_BODY, PLACES, STATIC, create_app, open_socket, serve
 
 
 @pytest.fixture(scope="module")
@@ -36,21 +35,6 @@ def address() -> Iterator[str]:
 
     with serve(create_app([router]), None) as url:
         yield url
-
-
-def ask(
-    url: str, headers: dict[str, str] | None = None, data: bytes | None = None
-) -> tuple[int, Any, Any]:
-    """Return status, content and headers of an answer."""
-    request = urllib.request.Request(url, data, headers or {})
-    try:
-        with urllib.request.urlopen(request) as answer:
-            return answer.status, answer.read(), answer.headers
-    except urllib.error.HTTPError as error:
-        return error.code, error.read(), error.headers
-
-
-JSON = {"Content-Type": "application/json"}
 
 
 @pytest.mark.parametrize(
@@ -135,9 +119,6 @@ def test_the_next_free_port_is_taken_and_a_chosen_one_must_be_free() -> None:
 
 
 def test_pages_name_only_files_that_exist() -> None:
-    import re
-
-    from newsimg.app.server import PLACES, STATIC
 
     for page in STATIC.glob("*.html"):
         for place, name in re.findall(r'"/(pages|static)/([\w.]+)"', page.read_text()):

@@ -124,6 +124,35 @@ def make_clip(folder: Path) -> None:
     save_image_processor("CLIPImageProcessor", folder, size={"shortest_edge": 32}, crop_size=SQUARE)
 
 
+def make_metaclip2(folder: Path) -> None:
+    """CLIP's architecture; a text's state is that of its first end token."""
+    from transformers import MetaClip2Config, MetaClip2Model
+
+    make_clip(folder)
+    clip = json.loads((folder / "config.json").read_text())
+    config = MetaClip2Config(
+        text_config=TRANSFORMER
+        | {"vocab_size": clip["text_config"]["vocab_size"], "max_position_embeddings": 77}
+        | {"bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 1},
+        vision_config=TRANSFORMER | {"image_size": 32, "patch_size": 8},
+        projection_dim=16,
+    )
+    save_model(MetaClip2Model, config, folder)
+
+
+def make_chinese_clip(folder: Path) -> None:
+    from transformers import ChineseCLIPConfig, ChineseCLIPModel
+
+    n_words = save_bert_tokenizer(folder)
+    config = ChineseCLIPConfig(
+        text_config=TRANSFORMER | {"vocab_size": n_words, "max_position_embeddings": 80},
+        vision_config=TRANSFORMER | {"image_size": 32, "patch_size": 8},
+        projection_dim=16,
+    )
+    save_model(ChineseCLIPModel, config, folder)
+    save_image_processor("ChineseCLIPImageProcessor", folder, size=SQUARE, do_center_crop=False)
+
+
 def make_siglip(folder: Path) -> None:
     import sentencepiece
     from transformers import SiglipConfig, SiglipModel, SiglipTokenizer
@@ -293,6 +322,14 @@ class Family:
 
 FAMILIES = {
     "clip": Family(make_clip, embed_by_forward("CLIPModel", "CLIPImageProcessor"), "longest"),
+    "metaclip2": Family(
+        make_metaclip2, embed_by_forward("MetaClip2Model", "CLIPImageProcessor"), "longest"
+    ),
+    "chinese_clip": Family(
+        make_chinese_clip,
+        embed_by_forward("ChineseCLIPModel", "ChineseCLIPImageProcessor"),
+        "longest",
+    ),
     "siglip": Family(
         make_siglip, embed_by_forward("SiglipModel", "SiglipImageProcessor"), "max_length"
     ),
@@ -619,7 +656,10 @@ def test_a_missing_model_is_named(model: str) -> None:
         ("decoding", "half", r"backbone.decoding must be one of exact, reduced, got 'half'"),
         ("batch_size", 0, r"backbone.batch_size must be at least 1, got 0"),
         ("text_length", -1, r"backbone.text_length must be at least 1, got -1"),
-        ("query_template", "{headline}", r"query_template must use .*\{title\}.*'{headline}'"),
+        ("query_template", [], r"query_template must be one or several different ones, got \[\]"),
+        ("query_template", ["{title}", "no field"], r"query_template must use .*got 'no field'"),
+        ("query_template", ["{title}", "{title}"], r"query_template must be one or several diff"),
+        ("query_template", "{title!r}", r"query_template must use"),
         ("query_template", "no field", r"query_template must use .*got 'no field'"),
         ("query_template", "{title.__class__}", r"query_template must use"),
         ("query_template", "{}", r"query_template must use"),

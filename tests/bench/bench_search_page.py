@@ -59,16 +59,16 @@ def main() -> None:
     since = time.perf_counter()
     process = subprocess.Popen([*SEARCH, *sys.argv[1:]], stdout=subprocess.PIPE, text=True)
     try:
-        for line in process.stdout or ():
-            if found := re.match(r"page +(\S+)", line):
-                break
+        address = next(
+            found[1] for line in process.stdout or () if (found := re.match(r"page +(\S+)", line))
+        )
         print(f"command to address      {time.perf_counter() - since:6.2f} s")
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(
                 executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"]
             )
             for top_k in (25, 100):
-                measure(browser, found[1], top_k, is_first=top_k == 25)
+                measure(browser, address, top_k, is_first=top_k == 25)
             browser.close()
     finally:
         process.terminate()
@@ -95,6 +95,7 @@ def measure(browser: Any, address: str, top_k: int, is_first: bool) -> None:
     print(f"  Enter, median         {statistics.median(seconds):6.3f} s, max {max(seconds):.3f}")
     again = [search(page, headline) for headline in words]
     print(f"  Enter again, median   {statistics.median(again):6.3f} s")
+    page.wait_for_timeout(1000)  # pictures below the screen are loaded afterwards
     page.evaluate("performance.clearResourceTimings()")
     n_asked: list[str] = []
     page.on("request", lambda request: n_asked.append(request.url))

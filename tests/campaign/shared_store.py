@@ -1,18 +1,14 @@
 """Eight processes that track runs in one folder and one database at the same time."""
 
 import multiprocessing
-import os
-import shutil
-import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 from result import Result
 
 sys.path.append(str(Path(__file__).parents[1] / "support"))
-from free_ports import reserve_port
+from postgres_server import run_postgres
 from tracking_check import check_tracking
 
 N_PROCESSES = 8
@@ -32,34 +28,6 @@ def track(folder: Path, uri: str | None, process: int, n: int) -> None:
             (output / "queries.csv").write_text(f"{process},{i}\n")
             tracker.log_metrics({"hits_at_1": i / n, "process": process})
             tracker.log_artifacts(output)
-
-
-@contextmanager
-def open_postgres(folder: Path) -> Iterator[str | None]:
-    """Start a PostgreSQL server; None where there is none."""
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-    if not found:
-        yield None
-        return
-    folder.mkdir(mode=0o755)
-    as_user = []
-    if os.geteuid() == 0:  # it refuses to run as root
-        as_user = ["runuser", "-u", "postgres", "--"]
-        folder.parent.chmod(0o755)
-        shutil.chown(folder, "postgres")
-    port = reserve_port()
-
-    def run(program: str, *arguments: str) -> None:
-        command = [*as_user, str(found[-1].parent / program), "-D", str(folder / "data")]
-        subprocess.run([*command, *arguments], cwd="/", stdout=subprocess.DEVNULL, check=True)
-
-    run("initdb", "-U", "newsimg", "--auth=trust", "--no-sync", "-E", "UTF8", "--locale=C.UTF-8")
-    options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories='' -F"
-    run("pg_ctl", "-w", "-l", str(folder / "log"), "-o", options, "start")
-    try:
-        yield f"postgresql+psycopg2://newsimg@127.0.0.1:{port}/postgres"
-    finally:
-        run("pg_ctl", "-m", "immediate", "stop")
 
 
 def try_store(n: int, folder: Path, uri: str | None) -> Result:
@@ -96,10 +64,7 @@ def make_part(database: str) -> Callable[[int, int, Path], Result]:
     def run(n: int, seed: int, folder: Path) -> Result:
         if database == "sqlite":
             return try_store(n, folder, None)
-        with open_postgres(folder / "postgres") as uri:
-            if uri is None:
-                return Result("runs of 8 processes: PostgreSQL is not installed")
-            (folder / "runs").mkdir()
-            return try_store(n, folder / "runs", uri)
+        with run_postgres() as uri:
+            return try_store(n, folder, uri)
 
     return run

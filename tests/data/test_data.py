@@ -12,10 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from newsimg.data.articles import choose_split
+from newsimg.data.articles import choose_split, read_subsets
 from newsimg.data.newsimages import NewsImagesDataset
+from newsimg.data.queries import QueriesDataset
 from newsimg.data.sample import SampleDataset
-from newsimg.datatypes import Collection, Query, render_queries
+from newsimg.datatypes import Collection
 
 ALL = ["article_id", "article_url", "article_title", "article_tags", "image_id", "image_url"]
 TITLES = [
@@ -241,6 +242,53 @@ def test_a_subset_with_an_unknown_article_is_rejected(folder: Path) -> None:
         load(path, subset=str(subset))
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a7\na2\n\na5\n",
+        "a7\r\na2\r\na5",
+        "\ufeffARTICLE_ID\n a7 \na2\na5\n",
+        "article_id,note\na7,x\na2,\na5,y\n",
+        "size;article_id\n1;a7\n1;a2\n2;a5\n",
+        '"a7"\n"a2"\n"a5"\n',
+    ],
+)
+def test_a_subset_may_be_a_list_of_ids_alone(folder: Path, text: str) -> None:
+    path = write(folder / "a.csv", ALL, rows_of(ALL))
+    subset = folder / "ids.txt"
+    subset.write_bytes(text.encode())
+    assert [query.query_id for query in load(path, subset=str(subset)).queries] == [
+        "a7", "a2", "a5",
+    ]  # fmt: skip
+    alone = QueriesDataset(
+        name="q", csv_path=str(path), id_column="article_id", title_column="article_title",
+        subset=str(subset),
+    ).load()  # fmt: skip
+    assert [query.query_id for query in alone.queries] == ["a7", "a2", "a5"]
+    assert alone.qrels is not None
+    assert set(alone.qrels) == {"a7", "a2", "a5"}
+    assert read_subsets({"ALL": subset}) == {"ALL": ["a7", "a2", "a5"]}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a2\na7\na2\n", r"duplicate article_id 'a2' \(line 3\)"),
+        ("a2\na 7\n", r"article_id must not contain white space.*'a 7' \(line 2\)"),
+        ("id\na2\n", r"lists 1 articles that are not in the data, the first is 'id' \(line 1\)"),
+        ("article_id,x\na2,1\n,2\n", r"empty article_id \(line 3\)"),
+        ("\n\n", r"is empty"),
+        ("id,title\na2,b\n", r"the first row has none of the column names"),
+    ],
+)
+def test_a_list_of_ids_that_is_no_such_list_is_rejected(folder: Path, text: str, said: str) -> None:
+    path = write(folder / "a.csv", ALL, rows_of(ALL))
+    subset = folder / "ids.txt"
+    subset.write_text(text)
+    with pytest.raises(ValueError, match=said):
+        load(path, subset=str(subset))
+
+
 def test_an_empty_subset_is_rejected_with_its_file_name(folder: Path) -> None:
     path = write(folder / "a.csv", ALL, rows_of(ALL))
     subset = write(folder / "subset.csv", ALL, [])
@@ -353,7 +401,7 @@ def test_missing_files_and_folders_are_named_in_the_error(folder: Path) -> None:
     path = write(folder / "a.csv", ALL, rows_of(ALL))
     with pytest.raises(FileNotFoundError, match=r"no CSV of articles at .*b\.csv"):
         load(folder / "b.csv")
-    with pytest.raises(FileNotFoundError, match=r"no CSV of articles at .*subset\.csv"):
+    with pytest.raises(FileNotFoundError, match=r"no list of articles at .*subset\.csv"):
         load(path, subset=str(folder / "subset.csv"))
     with pytest.raises(FileNotFoundError, match=r"no folder of pictures at .*nowhere"):
         load(path, image_dir=folder / "nowhere")
@@ -364,15 +412,6 @@ def test_two_pictures_with_one_id_are_rejected_with_both_names(folder: Path) -> 
     shutil.copy(folder / "pictures" / "001.jpg", folder / "pictures" / "001.PNG")
     with pytest.raises(ValueError, match=r"001\.PNG.*001\.jpg|001\.jpg.*001\.PNG"):
         load(path)
-
-
-def test_a_template_is_filled_from_title_and_tags() -> None:
-    queries = [Query("a", "Storm {now}", ("Ada", "Bo"), ("UN",)), Query("b", "Calm")]
-    assert render_queries(queries, "{title}. {tags}") == ["Storm {now}. Ada, Bo, UN", "Calm."]
-    assert render_queries(queries, "{people} of {organisations}: {title}") == [
-        "Ada, Bo of UN: Storm {now}",
-        "of : Calm",
-    ]
 
 
 def test_the_sample_newsroom_is_read_as_any_data_in_the_benchmarks_layout(

@@ -15,8 +15,10 @@ from urllib.request import Request, urlopen
 
 import pandas as pd
 import pytest
+from browser_pages import needs_chromium, open_browser, open_page
 from submissions import write_results
 
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 N_ARTICLES = 12
 
@@ -33,7 +35,7 @@ def runs(newsroom: Any) -> str:
         ranked = {
             q: (one[::-1] if i < N_ARTICLES else one) for i, (q, one) in enumerate(ranked.items())
         }
-    return "task.runs={plain: one, reranked: two}"
+    return "task.runs={plain:one,reranked:two}"
 
 
 @contextmanager
@@ -118,12 +120,46 @@ def test_a_judging_that_is_killed_goes_on_and_its_answers_are_exported(runs: str
     assert links[0].partition("=")[2] not in written  # nobody finds a link in the run's files
 
 
+@needs_chromium
+def test_single_pictures_are_rated_by_keys_and_runs_have_their_means(runs: str) -> None:
+    options = [runs, "task.mode=rate", "task.check_share=0", "task.repeat_share=0"]
+    with start(*options, "tracking=none") as (process, links):
+        with open_browser() as browser:
+            page, said, _ = open_page(browser, links[0])
+            for number in range(2 * N_ARTICLES):
+                page.wait_for_function(
+                    "n => document.getElementById('progress').textContent.startsWith(`${n} answ`)"
+                    " && document.getElementById('question').ariaBusy === 'false'",
+                    arg=number,
+                )
+                assert page.is_hidden("#right")
+                assert page.is_hidden("#sides")
+                page.keyboard.press("ArrowLeft")  # is no answer here
+                page.keyboard.press(str(1 + number % 5))
+            page.wait_for_selector("#done:not([hidden])")
+            assert said == []
+            results, _, _ = open_page(browser, links[1])
+            results.wait_for_selector("#rated")
+            assert results.locator("tbody tr").count() == 2
+        process.send_signal(signal.SIGINT)
+        printed, errors = process.communicate(timeout=60)
+        assert process.returncode == 0, errors
+    assert "24 ratings: mean of each run" in printed
+    (folder,) = map(Path, re.findall(r"written to +(\S+)", printed))
+    ratings = pd.read_csv(folder / "ratings.csv")
+    table = pd.read_csv(folder / "runs.csv", index_col="run")
+    means = ratings.groupby("run")["rating"].mean()
+    assert table["mean"].to_dict() == pytest.approx(means.to_dict())
+    assert len(ratings) == 2 * N_ARTICLES
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         (["task.runs={a: one}"], "task.runs must name two runs of task=infer"),
-        (["task.runs={a: one, b: one}"], "both runs have the same first picture for all 14"),
-        (["task.runs={a: one, b: none}"], "no results of task=infer at none"),
+        (["task.runs={a:one,b:one}"], "both runs have the same first picture for all 14"),
+        (["task.runs={a:one,b:none}"], "no results of task=infer at none"),
+        (["task.mode=rates"], "task.mode must be one of pair, rate, got 'rates'"),
         (["task.n_people=0"], "task.n_people must be at least 1"),
         (["task.order=activ"], "task.order must be one of random, active.*mean 'active'"),
         (["task.database=postgresql://me:secret@localhost/x"], "must have no password"),
@@ -134,6 +170,6 @@ def test_a_wrong_value_is_one_sentence(
 ) -> None:
     own = [] if options[0].startswith("task.runs") else [runs]
     result = newsimg_here("task=judge", "tracking=none", *own, *options)
-    assert result.code == 1
+    assert result.code == 2
     assert re.search(message, result.output)
     assert "Traceback" not in result.output

@@ -7,6 +7,7 @@ import re
 import shlex
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +18,19 @@ import numpy as np
 import pandas as pd
 import pytest
 from browser_pages import list_violations, needs_chromium, open_browser, open_page
+from letter_models import CountingReranker, LetterBackbone, LetterDataset
 from PIL import Image as PILImage
 from search_servers import ROOT, await_models, serve_search
 
+from newsimg.app.command import Typed
+from newsimg.app.loading import Loading
+from newsimg.app.pictures import Pictures
+from newsimg.app.search_page import SearchPage, Start, make_router
+from newsimg.app.server import create_app, serve
+from newsimg.app.session import HeadlineSearch
+from newsimg.index.faiss_index import FaissIndex
+from newsimg.interfaces import Components
+from newsimg.storage.progress import announce
 from newsimg.weight.l1 import L1Weight
 from newsimg.weight.l1_signed import SignedL1Weight
 from newsimg.weight.minmax import MinMaxWeight
@@ -28,7 +39,7 @@ from newsimg.weight.raw import RawWeight
 from newsimg.weight.rrf import RRFWeight
 from newsimg.weight.zscore import ZScoreWeight
 
-pytestmark = needs_chromium
+pytestmark = [pytest.mark.slow, needs_chromium]
 
 N_PICTURES, TOP_K = 30, 8
 SCRIPT = "<script>document.title = 'run'</script> \"ferry\", it's & <b>bold</b>"
@@ -475,6 +486,79 @@ def test_pictures_come_first_and_nothing_overflows(
     if size[0] > 760:
         assert tops[0] == tops[1], "rows are not aligned"
     page.close()
+
+
+def test_everything_is_done_by_keyboard_with_a_visible_focus(page: Any) -> None:
+    search(page, "Minister opens bridge in the rain")
+    stops = {}
+    page.focus("#headline")
+    for _ in range(16):
+        page.keyboard.press("Tab")
+        stops |= page.evaluate(
+            "() => { const at = document.activeElement;"
+            " return { [at.id || at.className]: getComputedStyle(at).outlineStyle } }"
+        )
+    controls = {"go", "choose", "theme", "reranker", "normalisation", "weight", "value", "top_k"}
+    assert controls | {"showFilters", "showCommand", "picture"} <= set(stops)
+    assert set(stops.values()) == {"solid"}
+    page.focus("#weight")
+    page.keyboard.press("Home")
+    assert list_ids(page, "after") == list_ids(page, "before")
+    page.keyboard.press("End")
+    wait_for(page, "location.hash.includes('w=1')")
+    page.focus("#top_k")
+    with page.expect_response("**/search/results"):
+        page.keyboard.press("ArrowDown")
+    wait_for(page, f"document.querySelectorAll('.after li').length === {TOP_K - 1}")
+    last = page.locator(".after .picture").last
+    last.focus()
+    tip = page.locator(".tip").inner_text()
+    assert f"→ #{TOP_K - 1}" in tip
+    assert "fused" in tip
+    page.keyboard.press("Enter")
+    assert page.locator(".tip").is_hidden()
+    page.locator(".viewer").get_by_text(f"{TOP_K - 1} of {TOP_K - 1}").wait_for()
+    page.keyboard.press("ArrowLeft")
+    page.locator(".viewer").get_by_text(f"{TOP_K - 2} of {TOP_K - 1}").wait_for()
+    page.keyboard.press("Escape")
+    assert last.evaluate("one => one === document.activeElement")
+    page.keyboard.press("/")
+    assert page.evaluate("() => document.activeElement.id") == "headline"
+
+
+def test_a_headline_that_is_typed_is_not_lost_by_another_setting(page: Any) -> None:
+    search(page, "Minister opens bridge in the rain")
+    page.fill("#headline", "Ferry")
+    with page.expect_response("**/search/results"):
+        page.select_option("#reranker", "near")
+    assert page.input_value("#headline") == "Ferry"
+    wait_for(page, "document.title.startsWith('Ferry')")
+
+
+def test_the_page_shows_what_is_loaded_and_why_it_failed(browser: Any) -> None:
+    may_fail = threading.Event()
+
+    def load() -> Any:
+        announce("reading the data")
+        assert may_fail.wait(30)
+        raise ValueError("no complete index in my_index")
+
+    loading = Loading(load, dict)
+    weights = {"l1": L1Weight(value=0.3)}
+    index, reranker = FaissIndex(factory="Flat"), CountingReranker()
+    parts = Components(LetterDataset(), LetterBackbone(), index, reranker, weights["l1"], TOP_K)
+    known = HeadlineSearch(parts, {"counting": reranker}, weights)
+    start = Start("", "counting", {"counting": ("l1", 0.3)}, TOP_K, "These are toys.")
+    served = SearchPage(known, Pictures(), loading, Typed([], [], "counting", "l1"), start)
+    with serve(create_app([make_router(served)]), None) as address:
+        loading.start()
+        page = open_search(browser, address)
+        step = "Data and models are being loaded … reading the data"
+        page.locator("#status").get_by_text(step).wait_for()
+        assert page.locator("#warning").inner_text() == "These are toys."
+        may_fail.set()
+        page.locator("#message").get_by_text("no complete index in my_index").wait_for()
+        page.close()
 
 
 def test_a_second_server_on_the_port_says_so(server: Server, newsimg_here: Any) -> None:

@@ -2,17 +2,15 @@
 
 import csv
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
 import mlflow
 import pandas as pd
 import pytest
-from free_ports import reserve_port
+from postgres_server import run_postgres
 from tracking_server import TrackingServer
 
 from newsimg.datatypes import Job
@@ -28,31 +26,8 @@ SECRET = "swordfish-4711"
 @pytest.fixture(scope="module")
 def database():
     """The address of an empty database of a PostgreSQL that runs for these tests alone."""
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-    if not found:
-        pytest.skip("needs PostgreSQL (on Debian: apt-get install postgresql)")
-    pytest.importorskip("psycopg2", reason="needs psycopg2-binary")
-    as_user = []
-    folder = Path(tempfile.mkdtemp(prefix="newsimg-postgres-"))
-    if os.geteuid() == 0:  # it refuses to run as root
-        as_user = ["runuser", "-u", "postgres", "--"]
-        shutil.chown(folder, "postgres")
-    port = reserve_port()
-
-    def run(program, *arguments):
-        command = [*as_user, str(found[-1].parent / program), "-D", str(folder / "data")]
-        with (folder.parent / f"{folder.name}.log").open("ab") as log:
-            subprocess.run([*command, *arguments], cwd="/", stdout=log, stderr=log, check=True)
-
-    run("initdb", "-U", "newsimg", "--auth=trust", "--no-sync", "-E", "UTF8", "--locale=C.UTF-8")
-    rules = folder / "data" / "pg_hba.conf"
-    rules.write_text(f"host all locked 127.0.0.1/32 scram-sha-256\n{rules.read_text()}")
-    options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories='' -F"
-    run("pg_ctl", "-w", "-l", str(folder / "log"), "-o", options, "start")
-    yield f"postgresql+psycopg2://newsimg@127.0.0.1:{port}/postgres"
-    run("pg_ctl", "-m", "immediate", "stop")
-    shutil.rmtree(folder)
-    (folder.parent / f"{folder.name}.log").unlink()
+    with run_postgres() as url:
+        yield url
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from newsimg.datatypes import Image
+from newsimg.datatypes import Image, Query
 from newsimg.index.faiss_index import FaissIndex
 from newsimg.index.hybrid import HybridIndex
 from newsimg.storage.metadata.word_index import WordIndex
@@ -46,7 +46,7 @@ def test_results_are_those_of_brute_force(pictures: list[Image], top_k: int, dep
     index = make_hybrid(depth=depth)
     index.build(images)
     index.describe(pictures)
-    scores, rows = index.search_texts(texts, queries, top_k)
+    scores, rows = index.search_queries([Query(text, text) for text in texts], queries, top_k)
     bm25 = WordIndex([(one.metadata or {}).get("caption", "") for one in pictures], 1.2, 0.75)
     n_ranks = max(top_k, depth)
     for i, text in enumerate(texts):
@@ -75,7 +75,7 @@ def test_a_picture_whose_caption_names_the_person_is_found_though_its_pixels_are
     index = make_hybrid(depth=10)
     index.build(images)
     index.describe(pictures)
-    _, rows = index.search_texts(["Minister Åsa Lindqvist resigns"], query, 25)
+    _, rows = index.search_queries([Query("0", "Minister Åsa Lindqvist resigns")], query, 25)
     assert farthest in rows[0, :17]
     assert farthest not in index.search(query, 25)[1]
 
@@ -85,9 +85,9 @@ def test_without_words_the_results_are_those_of_the_pixels() -> None:
     index = make_hybrid()
     index.build(images)
     with pytest.raises(ValueError, match="describe first"):
-        index.search_texts(["a"] * 3, queries, 5)
+        index.search_queries([Query("0", "a")] * 3, queries, 5)
     index.describe([Image(str(i), Path("x")) for i in range(N_IMAGES)])
-    _, rows = index.search_texts(["a"] * 3, queries, 15)
+    _, rows = index.search_queries([Query("0", "a")] * 3, queries, 15)
     np.testing.assert_array_equal(rows, index.search(queries, 15)[1])
 
 

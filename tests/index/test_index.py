@@ -118,7 +118,11 @@ def test_the_parameters_of_the_yaml_are_set_on_the_faiss_object(built: FaissInde
             "k_factor": lambda: find_part(built.vectors.faiss, faiss.IndexRefineFlat).k_factor,
         },
     }
-    numbers = {k: AUTOMATIC[k] if v == "auto" else v for k, v in numbers.items() if k != "factory"}
+    numbers = {
+        k: AUTOMATIC[k] if v == "auto" else v
+        for k, v in numbers.items()
+        if k not in ("factory", "device")
+    }
     read = {k: getattr(index, k) for k in ivf if k in numbers}
     read |= {k: reader() for k, reader in readers.get(option_of(built), {}).items()}
     assert read == numbers

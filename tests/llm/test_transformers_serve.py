@@ -78,7 +78,7 @@ def test_a_vision_language_model_sees_the_same_pictures_served_as_loaded(url, tm
             for question in QUESTIONS
         ]
         written.append(make_llm(url, max_new_tokens=8, **named, **SLOW).generate(chats, None))
-        assert written[-1] == local._write(Image(path.stem, jpeg), QUESTIONS)
+        assert written[-1] == local.write([Image(path.stem, jpeg)], [QUESTIONS])[0]
     assert written[0] != written[1]  # so it is the picture that decides
     vlm = make_vlm(url, server=SLOW, **named)
     image = Image("0", tmp_path / "pictures" / "0.png")

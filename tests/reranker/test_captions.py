@@ -371,11 +371,42 @@ def test_a_json_list_in_the_place_of_captions_says_how_it_is_imported(tmp_path, 
     assert lists.read_bytes() == before
 
 
+def test_captions_are_kept_for_the_values_that_the_prompt_uses(tmp_path):
+    path = tmp_path / "captions.jsonl"
+    prompt = {"system": "", "user": "{title} / {lead} / {tags}"}
+    leads = {"rain": "rain falls", "wind": "wind blows"}
+
+    def write(lead, **changes):
+        query = Query("a", "Storm", ("Ada",), columns=(("lead", leads[lead]), ("other", lead)))
+        llm = ScriptedLLM()
+        return llm, caption(llm, [query], changes.pop("path", None), prompt=prompt)[0]["captions"]
+
+    llm, captions = write("rain")
+    assert captions == ["a picture of Storm / rain falls / Ada"]
+    assert len(llm.calls) == 1
+    assert not write("rain")[0].calls
+    assert write("wind")[1] == ["a picture of Storm / wind blows / Ada"]
+    assert write("rain")[1] == captions
+    for lead in leads:
+        llm, captions = write(lead, path=path)
+        assert captions == [f"a picture of Storm / {leads[lead]} / Ada"]
+    fields = [json.loads(line)["fields"] for line in path.read_text().splitlines()]
+    assert fields == [{"lead": leads[lead], "tags": "Ada"} for lead in leads]
+    assert caption(None, [Query("a", "Storm")], path)[0]["captions"] == captions
+
+
 @pytest.mark.parametrize(
     ("prompt", "message"),
     [
         ({"user": "{title}"}, r"prompt must have system and user, got user"),
-        ({"system": "", "user": "{title} {date}"}, r"may use .*, got \{date\}"),
+        (
+            {"system": "", "user": "{title} {date}"},
+            r"^prompt uses \{date\}, but the headlines have no such column: they have title, tags",
+        ),
+        (
+            {"system": "{", "user": "{title}"},
+            r"prompt.system may use \{title\}, \{tags\} and columns of the data, and writes",
+        ),
         ({"system": "{title}", "user": "go"}, r"prompt.user must use \{title\}, got 'go'"),
     ],
 )

@@ -495,14 +495,35 @@ def test_a_criterion_without_any_rating_is_an_error_that_names_it(table, candida
         judge(TableVLM(nothing), reading="generate").score(QUERIES, candidates)
 
 
+def test_a_question_shows_tags_and_columns_and_unknown_ones_are_refused(candidates):
+    queries = [
+        Query("a", "Storm", ("Ada",), ("UN",), (("lead", "Roofs are gone."),)),
+        Query("b", "Calm", columns=(("lead", ""),)),
+    ]
+    question = "{title} ({tags}), {lead}?"
+    texts = {"a": "Storm (Ada, UN), Roofs are gone.?", "b": "Calm (), ?"}
+    vlm = TableVLM({
+        (candidates.images[row].image_id, texts[query.query_id]): np.eye(5)[row % 5]
+        for query, rows in zip(queries, candidates.rows, strict=True)
+        for row in rows
+    })  # fmt: skip
+    reranker = judge(vlm, {"fit": {"question": question, "weight": 1}})
+    reranker.check_queries(queries)
+    np.testing.assert_allclose(
+        reranker.score(queries, candidates).values, candidates.rows % 5 + 1, atol=1e-6
+    )
+    with pytest.raises(ValueError, match=r"criteria\.fit\.question uses \{lead\}, but the headl"):
+        reranker.check_queries(QUERIES)
+
+
 def test_criteria_that_cannot_be_used_are_refused_by_name(table):
     vlm = TableVLM(table)
     with pytest.raises(ValueError, match=r"criteria\.fit\.weight must be at least 0, got -1"):
         judge(vlm, {"fit": {"question": "?", "weight": -1}})
     with pytest.raises(ValueError, match=r"criteria\.fit must have question and weight, got quest"):
         judge(vlm, {"fit": {"question": "?"}})
-    with pytest.raises(ValueError, match=r"fit\.question may use \{title\}, got \{tags\}"):
-        judge(vlm, {"fit": {"question": "{title} {tags}", "weight": 1}})
+    with pytest.raises(ValueError, match=r"fit\.question may use \{title\}, \{tags\} and columns"):
+        judge(vlm, {"fit": {"question": "{title} {", "weight": 1}})
     with pytest.raises(ValueError, match=r"one with a weight above 0, got fit, quality"):
         judge(vlm, {"fit": None, "quality": {"question": "?", "weight": 0}})
     with pytest.raises(ValueError, match=r"reading must be one of expected, generate, got 'x'"):

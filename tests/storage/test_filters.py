@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from newsimg.datatypes import Image, PictureFilter
+from newsimg.datatypes import Image, PictureFilter, Query
 from newsimg.index.faiss_index import FaissIndex
 from newsimg.pipeline import search_rows
 from newsimg.storage.metadata.filters import find_matching, make_filter, matches
@@ -96,7 +96,7 @@ def test_a_restricted_search_is_that_of_an_index_of_these_rows(share: float) -> 
     index = FaissIndex(factory="Flat")
     index.build(images)
     searched = np.flatnonzero(random.random(2000) < share)
-    scores, rows = search_rows(index, [""] * 100, queries, 10, len(images), searched)
+    scores, rows = search_rows(index, [Query("q", "")] * 100, queries, 10, len(images), searched)
     exact = queries @ images[searched].T
     best = np.argsort(-exact, axis=1, kind="stable")[:, :10]
     np.testing.assert_array_equal(rows, searched[best])

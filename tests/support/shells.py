@@ -12,8 +12,10 @@ ROOT = Path(__file__).parents[2]
 SHELLS = {"bash": ["bash", "--norc", "-c"], "zsh": ["zsh", "-f", "-c"]}
 PROGRAMS = (
     "newsimg",
+    "newsimg-judge",
     "newsimg-search",
     "newsimg-ui",
+    "curl",
     "python",
     "pip",
     "pytest",

@@ -14,8 +14,6 @@ from transformers import (
     LlamaConfig,
     LlamaForCausalLM,
     PreTrainedTokenizerFast,
-    Qwen2VLConfig,
-    Qwen2VLForConditionalGeneration,
     Qwen2VLImageProcessorPil,
     SmolVLMConfig,
     SmolVLMForConditionalGeneration,
@@ -130,130 +128,72 @@ def overfit(model, tokenizer, examples, max_steps=400):
     model.eval()
 
 
-def make_qwen2_vl(folder: Path, *, digits="12345", max_pixels=56 * 84, **changes) -> str:
-    torch.manual_seed(1)
-    tokenizer = make_tokenizer(QWEN_TOKENS, CHATML)
-    config = Qwen2VLConfig(
-        text_config=text_settings(
-            tokenizer,
-            rope_parameters={"rope_type": "default", "mrope_section": [1, 1, 2], "rope_theta": 1e4},
-        )
-        | changes.pop("text", {}),
-        vision_config={
-            "depth": 2,
-            "embed_dim": 32,
-            "hidden_size": 32,
-            "num_heads": 2,
-            "mlp_ratio": 2,
-            "patch_size": 14,
-            "spatial_merge_size": 2,
-            "temporal_patch_size": 2,
-        }
-        | changes.pop("vision", {}),
-        image_token_id=tokenizer.convert_tokens_to_ids("<|image_pad|>"),
-        video_token_id=tokenizer.convert_tokens_to_ids("<|video_pad|>"),
-        vision_start_token_id=tokenizer.convert_tokens_to_ids("<|vision_start|>"),
-        vision_end_token_id=tokenizer.convert_tokens_to_ids("<|vision_end|>"),
-    )
-    model = Qwen2VLForConditionalGeneration(config)
-    sharpen(model)
-    save(
-        model,
-        tokenizer,
-        Qwen2VLImageProcessorPil(min_pixels=56 * 56, max_pixels=max_pixels),
-        folder,
-    )
-    return str(folder)
+MROPE = {"rope_type": "default", "rope_theta": 1e4}
+QWEN_VISION = {
+    "depth": 2,
+    "hidden_size": 32,
+    "out_hidden_size": 32,
+    "intermediate_size": 64,
+    "num_heads": 2,
+    "patch_size": 14,
+}
 
 
-def make_qwen3_5(folder: Path) -> str:
-    """Save a model in which every other layer is recurrent (linear attention)."""
-    from transformers import Qwen3_5Config, Qwen3_5ForConditionalGeneration
+def make_qwen2_vl(folder: Path, *, max_pixels=56 * 84, text=None, vision=None) -> str:
+    towers = {"embed_dim": 32, "hidden_size": 32, "mlp_ratio": 2, "num_heads": 2, "depth": 2}
+    towers |= {"patch_size": 14, "spatial_merge_size": 2, "temporal_patch_size": 2}
+    rope = {"rope_parameters": MROPE | {"mrope_section": [1, 1, 2]}}
+    return make_qwen(folder, "Qwen2VL", 1, rope | (text or {}), towers | (vision or {}), max_pixels)
 
-    torch.manual_seed(3)
-    tokenizer = make_tokenizer(QWEN_TOKENS, CHATML)
-    config = Qwen3_5Config(
-        text_config=text_settings(
-            tokenizer,
-            head_dim=8,
-            rope_parameters={
-                "rope_type": "default",
-                "rope_theta": 1e4,
-                "mrope_section": [2, 1, 1],
-                "mrope_interleaved": True,
-                "partial_rotary_factor": 1.0,
-            },
-            layer_types=["linear_attention", "full_attention"],
-            linear_key_head_dim=8,
-            linear_value_head_dim=8,
-            linear_num_key_heads=2,
-            linear_num_value_heads=4,
-        ),
-        vision_config={
-            "depth": 2,
-            "hidden_size": 32,
-            "out_hidden_size": 32,
-            "intermediate_size": 64,
-            "num_heads": 2,
-            "patch_size": 14,
-            "num_position_embeddings": 64,
-        },
-        image_token_id=tokenizer.convert_tokens_to_ids("<|image_pad|>"),
-        video_token_id=tokenizer.convert_tokens_to_ids("<|video_pad|>"),
-        vision_start_token_id=tokenizer.convert_tokens_to_ids("<|vision_start|>"),
-        vision_end_token_id=tokenizer.convert_tokens_to_ids("<|vision_end|>"),
-    )
-    model = Qwen3_5ForConditionalGeneration(config)
-    sharpen(model)
-    save(
-        model,
-        tokenizer,
-        Qwen2VLImageProcessorPil(min_pixels=56 * 56, max_pixels=56 * 84),
-        folder,
-    )
-    return str(folder)
+
+def make_qwen2_5_vl(folder: Path) -> str:
+    """Save a model whose picture tower attends to windows."""
+    windows = {"window_size": 56, "fullatt_block_indexes": [1]}
+    rope = {"rope_parameters": MROPE | {"mrope_section": [1, 1, 2]}}
+    return make_qwen(folder, "Qwen2_5_VL", 4, rope, QWEN_VISION | windows)
 
 
 def make_qwen3_vl(folder: Path) -> str:
     """Save a model that adds features of the picture in several layers (DeepStack)."""
-    from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration
+    rope = MROPE | {"mrope_section": [2, 1, 1], "mrope_interleaved": True}
+    features = {"num_position_embeddings": 64, "deepstack_visual_indexes": [0, 1]}
+    text = {"head_dim": 8, "rope_parameters": rope}
+    return make_qwen(folder, "Qwen3VL", 3, text, QWEN_VISION | features)
 
-    torch.manual_seed(3)
+
+def make_qwen3_5(folder: Path) -> str:
+    """Save a model in which every other layer is recurrent (linear attention)."""
+    rope = MROPE | {"mrope_section": [2, 1, 1], "mrope_interleaved": True}
+    text = {
+        "head_dim": 8,
+        "rope_parameters": rope | {"partial_rotary_factor": 1.0},
+        "layer_types": ["linear_attention", "full_attention"],
+        "linear_key_head_dim": 8,
+        "linear_value_head_dim": 8,
+        "linear_num_key_heads": 2,
+        "linear_num_value_heads": 4,
+    }
+    return make_qwen(folder, "Qwen3_5", 3, text, QWEN_VISION | {"num_position_embeddings": 64})
+
+
+def make_qwen(folder: Path, kind: str, seed: int, text, vision, max_pixels=56 * 84) -> str:
+    """Save a model of a class of Qwen's family, named as in transformers."""
+    import transformers
+
+    torch.manual_seed(seed)
     tokenizer = make_tokenizer(QWEN_TOKENS, CHATML)
-    config = Qwen3VLConfig(
-        text_config=text_settings(
-            tokenizer,
-            head_dim=8,
-            rope_parameters={
-                "rope_type": "default",
-                "rope_theta": 1e4,
-                "mrope_section": [2, 1, 1],
-                "mrope_interleaved": True,
-            },
-        ),
-        vision_config={
-            "depth": 2,
-            "hidden_size": 32,
-            "out_hidden_size": 32,
-            "intermediate_size": 64,
-            "num_heads": 2,
-            "patch_size": 14,
-            "num_position_embeddings": 64,
-            "deepstack_visual_indexes": [0, 1],
-        },
+    config = getattr(transformers, f"{kind}Config")(
+        text_config=text_settings(tokenizer, **text),
+        vision_config=vision,
         image_token_id=tokenizer.convert_tokens_to_ids("<|image_pad|>"),
         video_token_id=tokenizer.convert_tokens_to_ids("<|video_pad|>"),
         vision_start_token_id=tokenizer.convert_tokens_to_ids("<|vision_start|>"),
         vision_end_token_id=tokenizer.convert_tokens_to_ids("<|vision_end|>"),
     )
-    model = Qwen3VLForConditionalGeneration(config)
+    model = getattr(transformers, f"{kind}ForConditionalGeneration")(config)
     sharpen(model)
-    save(
-        model,
-        tokenizer,
-        Qwen2VLImageProcessorPil(min_pixels=56 * 56, max_pixels=56 * 84),
-        folder,
-    )
+    processor = Qwen2VLImageProcessorPil(min_pixels=56 * 56, max_pixels=max_pixels)
+    save(model, tokenizer, processor, folder)
     return str(folder)
 
 

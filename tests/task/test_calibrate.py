@@ -71,6 +71,38 @@ def test_a_calibration_marks_the_results_of_the_same_setting_alone(
     assert "calibrated with weight.value 0.15 (now 0.3)" in refused
 
 
+def test_the_confidence_may_be_that_people_rate_the_first_picture_well(
+    run: Callable[..., Any],
+) -> None:
+    means: dict[tuple[str, str], float] = {}
+    for split in ("val", "test"):
+        found = ["task=infer", f"data.split={split}", f"hydra.run.dir={split}", "task.report=false"]
+        run(*found, "reranker=identity")
+        table = pd.read_json(f"{split}/results.jsonl", lines=True, dtype=str)
+        first = table[table["rank"].astype(int) == 1].head(360)
+        for i, row in enumerate(first.itertuples()):
+            means[row.article_id, row.image_id] = 2 + i % 3 if i % 10 else 5.0
+    rows = [
+        {"article_id": article, "image_id": image, "rating": mean + off, "rater": rater}
+        for (article, image), mean in means.items()
+        for rater, off in (("a", -0.5), ("b", 0.5))
+    ]
+    pd.DataFrame(rows).to_csv("ratings.csv", index=False)
+    given = ["task=calibrate", "reranker=identity", "data.ratings=ratings.csv"]
+    result = run(*given, "task.rated_well=4", "hydra.run.dir=calibrated")
+    assert "share of first pictures rated below 4 among those kept" in result.stdout
+    assert "the first pictures of 40 of 400 headlines are not rated" in result.output
+    own = pd.read_csv("calibrated/confidence.csv", dtype={"query_id": str})
+    assert len(own) == 360
+    by_article = {article: mean for (article, _), mean in means.items()}
+    assert own["is_right"].tolist() == [by_article[name] >= 4 for name in own["query_id"]]
+    saved = json.loads(Path("calibrated/confidence.json").read_text())
+    assert saved["target"] == "the first picture is rated at least 4"
+    assert saved["n_queries"] == 360
+    refused = run(*given[:2], "task.rated_well=4", code=2).output
+    assert "sample has no ratings: data.ratings=FILE names them" in refused
+
+
 def test_a_submission_leaves_out_headlines_without_a_picture_and_says_so(
     run: Callable[..., Any],
 ) -> None:

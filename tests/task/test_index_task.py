@@ -255,7 +255,10 @@ def test_a_rejected_picture_that_was_repaired_is_appended(
         ({}, "already holds an index: use task.action=append"),
         ({"action": "remove", "image_ids": ["nobody.jpg"]}, "has no picture 'nobody.jpg'"),
         ({"action": "remove"}, "task.image_ids must be given if and only if task.action=remove"),
-        ({"action": "grow"}, "task.action must be one of build, append, remove, got 'grow'"),
+        (
+            {"action": "grow"},
+            "task.action must be one of build, append, remove, import, got 'grow'",
+        ),
         ({"on_bad_image": "keep"}, "task.on_bad_image must be one of skip, raise, got 'keep'"),
         ({"max_rejected": 5}, r"task.max_rejected must be in \[0, 1\], got 5"),
         ({"max_pixels": 0}, r"task.max_pixels must be in \[1, 178956970\], got 0"),

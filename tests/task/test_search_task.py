@@ -1,27 +1,29 @@
 """task=search without a browser: what is remembered, what the command says, what is refused."""
 
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from letter_models import CountingReranker, LetterBackbone, LetterDataset
 from PIL import Image as PILImage
 
 from newsimg.app.command import Typed
 from newsimg.app.session import Asked, HeadlineSearch
-from newsimg.datatypes import Candidates, Collection, FloatArray, Image, Query, RerankScores
+from newsimg.datatypes import Candidates, Collection, PictureFilter, Query
 from newsimg.index.faiss_index import FaissIndex
-from newsimg.interfaces import Backbone, Components, Dataset, Reranker
+from newsimg.interfaces import Components
 from newsimg.pipeline import rerank, retrieve
 from newsimg.reporting.quoting import quote_headline
+from newsimg.storage.metadata.filters import make_filter
 from newsimg.task.search import SearchTask
 from newsimg.weight.l1 import L1Weight
 from newsimg.weight.rrf import RRFWeight
 
-N_IMAGES, TOP_K = 12, 7
+TOP_K = 7
 HEADLINES = [
     "Ferry service resumes after storm",
     'Storm, "worst in years", stops ferries: what now? [live] {a: b}',
@@ -34,45 +36,6 @@ HEADLINES = [
     "<script>alert(1)</script>",
     "洪水で橋が閉鎖",
 ]
-
-
-class LetterBackbone(Backbone):
-    """Embeds a text or an id by its letters."""
-
-    query_template = "{title}"
-    batch_size = 4
-    fingerprint = "letters"
-
-    def embed_texts(self, texts: Sequence[str]) -> FloatArray:
-        counts = np.array([[text.count(c) + 0.1 for c in "abcdefgh"] for text in texts])
-        return (counts / np.linalg.norm(counts, axis=1, keepdims=True)).astype(np.float32)
-
-    def embed_images(self, images: Sequence[Image]) -> FloatArray:
-        return self.embed_texts([image.image_id for image in images])
-
-
-class CountingReranker(Reranker):
-    """Scores a picture by its id's last letter, and counts how often it is asked."""
-
-    def __init__(self) -> None:
-        self.n_asked = 0
-
-    def score(self, queries: Sequence[Query], candidates: Candidates) -> RerankScores:
-        self.n_asked += 1
-        last = [[ord(candidates.images[row].image_id[-1]) for row in r] for r in candidates.rows]
-        return RerankScores(np.array(last, np.float32))
-
-
-class LetterDataset(Dataset):
-    name = "letters"
-
-    def load(self) -> Collection:
-        random = np.random.default_rng(3)
-        ids = sorted({"".join(random.choice(list("abcdefgh"), 6)) for _ in range(N_IMAGES)})
-        return Collection("letters", (), tuple(Image(i, Path(i)) for i in ids), None)
-
-    def with_split(self, split: str) -> "LetterDataset":
-        raise ValueError(split)
 
 
 @pytest.fixture
@@ -185,6 +148,22 @@ def test_the_command_takes_over_what_was_typed_for_another_reranker() -> None:
         *("reranker=nnn", "reranker.k=3", "weight=rank", "weight.value=0.5", "top_k=8"),
         "query=new",
     ]
+
+
+def test_the_command_has_the_conditions_of_the_page_and_of_the_command_line() -> None:
+    own = PictureFilter(licence=("CC0",), words=("storm",))
+    typed = Typed([], ["data.filter={licence:[CC0],words:[storm]}", "seed=3"], "a", "l1", own)
+    wanted = PictureFilter(author=('Ada "B", {x}',), name=("50",), words=("ferry",))
+    command = shlex.split(typed.write_command("new", "a", "l1", "0.5", 8, wanted))
+    assert [text for text in command if text.startswith("data.filter.")] == []
+    (override,) = [text for text in command if text.startswith("data.filter=")]
+    (parsed,) = OverridesParser.create().parse_overrides([override])
+    assert make_filter(parsed.value()) == PictureFilter(
+        licence=("CC0",), author=('Ada "B", {x}',), name=("50",), words=("storm", "ferry")
+    )
+    assert "seed=3" in command
+    with pytest.raises(ValueError, match=r"the command line has its own data\.filter\.licence"):
+        typed.write_command("new", "a", "l1", "0.5", 8, PictureFilter(licence=("CC BY",)))
 
 
 def make_task(**changes: Any) -> SearchTask:

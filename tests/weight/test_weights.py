@@ -10,6 +10,8 @@ from omegaconf import OmegaConf
 
 from newsimg.interfaces import Weight
 from newsimg.run import CONF_DIR
+from newsimg.weight.rrf import RRFWeight
+from newsimg.weight.zscore import ZScoreWeight
 
 OPTIONS = sorted(path.stem for path in (CONF_DIR / "weight").glob("*.yaml"))
 PRESERVING = [option for option in OPTIONS if option != "l1_signed"]
@@ -228,3 +230,17 @@ def test_scores_that_cannot_be_fused_are_refused(option: str) -> None:
         broken = np.float32([[1, 2], [3, bad]])
         with pytest.raises(ValueError, match=r"rerank scores must be finite.*row 1, candidate 1"):
             weight.combine(np.float32([[1, 2], [3, 4]]), broken)
+
+
+def test_a_row_of_equal_scores_whose_mean_is_rounded_has_no_deviations() -> None:
+    rows = np.array([[0.1, 0.1, 0.1], [1.0, 2.0, 3.0]])
+    assert rows[0].mean() != 0.1
+    found = ZScoreWeight(value=0.5).normalize(rows)
+    np.testing.assert_allclose(found, [[0, 0, 0], [-(1.5**0.5), 0, 1.5**0.5]], atol=1e-15)
+
+
+def test_reciprocal_ranks_have_any_constant_that_is_not_negative() -> None:
+    scores = np.float32([[3, 1, 2]])
+    np.testing.assert_array_equal(RRFWeight(value=0.5, k=0).normalize(scores), [[1, 1 / 3, 1 / 2]])
+    with pytest.raises(ValueError, match=r"weight\.k must be"):
+        RRFWeight(value=0.5, k=-0.5)

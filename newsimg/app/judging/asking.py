@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Row, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from newsimg.app.judging.choosing import choose_question, free_question, list_free
-from newsimg.app.judging.questions import PAIR, Question, Rules
+from newsimg.app.judging.questions import CHECK, POINTS, RATE, Question, Rules
 from newsimg.app.judging.tables import Database, answers, assignments, people, questions, settings
 from newsimg.storage.text.suggest import check_choice
 
@@ -29,7 +29,7 @@ class Asked:
         assignment: Its number, which the answer names.
         article_id: The headline's article.
         left: Image id of the left picture.
-        right: Image id of the right picture.
+        right: Image id of the right picture; empty for a single picture to rate.
     """
 
     assignment: int
@@ -120,10 +120,14 @@ class Judging:
             is no longer the person's is not kept.
 
         Raises:
-            ValueError: If the choice is unknown.
+            ValueError: If the choice is none of such a question.
         """
-        check_choice("the answer", choice, CHOICES)
         with self.database.begin() as connection:
+            kind = connection.execute(
+                select(questions.c.kind).join(assignments).where(assignments.c.id == assignment)
+            ).scalar()
+            choices = (*POINTS, *UNJUDGEABLE) if kind == RATE else CHOICES
+            check_choice("the answer", choice, choices)
             closed = connection.execute(
                 update(assignments)
                 .where(
@@ -263,7 +267,7 @@ class Judging:
         for row in rows:
             connection.execute(delete(answers).where(answers.c.assignment_id == row.id))
             gone = connection.execute(delete(assignments).where(assignments.c.id == row.id))
-            if gone.rowcount == 1 and row.turn == 0 and row.kind == PAIR:
+            if gone.rowcount == 1 and row.turn == 0 and row.kind != CHECK:
                 free_question(connection, row.question_id)
 
 

@@ -33,11 +33,11 @@ def choose_question(
 
 
 def list_free(connection: Connection, person: int) -> Sequence[Row]:
-    """Return the pairs that a person may be asked about."""
+    """Return the pairs, or pictures to rate, that a person may be asked about."""
     own = select(assignments.c.question_id).where(assignments.c.person_id == person)
     return connection.execute(
-        select(questions.c.id, questions.c.disagreement, questions.c.n_reserved).where(
-            questions.c.kind == PAIR,
+        select(questions).where(
+            questions.c.kind != CHECK,
             questions.c.n_reserved < questions.c.n_wanted,
             questions.c.id.not_in(own),
         )
@@ -83,7 +83,7 @@ def _reserve(
     else:
         positions = np.argsort(order)
     for position in positions:
-        question = free[int(position)].id
+        question, kind = free[int(position)].id, free[int(position)].kind
         # Whoever else reserves it at the same time waits here, and then finds the new number.
         taken = connection.execute(
             update(questions)
@@ -91,7 +91,7 @@ def _reserve(
             .values(n_reserved=questions.c.n_reserved + 1)
         )
         if taken.rowcount == 1:
-            return question, 0, bool(random.random() < 0.5)
+            return question, 0, bool(kind == PAIR and random.random() < 0.5)
     return None
 
 

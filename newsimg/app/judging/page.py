@@ -1,6 +1,7 @@
 """The routes of the judging page."""
 
 import io
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -14,15 +15,22 @@ from pydantic import BaseModel
 
 from newsimg.app.judging.access import Access
 from newsimg.app.judging.asking import Asked, Judging
+from newsimg.app.judging.questions import PAIR, RATE
 from newsimg.app.judging.results import (
+    N_RESAMPLES,
+    describe_needed,
     list_headlines,
     list_people,
+    list_rated,
     measure_preference,
     read_answers,
 )
 from newsimg.app.server import not_found, read_page
 from newsimg.datatypes import Image
+from newsimg.evaluation.ratings.runs import measure_runs
 from newsimg.storage.pictures.images import open_image
+
+log = logging.getLogger(__name__)
 
 MAX_SIDE = 1200  # of a picture that is sent
 N_KEPT = 256  # pictures in memory
@@ -68,6 +76,7 @@ class JudgingPage:
         titles: Article id -> headline.
         images: Image id -> picture, by article id.
         names: Names of the runs, for the results alone.
+        shown: Article and image id -> the run whose first picture it is.
         guidelines: Text for the people.
         seed: Seed of the intervals.
     """
@@ -77,6 +86,7 @@ class JudgingPage:
     titles: Mapping[str, str]
     images: Mapping[tuple[str, str], Image]
     names: tuple[str, str]
+    shown: Mapping[tuple[str, str], str]
     guidelines: str
     seed: int
 
@@ -90,7 +100,8 @@ class JudgingPage:
         question = None
         if asked is not None:
             title = self.titles.get(asked.article_id, "")
-            question = {"assignment": asked.assignment, "headline": title}
+            kind = PAIR if asked.right else RATE
+            question = {"assignment": asked.assignment, "headline": title, "kind": kind}
         return {
             "question": question,
             "guidelines": self.guidelines,
@@ -103,12 +114,17 @@ class JudgingPage:
         """Return the preference, headlines and people as JSON."""
         table = read_answers(self.judging.database)
         found = measure_preference(table, self.seed)
-        headlines = list_headlines(table)
-        titles = headlines["article_id"].map(lambda one: self.titles.get(one, ""))
+        runs = measure_runs(list_rated(table, self.shown), N_RESAMPLES, self.seed)
+        headlines = list_headlines(table) if found is not None else pd.DataFrame()
+        if found is not None:
+            titles = headlines["article_id"].map(lambda one: self.titles.get(one, ""))
+            headlines = headlines.assign(headline=titles)
         return {
             "runs": self.names,
             "preference": None if found is None else _drop_nan(vars(found)),
-            "headlines": _to_records(headlines.assign(headline=titles)),
+            "rated": [] if runs is None else _to_records(runs.reset_index()),
+            "needed": describe_needed(table, self.seed),
+            "headlines": _to_records(headlines),
             "people": _to_records(list_people(table)),
         }
 
@@ -152,7 +168,13 @@ def make_router(page: JudgingPage) -> APIRouter:
         if asked is None or asked.assignment != assignment or side not in ("left", "right"):
             raise not_found("this picture is not asked about any more: reload the page")
         image_id = asked.left if side == "left" else asked.right
-        content = draw_picture(page.images[asked.article_id, image_id])
+        if not image_id:
+            raise not_found("a single picture is rated, on the left")
+        try:
+            content = draw_picture(page.images[asked.article_id, image_id])
+        except (ValueError, OSError) as error:  # its message would name the file
+            log.warning("the picture %s cannot be shown: %s", image_id, error)
+            raise not_found(f"The {side} picture cannot be read: say so by the key p.") from error
         return Response(content, media_type="image/jpeg", headers=FRESH)
 
     @router.get("/judge/results")

@@ -1,25 +1,29 @@
 """Which pairs of pictures people are asked about."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from newsimg.storage.text.suggest import check_choice
 
-PAIR, CHECK = "pair", "check"
+PAIR, RATE, CHECK = "pair", "rate", "check"
+MODES = (PAIR, RATE)
+POINTS = ("1", "2", "3", "4", "5")  # of a picture that is rated
 ORDERS = ("random", "active")
 
 
 @dataclass(frozen=True)
 class Question:
-    """Two pictures for a headline.
+    """Two pictures for a headline, or one to rate.
 
     Attributes:
-        kind: "pair", or "check" for an attention check, whose first picture is the right answer.
+        kind: "pair", "rate", or "check" for an attention check, whose first picture is the right
+            answer.
         article_id: The headline's article.
         first: Image id of the first run.
-        second: Image id of the second run; of a check a picture of another headline.
+        second: Image id of the second run; of a check a picture of another headline; empty for a
+            picture that is rated.
         disagreement: How much the runs differ, in [0, 1].
         n_wanted: Number of people who are asked; any number for a check.
     """
@@ -68,6 +72,16 @@ class Rules:
         if self.expire <= 0:
             raise ValueError(f"task.expire must be above 0, got {self.expire}")
         check_choice("task.order", self.order, ORDERS)
+
+
+def plan_ratings(pairs: Sequence[Question]) -> list[Question]:
+    """Return questions that ask for a rating of each picture of some pairs instead."""
+    return [
+        replace(pair, kind=RATE, first=image_id, second="")
+        for pair in pairs
+        if pair.kind == PAIR
+        for image_id in (pair.first, pair.second)
+    ]
 
 
 def plan_pairs(

@@ -1,6 +1,6 @@
 """Results of a judging: preferences, position bias, checks, and exports."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,14 +8,16 @@ import pandas as pd
 from sqlalchemy import select
 
 from newsimg.app.judging.asking import UNJUDGEABLE
-from newsimg.app.judging.questions import CHECK, PAIR
+from newsimg.app.judging.questions import CHECK, PAIR, POINTS, RATE
 from newsimg.app.judging.tables import Database, answers, assignments, questions
 from newsimg.datatypes import Rating
+from newsimg.evaluation.ratings.power import find_needed
 from newsimg.evaluation.ratings.rated import RatedPictures, arrange_ratings
 from newsimg.evaluation.ratings.resampling import draw_resamples
 
 VALUES = {"first": -1.0, "tie": 0.0, "neither": 0.0, "second": 1.0}
 N_RESAMPLES = 1000
+FIRST, GROWTH = 10, 1.5  # of the numbers of answers in `trace_progress`
 COLUMNS = ("article_id", "first", "second", "rater", "choice", "kind", "turn", "left", "seconds")
 
 
@@ -105,7 +107,7 @@ def measure_preference(
     resamples = draw_resamples(rated, N_RESAMPLES, seed)
     values[:, rated.query] = resamples.means
     value = float(rated.means.mean())
-    low, high = resamples.bound(values, value)
+    low, high, _ = resamples.bound(values, value)
     sided = pairs[pairs["choice"].isin(["first", "second"])]
     checks = table[table["kind"] == CHECK]
     return Preference(
@@ -118,6 +120,45 @@ def measure_preference(
         _measure_repeats(pairs),
         float((checks["choice"] == "first").mean()) if len(checks) else np.nan,
     )
+
+
+def trace_progress(table: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """Return the preference after the first answers, half as many again each time, up to all.
+
+    Columns: `n_answers`, `preference`, `low` and `high`.
+    """
+    rows = []
+    counted = table[(table["kind"] == PAIR) & (table["turn"] == 0)]
+    counted = counted[counted["choice"].isin(list(VALUES))]
+    size = float(FIRST)
+    while True:
+        found = measure_preference(counted.head(int(size)), seed)
+        if found is None:
+            break
+        rows.append((found.n_answers, found.value, found.low, found.high))
+        if size >= len(counted):
+            break
+        size *= GROWTH
+    return pd.DataFrame(rows, columns=["n_answers", "preference", "low", "high"])
+
+
+def describe_needed(table: pd.DataFrame, seed: int) -> str:
+    """Describe how many more answers are needed to tell the runs apart; empty without answers."""
+    counted = table[(table["kind"] == PAIR) & (table["turn"] == 0)]
+    counted = counted[counted["choice"].isin(list(VALUES))]
+    if counted["article_id"].nunique() < 2:
+        return ""
+    needed = find_needed(_arrange(counted), N_RESAMPLES, seed)
+    per_article = len(counted) / counted["article_id"].nunique()
+    so_far = counted["article_id"].nunique()
+    chance = f"{100 * needed.power:.0f} % probability"
+    text = f"another survey like this one would tell them apart with {chance}"
+    if needed.n_articles is None:
+        return f"{text}; more headlines alone, with these people, would not make it 80 %"
+    if needed.n_articles <= so_far:
+        return text
+    more = int(np.ceil((needed.n_articles - so_far) * per_article))
+    return f"{text}; about {more} more answers ({needed.n_articles} headlines in all) for 80 %"
 
 
 def list_headlines(table: pd.DataFrame) -> pd.DataFrame:
@@ -150,6 +191,21 @@ def list_people(table: pd.DataFrame) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
+
+
+def list_rated(table: pd.DataFrame, shown: Mapping[tuple[str, str], str]) -> list[Rating]:
+    """Return the ratings of single pictures.
+
+    Args:
+        table: Result of `read_answers`.
+        shown: Article and image id -> the run whose first picture it is.
+    """
+    rated = table[(table["kind"] == RATE) & table["choice"].isin(POINTS)]
+    columns = rated[["article_id", "first", "choice", "rater"]]
+    return [
+        Rating(article_id, image_id, float(choice), rater, shown[article_id, image_id])
+        for article_id, image_id, choice, rater in columns.itertuples(index=False)
+    ]
 
 
 def to_ratings(table: pd.DataFrame, names: tuple[str, str]) -> list[Rating]:

@@ -34,21 +34,29 @@ async function show({ question, guidelines, answered, left, can_undo: canUndo })
   state.question = question;
   if (!question) return;
   find("headline").textContent = question.headline;
-  await Promise.all(["left", "right"].map(side => draw(question.assignment, side)));
+  const single = question.kind === "rate";
+  find("pair").classList.toggle("single", single);
+  find("right").hidden = find("sides").hidden = single;
+  find("points").hidden = !single;
+  find("left").setAttribute("aria-label", single ? "The picture" : "The left picture fits better");
+  await Promise.all((single ? ["left"] : ["left", "right"]).map(side => draw(question.assignment, side)));
   find("headline").focus();
   state.shownAt = performance.now();
 }
 
 async function draw(assignment, side) {
   const picture = find(`${side}Picture`);
-  const blob = await (await request(`/judge/pictures/${assignment}/${side}`)).blob();
   URL.revokeObjectURL(picture.src);
+  picture.removeAttribute("src");  // one that cannot be read must not leave the last question's in its place
+  const blob = await (await request(`/judge/pictures/${assignment}/${side}`)).blob();
   picture.src = URL.createObjectURL(blob);
   await picture.decode();
 }
 
 const answer = choice => {
   if (state.busy || !state.question) return;
+  const isPoints = /^[1-5]$/.test(choice), isOther = ["headline_unclear", "picture_unusable"].includes(choice);
+  if (!isOther && isPoints !== (state.question.kind === "rate")) return;
   const seconds = (performance.now() - state.shownAt) / 1000;
   run(() => request("/judge/answer", { assignment: state.question.assignment, choice, seconds }));
 };
@@ -66,7 +74,7 @@ find("undoLast").addEventListener("click", undo);
 find("whole").addEventListener("click", showWhole);
 addEventListener("keydown", event => {
   if (isTyping(event) || event.repeat) return;
-  const choice = KEYS[event.key];
+  const choice = KEYS[event.key] ?? (/^[1-5]$/.test(event.key) ? event.key : undefined);
   if (choice) answer(choice);
   else if (event.key === "z") undo();
   else if (event.key === "u") showWhole();

@@ -13,7 +13,7 @@ const LABELS = { before: "Before: retrieval", after: "After: reranked", similar:
 
    result: the server's answer; settings: {reranker, normalisation, weight}, which may be changed before `sort()`.
    options: {actions(item): further buttons of the picture view, facts: a promise that is settled when facts of pictures are known}.
-   Returns {sort(fused), count()}: `sort` draws the order of `settings`, of given fused scores for a weight that is not linear. */
+   Returns {sort(fused), count(), describe(ref)}: `count` is of the pictures that moved, `describe` draws why a picture has its score, `sort` draws the order of `settings`, of given fused scores for a weight that is not linear. */
 export function drawResult(main, result, settings, options) {
   const { headline, pictures } = result, candidates = headline.candidates, refs = headline.before, isPair = !result.sought;
   const data = { components: result.components, settings };
@@ -52,7 +52,8 @@ export function drawResult(main, result, settings, options) {
   main.replaceChildren(...notes.map(note => make("p", { class: "note" }, note)), ...stages);
   // Further pictures are loaded after those on the screen, and before the slider brings them there.
   setTimeout(() => main.querySelectorAll("img[loading]").forEach(image => image.removeAttribute("loading")), AFTERWARDS);
-  if (!isPair) return { sort() {}, count: () => 0 };
+  const describe = ref => [make("h3", { class: "label" }, `${pictures[ref].id}${isPair ? `: #${candidates[ref].before} → #${candidates[ref].after}` : ""}`), drawWhy(candidates[ref], headline, data)];
+  if (!isPair) return { sort() {}, count: () => 0, describe };
 
   const list = stages[1].querySelector("ol");
   const items = new Map([...list.children].map(item => [item.dataset.ref, { item, rank: item.querySelector(".rank"), button: item.querySelector("button"), ...fillScore(item.querySelector(".score")) }]));
@@ -83,7 +84,7 @@ export function drawResult(main, result, settings, options) {
     }
     arrange(list, order.after.map(ref => items.get(ref).item));
   }
-  return { sort, count: () => order.after.filter((ref, i) => ref !== refs[i]).length };
+  return { sort, count: () => order.after.filter((ref, i) => ref !== refs[i]).length, describe };
 }
 
 /* Parts of a score that are changed in place, as this is done at each step of the slider. */

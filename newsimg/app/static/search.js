@@ -2,6 +2,7 @@
 
 import { drawPicture } from "/pages/card.js";
 import { count, find, initTheme, isTyping, make, readHash, writeHash } from "/pages/dom.js";
+import { initTip } from "/pages/tip.js";
 import { get, post, save, upload } from "./client.js";
 import { drawResult } from "./results.js";
 
@@ -76,6 +77,7 @@ async function search() {
 
 function show(result, key, seconds) {
   const isPair = !result.sought;
+  hideTip();
   for (const id of ["reranker", "normalisation", "weight", "value"]) find(id).disabled = !isPair;
   const about = askFacts(result.pictures);
   const drawn = drawResult(find("results"), result, settings, { actions: similar, facts: about });
@@ -172,10 +174,10 @@ async function watch() {
     step = found.step ?? "";
     if (found.state === "ready" && !facts) {
       facts = found;
-      find("examples").replaceChildren(...found.headlines.map(value => make("option", { value })));
       if (!find("headline").value && !state.upload && !state.like && found.headlines.length) change({ q: found.headlines[0] });
     }
     if (found.values) {
+      find("examples").replaceChildren(...found.headlines.map(value => make("option", { value })));
       showValues(facts.values = found.values);
       return running || shown || say(ASK);
     }
@@ -242,12 +244,17 @@ addEventListener("drop", event => {
   if (event.dataTransfer.files.length) { event.preventDefault(); searchFile(event.dataTransfer.files[0]); }
 });
 addEventListener("keydown", event => { if (event.key === "/" && !isTyping(event)) { event.preventDefault(); find("headline").select(); } });
+addEventListener("beforeprint", () => {
+  const how = shown?.result.sought ? "similar pictures" : `reranker ${state.r}, normalisation ${state.n}, weight ${state.w}`;
+  find("printed").textContent = `${state.q || state.like || "A picture"}: ${how}, ${find("status").textContent}`;
+});
 addEventListener("popstate", () => {
   readState();
   lastKey = keyOf();
   if (shown?.key === lastKey && !running) sort(); else search();
 });
 initTheme(find("theme"));
+const hideTip = initTip(find("results"), item => shown.drawn.describe(item.dataset.ref));
 readState();
 lastKey = keyOf();
 watch();

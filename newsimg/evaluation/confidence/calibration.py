@@ -22,6 +22,7 @@ from newsimg.storage.files import write_atomically
 log = logging.getLogger(__name__)
 
 FORMAT = 1
+RIGHT = "the first picture is the editor's"
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class Calibration:
         coefficients: Of the standardised features.
         intercept: Of the logistic regression.
         steps: Isotonic regression: log odds, ascending, and their probabilities; None for none.
+        target: What it is the probability of, in words.
     """
 
     setting: Mapping[str, str]
@@ -49,6 +51,7 @@ class Calibration:
     coefficients: tuple[float, ...]
     intercept: float
     steps: tuple[tuple[float, ...], tuple[float, ...]] | None
+    target: str = RIGHT
 
     def predict(self, features: Mapping[str, FusedArray]) -> FusedArray:
         """Return the confidence of each query, (n_queries,) in [0, 1].
@@ -81,15 +84,17 @@ def fit_calibration(
     isotonic: bool,
     setting: Mapping[str, str],
     n_images: int,
+    target: str = RIGHT,
 ) -> Calibration:
     """Fit a calibration.
 
     Args:
         features: See `describe_first`.
-        is_right: (n_queries,) whether the first picture is the relevant one.
+        is_right: (n_queries,) whether the first picture is the relevant one, or is rated well.
         isotonic: Whether to fit an isotonic regression to the log odds; needs many queries.
         setting: See `Calibration`.
         n_images: See `Calibration`.
+        target: See `Calibration`.
 
     Raises:
         ValueError: If the first picture is right for none or for all queries.
@@ -98,7 +103,7 @@ def fit_calibration(
     if n_right in (0, len(is_right)):
         raise ValueError(
             "a calibration needs headlines whose first picture is right and others whose is wrong, "
-            f"got {n_right} right of {len(is_right)}"
+            f"got {n_right} of {len(is_right)} where {target}"
         )
     from sklearn.isotonic import IsotonicRegression  # takes a second
     from sklearn.linear_model import LogisticRegression
@@ -125,6 +130,7 @@ def fit_calibration(
         coefficients=_to_floats(model.coef_[0]),
         intercept=float(model.intercept_[0]),
         steps=steps,
+        target=target,
     )
 
 

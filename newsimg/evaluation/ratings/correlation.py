@@ -42,7 +42,7 @@ def correlate_scores(
         row = {"n_articles": int(known.sum())}
         for i, (label, one) in enumerate((("kendall", kendall), ("spearman", spearman))):
             mean = float(one[0][known].mean()) if known.any() else np.nan
-            low, high = resamples.bound(drawn[:, i], mean)
+            low, high, _ = resamples.bound(drawn[:, i], mean)
             row |= {label: mean, f"{label}_low": low, f"{label}_high": high}  # type: ignore[dict-item]
         row["p"] = float(compute_p_values(taus)[name]) if known.any() else np.nan  # type: ignore[assignment]
         rows[name] = row

@@ -9,7 +9,6 @@ import pandas as pd
 from newsimg.datatypes import FusedArray, IntArray, Run
 from newsimg.evaluation.ratings.rated import RatedPictures
 from newsimg.evaluation.ratings.resampling import Resamples
-from newsimg.evaluation.stats import compute_p_values
 
 MEAN_RATING, LEAST_RATING, RATED_SHARE = "mean_rating", "least_mean_rating", "rated_share"
 
@@ -68,8 +67,8 @@ def bound_measures(
 
     Returns:
         A row per stage and measure, as `retrieval/mean_rating`, and per difference, as
-        `delta/mean_rating`: `value`, `low`, `high`, and for differences `p`, by a test that flips
-        the signs of the articles' differences.
+        `delta/mean_rating`: `value`, `low`, `high`, and for differences `p`, see
+        `Resamples.bound`.
     """
     rows = {}
     (before, (first, ranks)), (after, (second, new_ranks)) = stages.items()
@@ -85,10 +84,9 @@ def bound_measures(
         }
         for stage, (table, values, own) in parts.items():
             value = float(table[name].mean())
-            low, high = resamples.bound(values, value, own)
+            low, high, p = resamples.bound(values, value, own)
             rows[f"{stage}/{name}"] = {"value": value, "low": low, "high": high}
-        paired = differences[[name]].dropna()
-        rows[f"delta/{name}"]["p"] = float(compute_p_values(paired)[name]) if len(paired) else 1.0
+        rows[f"delta/{name}"]["p"] = p
     table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("measure")
     order = [f"{stage}/{name}" for stage in (before, after, "delta") for name in first]
     return table.loc[order]

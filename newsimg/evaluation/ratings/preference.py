@@ -15,8 +15,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.optimize import minimize
-from scipy.special import logsumexp
 
 from newsimg.datatypes import FusedArray, IntArray
 from newsimg.evaluation.ratings.resampling import bound, draw_counts
@@ -75,6 +73,9 @@ def fit_strengths(
     Returns:
         (n_runs,) strengths with mean 0, and v.
     """
+    from scipy.optimize import minimize
+    from scipy.special import logsumexp
+
     compared = (wins + wins.T + ties) > 0
     wins, ties = wins + prior * compared, ties + prior * compared
     i, j = np.triu_indices(len(wins), 1)

@@ -19,8 +19,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import sparse
-from scipy.stats import norm, t
 
 from newsimg.datatypes import FusedArray
 from newsimg.evaluation.ratings.rated import RatedPictures
@@ -61,8 +59,8 @@ class Resamples:
 
     def bound(
         self, values: FusedArray, value: float, shares: FusedArray | None = None
-    ) -> tuple[float, float]:
-        """Return the interval (95 %) of a mean over queries; NaN where no resample has a value.
+    ) -> tuple[float, float, float]:
+        """Return the interval (95 %) and the p value of a mean over queries.
 
         The resamples are shifted to have the value as their mean: drawing people again adds noise
         to the ratings, which lowers nDCG and correlations more than the ratings' own noise does.
@@ -72,16 +70,22 @@ class Resamples:
             value: The mean.
             shares: (n_resamples, n_queries) how often the ratings count that a query's value is
                 made of; None for those of all its pictures.
+
+        Returns:
+            low, high, and the two-sided p value of 0: the level at which the interval ends there.
+            NaN where no resample has a value.
         """
         shares = self.query_shares if shares is None else shares
         drawn = weigh(values, self.queries * shares)
         known = drawn[np.isfinite(drawn)]
         if not len(known):
-            return np.nan, np.nan
+            return np.nan, np.nan, np.nan
         by_people = weigh(values, shares)
         stretch = self._find_stretch(float(known.var()), float(np.nanvar(by_people)))
-        low, high = np.quantile(known, ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2)) - known.mean()
-        return float(value + low * stretch), float(value + high * stretch)
+        shifted = value + (known - known.mean()) * stretch
+        low, high = np.quantile(shifted, ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2))
+        beyond = min((shifted <= 0).sum(), (shifted >= 0).sum())
+        return float(low), float(high), min(2 * float(beyond + 1) / (len(known) + 1), 1.0)
 
     def _find_stretch(self, variance: float, by_people: float) -> float:
         """Return the quantile of Student's t, relative to that of the normal distribution.
@@ -98,12 +102,16 @@ class Resamples:
         if spread == 0:
             return 1.0
         freedom = sum(part for part, freedom in parts if freedom > 0) ** 2 / spread
+        from scipy.special import ndtri, stdtrit
+
         tail = (1 + CONFIDENCE) / 2
-        return float(t.ppf(tail, freedom) / norm.ppf(tail))
+        return float(stdtrit(freedom, tail) / ndtri(tail))
 
 
 def draw_resamples(rated: RatedPictures, n_resamples: int, seed: int) -> Resamples:
     """Draw queries with ratings, and people, with replacement."""
+    from scipy import sparse  # slow import, not needed to validate a config
+
     random = np.random.default_rng(seed)
     own = np.flatnonzero(rated.is_rated)
     queries = np.zeros((n_resamples, len(rated.query_ids)))
@@ -140,6 +148,8 @@ def average_by(rated: RatedPictures, people: FusedArray) -> tuple[FusedArray, Fu
     Returns:
         (n_rows, n_pictures) means, and (n_rows, n_pictures) numbers.
     """
+    from scipy import sparse
+
     shape = (rated.n_raters + 1, len(rated.image_ids))
     cells = (rated.rater % shape[0], rated.picture)  # -1, unknown, is the last row
     sums = sparse.coo_array((rated.value, cells), shape).tocsr()

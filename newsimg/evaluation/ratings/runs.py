@@ -44,7 +44,7 @@ def measure_runs(ratings: Sequence[Rating], n_resamples: int, seed: int) -> pd.D
         mean = float(rated.means[own].mean())
         shares = np.zeros_like(values)
         shares[:, rated.query[own]] = resamples.shares[:, own]
-        low, high = resamples.bound(values, mean, shares)
+        low, high, _ = resamples.bound(values, mean, shares)
         rows[run] = {"n_articles": len(own), "mean": mean, "mean_low": low, "mean_high": high}
     table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("run")
     pairs = _pair(rated)

@@ -21,7 +21,6 @@ from newsimg.datatypes import (
     Query,
     Rejected,
     ValidationRules,
-    render_queries,
 )
 from newsimg.engine.listing import Listing, write_listing
 from newsimg.index.base import GrowingIndex
@@ -30,6 +29,7 @@ from newsimg.index.building.quality import IndexQuality, measure_quality, split_
 from newsimg.index.folder import SavedIndex, count_found
 from newsimg.interfaces import Backbone, Engine
 from newsimg.storage.metadata.fields import WORDS
+from newsimg.storage.models.queries import embed_queries
 from newsimg.storage.progress import Progress
 
 log = logging.getLogger(__name__)
@@ -139,8 +139,8 @@ def embed_headlines(
         return None
     random = np.random.default_rng(len(queries))
     drawn = np.sort(random.choice(len(queries), min(n_queries, len(queries)), replace=False))
-    texts = render_queries([queries[i] for i in drawn], backbone.query_template)
-    return QuerySample("headlines", f"headlines of {source}", backbone.embed_texts(texts))
+    embeddings = embed_queries([queries[i] for i in drawn], backbone)
+    return QuerySample("headlines", f"headlines of {source}", embeddings)
 
 
 def measure_saved(

@@ -4,9 +4,10 @@ import { drawCard, drawTitle, drawWhy } from "./card.js";
 import { count, find, fold, initTheme, isTyping, make, readHash, writeHash } from "./dom.js";
 import { keepArticle, makeList } from "./list.js";
 import { drawCurve, drawMeasures } from "./report_head.js";
+import { initTip } from "./tip.js";
 
 const data = JSON.parse(find("data").textContent);
-const judged = Boolean(data.judged), cards = find("cards"), tip = find("tip");
+const judged = Boolean(data.judged), cards = find("cards");
 
 /* What may become of the editor's picture. Each headline is one of them, so their numbers add up. */
 const OUTCOMES = {
@@ -120,34 +121,10 @@ function readState() {
   Object.assign(state, { filter: FILTERS.some(one => one.key === filter) ? filter : "all", q: q ?? "", sort: Object.hasOwn(SORTS, sort ?? "") ? sort : "data" });
 }
 
-function showTip(item) {
+const hideTip = initTip(cards, item => {
   const { headline } = item.closest(".card"), candidate = headline.candidates[item.dataset.ref];
-  tip.replaceChildren(make("h3", { class: "label" }, `${data.pictures[item.dataset.ref].id}: #${candidate.before} → #${candidate.after}`), drawWhy(candidate, headline, data));
-  tip.hidden = false;
-  const box = item.getBoundingClientRect(), width = tip.offsetWidth, height = tip.offsetHeight;
-  tip.style.left = `${Math.max(8, Math.min(innerWidth - width - 8, box.left + box.width / 2 - width / 2))}px`;
-  tip.style.top = `${box.bottom + height + 10 < innerHeight ? box.bottom + 8 : Math.max(8, box.top - height - 8)}px`;
-}
-function hideTip() {
-  clearTimeout(hovering);
-  tip.hidden = true;
-}
-
-const itemOf = event => event.target.closest?.(".strip li") ?? null;
-let hovering;  // a timer: pictures that scroll past the pointer are not hovered over
-function awaitHover() {
-  hideTip();
-  hovering = setTimeout(() => {
-    const item = cards.querySelector(".strip li:hover");
-    if (item && !document.querySelector("dialog[open]")) showTip(item);
-  }, 100);
-}
-cards.addEventListener("mouseover", awaitHover);
-cards.addEventListener("mouseleave", hideTip);
-cards.addEventListener("focusin", event => { const item = itemOf(event); if (item && event.target.matches(":focus-visible")) showTip(item); });
-cards.addEventListener("focusout", hideTip);
-cards.addEventListener("click", hideTip);
-addEventListener("scroll", awaitHover, { passive: true });
+  return [make("h3", { class: "label" }, `${data.pictures[item.dataset.ref].id}: #${candidate.before} → #${candidate.after}`), drawWhy(candidate, headline, data)];
+});
 find("search").addEventListener("input", event => change({ q: event.target.value }));
 find("sort").addEventListener("change", event => change({ sort: event.target.value }));
 find("reset").addEventListener("click", () => change({ filter: "all", q: "" }));

@@ -110,6 +110,6 @@ def print_choice(
         f"the headlines do not tell apart the weights from {low} to {high}"
         f"{spread if len(choices) > 1 else ''}"
     )
-    if told := describe_coverage(result):
+    if "ground_truth_share" in result and (told := describe_coverage(result)):
         print_text(told)
     return table

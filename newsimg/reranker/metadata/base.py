@@ -12,12 +12,16 @@ from newsimg.datatypes import (
     FloatArray,
     Query,
     RerankScores,
-    check_template,
-    render_queries,
 )
 from newsimg.interfaces import Reranker
 from newsimg.storage.metadata.word_index import check_fields, get_text
 from newsimg.storage.text.suggest import check_choice
+from newsimg.storage.text.templates import (
+    check_query_fields,
+    check_template,
+    list_fields,
+    render_queries,
+)
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +48,12 @@ class MetadataReranker(Reranker):
         check_choice("reranker.pool", pool, POOLS)
         self.fields = fields
         self.pool = pool
-        self.query_template = check_template(query_template)
+        check_template(query_template)
+        self.query_template = query_template
+
+    def check_queries(self, queries: Sequence[Query]) -> None:
+        """See `Reranker.check_queries`."""
+        check_query_fields(queries, list_fields(self.query_template), "query_template")
 
     def score(self, queries: Sequence[Query], candidates: Candidates) -> RerankScores:
         """See `Reranker.score`."""

@@ -17,7 +17,11 @@ def find_truncated(backbone: Backbone, texts: Sequence[str], what: str) -> list[
         texts: Texts to embed.
         what: Plural noun for the texts in the warning.
     """
-    truncated = backbone.find_truncated(texts)
+    return warn_truncated(backbone.find_truncated(texts), texts, what)
+
+
+def warn_truncated(truncated: list[bool], texts: Sequence[str], what: str) -> list[bool]:
+    """Log a warning if texts are truncated, and return the flags; see `find_truncated`."""
     if any(truncated):
         first = shorten(texts[truncated.index(True)], 200, placeholder="...")
         log.warning(

@@ -9,25 +9,40 @@ import pandas as pd
 from newsimg.app.judging.access import Access, make_token, read_key
 from newsimg.app.judging.asking import Judging
 from newsimg.app.judging.page import JudgingPage, make_router
-from newsimg.app.judging.questions import PAIR, Question, Rules, plan_pairs
+from newsimg.app.judging.questions import (
+    CHECK,
+    MODES,
+    PAIR,
+    RATE,
+    Question,
+    Rules,
+    plan_pairs,
+    plan_ratings,
+)
 from newsimg.app.judging.results import (
+    N_RESAMPLES,
     Preference,
+    describe_needed,
     list_headlines,
     list_people,
+    list_rated,
     measure_preference,
     read_answers,
     to_ratings,
+    trace_progress,
 )
 from newsimg.app.judging.tables import Database
 from newsimg.app.server import create_app, serve
 from newsimg.data.ratings.table import write_ratings
-from newsimg.datatypes import Image
+from newsimg.datatypes import Image, Rating
 from newsimg.evaluation.metrics import write_qrels
 from newsimg.evaluation.ratings.rated import arrange_ratings
+from newsimg.evaluation.ratings.runs import measure_runs
 from newsimg.interfaces import Components, Task
-from newsimg.reporting.console import console
+from newsimg.reporting.console import console, print_table
 from newsimg.reporting.results import Results, read_results, read_titles
 from newsimg.reporting.status import hide_status
+from newsimg.storage.text.suggest import check_choice
 
 OWNER = "owner"  # whose token opens the results
 
@@ -36,13 +51,15 @@ class JudgeTask(Task):
     """Serves a page on 127.0.0.1 until Ctrl-C on which people compare two runs of task=infer.
 
     Each person has a link with a token; the runs are anonymous. At the end writes `answers.csv`,
-    `headlines.csv`, `people.csv`, `ratings.csv` (for `data.ratings`) and `qrels.txt`.
+    `headlines.csv`, `people.csv`, `progress.csv` (the preference after the first answers),
+    `ratings.csv` (for `data.ratings`) and `qrels.txt`.
 
     Args:
         runs: Name -> folder of a run of task=infer; two of them.
         database: SQLAlchemy URL of SQLite or PostgreSQL; the same one goes on where it was.
         key: File of the key that tokens are made of.
         n_people: Number of people, each of whom has a link. Who has which is not known here.
+        mode: "pair" to compare two pictures, "rate" to rate one at a time from 1 to 5.
         n_pairs: Number of headlines to ask about; None for all in which the runs differ.
         n_raters: Number of people for each.
         n_checks: Number of attention checks.
@@ -68,6 +85,7 @@ class JudgeTask(Task):
         database: str,
         key: str,
         n_people: int,
+        mode: str,
         n_pairs: int | None,
         n_raters: int,
         n_checks: int,
@@ -82,7 +100,7 @@ class JudgeTask(Task):
     ) -> None:
         if not runs or len(runs) != 2:
             raise ValueError(
-                "task.runs must name two runs of task=infer, e.g. 'task.runs={a: DIR, b: DIR}', "
+                "task.runs must name two runs of task=infer, e.g. 'task.runs={a:DIR,b:DIR}', "
                 f"got {dict(runs or {})}"
             )
         if n_people < 1:
@@ -92,7 +110,9 @@ class JudgeTask(Task):
         self.runs = {name: Path(folder).expanduser() for name, folder in runs.items()}
         self.database = database
         self.key = Path(key).expanduser()
+        check_choice("task.mode", mode, MODES)
         self.n_people = n_people
+        self.mode = mode
         self.n_pairs = n_pairs
         self.n_raters = n_raters
         self.n_checks = n_checks
@@ -114,6 +134,7 @@ class JudgeTask(Task):
             ValueError: If the runs do not differ, or the database is of other questions.
             OSError: If the port is taken.
         """
+        names = tuple(self.runs)
         first, second = (read_results(folder) for folder in self.runs.values())
         asked = plan_pairs(
             *(_list_ids(results) for results in (first, second)),
@@ -122,25 +143,28 @@ class JudgeTask(Task):
             n_checks=self.n_checks,
             seed=self.seed,
         )
+        shown = _find_runs(asked, (names[0], names[1]))
+        if self.mode == RATE:
+            asked = plan_ratings(asked)
         judging = Judging(Database(self.database), asked, self.rules)
         key = read_key(self.key)
         numbers = range(1, self.n_people + 1)
         tokens = [make_token(key, f"person {number}") for number in numbers]
         owner = make_token(key, OWNER)
-        names = tuple(self.runs)
         titles = {k: v for folder in self.runs.values() for k, v in read_titles(folder).items()}
         page = JudgingPage(
             judging=judging,
             access=Access(tokens, owner),
             titles=titles,
             images=_find_images(asked, first, second),
+            shown=shown,
             names=(names[0], names[1]),
             guidelines=self.guidelines,
             seed=self.seed,
         )
-        n_pairs = sum(one.kind == PAIR for one in asked)
+        n_headlines = len({one.article_id for one in asked if one.kind != CHECK})
         with serve(create_app([make_router(page)]), self.port) as url:
-            console.print(f"{n_pairs} headlines, {self.n_raters} people each")
+            console.print(f"{n_headlines} headlines, {self.n_raters} people each")
             for number, token in zip(numbers, tokens, strict=True):
                 console.print(f"{f'link {number}':<14} {url}/#t={token}")
             console.print(f"{'results':<14} {url}/results#t={owner}")
@@ -150,18 +174,20 @@ class JudgeTask(Task):
                     threading.Event().wait()
             except KeyboardInterrupt:
                 console.print("closed")  # the regular end
-        return self._write(judging, page.names, output_dir)
+        return self._write(judging, page, output_dir)
 
-    def _write(
-        self, judging: Judging, names: tuple[str, str], output_dir: Path
-    ) -> dict[str, float]:
+    def _write(self, judging: Judging, page: JudgingPage, output_dir: Path) -> dict[str, float]:
         table = read_answers(judging.database)
         table.to_csv(output_dir / "answers.csv", index=False)
+        names = page.names
+        if single := list_rated(table, page.shown):
+            return self._write_rated(single, output_dir)
         found = measure_preference(table, self.seed)
         if found is None:
             console.print("no answers")
             return {"judging/n_answers": 0}
         list_headlines(table).to_csv(output_dir / "headlines.csv", index=False)
+        trace_progress(table, self.seed).to_csv(output_dir / "progress.csv", index=False)
         list_people(table).to_csv(output_dir / "people.csv", index=False)
         ratings = to_ratings(table, names)
         write_ratings(ratings, output_dir / "ratings.csv")
@@ -169,11 +195,23 @@ class JudgeTask(Task):
         rated = arrange_ratings(ratings, articles, 0.0)
         write_qrels(rated.to_qrels(), output_dir / "qrels.txt")
         console.print(describe_preference(found, names))
+        if needed := describe_needed(table, self.seed):
+            console.print(needed)
         metrics = {f"judging/{name}": value for name, value in vars(found).items()}
         metrics = {name.replace("/value", "/preference"): v for name, v in metrics.items()}
         for end in ("low", "high"):
             metrics[f"judging/preference_{end}"] = metrics.pop(f"judging/{end}")
         return {name: float(value) for name, value in metrics.items() if not pd.isna(value)}
+
+    def _write_rated(self, rated: list[Rating], output_dir: Path) -> dict[str, float]:
+        """Write the ratings of single pictures, and the mean rating of each run."""
+        write_ratings(rated, output_dir / "ratings.csv")
+        runs = measure_runs(rated, N_RESAMPLES, self.seed)
+        assert runs is not None
+        runs.to_csv(output_dir / "runs.csv")
+        print_table(runs.reset_index(), f"{len(rated)} ratings: mean of each run")
+        means = {f"judging/{name}/mean": float(row["mean"]) for name, row in runs.iterrows()}
+        return {"judging/n_answers": len(rated), **means}
 
 
 def describe_preference(found: Preference, names: tuple[str, str]) -> str:
@@ -207,4 +245,15 @@ def _find_images(
         (one.article_id, image_id): images[image_id]
         for one in asked
         for image_id in (one.first, one.second)
+        if image_id
+    }
+
+
+def _find_runs(asked: Sequence[Question], names: tuple[str, str]) -> dict[tuple[str, str], str]:
+    """Return the run of each picture of the pairs, by article and image id."""
+    return {
+        (one.article_id, image_id): name
+        for one in asked
+        if one.kind == PAIR
+        for image_id, name in zip((one.first, one.second), names, strict=True)
     }

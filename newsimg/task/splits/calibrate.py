@@ -1,5 +1,6 @@
 """Calibrate the confidence in the first picture on one split and report it on another."""
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -8,16 +9,19 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from newsimg.datatypes import Candidates, Collection
-from newsimg.evaluation.comparison import find_ranks, keep_judged
-from newsimg.evaluation.confidence.calibration import Calibration, fit_calibration
+from newsimg.evaluation.comparison import find_ranks, keep_judged, take_queries
+from newsimg.evaluation.confidence.calibration import RIGHT, Calibration, fit_calibration
 from newsimg.evaluation.confidence.features import describe_first
 from newsimg.evaluation.confidence.reliability import Reliability, measure_reliability
+from newsimg.evaluation.ratings.rated import gather_ratings
 from newsimg.interfaces import Components, Task
 from newsimg.pipeline import rerank
 from newsimg.reporting.console import console, print_command, print_table, shorten_path
 from newsimg.reporting.plots import plot_reliability
 from newsimg.reporting.quoting import quote_value, write_command
 from newsimg.task.splits.loading import Split, load_splits
+
+log = logging.getLogger(__name__)
 
 COVERAGES = (1.0, 0.8, 0.6, 0.4, 0.2)  # on the console
 N_MIN = 50  # fewer headlines than this are warned of
@@ -31,6 +35,9 @@ class CalibrateTask(Task):
     `confidence.csv`, a row for each of its headlines.
 
     Args:
+        rated_well: The confidence is the probability that people's mean rating of the first picture
+            is at least this, over headlines whose first picture is rated; None for the probability
+            that it is the editor's.
         report_split: Split to report on.
         isotonic: Whether to fit an isotonic regression to the logistic regression's scores.
         n_bins: Number of bins of the reliability plot and of the ECE.
@@ -41,10 +48,20 @@ class CalibrateTask(Task):
     """
 
     def __init__(
-        self, *, report_split: str, isotonic: bool, n_bins: int, setting: Mapping[str, str]
+        self,
+        *,
+        report_split: str,
+        isotonic: bool,
+        n_bins: int,
+        setting: Mapping[str, str],
+        rated_well: float | None = None,
     ) -> None:
         if n_bins < 2:
             raise ValueError(f"task.n_bins must be at least 2, got {n_bins}")
+        self.rated_well = rated_well
+        self.target = (
+            RIGHT if rated_well is None else f"the first picture is rated at least {rated_well:g}"
+        )
         self.report_split = report_split
         self.isotonic = isotonic
         self.n_bins = n_bins
@@ -59,22 +76,22 @@ class CalibrateTask(Task):
             `n_queries`, `n_fitted` and `share_right`.
 
         Raises:
-            ValueError: If editors' pictures are not known, a query is in both splits, or the first
-                picture is right for none or all of the headlines.
+            ValueError: If editors' pictures or ratings are not known, a query is in both splits, or
+                the first picture is right for none or all of the headlines.
         """
         way = "task.report_split must name another split"
         fitted, reported = load_splits(components, self.report_split, way)
         assert reported is not None
-        ranked, is_right = judge(*rank_split(components, fitted))
+        _, ranked, is_right = self._judge(components, fitted)
         calibration = fit_calibration(
             describe_first(ranked),
             is_right,
             isotonic=self.isotonic,
             setting=self.setting,
             n_images=len(fitted[1].images),
+            target=self.target,
         )
-        collection, unseen = rank_split(components, reported)
-        unseen, is_right = judge(collection, unseen)
+        collection, unseen, is_right = self._judge(components, reported)
         confidences = calibration.predict(describe_first(unseen))
         found = measure_reliability(confidences, is_right, self.n_bins)
 
@@ -102,6 +119,16 @@ class CalibrateTask(Task):
             metrics |= {f"confidence/{name}_{end}": row[end] for end in ("low", "high")}
         return metrics
 
+    def _judge(
+        self, components: Components, split: Split
+    ) -> tuple[Collection, Candidates, NDArray[np.bool_]]:
+        """Return judged queries, their reranked candidates, and whether the first is right."""
+        if self.rated_well is None:
+            collection, reranked = rank_split(components, keep_judged(*split))
+            ranks = find_ranks(collection, reranked, collection.qrels or {})
+            return collection, reranked, ranks.eq(1).fillna(value=False).to_numpy(dtype=bool)
+        return judge_by_ratings(*rank_split(components, split), self.rated_well)
+
     def _print(
         self, found: Reliability, calibration: Calibration, components: Components, path: Path
     ) -> None:
@@ -111,7 +138,10 @@ class CalibrateTask(Task):
             found.risks.iloc[int(np.searchsorted(found.risks["coverage"], coverage - 1e-9))]
             for coverage in COVERAGES
         ]
-        print_table(pd.DataFrame(rows), "share of wrong first pictures among those kept")
+        wrong = "wrong first pictures"
+        if self.rated_well is not None:
+            wrong = f"first pictures rated below {self.rated_well:g}"
+        print_table(pd.DataFrame(rows), f"share of {wrong} among those kept")
         where = shorten_path(path)
         console.print(f"calibration    {where}")
         if calibration.n_queries < N_MIN:
@@ -124,12 +154,34 @@ class CalibrateTask(Task):
 
 
 def rank_split(components: Components, split: Split) -> Split:
-    """Rerank the judged queries of a split."""
-    collection, retrieved = keep_judged(*split)
+    """Rerank the queries of a split."""
+    collection, retrieved = split
     return collection, rerank(collection, retrieved, components.reranker, components.weight)
 
 
-def judge(collection: Collection, reranked: Candidates) -> tuple[Candidates, NDArray[np.bool_]]:
-    """Return the candidates, and whether the first of each query is relevant."""
-    ranks = find_ranks(collection, reranked, collection.qrels or {})
-    return reranked, ranks.eq(1).fillna(value=False).to_numpy(dtype=bool)
+def judge_by_ratings(
+    collection: Collection, reranked: Candidates, rated_well: float
+) -> tuple[Collection, Candidates, NDArray[np.bool_]]:
+    """Return the queries whose first picture is rated, and whether its mean is high enough.
+
+    Args:
+        collection: The queries and the ratings.
+        reranked: Their candidates.
+        rated_well: Least mean rating.
+
+    Raises:
+        ValueError: If there are no ratings of first pictures.
+    """
+    rated = gather_ratings(collection, reranked)
+    first = np.flatnonzero(rated.find_columns(reranked) == 0)
+    n_queries = len(collection.queries)
+    if not len(first):
+        raise ValueError(f"no first picture of the {n_queries} headlines is rated")
+    if len(first) < n_queries:
+        log.warning(
+            "the first pictures of %d of %d headlines are not rated: the others are used",
+            n_queries - len(first),
+            n_queries,
+        )
+    collection, reranked = take_queries(collection, reranked, rated.query[first].tolist())
+    return collection, reranked, rated.means[first] >= rated_well

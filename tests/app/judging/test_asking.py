@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from postgres_server import run_postgres
 from sqlalchemy import func, select
 
 from newsimg.app.judging.asking import CHOICES, Judging
-from newsimg.app.judging.questions import CHECK, PAIR, Question, Rules, plan_pairs
-from newsimg.app.judging.results import read_answers
+from newsimg.app.judging.questions import CHECK, PAIR, Question, Rules, plan_pairs, plan_ratings
+from newsimg.app.judging.results import list_rated, read_answers
 from newsimg.app.judging.tables import Database, answers, assignments, questions
+from newsimg.datatypes import Rating
 
 ASKED = [Question(PAIR, f"q{i}", f"a{i}", f"b{i}", 0.5, 2) for i in range(8)]
 CHECKED = [*ASKED, *(Question(CHECK, f"q{i}", f"a{i}", f"z{i}", 0, 0) for i in range(4))]
@@ -226,7 +228,7 @@ def test_at_most_n_people_answer_a_pair_with_many_at_work_and_no_answer_is_lost(
 
 WORKER = """
 import sys, time
-sys.path.insert(0, {here!r})
+sys.path[:0] = {here!r}
 from test_asking import open_judging, answer_all
 judging = open_judging("sqlite:///judging.db")
 person = judging.enter(sys.argv[1])
@@ -238,7 +240,8 @@ while (asked := judging.ask(person)) is not None:
 
 
 def start(token: str, pause: float = 0.0) -> "subprocess.Popen[str]":
-    code = WORKER.format(here=str(Path(__file__).parent))
+    here = Path(__file__).parent
+    code = WORKER.format(here=[str(here), str(here.parents[1] / "support")])
     return subprocess.Popen(
         [sys.executable, "-c", code, token, str(pause)],
         stdout=subprocess.PIPE,
@@ -247,6 +250,7 @@ def start(token: str, pause: float = 0.0) -> "subprocess.Popen[str]":
     )
 
 
+@pytest.mark.slow
 def test_a_killed_process_loses_no_answer_that_it_has_confirmed_and_another_one_goes_on() -> None:
     open_judging()
     workers = [start("one", 0.05), start("two", 0.05)]
@@ -289,3 +293,38 @@ def test_pairs_are_where_the_runs_differ_and_within_the_budget() -> None:
         plan_pairs(first, {"q9": ["a"]}, n_pairs=1, n_raters=1, n_checks=0, seed=0)
     with pytest.raises(ValueError, match="same first picture for all 4"):
         plan_pairs(first, first, n_pairs=1, n_raters=1, n_checks=0, seed=0)
+
+
+@pytest.mark.slow
+def test_postgresql_keeps_the_same_rules_with_many_at_work() -> None:
+    with run_postgres() as url:
+        open_judging(url)
+        with ThreadPoolExecutor(8) as pool:
+            numbers = list(pool.map(lambda i: work(url, f"token {i}"), range(8)))
+        database = Database(url)
+        table = read_answers(database)
+        assert sum(numbers) == len(table) == 2 * len(ASKED)
+        assert set(table["article_id"].value_counts()) == {2}
+        judging = open_judging(url)
+        assert judging.withdraw("stale", articles=["q0"]) == 2
+        assert len(read_answers(database)) == 2 * len(ASKED) - 2
+        database.engine.dispose()
+        judging.database.engine.dispose()
+
+
+def test_single_pictures_are_rated_from_one_to_five_by_at_most_n_people() -> None:
+    asked = plan_ratings([Question(PAIR, f"q{i}", f"a{i}", f"b{i}", 0.5, 2) for i in range(4)])
+    assert len(asked) == 8
+    judging = open_judging(asked=asked)
+    for token in ("one", "two", "three"):
+        person = judging.enter(token)
+        while (question := judging.ask(person)) is not None:
+            assert question.right == ""
+            with pytest.raises(ValueError, match="must be one of 1, 2, 3, 4, 5, headline_unclear"):
+                judging.answer(person, question.assignment, "left", 1.0)
+            assert judging.answer(person, question.assignment, "4", 1.0)
+    shown = {(one.article_id, one.first): f"run {one.first[0]}" for one in asked}
+    ratings = list_rated(read_answers(judging.database), shown)
+    assert len(ratings) == 2 * 8
+    assert Rating("q1", "b1", 4.0, "r1", "run b") in ratings
+    assert {rating.rater for rating in ratings} == {"r1", "r2"}

@@ -1,5 +1,7 @@
 """What the answers say, against hand-made tables."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,10 +9,12 @@ import pytest
 from newsimg.app.judging.questions import CHECK, PAIR
 from newsimg.app.judging.results import (
     COLUMNS,
+    describe_needed,
     list_headlines,
     list_people,
     measure_preference,
     to_ratings,
+    trace_progress,
 )
 from newsimg.datatypes import Rating
 
@@ -81,3 +85,33 @@ def test_preferences_become_ratings_of_both_pictures() -> None:
     values = {(r.article_id, r.rater, r.run): r.value for r in ratings}
     assert values["q3", "r1", "old"] == values["q3", "r1", "new"] == 0.5
     assert values["q4", "r1", "old"] == values["q4", "r1", "new"] == 0.0
+
+
+def test_the_preference_is_traced_over_the_answers_and_what_is_missing_is_told() -> None:
+    random = np.random.default_rng(0)
+    choices = random.choice(["second", "first", "tie"], 60, p=[0.6, 0.22, 0.18])
+    table = make_table(
+        [(f"q{i // 2}", f"r{i % 6}", str(choices[i]), PAIR, 0, "first") for i in range(60)]
+    )
+    traced = trace_progress(table, seed=0)
+    assert traced["n_answers"].tolist() == [10, 15, 22, 33, 50, 60]
+    for row in traced.itertuples():
+        found = measure_preference(table.head(row.n_answers), seed=0)
+        assert found is not None
+        assert (row.preference, row.low) == (found.value, found.low)
+    widths = traced["high"] - traced["low"]
+    assert widths.iloc[-1] < widths.iloc[0]
+    text = describe_needed(table, seed=0)
+    assert re.search(r"with \d+ % probability", text)
+    alike = make_table([(f"q{i}", "r1", "tie", PAIR, 0, "first") for i in range(20)])
+    assert "more headlines alone, with these people, would not" in describe_needed(alike, seed=0)
+    clear = make_table([(f"q{i}", "r1", "second", PAIR, 0, "first") for i in range(9)])
+    clear = pd.concat([clear, make_table([("q9", "r1", "tie", PAIR, 0, "first")])])
+    assert describe_needed(clear, seed=0).endswith("with 100 % probability")
+    unclear = make_table(
+        [(f"q{i}", "r1", ("second", "first")[i % 3 == 0], PAIR, 0, "first") for i in range(30)]
+    )
+    assert re.search(
+        r"about \d+ more answers \(\d+ headlines in all\)", describe_needed(unclear, 0)
+    )
+    assert describe_needed(table[:1], seed=0) == ""

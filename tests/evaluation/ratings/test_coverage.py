@@ -1,6 +1,7 @@
 """Intervals contain the truth of simulated people at their rate; reported gains are true."""
 
 import numpy as np
+import pytest
 from simulated_ratings import MODEL, ask_people, find_columns, make_population
 
 from newsimg.evaluation.ratings.curve import draw_rated_lines
@@ -9,6 +10,7 @@ from newsimg.evaluation.ratings.resampling import draw_resamples
 from newsimg.evaluation.rules.bagged import BaggedRule
 from newsimg.evaluation.tuning import Chooser, rate_options
 
+pytestmark = pytest.mark.slow
 N_SIMULATIONS = 200
 
 

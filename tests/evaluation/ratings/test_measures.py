@@ -172,7 +172,10 @@ def test_intervals_contain_the_value_and_a_difference_is_of_articles_rated_in_bo
     assert bounds["value"]["delta/mean_rating"] == pytest.approx(
         after[both].mean() - before[both].mean()
     )
-    assert bounds["p"].notna().sum() == 5
+    p = bounds["p"].dropna()
+    assert len(p) == 5
+    delta = bounds.loc[p.index]
+    assert ((p < 0.05) == ((delta["low"] > 0) | (delta["high"] < 0))).all()
 
 
 def arrange_complete(matrix: np.ndarray) -> RatedPictures:

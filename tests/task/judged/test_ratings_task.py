@@ -32,6 +32,7 @@ def read_metrics(folder: Path) -> dict[str, float]:
     return dict(table["value"])
 
 
+@pytest.mark.slow
 def test_simulated_ratings_are_written_and_evaluated_by(run_sample: Callable[..., Any]) -> None:
     first = run_sample("hydra.run.dir=first", "top_k=10")
     assert first.code == 0, first.output
@@ -64,6 +65,7 @@ def test_simulated_ratings_are_written_and_evaluated_by(run_sample: Callable[...
     assert "Traceback" not in again.output
 
 
+@pytest.mark.slow
 def test_the_documented_commands_find_the_weight_that_people_want(
     run_sample: Callable[..., Any],
 ) -> None:
@@ -118,3 +120,34 @@ def test_a_ratings_file_with_a_wrong_value_is_one_sentence(run_sample: Callable[
     missing = run_sample("data.ratings=none.csv")
     assert missing.code != 0
     assert "no ratings at none.csv" in missing.output
+
+
+def test_data_without_editors_pictures_is_tuned_and_correlated_by_ratings(
+    newsroom: Any, tiny_aesthetics: list[str], newsimg_here: Callable[..., Any]
+) -> None:
+    """The benchmark's test data: headlines, pictures, and ratings of a survey."""
+    with Path("headlines.csv").open("w", newline="") as file:
+        titles = [(f"a{i}", f"Headline {i}") for i in range(30)]
+        csv.writer(file).writerows([("article_id", "article_title"), *titles])
+    ids = sorted(path.stem for path in newsroom.image_dir.iterdir())
+    with Path("r.csv").open("w", newline="") as file:
+        rows = [
+            (f"a{i}", image_id, 1 + (i * 7 + n * 3) % 5, f"p{n % 4}")
+            for i in range(30)
+            for n, image_id in enumerate(ids)
+        ]
+        csv.writer(file).writerows([("article_id", "image_id", "rating", "rater"), *rows])
+    data = [*tiny_aesthetics, "data.csv_path=headlines.csv", "data.ratings=r.csv", "tracking=none"]
+    data.remove("task.n_sheet_queries=0")
+    tuned = newsimg_here(
+        "task=tune",
+        *data,
+        *("task.report_split=null", "task.measure=ndcg_at_10", "rule=bagged", "task.n_repeats=1"),
+    )
+    assert tuned.code == 0, tuned.output
+    assert "nDCG@10" in tuned.output
+    correlated = newsimg_here("task=correlate", *data, "hydra.run.dir=corr")
+    assert correlated.code == 0, correlated.output
+    table = pd.read_csv("corr/correlations.csv", index_col="score")
+    assert table["n_articles"].to_dict() == {"retrieval": 30, "aesthetics": 30}
+    assert not Path("corr/hits_and_ratings.csv").exists()
