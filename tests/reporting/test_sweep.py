@@ -172,7 +172,8 @@ def test_a_sweep_that_nothing_tracks_has_its_best_and_the_note_of_one_tells_its_
     assert result.code == 0, result.output
     quiet = Path("made/summary")
     assert {path.name for path in quiet.iterdir()} == {
-        *("best.csv", "table.md", "table.tex", "table.csv", "sweep.png", "curves.png")
+        *("best.csv", "table.md", "table.tex", "table.csv", "sweep.png", "curves.png"),
+        *("compare.html", "compare.csv"),
     }
     result = newsimg_here("-m", *tiny_aesthetics, *swept, "hydra.sweep.dir=tracked")
     assert result.code == 0, result.output
