@@ -76,7 +76,8 @@ def _read(folder: Path) -> ComparedRun:
         raise FileNotFoundError(f"no folder of a run {folder}{hint}")
     path = find_candidates(folder)
     is_run = (folder / "config.yaml").is_file()
-    if path is None and not is_run:
+    was_begun = is_run or (folder / ".hydra").is_dir()  # Hydra writes its folder first
+    if path is None and not was_begun:
         inner = sorted(found.parent for found in folder.glob("*/config.yaml"))
         hint = f"; a run in it is {inner[0]}" if inner else ""
         raise ValueError(f"{folder} is not the folder of a run of {TASKS}{hint}")

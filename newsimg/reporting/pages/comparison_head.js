@@ -20,7 +20,7 @@ export function drawTables({ names, folders, measures, tests, differences }, num
     }))));
   const tables = [runs];
   if (tests.length) tables.push(drawHeadTable("differences", ["runs", "measure", "difference", "95 % interval", "p"], tests.map(({ first, second, measure, value, low, high, p }) =>
-    make("tr", {}, make("th", { scope: "row" }, number(second), "against ", number(first)), make("td", {}, measure),
+    make("tr", {}, make("th", { scope: "row", class: "pair" }, number(second), "against ", number(first)), make("td", {}, measure),
       make("td", { class: `gain ${value > 0 ? "good" : value < 0 ? "bad" : "same"}` }, signed(value)), interval(low, high, signed), make("td", {}, showP(p))))));
   const keys = Object.entries(differences);
   if (keys.length) tables.push(drawHeadTable("what differs between the configs", ["option", ...names.map((name, i) => [number(i)])],

@@ -11,7 +11,7 @@ class CompareTask(Task):
     """Writes `compare.html`, a page of all headlines, and `compare.csv`, the tests between runs.
 
     Args:
-        runs: Folders of runs of task=evaluate or task=infer.
+        runs: Folders of runs of task=evaluate or task=infer; one alone is refused.
         baseline: Number of the run, from 1, that the others are tested against; None for every
             pair.
         metrics: Measures, such as "hits_at_1".
@@ -25,9 +25,15 @@ class CompareTask(Task):
     parts = ()
 
     def __init__(
-        self, *, runs: list[str] | None, baseline: int | None, metrics: list[str], common: bool
+        self,
+        *,
+        runs: list[str] | str | None,
+        baseline: int | None,
+        metrics: list[str],
+        common: bool,
     ) -> None:
-        self.folders = [Path(folder).expanduser() for folder in runs or ()]
+        named = [runs] if isinstance(runs, str) else runs or ()
+        self.folders = [Path(folder).expanduser() for folder in named]
         self.choices = Choices(
             len(self.folders), None if baseline is None else baseline - 1, tuple(metrics), common
         )

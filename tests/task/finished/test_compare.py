@@ -243,6 +243,10 @@ def test_runs_that_cannot_be_compared_are_refused_in_a_sentence(
     assert "sweep is not the folder of a run of task=evaluate or task=infer; a run in it is " in (
         tell(["identity", "sweep"])
     )
+    # Interrupted while models were loaded: only Hydra's own files are there.
+    Path("begun/.hydra").mkdir(parents=True)
+    Path("begun/.hydra/config.yaml").write_text("{}")
+    assert "begun has no candidates, as it was interrupted" in tell(["identity", "begun"])
     Path("empty").mkdir()
     assert "empty is not the folder of a run" in tell(["identity", "empty"])
     Path("aesthetics/candidates.parquet").unlink()
@@ -327,6 +331,9 @@ def test_the_command_compares_runs_of_evaluate_and_infer(
     made = ["task=compare", "task.runs=[plain,inferred]", "tracking=none", "hydra.run.dir=made"]
     done = newsimg_here(*made)
     assert done.code == 0, done.output
+    alone = newsimg_here("task=compare", "task.runs=plain", "tracking=none")
+    assert alone.code == 2
+    assert "task.runs must name 2 to 8 folders of runs" in alone.output
     queries = pd.read_csv("plain/queries.csv", index_col="query_id")
     inferred = pd.read_parquet("inferred/results.parquet")
     first = inferred[inferred["rank"] == 1].set_index("article_id")["image_id"]
