@@ -131,6 +131,22 @@ def test_pictures_of_ones_own_are_indexed_and_searched_as_the_readme_says(
 
 
 @pytest.mark.slow
+def test_runs_are_compared_as_the_readme_says(newsimg_here, sample_cache, tmp_path):
+    text = PAGES[ROOT / "newsimg" / "task" / "README.md"]
+    (block,) = (
+        one
+        for one in re.findall(r"^```console\n(.*?)^```", text, re.M | re.S)
+        if "task=compare" in one
+    )
+    for command in block.splitlines():
+        ((_, *words),) = expand("bash", command, tmp_path)
+        result = newsimg_here(*words, "tracking=none", f"cache.dir={tmp_path / 'cache'}")
+        assert result.code == 0, result.output
+    (page,) = tmp_path.glob("multirun/single/*/*/compare.html")
+    assert "nnn, none, weight" in page.read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
 def test_headlines_become_a_submission_as_the_readme_says(
     newsimg_here, sample_newsroom, sample_cache, tiny_clip, tiny_head, tmp_path
 ):

@@ -186,7 +186,7 @@ def test_a_single_run_that_fails_is_recorded_as_failed_with_its_error(
     assert newsimg_here(*tiny_options, "folder=runs", "data.subset=nowhere.csv").code == 2
     (run,) = runs_of(tmp_path / "runs")
     assert run.info.status == "FAILED"
-    assert run.data.tags["error"] == "FileNotFoundError: no CSV of articles at nowhere.csv"
+    assert run.data.tags["error"] == "FileNotFoundError: no list of articles at nowhere.csv"
     assert run.info.end_time is not None
 
 
