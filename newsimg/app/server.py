@@ -20,7 +20,7 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from newsimg.reporting.pages.assemble import PAGES
+from newsimg.reporting.pages.assemble import PAGES, include_parts
 
 log = logging.getLogger(__name__)
 
@@ -169,8 +169,8 @@ class Parts(StaticFiles):
 
 
 def read_page(name: str) -> str:
-    """Return an HTML file of newsimg/app/static."""
-    return (STATIC / name).read_text(encoding="utf-8")
+    """Return an HTML file of newsimg/app/static; see `include_parts`."""
+    return include_parts((STATIC / name).read_text(encoding="utf-8"))
 
 
 def not_found(message: str) -> HTTPException:

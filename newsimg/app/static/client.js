@@ -1,12 +1,15 @@
 /* Requests to the server. An error is thrown with the server's message. */
 
-async function request(path, options = {}) {
+const ENDED = "The server does not answer: it has ended, see its terminal. Start newsimg-search again and reload this page.";
+
+/* The answer to a request; `silent` is said where there is none. */
+export async function request(path, options = {}, silent = ENDED) {
   let answer;
   try {
     answer = await fetch(path, options);
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new Error("The server does not answer: it has ended, see its terminal. Start newsimg-search again and reload this page.");
+    throw new Error(silent);
   }
   if (answer.ok) return answer;
   const { message } = await answer.json().catch(() => ({}));

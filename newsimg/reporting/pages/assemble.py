@@ -9,6 +9,7 @@ from typing import Any
 PAGES = Path(__file__).parent
 STYLE, SCRIPT, DATA = "/*STYLE*/", "/*SCRIPT*/", "/*DATA*/"
 IMPORT = re.compile(r'^import\s[^;]*?from\s+"\./([\w.-]+)";\n', re.MULTILINE)
+INCLUDE = re.compile(r"<!-- include ([\w.]+) -->\n")
 EXPORT = re.compile(r"^export\s+", re.MULTILINE)
 
 
@@ -60,8 +61,13 @@ def join_modules(names: Sequence[str]) -> str:
 
 
 def read_part(name: str) -> str:
-    """Return the text of a file of this folder."""
-    return (PAGES / name).read_text(encoding="utf-8")
+    """Return the text of a file of this folder; see `include_parts`."""
+    return include_parts((PAGES / name).read_text(encoding="utf-8"))
+
+
+def include_parts(text: str) -> str:
+    """Replace the lines `<!-- include NAME -->` by the files of this folder."""
+    return INCLUDE.sub(lambda found: read_part(found[1]), text)
 
 
 def to_json(data: Any) -> str:

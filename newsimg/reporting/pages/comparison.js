@@ -2,8 +2,8 @@
 
 import { drawCard, drawEditors, drawStrip, drawTitle, listItems } from "./card.js";
 import { drawTables } from "./comparison_head.js";
-import { count, find, fold, initTheme, isTyping, make, readHash, writeHash } from "./dom.js";
-import { keepArticle, makeList } from "./list.js";
+import { count, find, fold, make, readHash, writeHash } from "./dom.js";
+import { keepArticle, listenControls, makeList } from "./list.js";
 
 const data = JSON.parse(find("data").textContent);
 const judged = Boolean(data.judged), RUNS = data.names.map((name, i) => i);
@@ -145,30 +145,9 @@ function readState() {
     q: q ?? "", sort: Object.hasOwn(SORTS, sort ?? "") ? sort : "data" });
 }
 
-find("search").addEventListener("input", event => change({ q: event.target.value }));
-find("sort").addEventListener("change", event => change({ sort: event.target.value }));
 find("pair").addEventListener("change", event => change({ pair: event.target.value }));
-find("reset").addEventListener("click", () => change({ filter: "all", q: "" }));
-find("help").addEventListener("click", () => find("keys").showModal());
-addEventListener("hashchange", () => { readState(); update(); });
-addEventListener("beforeprint", list.fillAll);
-initTheme(find("theme"));
-addEventListener("keydown", event => {
-  if (event.key === "Escape" && !document.querySelector("dialog[open]")) { find("search").blur(); change({ q: "" }); return; }
-  if (isTyping(event)) return;
-  const sorts = Object.keys(SORTS);
-  if (event.key === "/") find("search").focus();
-  else if (event.key === "j") list.step(1);
-  else if (event.key === "k") list.step(-1);
-  else if (event.key === "ArrowRight" || event.key === "ArrowLeft") { if (!list.stepPicture(event.key === "ArrowRight" ? 1 : -1)) return; }
-  else if (FILTERS[event.key - 1]) change({ filter: FILTERS[event.key - 1].key });
-  else if (event.key === "s") change({ sort: sorts[(sorts.indexOf(state.sort) + 1) % sorts.length] });
-  else if (event.key === "p") change({ pair: String((Number(state.pair) + 1) % PAIRS.length) });
-  else if (event.key === "d") find("theme").click();
-  else if (event.key === "?") find("keys").showModal();
-  else return;
-  event.preventDefault();
-});
+listenControls(list, { state, filters: FILTERS, sorts: Object.keys(SORTS), change, refresh: () => { readState(); update(); },
+  keys: { p: () => change({ pair: String((Number(state.pair) + 1) % PAIRS.length) }) } });
 drawHead();
 readState();
 update();

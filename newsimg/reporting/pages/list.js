@@ -1,6 +1,6 @@
 /* A long list of cards: drawn as they come into view, with keys to step through them. */
 
-import { make } from "./dom.js";
+import { find, initTheme, isTyping, make } from "./dom.js";
 
 const CHUNK = 12;  // cards that the browser skips together while they are out of view
 const FILLING = 5;  // milliseconds of a frame for drawing cards
@@ -88,4 +88,32 @@ export function keepArticle(headline, sought, draw, drawTitle) {
   else if (headline.sought !== sought) headline.article.querySelector("h2").replaceWith(drawTitle(headline.title, sought));
   headline.sought = sought;
   return headline.article;
+}
+
+/* Listen to the controls and keys of a page with a list.
+
+   page: {state, filters: [{key}], sorts: their keys, change(values), refresh(): called when the hash has changed, keys: {key: function} of the page alone}. */
+export function listenControls(list, { state, filters, sorts, change, refresh, keys = {} }) {
+  find("search").addEventListener("input", event => change({ q: event.target.value }));
+  find("sort").addEventListener("change", event => change({ sort: event.target.value }));
+  find("reset").addEventListener("click", () => change({ filter: "all", q: "" }));
+  find("help").addEventListener("click", () => find("keys").showModal());
+  addEventListener("hashchange", refresh);
+  addEventListener("beforeprint", list.fillAll);
+  initTheme(find("theme"));
+  addEventListener("keydown", event => {
+    if (event.key === "Escape" && !document.querySelector("dialog[open]")) { find("search").blur(); change({ q: "" }); return; }
+    if (isTyping(event)) return;
+    if (event.key === "/") find("search").focus();
+    else if (event.key === "j") list.step(1);
+    else if (event.key === "k") list.step(-1);
+    else if (event.key === "ArrowRight" || event.key === "ArrowLeft") { if (!list.stepPicture(event.key === "ArrowRight" ? 1 : -1)) return; }
+    else if (filters[event.key - 1]) change({ filter: filters[event.key - 1].key });
+    else if (event.key === "s") change({ sort: sorts[(sorts.indexOf(state.sort) + 1) % sorts.length] });
+    else if (event.key === "d") find("theme").click();
+    else if (event.key === "?") find("keys").showModal();
+    else if (Object.hasOwn(keys, event.key)) keys[event.key]();
+    else return;
+    event.preventDefault();
+  });
 }

@@ -1,8 +1,8 @@
 /* The report: a card for each headline, drawn as it comes into view. */
 
 import { drawCard, drawTitle, drawWhy } from "./card.js";
-import { count, find, fold, initTheme, isTyping, make, readHash, writeHash } from "./dom.js";
-import { keepArticle, makeList } from "./list.js";
+import { count, find, fold, make, readHash, writeHash } from "./dom.js";
+import { keepArticle, listenControls, makeList } from "./list.js";
 import { drawCurve, drawMeasures } from "./report_head.js";
 import { initTip } from "./tip.js";
 
@@ -125,29 +125,7 @@ const hideTip = initTip(cards, item => {
   const { headline } = item.closest(".card"), candidate = headline.candidates[item.dataset.ref];
   return [make("h3", { class: "label" }, `${data.pictures[item.dataset.ref].id}: #${candidate.before} → #${candidate.after}`), drawWhy(candidate, headline, data)];
 });
-find("search").addEventListener("input", event => change({ q: event.target.value }));
-find("sort").addEventListener("change", event => change({ sort: event.target.value }));
-find("reset").addEventListener("click", () => change({ filter: "all", q: "" }));
-find("help").addEventListener("click", () => find("keys").showModal());
-addEventListener("hashchange", () => { readState(); update(); });
-addEventListener("beforeprint", list.fillAll);
-initTheme(find("theme"));
-
-addEventListener("keydown", event => {
-  if (event.key === "Escape" && !document.querySelector("dialog[open]")) { find("search").blur(); change({ q: "" }); return; }
-  if (isTyping(event)) return;
-  const sorts = Object.keys(SORTS);
-  if (event.key === "/") find("search").focus();
-  else if (event.key === "j") list.step(1);
-  else if (event.key === "k") list.step(-1);
-  else if (event.key === "ArrowRight" || event.key === "ArrowLeft") { if (!list.stepPicture(event.key === "ArrowRight" ? 1 : -1)) return; }
-  else if (FILTERS[event.key - 1]) change({ filter: FILTERS[event.key - 1].key });
-  else if (event.key === "s") change({ sort: sorts[(sorts.indexOf(state.sort) + 1) % sorts.length] });
-  else if (event.key === "d") find("theme").click();
-  else if (event.key === "?") find("keys").showModal();
-  else return;
-  event.preventDefault();
-});
+listenControls(list, { state, filters: FILTERS, sorts: Object.keys(SORTS), change, refresh: () => { readState(); update(); } });
 drawHead();
 readState();
 update();
