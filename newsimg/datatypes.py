@@ -34,6 +34,9 @@ KeepWritten = Callable[[int, Mapping[int, str]], None]
 PICTURE_PLACE = "\ufffc"  # object replacement character
 """Where a question shows the picture; by default before its text."""
 
+MAX_COMPARED = 8
+"""Runs on a page that compares them."""
+
 QUERY_FIELDS = ("title", "tags", "people", "organisations")
 """Fields of every query in templates and prompts; further columns of the data are fields too."""
 

@@ -6,7 +6,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 from fastapi import APIRouter, Request, Response
@@ -27,6 +27,7 @@ from newsimg.storage.pictures.images import (
     read_image,
 )
 
+T = TypeVar("T")
 N_SHOWN = 20_000  # pictures of which the keys are kept
 N_UPLOADS = 8
 MAX_UPLOAD_PIXELS = 100_000_000
@@ -55,10 +56,7 @@ class Pictures:
         for image in images:
             key = make_key(image)
             with self._lock:
-                self._shown[key] = image
-                self._shown.move_to_end(key)
-                while len(self._shown) > N_SHOWN:
-                    self._shown.popitem(last=False)
+                keep_latest(self._shown, key, image, N_SHOWN)
             found[image.image_id] = link_picture(image, key)
         return found
 
@@ -82,10 +80,7 @@ class Pictures:
         thumb = make_thumbnail(image, SCALES[0])
         key = make_key(image)
         with self._lock:
-            self._uploads[key] = image, thumb
-            self._uploads.move_to_end(key)
-            while len(self._uploads) > N_UPLOADS:
-                self._uploads.popitem(last=False)
+            keep_latest(self._uploads, key, (image, thumb), N_UPLOADS)
         return link_picture(image, key) | describe_sizes(*measure_picture(content), len(content))
 
     def find_upload(self, key: str) -> LoadedImage:
@@ -126,6 +121,14 @@ class Pictures:
         if thumb is None:
             return metadata
         return describe_sizes(thumb.width, thumb.height, thumb.n_bytes) | metadata
+
+
+def keep_latest(kept: OrderedDict[str, T], key: str, value: T, n: int) -> None:
+    """Add a value as the latest, and drop the oldest ones above `n`."""
+    kept[key] = value
+    kept.move_to_end(key)
+    while len(kept) > n:
+        kept.popitem(last=False)
 
 
 def make_key(image: Image) -> str:

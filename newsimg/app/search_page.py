@@ -17,7 +17,7 @@ from newsimg.app.loading import Loading
 from newsimg.app.pictures import Pictures, link_picture, make_key
 from newsimg.app.server import read_page
 from newsimg.app.session import Asked, HeadlineSearch, Scored
-from newsimg.datatypes import Image, PictureFilter
+from newsimg.datatypes import Image
 from newsimg.storage.metadata.filters import make_filter
 
 T = TypeVar("T")
@@ -134,10 +134,7 @@ class SearchPage:
         elif wanted.like:
             picture = self.search.find_picture(wanted.like)
         headline = "" if picture else wanted.headline
-        return Asked(headline, picture, self._read_filter(wanted))
-
-    def _read_filter(self, wanted: Search) -> PictureFilter | None:
-        return make_filter(wanted.filter)
+        return Asked(headline, picture, make_filter(wanted.filter))
 
     def answer(self, wanted: Search) -> dict[str, Any]:
         """Return the candidates, and the commands of each weight."""

@@ -8,8 +8,10 @@ the breakpoints themselves, intervals of a width of about 1e-13, are left out.
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from newsimg.datatypes import FusedArray, IntArray
 from newsimg.evaluation.breakpoints import find_breakpoints, list_ranks, whole_lines
@@ -61,15 +63,13 @@ class QueryCurve:
     interval: IntArray
     step: FusedArray
 
-    def take(self, queries: IntArray) -> "QueryCurve":
+    def take(self, queries: IntArray) -> Self:
         """Return the curve of some of the queries, over the same intervals."""
-        position = np.full(len(self.initial), -1)
-        position[queries] = np.arange(len(queries))
-        kept = position[self.query] >= 0
+        kept, position = renumber(self.query, queries, len(self.initial))
         return replace(
             self,
             initial=self.initial[queries],
-            query=position[self.query[kept]],
+            query=position,
             interval=self.interval[kept],
             step=self.step[kept],
         )
@@ -140,3 +140,19 @@ def trace_queries(
         interval=interval + 1,
         step=steps[steps != 0],
     )
+
+
+def renumber(
+    query: IntArray, queries: IntArray, n_queries: int
+) -> tuple[NDArray[np.bool_], IntArray]:
+    """Return which rows are of some of the queries, and the positions of their queries in these.
+
+    Args:
+        query: (n_rows,) the query of each row.
+        queries: The queries that are taken.
+        n_queries: Number of all queries.
+    """
+    position = np.full(n_queries, -1)
+    position[queries] = np.arange(len(queries))
+    kept = position[query] >= 0
+    return kept, position[query[kept]]

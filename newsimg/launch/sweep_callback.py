@@ -9,7 +9,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
-from newsimg.datatypes import Job
+from newsimg.datatypes import MAX_COMPARED, Job
 from newsimg.interfaces import Tracker
 from newsimg.launch.builder import get_builder
 from newsimg.launch.errors import report
@@ -34,9 +34,6 @@ if TYPE_CHECKING:
 # The open sweep. Hydra creates the callback without giving access to it, and calls
 # `on_multirun_end` only if no job failed; else `run.main` closes the sweep through this variable.
 _current: "ContextVar[OpenSweep | None]" = ContextVar("current_sweep", default=None)
-
-
-MAX_COMPARED = 8  # runs on a page
 
 
 class SweepCallback(Callback):

@@ -91,6 +91,7 @@ class TransformersLLM(LanguageModel):
     @cached_property
     def fingerprint(self) -> str:
         """See `LanguageModel.fingerprint`. The chat template is part of the model's files."""
+        further = {"generation": self.generation, "chat_template_kwargs": self.template_variables}
         return json.dumps(
             {
                 "class": type(self).__name__,
@@ -101,12 +102,7 @@ class TransformersLLM(LanguageModel):
                 "temperature": self.temperature,
                 "top_p": self.top_p,
                 "noise": GumbelNoise.name,
-                **({"generation": self.generation} if self.generation else {}),
-                **(
-                    {"chat_template_kwargs": self.template_variables}
-                    if self.template_variables
-                    else {}
-                ),
+                **{name: values for name, values in further.items() if values},
             }
         )
 

@@ -99,7 +99,7 @@ def measure_preference(
     """
     table = table[~table["rater"].isin(list(without))]
     pairs = table[(table["kind"] == PAIR) & table["choice"].isin(list(VALUES))]
-    counted = pairs[pairs["turn"] == 0]
+    counted = _list_preferences(table)
     if counted.empty:
         return None
     rated = _arrange(counted)
@@ -128,8 +128,7 @@ def trace_progress(table: pd.DataFrame, seed: int) -> pd.DataFrame:
     Columns: `n_answers`, `preference`, `low` and `high`.
     """
     rows = []
-    counted = table[(table["kind"] == PAIR) & (table["turn"] == 0)]
-    counted = counted[counted["choice"].isin(list(VALUES))]
+    counted = _list_preferences(table)
     size = float(FIRST)
     while True:
         found = measure_preference(counted.head(int(size)), seed)
@@ -144,8 +143,7 @@ def trace_progress(table: pd.DataFrame, seed: int) -> pd.DataFrame:
 
 def describe_needed(table: pd.DataFrame, seed: int) -> str:
     """Describe how many more answers are needed to tell the runs apart; empty without answers."""
-    counted = table[(table["kind"] == PAIR) & (table["turn"] == 0)]
-    counted = counted[counted["choice"].isin(list(VALUES))]
+    counted = _list_preferences(table)
     if counted["article_id"].nunique() < 2:
         return ""
     needed = find_needed(_arrange(counted), N_RESAMPLES, seed)
@@ -167,7 +165,7 @@ def list_headlines(table: pd.DataFrame) -> pd.DataFrame:
     Columns: `article_id`, the number of each choice, `preference` (mean of +1, 0 and -1) and
     `disagreement`, the standard deviation of these.
     """
-    pairs = table[(table["kind"] == PAIR) & (table["turn"] == 0)]
+    pairs = _list_pairs(table)
     counts = pd.crosstab(pairs["article_id"], pairs["choice"])
     counts = counts.reindex(columns=[*VALUES, *UNJUDGEABLE], fill_value=0)
     values = pairs.assign(value=pairs["choice"].map(VALUES)).groupby("article_id")["value"]
@@ -219,13 +217,23 @@ def to_ratings(table: pd.DataFrame, names: tuple[str, str]) -> list[Rating]:
     """
     ratings = []
     points = {"first": (1.0, 0.0), "second": (0.0, 1.0), "tie": (0.5, 0.5), "neither": (0.0, 0.0)}
-    counted = table[(table["kind"] == PAIR) & (table["turn"] == 0)]
-    for row in counted.itertuples():
+    for row in _list_pairs(table).itertuples():
         for image_id, value, run in zip(
             (row.first, row.second), points.get(row.choice, ()), names, strict=False
         ):
             ratings.append(Rating(row.article_id, image_id, value, row.rater, run))
     return ratings
+
+
+def _list_pairs(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the answers to pairs, without repeats."""
+    return table[(table["kind"] == PAIR) & (table["turn"] == 0)]
+
+
+def _list_preferences(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the answers of `_list_pairs` that count for the preference."""
+    pairs = _list_pairs(table)
+    return pairs[pairs["choice"].isin(list(VALUES))]
 
 
 def _arrange(counted: pd.DataFrame) -> RatedPictures:

@@ -8,6 +8,7 @@ there.
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 import pandas as pd
@@ -15,7 +16,7 @@ import pandas as pd
 from newsimg.datatypes import FusedArray, IntArray
 from newsimg.evaluation.breakpoints import Breakpoints, find_breakpoints, list_ranks, whole_lines
 from newsimg.evaluation.curve import join_equal, place_steps, rank_at
-from newsimg.evaluation.query_curve import DIGITS, QueryCurve
+from newsimg.evaluation.query_curve import DIGITS, QueryCurve, renumber
 from newsimg.evaluation.ratings.measures import LEAST_RATING, MEAN_RATING, RATED_SHARE, discount
 from newsimg.evaluation.ratings.rated import RatedPictures
 
@@ -39,18 +40,12 @@ class RatioCurve(QueryCurve):
     counts: FusedArray
     count_step: FusedArray
 
-    def take(self, queries: IntArray) -> "RatioCurve":
+    def take(self, queries: IntArray) -> Self:
         """See `QueryCurve.take`."""
-        position = np.full(len(self.initial), -1)
-        position[queries] = np.arange(len(queries))
-        kept = position[self.query] >= 0
+        kept, _ = renumber(self.query, queries, len(self.initial))
         return replace(
-            self,
-            initial=self.initial[queries],
+            super().take(queries),
             counts=self.counts[queries],
-            query=position[self.query[kept]],
-            interval=self.interval[kept],
-            step=self.step[kept],
             count_step=self.count_step[kept],
         )
 
@@ -100,13 +95,11 @@ class RatedLines:
 
     def take(self, queries: IntArray) -> "RatedLines":
         """Return the lines of some of the queries."""
-        position = np.full(len(self.start), -1)
-        position[queries] = np.arange(len(queries))
-        kept = position[self.query] >= 0
+        kept, position = renumber(self.query, queries, len(self.start))
         return RatedLines(
             self.start[queries],
             self.end[queries],
-            position[self.query[kept]],
+            position,
             self.column[kept],
             self.mean[kept],
             self.grade[kept],

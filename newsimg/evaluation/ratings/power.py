@@ -6,7 +6,7 @@ import numpy as np
 
 from newsimg.datatypes import FusedArray
 from newsimg.evaluation.ratings.rated import RatedPictures
-from newsimg.evaluation.ratings.resampling import average_by, draw_counts, weigh
+from newsimg.evaluation.ratings.resampling import average_by, draw_people, weigh
 from newsimg.evaluation.stats import CONFIDENCE
 
 POWER = 0.8
@@ -42,9 +42,7 @@ def find_needed(rated: RatedPictures, n_simulations: int, seed: int) -> Needed:
     """
     random = np.random.default_rng(seed)
     n_articles = len(rated.query_ids)
-    people = np.ones((n_simulations, rated.n_raters + 1))
-    people[:, :-1] = draw_counts(random, rated.n_raters, n_simulations)
-    values, numbers = average_by(rated, people)
+    values, numbers = average_by(rated, draw_people(random, rated.n_raters, n_simulations))
     shares = numbers / rated.counts
     power = _simulate(random, values, shares, n_articles)
     size = float(n_articles)

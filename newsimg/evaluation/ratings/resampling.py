@@ -116,9 +116,7 @@ def draw_resamples(rated: RatedPictures, n_resamples: int, seed: int) -> Resampl
     own = np.flatnonzero(rated.is_rated)
     queries = np.zeros((n_resamples, len(rated.query_ids)))
     queries[:, own] = draw_counts(random, len(own), n_resamples)
-    people = np.ones((n_resamples, rated.n_raters + 1))  # the last column are unknown people
-    people[:, :-1] = draw_counts(random, rated.n_raters, n_resamples)
-    means, numbers = average_by(rated, people)
+    means, numbers = average_by(rated, draw_people(random, rated.n_raters, n_resamples))
     of_query = sparse.coo_array(
         (np.ones(len(rated.query)), (np.arange(len(rated.query)), rated.query)),
         (len(rated.query), len(rated.query_ids)),
@@ -133,6 +131,13 @@ def draw_counts(random: np.random.Generator, n: int, n_resamples: int) -> FusedA
     if n < 2:
         return np.ones((n_resamples, n))
     return random.multinomial(n - 1, np.full(n, 1 / n), n_resamples).astype(np.float64)
+
+
+def draw_people(random: np.random.Generator, n_raters: int, n_resamples: int) -> FusedArray:
+    """Return how often each person counts in each resample, unknown people in the last column."""
+    people = np.ones((n_resamples, n_raters + 1))
+    people[:, :-1] = draw_counts(random, n_raters, n_resamples)
+    return people
 
 
 def average_by(rated: RatedPictures, people: FusedArray) -> tuple[FusedArray, FusedArray]:

@@ -16,7 +16,6 @@ from newsimg.reporting.sweeps.runs import IGNORED, read_config, write_value
 from newsimg.storage.text.suggest import suggest
 from newsimg.tracking.params import OTHERS, list_params
 
-MAX_RUNS = 8
 MAX_PARTS = 4  # differences in the name of a run; the page lists all
 # Keys that say where and how a run was computed, not what it ranks.
 UNIMPORTANT = ("task", "device", "trusted_packages", "query", "experiment")

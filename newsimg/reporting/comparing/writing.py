@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from newsimg.datatypes import MAX_COMPARED
 from newsimg.evaluation.stats import CONFIDENCE
 from newsimg.reporting.comparing.pairs import (
     Comparison,
@@ -16,7 +17,6 @@ from newsimg.reporting.comparing.pairs import (
     count_outcomes,
 )
 from newsimg.reporting.comparing.runs import (
-    MAX_RUNS,
     ComparedRun,
     find_common,
     list_config_differences,
@@ -52,10 +52,10 @@ class Choices:
         Raises:
             ValueError: If one is out of range.
         """
-        if not 2 <= self.n_runs <= MAX_RUNS:
+        if not 2 <= self.n_runs <= MAX_COMPARED:
             raise ValueError(
-                f"task.runs must name 2 to {MAX_RUNS} folders of runs, as 'written to' tells them "
-                f"at a run's end, got {self.n_runs}: {EXAMPLE}"
+                f"task.runs must name 2 to {MAX_COMPARED} folders of runs, as 'written to' tells "
+                f"them at a run's end, got {self.n_runs}: {EXAMPLE}"
             )
         if self.baseline is not None and not 0 <= self.baseline < self.n_runs:
             raise ValueError(
