@@ -10,9 +10,7 @@ the sum of both times.
 """
 
 import os
-import statistics
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -24,6 +22,7 @@ import numpy as np
 import pandas as pd
 import torch
 from PIL import Image as PILImage
+from timing import time_in_turn
 from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel
 
 from newsimg.backbone.transformers_backbone import TransformersBackbone
@@ -69,13 +68,7 @@ def measure(name: str, model: Path, pictures: list[Image], repeats: int) -> list
     rows = {
         method: work() for method, work in methods.items()
     }  # warm-up, and the embeddings to compare
-    seconds: dict[str, list[float]] = {method: [] for method in methods}
-    for _ in range(repeats):
-        for method, work in methods.items():
-            start = time.perf_counter()
-            work()
-            seconds[method].append(time.perf_counter() - start)
-    medians = {method: statistics.median(times) for method, times in seconds.items()}
+    medians = time_in_turn(methods, repeats)
     table: list[dict[str, object]] = []
     for method, median in medians.items():
         limit, ceiling = "", ""

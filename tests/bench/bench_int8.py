@@ -11,8 +11,6 @@ among all of their pictures.
 
 import argparse
 import os
-import statistics
-import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +22,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as on the command line, f
 import numpy as np
 import pandas as pd
 import torch
+from timing import time_in_turn
 from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel
 
 from newsimg.backbone.base import to_unit_rows
@@ -72,13 +71,7 @@ def measure_speed(folder: Path, n_pictures: int, n_rounds: int) -> list[dict[str
         "backbone.quantize=int8": lambda: quantized.embed_preprocessed(images, inputs),
     }
     found = {name: method() for name, method in methods.items()}  # warm-up
-    seconds: dict[str, list[float]] = {name: [] for name in methods}
-    for _ in range(n_rounds):
-        for name, method in methods.items():
-            start = time.perf_counter()
-            method()
-            seconds[name].append(time.perf_counter() - start)
-    medians = {name: statistics.median(times) for name, times in seconds.items()}
+    medians = time_in_turn(methods, n_rounds)
     reference = found["float32, eager"]
     return [
         {

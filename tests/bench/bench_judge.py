@@ -10,10 +10,8 @@ a picture's questions, and alternate; the table has medians.
 """
 
 import argparse
-import statistics
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,6 +22,7 @@ import torch
 import yaml
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
+from timing import time_in_turn
 from tiny_models import draw_pictures, make_qwen2_vl  # type: ignore[import-not-found]
 from transformers import Qwen2VLConfig, Qwen2VLForConditionalGeneration
 
@@ -93,13 +92,7 @@ def compare(folder: Path, shape_name: str, shape: Any, options: argparse.Namespa
         f"many pictures, batch_size={size}": lambda: batched.ask(images, questions, ANSWERS),
     }
     found = [np.stack(method()) for method in methods.values()]  # warm-up, and what to compare
-    seconds: dict[str, list[float]] = {name: [] for name in methods}
-    for _ in range(options.rounds):
-        for name, method in methods.items():
-            start = time.perf_counter()
-            method()
-            seconds[name].append(time.perf_counter() - start)
-    medians = {name: statistics.median(times) for name, times in seconds.items()}
+    medians = time_in_turn(methods, options.rounds)
     slowest = medians["one picture at a time"]
     rows = [
         {

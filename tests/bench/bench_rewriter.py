@@ -9,10 +9,9 @@ in the warm-up.
 """
 
 import argparse
-import statistics
 import sys
 import tempfile
-import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ import pandas as pd
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
+from timing import time_in_turn
 from tiny_models import make_llama  # type: ignore[import-not-found]
 from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -58,7 +58,7 @@ def main() -> None:
     ]
     with tempfile.TemporaryDirectory() as folder:
         model = make_model(Path(make_llama(Path(folder))))
-        methods = {
+        llms = {
             "batch_size=16": make_llm(folder, model, 16, options.tokens),
             "batch_size=128": make_llm(folder, model, 128, options.tokens),
             "batch_size=auto": make_llm(folder, model, "auto", options.tokens),
@@ -66,14 +66,9 @@ def main() -> None:
                 folder, model, "auto", options.tokens, cache_implementation="static"
             ),
         }
-        answers = {name: llm.generate(chats, 28) for name, llm in methods.items()}
-        seconds: dict[str, list[float]] = {name: [] for name in methods}
-        for _ in range(options.rounds):
-            for name, llm in methods.items():
-                start = time.perf_counter()
-                llm.generate(chats, 28)
-                seconds[name].append(time.perf_counter() - start)
-    medians = {name: statistics.median(times) for name, times in seconds.items()}
+        methods = {name: partial(llm.generate, chats, 28) for name, llm in llms.items()}
+        answers = {name: method() for name, method in methods.items()}  # warm-up
+        medians = time_in_turn(methods, options.rounds)
     rows = [
         {
             "method": name,

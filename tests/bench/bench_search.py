@@ -9,8 +9,6 @@ the limit. Methods alternate; the table has medians. With FAISS for GPUs and a G
 """
 
 import argparse
-import statistics
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +16,7 @@ import faiss
 import numpy as np
 import pandas as pd
 import torch
+from timing import time_in_turn
 
 from newsimg.datatypes import FloatArray, IntArray
 from newsimg.index.faiss_index import FaissIndex
@@ -46,18 +45,13 @@ def main() -> None:
     queries /= np.linalg.norm(queries, axis=1, keepdims=True)
     methods = list_methods(images, queries, options.top_k)
     rows = {name: method() for name, method in methods.items()}  # warm-up
-    seconds: dict[str, list[float]] = {name: [] for name in methods}
-    for _ in range(options.rounds):
-        for name, method in methods.items():
-            start = time.perf_counter()
-            method()
-            seconds[name].append(time.perf_counter() - start)
+    medians = time_in_turn(methods, options.rounds)
     expected = rows["product and topk, torch"]
     table = []
-    for name, times in seconds.items():
+    for name, median in medians.items():
         n_queries = ALONE if "one at a time" in name else options.queries
-        each = statistics.median(times) / n_queries
-        limit = statistics.median(seconds[LIMIT]) / options.queries
+        each = median / n_queries
+        limit = medians[LIMIT] / options.queries
         found = rows[name]
         same = "" if found is None else f"{(found == expected[: len(found)]).mean():.4f}"
         table.append(

@@ -4,8 +4,6 @@ python tests/bench/bench_submit.py
 """
 
 import io
-import statistics
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +13,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image as PILImage
 from PIL import ImageOps
+from timing import time_in_turn
 
 from newsimg.datatypes import Image
 from newsimg.reporting.console import print_table
@@ -50,13 +49,7 @@ def measure(name: str, entries: list[Entry]) -> list[dict[str, object]]:
         "2 workers, saliency": lambda: list(render_all(salient, 2)),
         "2 workers, preview": lambda: list(render_all(entries, 2, Preview().observe)),
     }
-    seconds: dict[str, list[float]] = {method: [] for method in methods}
-    for _ in range(N_REPEATS):  # alternating, so that other load affects all methods
-        for method, work in methods.items():
-            start = time.perf_counter()
-            work()
-            seconds[method].append(time.perf_counter() - start)
-    medians = {method: statistics.median(times) for method, times in seconds.items()}
+    medians = time_in_turn(methods, N_REPEATS)
     return [
         {
             "pictures": name,

@@ -8,10 +8,8 @@ judged by the five criteria of `criteria=all`.
 """
 
 import argparse
-import statistics
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,6 +20,7 @@ import yaml
 from PIL import Image as PILImage
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
+from timing import time_in_turn
 from tiny_models import draw_pictures, make_qwen2_vl  # type: ignore[import-not-found]
 
 from newsimg.datatypes import FloatArray, Image
@@ -103,21 +102,15 @@ def compare(folder: Path, options: argparse.Namespace) -> None:
         np.abs(rate(one) - rate(other)).max()
         for one, other in zip(judge_shared(), judge_by_forward(), strict=True)
     )
-    seconds: dict[str, list[float]] = {name: [] for name in methods}
-    for _ in range(options.rounds):
-        for name, method in methods.items():
-            start = time.perf_counter()
-            method()
-            seconds[name].append(time.perf_counter() - start)
+    medians = time_in_turn(methods, options.rounds)
     n_tokens = len(shared.encode(open_first(images))[0])
     n_pairs = len(images) * len(pairs)
     print(
         f"{len(images)} pictures of {n_tokens} tokens x {len(pairs)} headlines x "
         f"{len(criteria)} criteria, {options.threads} threads, median of {options.rounds}"
     )
-    slowest = statistics.median(seconds["generate, one call per pair and criterion"])
-    for name, times in seconds.items():
-        median = statistics.median(times)
+    slowest = medians["generate, one call per pair and criterion"]
+    for name, median in medians.items():
         print(f"{name:45} {n_pairs / median:8.2f} pairs/s {slowest / median:7.1f} x")
     print(f"largest difference of a rating, shared prefixes to plain forward: {difference:.1e}")
 
