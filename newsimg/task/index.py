@@ -1,7 +1,7 @@
 """Task that embeds a collection of pictures and saves an index of them in a folder."""
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -14,11 +14,9 @@ from newsimg.engine.validation import check_rules
 from newsimg.index.base import GrowingIndex
 from newsimg.index.building.build import (
     QuerySample,
-    TooManyRejectedError,
     add_embeddings,
     describe_contents,
     describe_quality,
-    embed_collection,
     embed_headlines,
     measure_built,
     measure_saved,
@@ -35,6 +33,7 @@ from newsimg.index.building.checkpoint import (
     explain_rejected,
     write_tables,
 )
+from newsimg.index.building.embedding import TooManyRejectedError, embed_collection
 from newsimg.index.building.imported import ImportedVectors
 from newsimg.index.folder import (
     MANIFEST,
@@ -240,7 +239,9 @@ class IndexTask(Task):
             self.on_changed,
         )
         n_known = len(saved.images)
-        checkpoint, n_listed = self._embed(job, iter(images), job.components.backbone)
+        checkpoint, n_listed = self._embed(
+            job, iter(images), job.components.backbone, lambda: images.n_known
+        )
         first = saved.manifest["next_row_id"]
         # A changed picture that is now rejected does not replace the indexed one.
         replaced = images.changed.keys() & checkpoint.list_ids() if images.changed else set()
@@ -283,7 +284,11 @@ class IndexTask(Task):
         return self._finish(job, saved.manifest) | {"n_removed": len(rows)}
 
     def _embed(
-        self, job: "_Job", images: Iterator[Listed], backbone: Backbone
+        self,
+        job: "_Job",
+        images: Iterator[Listed],
+        backbone: Backbone,
+        count_known: Callable[[], int] = int,
     ) -> tuple[BuildCheckpoint, int]:
         identity = {
             "fingerprint": backbone.fingerprint,
@@ -302,6 +307,7 @@ class IndexTask(Task):
                 on_bad_image=self.on_bad_image,
                 max_rejected=self.max_rejected,
                 n_threads=self.n_threads,
+                count_known=count_known,
             )
         except TooManyRejectedError as error:
             raise ValueError(f"{error}{explain_rejected(checkpoint, job.output_dir)}") from None

@@ -80,6 +80,22 @@ def test_a_prefix_keeps_both_pictures(
     assert read_digests(tmp_path / "index") == expected
 
 
+def test_an_append_that_is_repeated_adds_nothing_and_leaves_the_same_bytes(
+    make: IndexMaker, tmp_path: Path
+) -> None:
+    make(fill(tmp_path / "cam23", 5))
+    more = fill(tmp_path / "cam24", 3, start=50)
+    (more / "broken.jpg").write_bytes(b"no picture")
+    make(more, action="append", max_rejected=0.3)
+    before = hash_folder_of(tmp_path / "index")
+    # One of four pictures is rejected, as before, although the others are not embedded again.
+    metrics = make(more, action="append", max_rejected=0.3)
+    assert metrics["n_added"] == 0
+    after = hash_folder_of(tmp_path / "index")
+    for name in ("vectors.faiss", "images.parquet", "rejected.parquet"):
+        assert after[name] == before[name]
+
+
 def test_on_changed_skip_keeps_and_replace_replaces_changed_pictures(
     cameras: tuple[Path, Path], make: IndexMaker, clip: TransformersBackbone, tmp_path: Path
 ) -> None:

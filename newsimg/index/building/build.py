@@ -1,9 +1,8 @@
 """Steps shared by building a saved index, appending to it and removing from it."""
 
 import logging
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -13,32 +12,22 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from newsimg.datatypes import (
-    Accepted,
     FloatArray,
     Image,
     IntArray,
-    Listed,
     Query,
-    Rejected,
-    ValidationRules,
 )
-from newsimg.engine.listing import Listing, write_listing
 from newsimg.index.base import GrowingIndex
 from newsimg.index.building.checkpoint import IMAGES, REJECTED, BuildCheckpoint
 from newsimg.index.building.quality import IndexQuality, measure_quality, split_blocks
 from newsimg.index.folder import SavedIndex, count_found
-from newsimg.interfaces import Backbone, Engine
+from newsimg.interfaces import Backbone
 from newsimg.storage.metadata.fields import WORDS
 from newsimg.storage.models.queries import embed_queries
-from newsimg.storage.progress import Progress
 
 log = logging.getLogger(__name__)
 
-CHUNK = 512  # pictures per checkpoint write: the most that a killed job may lose
-
-
-class TooManyRejectedError(ValueError):
-    """Raised if too many pictures are rejected; the reasons are in the checkpoint."""
+CHUNK = 512  # pictures whose cached embeddings are read at once
 
 
 @dataclass(frozen=True)
@@ -59,54 +48,6 @@ class QuerySample:
 def make_picture_sample(embeddings: FloatArray) -> QuerySample:
     """Use pictures of the index as queries; each finds itself first, which inflates recall."""
     return QuerySample("pictures", "pictures of the index", embeddings)
-
-
-def embed_collection(
-    images: Iterable[Listed],
-    backbone: Backbone,
-    checkpoint: BuildCheckpoint,
-    *,
-    engine: Engine,
-    rules: ValidationRules,
-    on_bad_image: str,
-    max_rejected: float,
-    n_threads: int,
-) -> Listing:
-    """Embed a collection into `checkpoint`, chunk by chunk, resuming an interrupted job.
-
-    Raises:
-        TooManyRejectedError: If the share of rejected pictures is above `max_rejected`.
-        ValueError: If a picture is rejected and `on_bad_image` is "raise", or two pictures have
-            the same id.
-    """
-    # A chunk is a multiple of the batch size, so that a resumed job has the same batches.
-    size = -(-CHUNK // backbone.batch_size) * backbone.batch_size
-    listing = write_listing(images, checkpoint.folder / "listing.arrow", size)
-    done = checkpoint.resume(listing)
-    numbers = range(done, listing.n_chunks)
-    results = engine.embed(listing, numbers, backbone, rules, n_threads)
-    _check_share(checkpoint, len(listing), max_rejected)
-    n_done = checkpoint.n_accepted + checkpoint.n_rejected
-    with Progress("Embedding pictures", len(listing), done=n_done) as progress:
-        for number in numbers:
-            n_chunk = min(size, len(listing) - number * size)
-            chunk: list[Accepted | Rejected] = []
-            for result in islice(results, n_chunk):
-                chunk.append(result)
-                progress.update()
-                if isinstance(result, Rejected) and on_bad_image == "raise":
-                    raise ValueError(f"cannot use {result.uri}: {result.reason}")
-            checkpoint.add(listing, number, chunk)
-            _check_share(checkpoint, len(listing), max_rejected)
-    return listing
-
-
-def _check_share(checkpoint: BuildCheckpoint, n_listed: int, max_rejected: float) -> None:
-    if checkpoint.n_rejected > max_rejected * n_listed:
-        raise TooManyRejectedError(
-            f"{checkpoint.n_rejected} of {n_listed} pictures are rejected, more than the share "
-            f"task.max_rejected={max_rejected} allows"
-        )
 
 
 def train_index(index: GrowingIndex, embeddings: FloatArray) -> None:

@@ -44,6 +44,8 @@ class NewImages:
     ) -> None:
         self.changed: dict[str, int] = {}
         """Ids whose bytes have changed -> rows in the index."""
+        self.n_known = 0
+        """Pictures that are in the index and were not yielded."""
         self._images = iter(images)
         self._saved = saved
         self._hasher = hasher
@@ -51,7 +53,7 @@ class NewImages:
         ids = saved.images.table["image_id"].to_pylist()
         self._rows = {image_id: row for row, image_id in enumerate(ids)}
         stamps = pq.read_table(saved.folder / "images.parquet", columns=["stamp"])["stamp"]
-        # Combined, as the file has a chunk for every few hundred pictures.
+        # One chunk, as single values are read.
         self._stamps = stamps.cast(pa.large_string()).combine_chunks()
         self._examples: list[str] = []
         self._unreadable: list[str] = []
@@ -72,6 +74,8 @@ class NewImages:
                 replaces = image.image_id in changed and self._on_changed == "replace"
                 if replaces or image.image_id not in self._rows:
                     yield image
+                else:
+                    self.n_known += 1
         if self._unreadable:
             log.warning(
                 "%d pictures of the index cannot be read and remain unchanged, first: %s",

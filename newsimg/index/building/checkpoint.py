@@ -26,6 +26,7 @@ from newsimg.storage.pictures.skipped import SKIPPED_PREFIX, Tally
 
 log = logging.getLogger(__name__)
 
+ROW_GROUP = 65_536  # rows of a Parquet file that are compressed together
 N_NAMED = 3  # rejected pictures named in an error
 
 SIZES = [("width", pa.int32()), ("height", pa.int32())]
@@ -179,12 +180,28 @@ def _find_difference(journal: Path, identity: dict[str, Any]) -> str:
 
 
 def write_tables(tables: Iterator[pa.Table], schema: pa.Schema, path: Path) -> int:
-    """Write tables to one Parquet file; return the number of rows."""
+    """Write tables to one Parquet file, whose bytes depend on their rows alone.
+
+    Args:
+        tables: The rows, in any number of tables.
+        schema: Schema of the tables.
+        path: Path of the file.
+
+    Returns:
+        The number of rows.
+    """
     n_rows = 0
+    waiting: list[pa.Table] = []
     with write_atomically(path) as temporary, pq.ParquetWriter(temporary, schema) as writer:
         for table in tables:
-            writer.write_table(table)
+            waiting.append(table)
             n_rows += len(table)
+            while sum(map(len, waiting)) >= ROW_GROUP:
+                merged = pa.concat_tables(waiting)
+                writer.write_table(merged.slice(0, ROW_GROUP).combine_chunks())
+                waiting = [merged.slice(ROW_GROUP)]
+        if waiting and (rest := pa.concat_tables(waiting)):
+            writer.write_table(rest.combine_chunks())
     return n_rows
 
 
