@@ -4,7 +4,8 @@ import logging
 import pickle
 import shutil
 import traceback
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,20 +59,19 @@ class RayEngine(RayComponent, Engine):
         worker |= {"starts": StartCounter(starts, MAX_DEATHS)}
         parts = self._divide(listing, numbers, backbone.batch_size)
 
-        def map_parts() -> Iterator[dict[str, Any]]:
+        def map_parts() -> Generator[dict[str, Any], None, None]:
             yield from self._map_parts(parts, worker).iter_rows()
 
+        # Closed after an error, too, whose traceback would keep the workers running.
         try:
-            rows = watch_cluster(self.group, map_parts(), find_services())
-            for part, row in zip(parts, rows, strict=True):
-                if row["number"] != part.number or row["start"] != part.start:
-                    found = f"{row['number']}, {row['start']}"
-                    raise RuntimeError(f"engine=ray: expected {part}, Ray returned {found}")
-                done: PartResult = pickle.loads(row["done"])
-                if done.error:
-                    raise done.error
-                backbone.add_counts(done.counts)
-                yield from done.results
+            with (
+                closing(map_parts()) as items,
+                closing(watch_cluster(self.group, items, find_services())) as rows,
+            ):
+                for part, row in zip(parts, rows, strict=True):
+                    done = _open_result(part, row)
+                    backbone.add_counts(done.counts)
+                    yield from done.results
         except ray.exceptions.RayActorError as error:
             raise RuntimeError(
                 f"engine=ray: a worker cannot be restarted: {error}; the embeddings computed so "
@@ -142,6 +142,16 @@ class PartResult:
     results: list[Accepted | Rejected]
     counts: dict[str, float]
     error: Exception | None
+
+
+def _open_result(part: Part, row: dict[str, Any]) -> PartResult:
+    if row["number"] != part.number or row["start"] != part.start:
+        found = f"{row['number']}, {row['start']}"
+        raise RuntimeError(f"engine=ray: expected {part}, Ray returned {found}")
+    done: PartResult = pickle.loads(row["done"])
+    if done.error:
+        raise done.error
+    return done
 
 
 @dataclass(frozen=True)

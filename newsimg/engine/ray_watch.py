@@ -5,7 +5,7 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -36,7 +36,9 @@ def find_services() -> dict[str, str]:
     return parts
 
 
-def watch_cluster(group: str, items: Iterator[T], parts: Mapping[str, str]) -> Iterator[T]:
+def watch_cluster(
+    group: str, items: Iterator[T], parts: Mapping[str, str]
+) -> Generator[T, None, None]:
     """Yield results of workers, and raise an error if a Ray service dies; Ray itself would hang.
 
     Args:

@@ -153,15 +153,27 @@ def test_too_many_starts_of_a_part_are_an_error_and_completion_resets_the_count(
         starts.begin("7")
 
 
+def wait_for_cpus(n_cpus: int) -> None:
+    """Wait until no worker occupies a CPU of the cluster."""
+    import ray
+
+    until = time.monotonic() + 200
+    while ray.available_resources().get("CPU") != n_cpus:
+        assert time.monotonic() < until, "workers are still running"
+        time.sleep(0.1)
+
+
 def test_a_picture_that_kills_every_worker_fails_the_job(
     clip: TransformersBackbone, pictures: Path, tmp_path: Path, cluster: None, monkeypatch: Any
 ) -> None:
     monkeypatch.setattr("newsimg.engine.ray.MAX_DEATHS", 1)
     deadly = MortalBackbone(clip, OutputCache(tmp_path / "cache"), "00300.jpg")
     deadly.deaths = tmp_path / "no folder" / "deaths"  # so that every attempt dies
-    with pytest.raises(RuntimeError, match="workers died 2 times on the same pictures"):
+    with pytest.raises(RuntimeError, match="workers died 2 times on the same pictures") as error:
         build(tmp_path, pictures, RayEngine(**SETTINGS), deadly)
     assert not (tmp_path / "index" / "manifest.json").exists()
+    wait_for_cpus(2)  # while the traceback is still there
+    del error
 
 
 def test_few_pictures_are_distributed_to_all_workers(
