@@ -1,7 +1,8 @@
 """Log runs to MLflow: single runs, and sweeps as a parent run with a child for each job."""
 
-import _thread
 import os
+import signal
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
@@ -339,7 +340,7 @@ class MlflowTracker(Tracker):
         except ValueError as error:
             self._refusal = error
             if not self._awaiting:
-                _thread.interrupt_main()
+                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
     def _await_opening(self) -> None:
         """Wait until the run is opened.
