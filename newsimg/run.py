@@ -4,6 +4,7 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Callable
 
 import hydra
 from omegaconf import DictConfig
@@ -22,6 +23,7 @@ from newsimg.launch.version import describe_versions
 from newsimg.reporting.quoting import quote_headline
 from newsimg.reporting.status import show_status
 from newsimg.storage.files import CONF_DIR
+from newsimg.tracking.background import allow_background
 from newsimg.tracking.processes import leave_orphaned
 
 register_resolvers()
@@ -84,6 +86,12 @@ def main() -> None:
     for plugin in (OptunaSweeper, RayLauncher):
         register_plugin(plugin)
     app = hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="config")(run_job)
+    with allow_background():
+        run_app(app)
+
+
+def run_app(app: Callable[[], None]) -> None:
+    """Run Hydra's application, and close the sweep if there is one."""
     status = "FAILED"
     try:
         with report_errors(), show_status(sys.argv[1:]):

@@ -232,6 +232,8 @@ def newsimg_here(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Outc
         out, err, code = io.StringIO(), io.StringIO(), 0
         with monkeypatch.context() as patch:
             patch.setattr(sys, "argv", ["newsimg", *arguments])
+            # This process has MLflow already; one beside each call would import it again.
+            patch.setattr("newsimg.run.allow_background", contextlib.nullcontext)
             with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
                 try:
                     main()

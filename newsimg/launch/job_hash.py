@@ -5,7 +5,9 @@ import json
 import marshal
 import os
 import re
+import sys
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from functools import cache
 from importlib.util import find_spec
 from itertools import islice
@@ -13,12 +15,18 @@ from pathlib import Path
 from types import CodeType
 from typing import Any
 
-from newsimg.storage.files import PACKAGE_DIR
+from newsimg.storage.files import (
+    PACKAGE_DIR,
+    read_checked_json,
+    user_cache_dir,
+    write_checked_json,
+)
 
 PLACES = ("folder", "cache", "tracking", "resume")  # where a run is kept, not what it finds
 OUTPUTS = (*PLACES, "task", "submission")  # what may name files that runs write
 FOLDER_KEY = re.compile(r"(folder|dir|path|model)s?$")  # what a folder is given as
 MAX_FILES = 100_000  # of a folder, which takes a second; hours would not do for a tag
+CODE_HASHES, N_CODE_HASHES = "code_hashes.json", 20
 MANIFEST = "manifest.json"  # written last, with the hashes of the files beside it
 
 
@@ -100,14 +108,28 @@ def _walk(folder: str, skipped: set[str], above: frozenset[str]) -> Iterator[tup
 def hash_code(packages: Sequence[str]) -> str:
     """Return the hash of the packages' code without comments and docstrings.
 
+    It is kept in the user's cache for as long as sizes and times of the files are the same, as
+    compiling them takes half a second.
+
     Args:
         packages: Names of packages or modules that components come from.
     """
+    files = [(path, path.stat()) for name in packages for path in _list_sources(name)]
+    facts = [sys.version, *((str(path), s.st_size, s.st_mtime_ns) for path, s in files)]
+    key = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+    kept = user_cache_dir() / CODE_HASHES
+    try:
+        known = read_checked_json(kept)
+    except (OSError, ValueError):
+        known = {}
+    if key in known:
+        return str(known[key])
     digest = hashlib.sha256()
-    for name in packages:
-        for path in _list_sources(name):
-            status = path.stat()
-            digest.update(_hash_source(path, status.st_size, status.st_mtime_ns))
+    for path, status in files:
+        digest.update(_hash_source(path, status.st_size, status.st_mtime_ns))
+    latest = dict([*known.items(), (key, digest.hexdigest())][-N_CODE_HASHES:])
+    with suppress(OSError):  # computed again next time
+        write_checked_json(kept, latest)
     return digest.hexdigest()
 
 

@@ -13,7 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from newsimg.launch.gpus import pin_gpu
 from newsimg.storage.files import PACKAGE_DIR
-from newsimg.tracking.tags import JOB_TAG
+from newsimg.tracking.params import JOB_TAG
 
 _swept: list[str] = []  # per process; Hydra does not pass a job the values of other jobs
 

@@ -1,8 +1,11 @@
 """Log runs to MLflow: single runs, and sweeps as a parent run with a child for each job."""
 
 import os
+import signal
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +14,7 @@ from newsimg.datatypes import Job
 from newsimg.interfaces import Tracker
 from newsimg.reporting.console import console
 from newsimg.tracking import ui
+from newsimg.tracking.background import BackgroundSender, choose_sender
 from newsimg.tracking.params import shorten
 from newsimg.tracking.processes import hold_interrupts
 from newsimg.tracking.record import (
@@ -28,7 +32,6 @@ from newsimg.tracking.record import (
     run_dir,
 )
 from newsimg.tracking.resume import adopt_finished, index_finished, locate_files
-from newsimg.tracking.sender import RunSender
 from newsimg.tracking.sync import (
     close_dead_jobs,
     close_killed,
@@ -67,7 +70,10 @@ class MlflowTracker(Tracker):
     def __init__(self, *, uri: str | None, folder: str) -> None:
         self.folder = Path(folder).expanduser().absolute()
         self.uri = choose_uri(uri, self.folder)
-        self._sender = RunSender(uri=self.uri, folder=self.folder)
+        self._sender = choose_sender(self.uri, self.folder)
+        self._opening: Future[None] | None = None  # while a process beside opens the run
+        self._awaiting = False
+        self._refusal: ValueError | None = None
         self._record: Path | None = None
         self._last: Path | None = None  # the run that was opened last, be it closed or not
         self._warned = False
@@ -80,27 +86,40 @@ class MlflowTracker(Tracker):
         Raises:
             ValueError: If the store rejects the run; an unreachable store is not an error.
         """
-        path = self._record = self._open(job)
+        path = self._record = self._open(job, beside=True)
         status, error = "FINISHED", ""
         try:
             yield
-        except KeyboardInterrupt:
-            status, error = "KILLED", "interrupted"
-            raise
+            self._await_opening()
         except BaseException as exception:
+            with hold_interrupts(), suppress(ValueError):
+                self._await_opening()
+            if self._refusal is not None:  # which interrupted the job
+                raise self._refusal from None
             status, error = "FAILED", f"{type(exception).__name__}: {exception}"
+            if isinstance(exception, KeyboardInterrupt):
+                status, error = "KILLED", "interrupted"
             raise
         finally:
             self._record = None
-            with hold_interrupts() as held:
-                with edit_record(path) as record:
-                    record.end(status, error=error)
-                note_closed(self.folder, path)
-            self._try(self._sender.send, path)
-            if self._open_sweep is None:
-                tell_waiting(self.folder, [path])
+            if self._refusal is None:
+                held = self._close(path, status, error)
         if held:  # interrupted after the task, while the end was recorded
             raise KeyboardInterrupt
+
+    def _close(self, path: Path, status: str, error: str) -> list[int]:
+        """Record the end of a run and send it; return the signals received meanwhile."""
+        with hold_interrupts() as held:
+            with edit_record(path) as record:
+                record.end(status, error=error)
+            note_closed(self.folder, path)
+        if self._open_sweep is not None and isinstance(self._sender, BackgroundSender):
+            self._sender.submit(self._try, self._sender.send, path)  # `close_sweep` waits for it
+            return held
+        self._try(self._sender.send, path)
+        if self._open_sweep is None:
+            tell_waiting(self.folder, [path])
+        return held
 
     def find_finished(self, job: Job) -> dict[str, float] | None:
         """See `Tracker.find_finished`.
@@ -182,6 +201,8 @@ class MlflowTracker(Tracker):
 
         Jobs that are still running, e.g. in a queue, are sent when they end.
         """
+        if isinstance(self._sender, BackgroundSender):
+            self._sender.submit(bool).result()  # after the jobs
         sweep = self._last = Path(os.environ.pop(SWEEP_VARIABLE))
         with hold_interrupts(), edit_record(sweep) as record:  # the process is about to end
             self._warned = self._warned or record.quiet_until > 0
@@ -280,24 +301,58 @@ class MlflowTracker(Tracker):
             if not self._sender.is_outage(error):
                 raise self._refuse(error) from None
 
-    def _open(self, job: Job) -> Path:
+    def _open(self, job: Job, beside: bool = False) -> Path:
+        """Record a new run and create it in the store, if possible `beside` what follows."""
         record = self._describe(job)
         record.claim()
         path = go_on(record, job.output_dir, self._sweep) or create_record(record, job.output_dir)
         self._last = path
         note_open(self.folder, path)
+        if beside and isinstance(self._sender, BackgroundSender):
+            self._awaiting, self._refusal = False, None
+            self._opening = self._sender.submit(self._open_beside, path)
+            return path
         try:
-            error = self._try(self._sender.open_run, path)
+            self._create(path)
         except KeyboardInterrupt:  # if the store has the run, the next run sends its end
             with edit_record(path) as record:
                 record.end("KILLED", error="interrupted")
             raise
+        return path
+
+    def _create(self, path: Path) -> None:
+        """Create the run of a record in the store.
+
+        Raises:
+            ValueError: If the store rejects the run, whose record is deleted then.
+        """
+        error = self._try(self._sender.open_run, path)
         if error is not None and self._sweep is None and not self._sender.is_outage(error):
-            path.unlink()  # nothing has run yet, so the user can fix the error and start again
+            path.unlink()  # nothing was computed yet, so the user can fix it and start again
             raise self._refuse(error) from None
         if error is None and self._sweep is None:
             tell_waiting(self.folder, close_killed(self.folder, self._send_dead))
-        return path
+
+    def _open_beside(self, path: Path) -> None:
+        """Create the run while the main thread works; interrupt it if the store rejects the run."""
+        try:
+            self._create(path)
+        except ValueError as error:
+            self._refusal = error
+            if not self._awaiting:
+                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+
+    def _await_opening(self) -> None:
+        """Wait until the run is opened.
+
+        Raises:
+            ValueError: If the store rejects it.
+        """
+        self._awaiting = True
+        if self._opening is not None:
+            self._opening.result()
+        if self._refusal is not None:
+            raise self._refusal
 
     def _send_dead(self, path: Path) -> None:
         close_dead(path)

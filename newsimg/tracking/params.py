@@ -3,6 +3,10 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+JOB_TAG = "job"  # tag with the number of a job in its sweep, from 0
+# Metrics that restrict the comparability of a run -> usual value. Unusual values are also logged as
+# tags, as tables of runs show tags first.
+TAGGED = {"ground_truth_share": 1.0}
 MAX_PARAM_LENGTH = 500  # longer values are only in the artifact config.yaml
 MAX_NAME_LENGTH = 250
 # Compared params. MLflow sorts params by name, so the others have a prefix that sorts after these.
@@ -101,3 +105,12 @@ def _write_share(value: Any) -> str:
     if not isinstance(value, int | float):
         return str(value)
     return f"{value:.2f}" if round(value, 2) == value else write_number(value)
+
+
+def pick_tags(metrics: Mapping[str, float]) -> dict[str, str]:
+    """Return the metrics that are also logged as tags."""
+    return {
+        name: f"{metrics[name]:.4g}"
+        for name, usual in TAGGED.items()
+        if metrics.get(name, usual) != usual
+    }

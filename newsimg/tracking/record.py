@@ -13,8 +13,8 @@ from pathlib import Path
 import filelock
 
 from newsimg.storage.files import read_checked_json, write_checked_json
+from newsimg.tracking.params import JOB_TAG, pick_tags
 from newsimg.tracking.processes import find_start, is_alive, name_process, name_slurm_job
-from newsimg.tracking.tags import JOB_TAG, pick_tags
 
 log = logging.getLogger(__name__)
 

@@ -9,8 +9,9 @@ from pathlib import Path
 from newsimg.reporting.console import console
 from newsimg.reporting.quoting import quote_override
 from newsimg.storage.files import write_atomically
+from newsimg.tracking.background import Sender
 from newsimg.tracking.record import close_dead, find_jobs, find_records, read_record, run_dir
-from newsimg.tracking.sender import RunSender, explain
+from newsimg.tracking.sender import explain
 from newsimg.tracking.uri import hide_passwords
 
 OPEN_RUNS = ".open_runs"  # in the folder of runs, with a file per open run
@@ -80,7 +81,7 @@ def close_dead_jobs(sweep: Path, patience: float) -> int:
 
 
 def send_each(
-    sender: RunSender, paths: Sequence[Path]
+    sender: Sender, paths: Sequence[Path]
 ) -> Iterator[tuple[Path, str, Exception | None]]:
     """Send runs one by one, continuing after errors.
 
@@ -97,7 +98,7 @@ def send_each(
             silence = None if sender.answers() else error  # the error may concern this run only
 
 
-def send_all(sender: RunSender, folder: Path) -> list[tuple[str, str, str, str]]:
+def send_all(sender: Sender, folder: Path) -> list[tuple[str, str, str, str]]:
     """Send the missing data of the runs in a folder; see `Tracker.send_waiting`."""
     rows, ended = [], {}
     for path in find_records(folder):
@@ -141,7 +142,7 @@ def describe_error(error: Exception, uri: str) -> str:
     return text if isinstance(error, ValueError) else explain(text)  # our own messages are one line
 
 
-def _send(sender: RunSender, path: Path, silence: Exception | None) -> tuple[str, Exception | None]:
+def _send(sender: Sender, path: Path, silence: Exception | None) -> tuple[str, Exception | None]:
     try:
         if silence is not None:
             raise silence

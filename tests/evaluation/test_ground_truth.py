@@ -14,7 +14,7 @@ import pytest
 
 from newsimg.datatypes import Candidates, Collection, Image, Query
 from newsimg.evaluation.ground_truth import count_covered, match_ground_truth, measure_coverage
-from newsimg.tracking.tags import pick_tags
+from newsimg.tracking.params import pick_tags
 
 
 def search(pool: list[str], wanted: list[str]) -> tuple[Collection, Candidates]:
