@@ -216,6 +216,7 @@ def test_identity_is_run_over_every_backbone_that_is_made_for_retrieval() -> Non
         "blip_captioning",
         "pickscore",
         "minilm_l6",
+        "open_clip",
         "sentence_transformers",
         "qwen3_vl_embedding_2b",
     }

@@ -22,7 +22,7 @@ from newsimg.vlm.transformers_vlm import TransformersVLM
 
 SAMPLE = Path(newsimg.__file__).parent / "sample"
 # Behind a server, or of a library that loads any architecture.
-ELSEWHERE = ("openai", "minilm_l6", "sentence_transformers", "qwen3_vl_embedding_2b")
+ELSEWHERE = ("openai", "minilm_l6", "sentence_transformers", "qwen3_vl_embedding_2b", "open_clip")
 LOCAL = {"revision": "main", "dtype": "float32", "device": "cpu", "batch_size": 4}
 
 

@@ -9,7 +9,11 @@ from newsimg.storage.text.suggest import suggest
 
 TIMEOUT = 5.0  # seconds without an answer, after which the hub counts as out of reach
 BUSY = 429  # this status, and those of a server's faults, are worth the library's own retries
-LIBRARIES = {"config.json": "transformers", "modules.json": "sentence-transformers"}
+LIBRARIES = {
+    "config.json": "transformers",
+    "modules.json": "sentence-transformers",
+    "open_clip_config.json": "OpenCLIP",
+}
 
 
 def download_config(model: str, revision: str, key: str, file: str = "config.json") -> Path:
