@@ -21,8 +21,15 @@ from newsimg.vlm.smolvlm import SmolVLM
 from newsimg.vlm.transformers_vlm import TransformersVLM
 
 SAMPLE = Path(newsimg.__file__).parent / "sample"
-# Behind a server, or of a library that loads any architecture.
-ELSEWHERE = ("openai", "minilm_l6", "sentence_transformers", "qwen3_vl_embedding_2b", "open_clip")
+# Behind a server, of a library that loads any architecture, or an adapter.
+ELSEWHERE = (
+    "openai",
+    "minilm_l6",
+    "sentence_transformers",
+    "qwen3_vl_embedding_2b",
+    "open_clip",
+    "monoqwen2_vl",
+)
 LOCAL = {"revision": "main", "dtype": "float32", "device": "cpu", "batch_size": 4}
 
 

@@ -13,6 +13,7 @@ LIBRARIES = {
     "config.json": "transformers",
     "modules.json": "sentence-transformers",
     "open_clip_config.json": "OpenCLIP",
+    "adapter_config.json": "peft",
 }
 
 
