@@ -89,7 +89,7 @@ class OpenClipBackbone(BatchedBackbone):
 
         The weights of a tag are downloaded, as OpenCLIP may come to give others for it.
         """
-        libraries = find_versions(LIBRARIES, "open_clip")
+        libraries = find_versions(LIBRARIES, "open-clip")
         return json.dumps(
             {
                 "class": type(self).__name__,

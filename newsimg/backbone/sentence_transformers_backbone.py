@@ -93,7 +93,7 @@ class SentenceTransformersBackbone(BatchedBackbone):
                     source.model, source.revision, "backbone.model", "modules.json"
                 ),
                 **source.arithmetic,
-                "libraries": find_versions(LIBRARIES, "sentence_transformers"),
+                "libraries": find_versions(LIBRARIES, "sentence-transformers"),
                 "prompt_name": self.prompt_name,
                 "prompt": self.prompt,
                 "task": self.task,

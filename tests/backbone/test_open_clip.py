@@ -21,7 +21,7 @@ from newsimg.storage.pictures.images import open_image
 try:
     import open_clip
 except Exception as error:  # a torchvision of another build than torch's raises RuntimeError
-    pytest.skip(f"needs the extra open_clip: {error}", allow_module_level=True)
+    pytest.skip(f"needs the extra open-clip: {error}", allow_module_level=True)
 
 TEXTS = ["Ferry runs aground", "storm", "Älvsund: 3,5 %"]
 TOWERS = {

@@ -23,7 +23,7 @@ from newsimg.storage.models.fit import ModelError
 from newsimg.storage.models.queries import embed_queries
 from newsimg.storage.pictures.images import open_image
 
-pytest.importorskip("sentence_transformers", reason="needs the extra sentence_transformers")
+pytest.importorskip("sentence_transformers", reason="needs the extra sentence-transformers")
 
 TEXTS = ["Ferry runs aground", "storm", "https://news.example/storm.jpg", "Älvsund: 3,5 %"]
 PROMPTS = {"query": "Find a picture: ", "document": "", "short": "x "}
