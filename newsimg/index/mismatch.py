@@ -57,7 +57,10 @@ def _suggest_fix(
             "original files, or build the index again"
         )
     if "pixels" in different:
-        return "this version of newsimg decodes pictures differently; build the index again"
+        return (
+            "this version of newsimg, or of the library of the model, prepares pictures "
+            "differently; build the index again"
+        )
     if not different:
         return rebuild
     settings = [f"backbone.{key}={_to_text(own[key])}" for key in different if key in own]

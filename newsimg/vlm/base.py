@@ -11,6 +11,7 @@ from PIL import Image as PILImage
 
 from newsimg.datatypes import FloatArray, Image, KeepAnswers, KeepWritten
 from newsimg.interfaces import VisionLanguageModel
+from newsimg.storage.models.adapters import attach_adapter, identify_adapter
 from newsimg.storage.models.batches import BatchSize, TokenBatches
 from newsimg.storage.models.checkpoints import Checkpoint, check_positive, greedy_settings
 from newsimg.storage.pictures.images import DECODING
@@ -21,6 +22,8 @@ from newsimg.vlm.shown import Shown, show_pictures
 
 if TYPE_CHECKING:
     import torch
+
+ADAPTER_KEY = "vlm.adapter"
 
 
 class ChatVLM(VisionLanguageModel):
@@ -44,6 +47,7 @@ class ChatVLM(VisionLanguageModel):
         system: System prompt; empty for none.
         trust_remote_code: Whether to run Python code from the model's repository.
         architectures: Names of the accepted model classes; None accepts any.
+        adapter: Hub id or folder of an adapter for the model, written by peft.
 
     Raises:
         ValueError: If an argument is out of range; names it.
@@ -63,6 +67,7 @@ class ChatVLM(VisionLanguageModel):
         system: str = "",
         trust_remote_code: bool = False,
         architectures: list[str] | None = None,
+        adapter: str | None = None,
     ) -> None:
         self.checkpoint = Checkpoint(
             *("vlm", model, revision, dtype, device, trust_remote_code), architectures=architectures
@@ -73,6 +78,7 @@ class ChatVLM(VisionLanguageModel):
         self.answer_prefix = answer_prefix
         self.max_new_tokens = max_new_tokens
         self.system = system
+        self.adapter = adapter
 
     @cached_property
     def fingerprint(self) -> str:
@@ -94,6 +100,7 @@ class ChatVLM(VisionLanguageModel):
                 "max_new_tokens": self.max_new_tokens,
                 **({"system": self.system} if self.system else {}),
             }
+            | ({"adapter": identify_adapter(self.adapter, ADAPTER_KEY)} if self.adapter else {})
         )
 
     def ask(
@@ -171,7 +178,10 @@ class ChatVLM(VisionLanguageModel):
         """The model, loaded."""
         from transformers import AutoModelForImageTextToText
 
-        return self.checkpoint.load_model(AutoModelForImageTextToText)
+        model = self.checkpoint.load_model(AutoModelForImageTextToText)
+        if self.adapter is not None:
+            attach_adapter(model, self.checkpoint.model, self.adapter, ADAPTER_KEY)
+        return model
 
     @cached_property
     def tokenizer(self) -> Any:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from newsimg.backbone.sentence_encoder import SentenceEncoder
+from newsimg.backbone.sentence_transformers_backbone import SentenceTransformersBackbone
 from newsimg.data.articles import to_query
 from newsimg.datatypes import Candidates, Image, Query
 from newsimg.interfaces import Backbone
@@ -209,9 +209,18 @@ def test_unknown_values_become_the_mean_of_the_known_ones_in_their_row() -> None
     np.testing.assert_array_equal(fill_with_mean(values, known), [[1, 2, 1.5], [0, 0, 0]])
 
 
-def make_sentence_encoder(folder: Path) -> SentenceEncoder:
-    return SentenceEncoder(
-        model=str(folder), revision="main", device="cpu", batch_size=2, query_template="{title}"
+def make_sentence_encoder(folder: Path) -> SentenceTransformersBackbone:
+    return SentenceTransformersBackbone(
+        model=str(folder),
+        revision="main",
+        dtype="float32",
+        device="cpu",
+        batch_size=2,
+        query_template="{title}",
+        prompt_name=None,
+        prompt=None,
+        task=None,
+        truncate_dim=None,
     )
 
 

@@ -17,7 +17,7 @@ from newsimg.storage.models.fit import (
     check_image_processor,
     check_tokenizer,
 )
-from newsimg.storage.models.hub import download_config
+from newsimg.storage.models.hub import LIBRARIES, download_config
 from newsimg.storage.models.precision import inference
 from newsimg.storage.progress import announce
 from newsimg.storage.text.suggest import check_choice, refuse_all
@@ -28,40 +28,42 @@ DTYPES = ("float32", "tf32", "bfloat16", "float16")
 DEVICE = re.compile(r"auto|(cpu|cuda|mps|xpu)(:\d+)?")
 
 
-def find_config(model: str, revision: str, key: str) -> Path:
-    """Return the path of a model's config.json, in its folder or in the hub's cache.
+def find_config(model: str, revision: str, key: str, file: str = "config.json") -> Path:
+    """Return the path of a model's config, in its folder or in the hub's cache.
 
     Args:
         model: Local folder or hub id.
         revision: Branch, tag or commit, for a hub id.
         key: What to type for the model, for messages, e.g. "backbone.model".
+        file: Name of the config, by its library.
 
     Raises:
         OSError: If the folder does not exist and the hub model cannot be reached.
     """
     folder = Path(model).expanduser()
     if folder.is_dir():
-        if not (folder / "config.json").is_file():
+        if not (folder / file).is_file():
             raise FileNotFoundError(
-                f"{folder} has no config.json: expected a folder written by save_pretrained of the "
-                "transformers library"
+                f"{folder} has no {file}: expected a folder written by save_pretrained of the "
+                f"{LIBRARIES[file]} library"
             )
-        return folder / "config.json"
-    return download_config(model, revision, key)
+        return folder / file
+    return download_config(model, revision, key, file)
 
 
-def identify_model(model: str, revision: str, key: str) -> str:
+def identify_model(model: str, revision: str, key: str, file: str = "config.json") -> str:
     """Return what a model's outputs depend on: its files' hash, or its hub id and commit.
 
     Args:
         model: Local folder or hub id.
         revision: Branch, tag or commit, for a hub id.
         key: What to type for the model, for messages, e.g. "backbone.model".
+        file: Name of the config, by its library.
 
     Raises:
         OSError: If the folder does not exist and the hub model cannot be reached.
     """
-    config = find_config(model, revision, key)
+    config = find_config(model, revision, key, file)
     folder = Path(model).expanduser()
     if not folder.is_dir():
         # In the hub's cache the folder of a file is named by its commit, also offline.

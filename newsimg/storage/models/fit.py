@@ -73,6 +73,8 @@ def find_options(group: str, architectures: Sequence[str], vocab_size: int | Non
     found = []
     for path in sorted((CONF_DIR / group).glob("*.yaml")):
         option = yaml.safe_load(path.read_text(encoding="utf-8"))
+        if option.get("adapter"):  # it is for the adapter
+            continue
         fits = set(option.get("architectures") or []) & set(architectures)
         if fits and (vocab_size is None or option.get("vocab_size") in (None, vocab_size)):
             found.append(path.stem)

@@ -9,15 +9,22 @@ from newsimg.storage.text.suggest import suggest
 
 TIMEOUT = 5.0  # seconds without an answer, after which the hub counts as out of reach
 BUSY = 429  # this status, and those of a server's faults, are worth the library's own retries
+LIBRARIES = {
+    "config.json": "transformers",
+    "modules.json": "sentence-transformers",
+    "open_clip_config.json": "OpenCLIP",
+    "adapter_config.json": "peft",
+}
 
 
-def download_config(model: str, revision: str, key: str) -> Path:
-    """Return the path of a hub model's config.json in the hub's cache, where it is put if need be.
+def download_config(model: str, revision: str, key: str, file: str = "config.json") -> Path:
+    """Return the path of a hub model's config in the hub's cache, where it is put if need be.
 
     Args:
         model: Hub id.
         revision: Branch, tag or commit.
         key: What to type for the model, for messages, e.g. "backbone.model".
+        file: Name of the config, by its library.
 
     Raises:
         OSError: If the hub does not answer, or has no such model for this user.
@@ -31,24 +38,24 @@ def download_config(model: str, revision: str, key: str) -> Path:
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
     try:
-        kept = try_to_load_from_cache(model, "config.json", revision=revision)
+        kept = try_to_load_from_cache(model, file, revision=revision)
         if not isinstance(kept, str):
             # The library tries for half a minute to fetch what it does not have.
             try:
-                url = hf_hub_url(model, "config.json", revision=revision)
+                url = hf_hub_url(model, file, revision=revision)
                 get_hf_file_metadata(url, timeout=TIMEOUT)
             except HfHubHTTPError as error:
                 if error.response.status_code < 500 and error.response.status_code != BUSY:
                     raise
-        return Path(hf_hub_download(model, "config.json", revision=revision, etag_timeout=TIMEOUT))
+        return Path(hf_hub_download(model, file, revision=revision, etag_timeout=TIMEOUT))
     except HFValidationError as error:
         raise FileNotFoundError(f"{key} must be a folder or a hub id, got {model}") from error
     except Exception as error:  # the libraries below have no base class for what goes wrong
-        reason = _explain(error, model, revision, key)
+        reason = _explain(error, model, revision, key, file)
         raise FileNotFoundError(f"{reason}; or {key}=FOLDER takes a copy on disk") from error
 
 
-def _explain(error: Exception, model: str, revision: str, key: str) -> str:
+def _explain(error: Exception, model: str, revision: str, key: str, file: str) -> str:
     from huggingface_hub.constants import ENDPOINT
     from huggingface_hub.errors import (
         EntryNotFoundError,
@@ -77,7 +84,7 @@ def _explain(error: Exception, model: str, revision: str, key: str) -> str:
     if isinstance(error, OfflineModeIsEnabled):
         return f"{where} HF_HUB_OFFLINE=1 forbids to ask the hub"
     if isinstance(error, EntryNotFoundError) and not isinstance(error, LocalEntryNotFoundError):
-        return f"the hub's {model} has no config.json, so it is no model of transformers"
+        return f"the hub's {model} has no {file}, so it is no model of {LIBRARIES[file]}"
     if isinstance(error, HfHubHTTPError):
         return f"{where} the hub ({ENDPOINT}) answers with status {error.response.status_code}"
     detail = " ".join(str(error).split()) or type(error).__name__
