@@ -16,8 +16,7 @@ from newsimg.storage.models.checkpoints import Checkpoint, check_positive, greed
 from newsimg.storage.pictures.images import DECODING
 from newsimg.vlm.answer_reader import ask_pictures
 from newsimg.vlm.batch_runner import BatchRunner
-from newsimg.vlm.prompts import PicturePrompts
-from newsimg.vlm.shown import Shown, show_pictures
+from newsimg.vlm.prompts import PicturePrompts, Shown, show_pictures
 
 if TYPE_CHECKING:
     import torch

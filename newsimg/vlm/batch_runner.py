@@ -21,7 +21,7 @@ from newsimg.vlm.prefix_cache import (
     pad_right,
     read_cache,
 )
-from newsimg.vlm.shown import Shown, group_pictures
+from newsimg.vlm.prompts import Shown, group_pictures
 
 if TYPE_CHECKING:
     import torch
