@@ -1,4 +1,4 @@
-"""Tokenised prompts with a picture and a question, and pictures encoded for them."""
+"""Tokenised prompts with pictures and a question, and pictures encoded for them."""
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,14 +15,16 @@ if TYPE_CHECKING:
     import torch
 
 N_PREFETCH = 8  # pictures that are encoded while the model runs
+N_PREFETCH_LISTS = 2  # lists of pictures, likewise
 
 Encoded = tuple[list[int], dict[str, "torch.Tensor"]]
-Split = Callable[[str, str], tuple[list[int], list[int]]]
+EncodedList = tuple[list[list[int]], dict[str, "torch.Tensor"]]
+Split = Callable[[str, str, int], list[list[int]]]
 
 
 @dataclass(frozen=True)
 class PicturePrompts:
-    """Builds prompts of one user turn: the picture, then the question.
+    """Builds prompts of one user turn: pictures and a question.
 
     Attributes:
         tokenizer: The model's tokenizer.
@@ -38,15 +40,21 @@ class PicturePrompts:
     answer_prefix: str
     system: str = ""
 
-    def split(self, question: str, ending: str) -> tuple[list[int], list[int]]:
-        """Return the tokens before and after the picture; `ending` is the start of the answer.
+    def split(self, question: str, ending: str, n_pictures: int) -> list[list[int]]:
+        """Return the tokens before, between and after the pictures of a prompt.
+
+        Args:
+            question: See `split_at_pictures`.
+            ending: Start of the answer.
+            n_pictures: Number of pictures.
 
         Raises:
-            ValueError: If the chat template does not write the placeholder once.
+            ValueError: If the chat template does not write the placeholder once per picture.
         """
-        before, after = split_at_picture(question)
-        content = [{"type": "text", "text": before}, {"type": "image"}]
-        content.append({"type": "text", "text": after})
+        content: list[dict[str, str]] = []
+        for text in split_at_pictures(question, n_pictures):
+            content += [{"type": "text", "text": text}, {"type": "image"}]
+        content.pop()
         messages: list[dict[str, Any]] = [
             {"role": "user", "content": [part for part in content if part.get("text") != ""]}
         ]
@@ -60,12 +68,14 @@ class PicturePrompts:
         )
         tokens = self.tokenize(prompt + ending)
         picture = self.tokenize(self.placeholder)
-        if len(picture) != 1 or tokens.count(picture[0]) != 1:
+        if len(picture) != 1 or tokens.count(picture[0]) != n_pictures:
             raise ValueError(
-                f"a prompt must hold the one token {self.placeholder} once, got {prompt!r}"
+                f"a prompt must hold the one token {self.placeholder} once for each of "
+                f"{n_pictures} pictures, got {prompt!r}"
             )
-        where = tokens.index(picture[0])
-        return tokens[:where], tokens[where + 1 :]
+        ends = [i for i, token in enumerate(tokens) if token == picture[0]]
+        starts = [0, *(end + 1 for end in ends)]
+        return [tokens[i:j] for i, j in zip(starts, [*ends, len(tokens)], strict=True)]
 
     def find_answer_tokens(self, question: str, answers: Sequence[str]) -> list[int]:
         """Return the token of each answer after a prompt.
@@ -73,10 +83,10 @@ class PicturePrompts:
         Raises:
             ValueError: If an answer is not exactly one token there; names it and the tokenizer.
         """
-        _, tail = self.split(question, self.answer_prefix)
+        _, tail = self.split(question, self.answer_prefix, 1)
         found = []
         for answer in answers:
-            _, answered = self.split(question, self.answer_prefix + answer)
+            _, answered = self.split(question, self.answer_prefix + answer, 1)
             if answered[:-1] != tail:
                 written = self.tokenizer.convert_ids_to_tokens(answered[len(tail) - 1 :])
                 raise ValueError(
@@ -92,22 +102,36 @@ class PicturePrompts:
         return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
-def split_at_picture(question: str) -> tuple[str, str]:
-    """Return the text of a question before and after the picture, which comes first by default."""
-    before, place, after = question.partition(PICTURE_PLACE)
-    return (before, after) if place else ("", question)
+def split_at_pictures(question: str, n_pictures: int) -> list[str]:
+    """Return the text of a question before, between and after its pictures.
+
+    Pictures without a place in the question come first.
+    """
+    texts = question.split(PICTURE_PLACE, n_pictures)
+    return [""] * (n_pictures + 1 - len(texts)) + texts
+
+
+def open_thumbnail(image: Image, max_side: int) -> PILImage.Image:
+    """Open a picture, scaled down to `max_side` pixels if it is larger.
+
+    Raises:
+        ValueError: If the picture cannot be read; names it.
+    """
+    picture = open_image(image)
+    picture.thumbnail((max_side, max_side), PILImage.Resampling.LANCZOS, reducing_gap=None)
+    return picture
 
 
 @dataclass(frozen=True, eq=False)
 class Shown:
-    """A picture that a model is asked about.
+    """A picture, or a list of pictures, that a model is asked about.
 
     Attributes:
-        number: Position of the picture among all.
-        tokens: Tokens that stand for the picture.
-        inputs: Arguments of the model's `forward` for the picture.
-        heads: Tokens of each question's prompt before the picture.
-        tails: Tokens of each question's prompt after the picture.
+        number: Position of the picture or the list among all.
+        tokens: Tokens that stand for the picture; of a list, with the text between its pictures.
+        inputs: Arguments of the model's `forward` for the pictures.
+        heads: Tokens of each question's prompt before the pictures.
+        tails: Tokens of each question's prompt after the pictures.
     """
 
     number: int
@@ -147,7 +171,7 @@ def show_pictures(
         images: The pictures.
         questions: Questions about each picture.
         encode: See `ChatVLM.encode`.
-        split: Returns the tokens before and after the picture; see `PicturePrompts.split`.
+        split: See `PicturePrompts.split`.
         ending: Start of the answers.
     """
     asked = [i for i, texts in enumerate(questions) if texts]
@@ -157,22 +181,54 @@ def show_pictures(
         )
         for i, encoded in prefetch(waiting, N_PREFETCH):
             tokens, inputs = encoded.result()
-            split_up = [split(text, ending) for text in questions[i]]
+            split_up = [split(text, ending, 1) for text in questions[i]]
             yield Shown(i, tokens, inputs, *map(list, zip(*split_up, strict=True)))
 
 
+def show_lists(
+    images: Sequence[Sequence[Image]],
+    questions: Sequence[str],
+    max_side: int,
+    encode: Callable[[Sequence[PILImage.Image]], EncodedList],
+    split: Split,
+) -> Iterator[Shown]:
+    """Yield the pictures of each question as one, encoded ahead in another thread.
+
+    Args:
+        images: The pictures of each question.
+        questions: A question about each list.
+        max_side: See `open_thumbnail`.
+        encode: See `ChatVLM.encode_list`.
+        split: See `PicturePrompts.split`.
+    """
+
+    def encode_all(own: Sequence[Image]) -> EncodedList:
+        return encode([open_thumbnail(image, max_side) for image in own])
+
+    with ThreadPoolExecutor(1) as pool:
+        waiting = ((i, pool.submit(encode_all, own)) for i, own in enumerate(images))
+        for i, encoded in prefetch(waiting, N_PREFETCH_LISTS):
+            pictures, inputs = encoded.result()
+            head, *between, tail = split(questions[i], "", len(pictures))
+            tokens = list(pictures[0])
+            for text, picture in zip(between, pictures[1:], strict=True):
+                tokens += text + picture
+            yield Shown(i, tokens, inputs, [head], [tail])
+
+
 def group_pictures(
-    pictures: Sequence[Shown], equal_lengths: bool
+    pictures: Sequence[Shown], equal_lengths: bool, equal_heads: bool
 ) -> Iterator[tuple[list[Shown], bool]]:
     """Yield groups of pictures that one forward pass can take, and whether they have one head.
 
     Args:
         pictures: The pictures.
         equal_lengths: Whether those of a group must have the same number of tokens.
+        equal_heads: Whether those of a group must have the same head, if they have one.
     """
     groups: dict[Any, list[Shown]] = {}
     for picture in pictures:
-        head = None if picture.head is None else tuple(picture.head)
+        head = tuple(picture.head) if equal_heads and picture.head is not None else None
         length = len(picture.tokens) if equal_lengths else None
         groups.setdefault((picture.shapes, head, length), []).append(picture)
     for (_, head, _), group in groups.items():

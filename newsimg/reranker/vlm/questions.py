@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from newsimg.datatypes import IntArray
+from newsimg.datatypes import PICTURE_PLACE, IntArray, Query
 
 Asked = dict[int, dict[str, int]]
 """Row of a picture -> its questions -> their order."""
@@ -40,3 +40,18 @@ def collect_questions(
         for own in texts
     ]
     return asked, where
+
+
+def drop_places(query: Query) -> Query:
+    """Return the query without the character that stands for a picture."""
+
+    def drop(text: str) -> str:
+        return text.replace(PICTURE_PLACE, "")
+
+    return Query(
+        query.query_id,
+        drop(query.title),
+        tuple(map(drop, query.people)),
+        tuple(map(drop, query.organisations)),
+        tuple((name, drop(value)) for name, value in query.columns),
+    )
