@@ -1,6 +1,7 @@
 """Questions about candidates, each asked once per distinct picture."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -48,10 +49,10 @@ def drop_places(query: Query) -> Query:
     def drop(text: str) -> str:
         return text.replace(PICTURE_PLACE, "")
 
-    return Query(
-        query.query_id,
-        drop(query.title),
-        tuple(map(drop, query.people)),
-        tuple(map(drop, query.organisations)),
-        tuple((name, drop(value)) for name, value in query.columns),
+    return replace(
+        query,
+        title=drop(query.title),
+        people=tuple(map(drop, query.people)),
+        organisations=tuple(map(drop, query.organisations)),
+        columns=tuple((name, drop(value)) for name, value in query.columns),
     )
