@@ -1,6 +1,7 @@
 """Immutable data types shared by all packages, and the results shared by the jobs of a sweep."""
 
 import re
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -51,6 +52,7 @@ class Query:
         people: Tags.
         organisations: Tags.
         columns: Further columns of the data, (name, value).
+        typed: Whether it is a headline alone, typed by hand, whose other fields are all empty.
     """
 
     query_id: str
@@ -58,17 +60,19 @@ class Query:
     people: tuple[str, ...] = ()
     organisations: tuple[str, ...] = ()
     columns: tuple[tuple[str, str], ...] = ()
+    typed: bool = False
 
     @property
-    def fields(self) -> dict[str, str]:
+    def fields(self) -> Mapping[str, str]:
         """Values for templates and prompts, by name; tags are people, then organisations."""
-        return {
+        known = {
             **{name: value.strip() for name, value in self.columns},
             "title": self.title,
             "tags": ", ".join(self.people + self.organisations),
             "people": ", ".join(self.people),
             "organisations": ", ".join(self.organisations),
         }
+        return defaultdict(str, known) if self.typed else known
 
 
 @dataclass(frozen=True)

@@ -198,6 +198,34 @@ class VisionLanguageModel(ChatModel):
             The answers to each picture's questions.
         """
 
+    def compare(
+        self,
+        images: Sequence[Sequence[Image]],
+        questions: Sequence[str],
+        max_side: int,
+        max_new_tokens: int,
+        keep: KeepText | None = None,
+        is_answer: Callable[[str], bool] | None = None,
+    ) -> list[str]:
+        """Write an answer to each question about several pictures in one prompt, greedily.
+
+        Args:
+            images: The pictures of each question.
+            questions: Texts, each with a `PICTURE_PLACE` for each of its pictures, in order.
+            max_side: Pixels of the longer side to which larger pictures are scaled down.
+            max_new_tokens: Maximum length of an answer.
+            keep: Called with the position and text of each answer when it is available, in any
+                order.
+            is_answer: See `write`.
+
+        Raises:
+            ValueError: If the model takes one picture per question.
+        """
+        raise ValueError(
+            f"{type(self).__name__} shows one picture in a prompt; several need a model such as "
+            "vlm=qwen3_vl_4b"
+        )
+
 
 class Index(ABC):
     """An index for nearest-neighbour search."""

@@ -260,7 +260,7 @@ class HeadlineSearch:
         images, _ = self._pool
         searched = self._match(asked.filter)
         top_k = min(top_k, len(images) if searched is None else len(searched))
-        query = Query("query", asked.headline)
+        query = Query("query", asked.headline, typed=True)
         place: tuple[Any, ...] = (top_k, images, searched)
         collection = Collection("query", (query,), images, None)
         if asked.picture is not None:

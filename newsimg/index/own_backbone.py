@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from newsimg.datatypes import FloatArray, Image, IntArray, Query
 from newsimg.interfaces import Backbone, Index
-from newsimg.storage.models.queries import check_queries, embed_queries
+from newsimg.storage.models.queries import check_queries, embed_queries, find_truncated_queries
 
 
 class OwnBackboneIndex(Index):
@@ -58,9 +58,14 @@ class OwnBackboneIndex(Index):
     ) -> tuple[FloatArray, IntArray]:
         """See `Index.search_queries`; `embeddings` are not used.
 
+        A warning says how many queries this backbone truncates.
+
         Raises:
             ValueError: If `describe` was not called.
         """
         if self._described is None:
             raise ValueError("index=own_backbone needs the pictures: call describe first")
+        model = self.backbone.description.get("model", type(self.backbone).__name__)
+        limit = f"the text_length of {model}, the backbone of a member of index=fused,"
+        find_truncated_queries(queries, self.backbone, "headlines", limit)
         return self.index.search_queries(queries, embed_queries(queries, self.backbone), top_k)

@@ -94,7 +94,9 @@ class Desk:
                 raise ValueError(f"a headline must not be blank, got {title!r}")
         if not titles:
             raise ValueError("headlines must hold at least one headline, got none")
-        queries = tuple(Query(str(i), title.strip()) for i, title in enumerate(titles, start=1))
+        queries = tuple(
+            Query(str(i), title.strip(), typed=True) for i, title in enumerate(titles, start=1)
+        )
         components = self.components
         images = self._loaded.images if components.index.images is None else ()
         wanted = components.dataset.filter

@@ -7,7 +7,7 @@ import numpy as np
 
 from newsimg.datatypes import PICTURE_PLACE, Candidates, Query, RerankScores
 from newsimg.interfaces import Reranker, VisionLanguageModel
-from newsimg.reranker.vlm.questions import collect_questions
+from newsimg.reranker.vlm.questions import collect_questions, drop_places
 from newsimg.storage.text.templates import (
     check_prompt_fields,
     check_query_fields,
@@ -65,7 +65,7 @@ class VLMReranker(Reranker):
         """
         texts = [
             fill_prompt(self.question, query, {"picture": PICTURE_PLACE}, "reranker.question")
-            for query in map(_drop_places, queries)
+            for query in map(drop_places, queries)
         ]
         asked, (where,) = collect_questions([texts], candidates.rows)
         images = [candidates.images[row] for row in asked]
@@ -84,18 +84,3 @@ class VLMReranker(Reranker):
             log.warning("%d of %d answers are neither yes nor no", n_unread, len(readable))
         metrics = {"mass": float(mass.mean()), "unread": float(n_unread)}
         return RerankScores(scores[where].astype(np.float32), metrics=metrics)
-
-
-def _drop_places(query: Query) -> Query:
-    """Return the query without the character that stands for the picture."""
-
-    def drop(text: str) -> str:
-        return text.replace(PICTURE_PLACE, "")
-
-    return Query(
-        query.query_id,
-        drop(query.title),
-        tuple(map(drop, query.people)),
-        tuple(map(drop, query.organisations)),
-        tuple((name, drop(value)) for name, value in query.columns),
-    )

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from newsimg.datatypes import FloatArray, Image, KeepAnswers, KeepWritten
+from newsimg.datatypes import FloatArray, Image, KeepAnswers, KeepText, KeepWritten
 from newsimg.interfaces import Backbone, VisionLanguageModel
 from newsimg.storage.cache import KeepRows, KeepTexts, OutputCache, hash_image
 from newsimg.storage.files import hash_file
@@ -206,6 +206,45 @@ class CachedVLM(VisionLanguageModel):
         rest = iter(rows)
         found = [[next(rest) for _ in own] for own in questions]
         _keep_all(found, keep)
+        return found
+
+    def compare(
+        self,
+        images: Sequence[Sequence[Image]],
+        questions: Sequence[str],
+        max_side: int,
+        max_new_tokens: int,
+        keep: KeepText | None = None,
+        is_answer: Callable[[str], bool] | None = None,
+    ) -> list[str]:
+        """See `VisionLanguageModel.compare`. Answers are cached by the pictures in their order."""
+        hashes = iter(self._cache.hash_images([image for own in images for image in own]))
+        settings = {"max_side": max_side, "max_new_tokens": max_new_tokens}
+        keys = [
+            json.dumps(["compared", [next(hashes) for _ in own], text, settings])
+            for own, text in zip(images, questions, strict=True)
+        ]
+
+        def ask_missing(missing: list[int], keep_texts: KeepTexts) -> None:
+            asked = [questions[i] for i in missing]
+
+            def keep_found(position: int, text: str) -> None:
+                keep_texts([missing[position]], [text])
+
+            shown = [images[i] for i in missing]
+            self._vlm.compare(shown, asked, max_side, max_new_tokens, keep_found, is_answer)
+
+        found = self._cache.get_or_ask_texts(
+            "scores",
+            self.fingerprint,
+            keys,
+            ask_missing,
+            "Comparing pictures",
+            None if self.repeatable else is_answer,
+        )
+        if keep:
+            for position, text in enumerate(found):
+                keep(position, text)
         return found
 
 

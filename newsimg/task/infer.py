@@ -105,7 +105,7 @@ class InferTask(Task):
         self.confidence_path = None if confidence_path is None else Path(confidence_path)
         self.min_confidence = min_confidence
         self.setting = setting or {}
-        self.query = None if query is None else Query("query", query.strip())
+        self.query = None if query is None else Query("query", query.strip(), typed=True)
         self.report = report
         self.save_pictures = check_folder(save_pictures)
         self.copy_pictures = copy_pictures

@@ -18,7 +18,7 @@ from newsimg.vlm.prefix_cache import (
     read_after,
     read_last,
 )
-from newsimg.vlm.shown import Shown
+from newsimg.vlm.prompts import Shown
 
 if TYPE_CHECKING:
     import torch

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image as PILImage
 
-from newsimg.datatypes import FloatArray, Image, KeepAnswers, KeepWritten
+from newsimg.datatypes import FloatArray, Image, KeepAnswers, KeepText, KeepWritten
 from newsimg.interfaces import VisionLanguageModel
 from newsimg.storage.models.adapters import attach_adapter, identify_adapter
 from newsimg.storage.models.batches import BatchSize, TokenBatches
@@ -17,8 +17,14 @@ from newsimg.storage.models.checkpoints import Checkpoint, check_positive, greed
 from newsimg.storage.pictures.images import DECODING
 from newsimg.vlm.answer_reader import ask_pictures
 from newsimg.vlm.batch_runner import BatchRunner
-from newsimg.vlm.prompts import PicturePrompts
-from newsimg.vlm.shown import Shown, show_pictures
+from newsimg.vlm.prompts import (
+    EncodedList,
+    PicturePrompts,
+    Shown,
+    Split,
+    show_lists,
+    show_pictures,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -52,6 +58,8 @@ class ChatVLM(VisionLanguageModel):
     Raises:
         ValueError: If an argument is out of range; names it.
     """
+
+    picture_axis = 0  # of the tensors of `encode`, for several pictures in one prompt
 
     def __init__(
         self,
@@ -146,6 +154,30 @@ class ChatVLM(VisionLanguageModel):
             self._runner.write(shown, self.tokenizer, settings, keep_found)
         return found
 
+    def compare(
+        self,
+        images: Sequence[Sequence[Image]],
+        questions: Sequence[str],
+        max_side: int,
+        max_new_tokens: int,
+        keep: KeepText | None = None,
+        is_answer: Callable[[str], bool] | None = None,
+    ) -> list[str]:
+        """See `VisionLanguageModel.compare`."""
+        found = [""] * len(questions)
+
+        def keep_found(number: int, texts: dict[int, str]) -> None:
+            found[number] = texts[0]
+            if keep:
+                keep(number, texts[0])
+
+        with self.checkpoint.inference():
+            settings = greedy_settings(self.model, self.tokenizer, max_new_tokens)
+            _ = self.prompts  # loaded here, not in the thread that encodes
+            shown = show_lists(images, questions, max_side, self.encode_list, self._split)
+            self._runner.write(shown, self.tokenizer, settings, keep_found)
+        return found
+
     @property
     @abstractmethod
     def placeholder(self) -> str:
@@ -159,6 +191,17 @@ class ChatVLM(VisionLanguageModel):
             The tokens that replace the placeholder in the prompt, and the arguments of the model's
             `forward` for the picture, as tensors that can be concatenated for several pictures.
         """
+
+    def encode_list(self, pictures: Sequence[PILImage.Image]) -> EncodedList:
+        """Prepare the pictures of one prompt: the tokens of each, and the arguments for all."""
+        import torch
+
+        encoded = [self.encode(picture) for picture in pictures]
+        inputs = {
+            name: torch.cat([own[name] for _, own in encoded], dim=self.picture_axis)
+            for name in encoded[0][1]
+        }
+        return [tokens for tokens, _ in encoded], inputs
 
     def mark_tokens(self, tokens: "torch.Tensor") -> dict[str, "torch.Tensor"]:
         """Return further arguments of `forward` for tokens (n_rows, n_tokens)."""
@@ -217,7 +260,7 @@ class ChatVLM(VisionLanguageModel):
         )
 
     @cached_property
-    def _split(self) -> Callable[[str, str], tuple[list[int], list[int]]]:
+    def _split(self) -> Split:
         # Each headline is used with many pictures, and rendering the template is slow.
         return lru_cache(maxsize=4096)(self.prompts.split)
 

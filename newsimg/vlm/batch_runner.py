@@ -21,7 +21,7 @@ from newsimg.vlm.prefix_cache import (
     pad_right,
     read_cache,
 )
-from newsimg.vlm.shown import Shown, group_pictures
+from newsimg.vlm.prompts import Shown, group_pictures
 
 if TYPE_CHECKING:
     import torch
@@ -90,7 +90,7 @@ class BatchRunner:
             settings: The model's generation config.
             keep: Called with a picture's number, and answers by the question's position.
         """
-        for group, _ in self.iterate_groups(pictures):
+        for group, _ in self.iterate_groups(pictures, equal_heads=False):
 
             def write(asked: list[Question], group: list[Shown] = group) -> None:
                 rows = [one.tokens for one in asked]
@@ -170,8 +170,10 @@ class BatchRunner:
             placed[name] = joined.to(self.model.device, dtype)
         return placed
 
-    def iterate_groups(self, pictures: Iterable[Shown]) -> Iterator[tuple[list[Shown], bool]]:
+    def iterate_groups(
+        self, pictures: Iterable[Shown], equal_heads: bool = True
+    ) -> Iterator[tuple[list[Shown], bool]]:
         """Yield groups of pictures; see `group_pictures`."""
         limit = WINDOW * self.max_tokens
         for window in iterate_chunks(pictures, lambda one: len(one.tokens), limit):
-            yield from group_pictures(window, not self.can_pad)
+            yield from group_pictures(window, not self.can_pad, equal_heads)

@@ -9,14 +9,13 @@ from functools import lru_cache, partial
 from typing import Any, TypeVar
 
 import numpy as np
-from PIL import Image as PILImage
 
-from newsimg.datatypes import FloatArray, Image, KeepAnswers, KeepWritten
+from newsimg.datatypes import FloatArray, Image, KeepAnswers, KeepText, KeepWritten
 from newsimg.interfaces import VisionLanguageModel
 from newsimg.llm.chat_answers import read_text, read_token_probabilities
 from newsimg.llm.chat_server import ChatRequests, check_server
-from newsimg.storage.pictures.images import DECODING, open_image
-from newsimg.vlm.prompts import split_at_picture
+from newsimg.storage.pictures.images import DECODING
+from newsimg.vlm.prompts import open_thumbnail, split_at_pictures
 
 Read = TypeVar("Read")
 
@@ -24,7 +23,7 @@ Read = TypeVar("Read")
 class OpenAIVLM(VisionLanguageModel):
     """A vision-language chat model behind a server; answers are passed on as they arrive.
 
-    A picture is sent with each of its questions, as a scaled JPEG inside the request.
+    Pictures are sent with each of their questions, as scaled JPEGs inside the request.
 
     Args:
         server: See `newsimg.llm.chat_server.ChatServer`.
@@ -115,8 +114,9 @@ class OpenAIVLM(VisionLanguageModel):
         settings |= {"logprobs": True, "top_logprobs": self.top_logprobs}
         nothing = np.zeros(len(answers), dtype=np.float32)
         read = partial(read_tokens, answers=answers)
+        alone = [[image] for image in images]
         return [
-            np.array(own) for own in self._send(images, questions, settings, read, nothing, keep)
+            np.array(own) for own in self._send(alone, questions, settings, read, nothing, keep)
         ]
 
     def write(
@@ -132,37 +132,74 @@ class OpenAIVLM(VisionLanguageModel):
             ServerError: If the server does not answer; see `ChatServer.ask_all`.
         """
         settings = {"max_tokens": self.max_new_tokens, "temperature": 0.0}
-        return self._send(images, questions, settings, read_text, "", keep)
+        alone = [[image] for image in images]
+        return self._send(alone, questions, settings, read_text, "", keep)
+
+    def compare(
+        self,
+        images: Sequence[Sequence[Image]],
+        questions: Sequence[str],
+        max_side: int,
+        max_new_tokens: int,
+        keep: KeepText | None = None,
+        is_answer: Callable[[str], bool] | None = None,
+    ) -> list[str]:
+        """See `VisionLanguageModel.compare`; a smaller `vlm.max_side` applies.
+
+        Raises:
+            ServerError: If the server does not answer; see `ChatServer.ask_all`.
+        """
+        settings = {"max_tokens": max_new_tokens, "temperature": 0.0}
+        asked = [[question] for question in questions]
+
+        def keep_first(number: int, texts: Mapping[int, str]) -> None:
+            if keep:
+                keep(number, texts[0])
+
+        return [
+            text
+            for (text,) in self._send(
+                images, asked, settings, read_text, "", keep_first, min(max_side, self.max_side)
+            )
+        ]
 
     def _send(
         self,
-        images: Sequence[Image],
+        images: Sequence[Sequence[Image]],
         questions: Sequence[Sequence[str]],
         settings: Mapping[str, Any],
         read: Callable[[dict[str, Any]], Read],
         nothing: Read,
         keep: Callable[[int, Mapping[int, Read]], None] | None,
+        max_side: int | None = None,
     ) -> list[list[Read]]:
-        """Send all questions and return what `read` reads in the answers, or `nothing`."""
+        """Send all questions, each with the pictures of one list of `images`.
+
+        Returns:
+            What `read` reads in the answers, or `nothing`.
+        """
         pairs = [(i, j) for i, own in enumerate(questions) for j in range(len(own))]
         found = [[nothing] * len(own) for own in questions]
 
+        def encode_all(own: Sequence[Image]) -> list[str]:
+            side = max_side or self.max_side
+            return [write_data_url(image, side, self.jpeg_quality) for image in own]
+
         @lru_cache(maxsize=self.server.concurrency)  # questions of a picture are sent in parallel
-        def encode(i: int) -> asyncio.Task[str]:
-            arguments = (images[i], self.max_side, self.jpeg_quality)
-            return asyncio.create_task(asyncio.to_thread(write_data_url, *arguments))
+        def encode(i: int) -> asyncio.Task[list[str]]:
+            return asyncio.create_task(asyncio.to_thread(encode_all, images[i]))
 
         async def write(position: int) -> dict[str, Any]:
             i, j = pairs[position]
-            before, after = split_at_picture(questions[i][j])
-            picture = {"type": "image_url", "image_url": {"url": await encode(i)}}
-            texts = [[{"type": "text", "text": text}] if text else [] for text in (before, after)]
-            message = {"role": "user", "content": [*texts[0], picture, *texts[1]]}
+            content = write_content(questions[i][j], await encode(i))
+            message = {"role": "user", "content": content}
             return {"model": self.model, "messages": [message], **settings, **self.extra_body}
 
         def describe(position: int) -> str:
             i, j = pairs[position]
-            return f"the picture {images[i].uri}: {questions[i][j]!r}"
+            first, *others = images[i]
+            more = f" and {len(others)} more" if others else ""
+            return f"the picture {first.uri}{more}: {questions[i][j]!r}"
 
         def keep_answer(position: int, answer: Read | None) -> None:
             i, j = pairs[position]
@@ -184,14 +221,21 @@ def read_tokens(choice: dict[str, Any], answers: Sequence[str]) -> FloatArray:
     return np.array(sums, dtype=np.float32)
 
 
+def write_content(question: str, urls: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the parts of a message: the text of a question with its pictures."""
+    first, *texts = split_at_pictures(question, len(urls))
+    parts: list[dict[str, Any]] = [{"type": "text", "text": first}]
+    for url, text in zip(urls, texts, strict=True):
+        parts += [{"type": "image_url", "image_url": {"url": url}}, {"type": "text", "text": text}]
+    return [part for part in parts if part.get("text") != ""]
+
+
 def write_data_url(image: Image, max_side: int, quality: int) -> str:
     """Return a picture as a data URL of a JPEG, scaled down to `max_side`.
 
     Raises:
         ValueError: If the picture cannot be read; names it.
     """
-    picture = open_image(image)
-    picture.thumbnail((max_side, max_side), PILImage.Resampling.LANCZOS, reducing_gap=None)
     buffer = io.BytesIO()
-    picture.save(buffer, "JPEG", quality=quality)
+    open_thumbnail(image, max_side).save(buffer, "JPEG", quality=quality)
     return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"

@@ -18,6 +18,7 @@ class SmolVLM(ChatVLM):
     """
 
     placeholder = "<image>"
+    picture_axis = 1  # tiles; axis 0 is the prompts
 
     def encode(self, picture: PILImage.Image) -> tuple[list[int], dict[str, "torch.Tensor"]]:
         """See `ChatVLM.encode`."""

@@ -1,11 +1,13 @@
 """Vision-language models whose processor prepares the prompt."""
 
+from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from PIL import Image as PILImage
 
 from newsimg.vlm.base import ChatVLM
+from newsimg.vlm.prompts import Encoded, EncodedList
 
 if TYPE_CHECKING:
     import torch
@@ -34,9 +36,27 @@ class TransformersVLM(ChatVLM):
 
     def encode(self, picture: PILImage.Image) -> tuple[list[int], dict[str, "torch.Tensor"]]:
         """See `ChatVLM.encode`."""
+        return self._process([picture])
+
+    def encode_list(self, pictures: Sequence[PILImage.Image]) -> EncodedList:
+        """See `ChatVLM.encode_list`. Families differ in how tensors are joined: the processor does.
+
+        Raises:
+            ValueError: If the processor writes pictures in a list otherwise than alone.
+        """
+        alone = [self.encode(picture)[0] for picture in pictures]
+        tokens, inputs = self._process(pictures)
+        if tokens != [token for own in alone for token in own]:
+            raise ValueError(
+                f"the processor of {self.checkpoint.model} writes several pictures otherwise than "
+                "each alone: they cannot be shown in one prompt"
+            )
+        return alone, inputs
+
+    def _process(self, pictures: Sequence[PILImage.Image]) -> Encoded:
         inputs = self.processor(
-            images=[picture],
-            text=[self.placeholder],
+            images=list(pictures),
+            text=[self.placeholder * len(pictures)],
             add_special_tokens=False,
             return_tensors="pt",
         )

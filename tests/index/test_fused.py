@@ -29,7 +29,9 @@ class TableBackbone:
     """A backbone with a random embedding for each text and picture, of a dimension of its own."""
 
     fingerprint = "table"
+    description = {"model": "table-of-12"}  # noqa: RUF012
     batch_size = 8
+    text_length = 1000
 
     def __init__(self, seed: int, dim: int, query_template: str | list[str] = "{title}") -> None:
         self.seed, self.dim, self.query_template = seed, dim, query_template
@@ -37,6 +39,9 @@ class TableBackbone:
 
     def embed_texts(self, texts: list[str]) -> FloatArray:
         return np.concatenate([embed(1, self.seed + hash(t) % 999_983, self.dim) for t in texts])
+
+    def find_truncated(self, texts: list[str]) -> list[bool]:
+        return [len(text) > self.text_length for text in texts]
 
     def embed_images(self, images: list[Image]) -> FloatArray:
         self.n_embedded += len(images)
@@ -97,6 +102,21 @@ def test_results_are_those_of_brute_force(
         if by == "ranks":
             np.testing.assert_allclose([fused[row] for row in rows[i]], scores[i], atol=1e-6)
             assert len(set(rows[i].tolist())) == top_k
+
+
+def test_headlines_that_a_members_backbone_truncates_are_counted_with_its_name(caplog: Any) -> None:
+    other = TableBackbone(5, 12, "{title}. {lead}")
+    index = make(own(other))
+    index.build(embed(N_IMAGES, 1))
+    index.describe(IMAGES)
+    index.search_queries(QUERIES, embed(4, 2), 5)
+    assert not caplog.text
+    other.text_length = 10  # "title 0" is shorter, as it has no lead
+    index.search_queries(QUERIES, embed(4, 2), 5)
+    assert (
+        "3 of 4 headlines are longer than the text_length of table-of-12, the backbone of a member "
+        "of index=fused, and are truncated, the first: 'title 1. lead 1'"
+    ) in caplog.text
 
 
 def test_pictures_are_embedded_once_for_one_collection_and_again_for_another() -> None:

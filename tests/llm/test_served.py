@@ -79,6 +79,24 @@ def mishap(text, n_before):
     return faults[n_before] if n_before < len(faults) else "none"
 
 
+def test_several_pictures_are_sent_in_the_order_of_the_question_and_scaled(tmp_path):
+    grey = [Image(str(i), tmp_path / f"{i}.png") for i in range(4)]
+    for image, brightness in zip(grey, (90, 200, 30, 250), strict=True):
+        PILImage.new("L", (100, 50), brightness).save(image.path)
+    lists = [grey[:3], [grey[3], grey[0]], [grey[2], grey[1]]]
+    questions = ["A [1] \ufffc [2] \ufffc [3] \ufffc", "B \ufffc\n\ufffc end", "\ufffc\ufffcC"]
+    kept = {}
+    with serve(fault=mishap) as server:
+        found = make_vlm(server.url).compare(lists, questions, 32, 40, kept.__setitem__)
+        assert found == ["[2] > [1] > [3]", "[1] > [2]", "[2] > [1]"]
+        assert kept == dict(enumerate(found))
+        assert set(server.answered) == {"A [1] | [2] | [3] ", "B |\n| end", "C"}
+        body = next(one for one, _ in server.bodies if len(one["messages"][0]["content"]) == 6)
+        assert (body["max_tokens"], body["temperature"]) == (40, 0.0)
+        urls = [part["image_url"]["url"] for part in body["messages"][0]["content"][1::2]]
+        assert urls == [write_data_url(image, 32, 90) for image in grey[:3]]
+
+
 def test_400_headlines_survive_every_fault_and_a_server_that_dies(tmp_path, caplog):
     path = tmp_path / "captions.jsonl"
     with serve() as server:

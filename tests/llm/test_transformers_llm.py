@@ -18,18 +18,21 @@ THINKING = CHATML.replace(
     "<|im_start|>assistant\n{% if enable_thinking is defined and not enable_thinking %}"
     "<think>\n\n</think>\n\n{% endif %}",
 )
+GEMMA3 = {
+    "head_dim": 8,
+    "sliding_window": 8,
+    "layer_types": ["sliding_attention", "full_attention"],
+}
+VISION = {
+    **{"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1},
+    **{"num_attention_heads": 2, "image_size": 32, "patch_size": 8},
+}
 FAMILIES = {
     "qwen3": ("Qwen3Config", "Qwen3ForCausalLM", {"head_dim": 8}),
     "smollm3": ("SmolLM3Config", "SmolLM3ForCausalLM", {"no_rope_layers": [1, 0]}),
-    "gemma3": (
-        "Gemma3TextConfig",
-        "Gemma3ForCausalLM",
-        {
-            "head_dim": 8,
-            "sliding_window": 8,
-            "layer_types": ["sliding_attention", "full_attention"],
-        },
-    ),
+    "gemma3": ("Gemma3TextConfig", "Gemma3ForCausalLM", GEMMA3),
+    # From 4B on, a model of pictures too, of which captions use the text alone.
+    "gemma3_4b": ("Gemma3Config", "Gemma3ForConditionalGeneration", GEMMA3),
 }
 
 
@@ -41,11 +44,13 @@ def folder(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp(request.param)
     tokenizer = make_tokenizer(CHATML_TOKENS, THINKING)
     torch.manual_seed(4)
-    made = getattr(transformers, model)(
-        getattr(transformers, config)(
-            **text_settings(tokenizer, tie_word_embeddings=False, **settings)
-        )
-    )
+    arguments = text_settings(tokenizer, tie_word_embeddings=False, **settings)
+    if config == "Gemma3Config":
+        arguments = {
+            **{"text_config": arguments, "vision_config": VISION, "mm_tokens_per_image": 4},
+            **{"tie_word_embeddings": False, "pad_token_id": tokenizer.pad_token_id},
+        }
+    made = getattr(transformers, model)(getattr(transformers, config)(**arguments))
     for parameter in made.parameters():
         if parameter.ndim > 1:
             torch.nn.init.normal_(parameter, std=2 * parameter.shape[1] ** -0.5)
@@ -78,7 +83,10 @@ def test_answers_are_those_of_the_library_to_one_prompt_at_a_time(folder, variab
         expected.append(
             tokenizer.decode(tokens[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
         )
-    assert make_llm(folder, chat_template_kwargs=variables).generate(CHATS, None) == expected
+    llm = make_llm(folder, chat_template_kwargs=variables)
+    assert llm.generate(CHATS, None) == expected
+    assert type(llm.model) is type(model)
+    assert type(model).__name__ in {name for _, name, _ in FAMILIES.values()}
     assert len(set(expected)) > 1
 
 

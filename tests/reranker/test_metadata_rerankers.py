@@ -20,6 +20,7 @@ from newsimg.reranker.metadata.bm25 import BM25MetadataReranker
 from newsimg.reranker.metadata.encoder import EncodedMetadataReranker
 from newsimg.reranker.metadata.recency import RecencyReranker
 from newsimg.storage.metadata.fields import split_words
+from newsimg.storage.text.templates import warn_empty
 
 WORDS = [
     {"title": "Ferry", "caption": "The ferry in the storm of Älvsund"},
@@ -201,6 +202,16 @@ def test_recency_needs_the_articles_dates() -> None:
         reranker.score([query], make_candidates(make_dated("2024"), np.array([[0]])))
     with pytest.raises(ValueError, match="half_life must be above 0, got 0"):
         RecencyReranker(half_life=0, date_column="date")
+
+
+def test_recency_of_a_typed_headline_is_unknown_and_that_is_said(caplog: Any) -> None:
+    warn_empty.cache_clear()
+    reranker = RecencyReranker(half_life=1, date_column="date")
+    candidates = make_candidates(make_dated("2024", "2023"), np.array([[0, 1]]))
+    scores = reranker.score([Query("a", "A", typed=True)], candidates)
+    np.testing.assert_array_equal(scores.values, [[0, 0]])
+    assert scores.metrics["articles_without_date"] == 1
+    assert "reranker.date_column uses {date}, which is empty for a headline" in caplog.text
 
 
 def test_unknown_values_become_the_mean_of_the_known_ones_in_their_row() -> None:

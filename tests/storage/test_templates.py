@@ -5,7 +5,12 @@ import pytest
 
 from newsimg.datatypes import FloatArray, Query
 from newsimg.storage.models.queries import embed_queries, find_truncated_queries
-from newsimg.storage.text.templates import check_prompt_fields, fill_prompt, render_queries
+from newsimg.storage.text.templates import (
+    check_prompt_fields,
+    fill_prompt,
+    render_queries,
+    warn_empty,
+)
 
 QUERIES = [
     Query("a", "Storm {now}", ("Ada", "Bo"), ("UN",), (("lead", " Roofs are gone. "),)),
@@ -41,6 +46,22 @@ def test_an_unknown_column_is_refused_with_those_that_exist() -> None:
     )
     with pytest.raises(ValueError, match=r"uses {lead}.*they have title, tags, people, organi"):
         render_queries([*QUERIES, Query("c", "No columns")], "{lead}")
+
+
+def test_columns_of_a_typed_headline_are_empty_and_that_is_said_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    warn_empty.cache_clear()
+    typed = [Query("q", "Storm", typed=True), Query("r", "Calm", typed=True)]
+    for _ in range(2):
+        assert render_queries(typed, "{title}. {lead} ({tags})") == ["Storm)", "Calm)"]
+        assert fill_prompt("{title}: {lead}{n}", typed[0], {"n": 3}, "prompt") == "Storm: 3"
+    assert [record.getMessage() for record in caplog.records] == [
+        "query_template uses {lead}, which is empty for a headline that is typed alone",
+        "prompt uses {lead}, which is empty for a headline that is typed alone",
+    ]
+    with pytest.raises(ValueError, match=r"query_template uses {lead}, but the headlines have no"):
+        render_queries([*typed, Query("s", "Of data")], "{title}. {lead}")
 
 
 def test_a_prompt_keeps_its_text_where_a_value_is_empty() -> None:

@@ -152,13 +152,12 @@ def answer_chat(body):
     if isinstance(content, str):
         title = content.rpartition(": ")[2]
         return content, content, {"message": {"content": caption_of(title)}}
+    if sum("image_url" in part for part in content) > 1:
+        return answer_list(content)
     picture, question = content
-    head, _, data = picture["image_url"]["url"].partition(",")
-    assert head == "data:image/jpeg;base64"
-    with PILImage.open(io.BytesIO(base64.b64decode(data))) as opened:
-        assert opened.format == "JPEG"
-        average = opened.convert("L").resize((1, 1), PILImage.Resampling.BOX).getpixel((0, 0))
-    shares = ratings_of(average, question["text"])
+    url = picture["image_url"]["url"]
+    data = url.partition(",")[2]
+    shares = ratings_of(measure(url), question["text"])
     best = shares.index(max(shares)) + 1
     answer = {"message": {"content": f"Rating: {best}."}}
     if body.get("logprobs"):
@@ -173,3 +172,22 @@ def answer_chat(body):
         question["text"],
         answer,
     )
+
+
+def answer_list(content):
+    """Answer with the numbers of several pictures, brightest first."""
+    texts = [part["text"] for part in content if "text" in part]
+    urls = [part["image_url"]["url"] for part in content if "image_url" in part]
+    averages = [measure(url) for url in urls]
+    order = sorted(range(len(urls)), key=lambda i: -averages[i])
+    text = "|".join(texts)
+    return text, text, {"message": {"content": " > ".join(f"[{i + 1}]" for i in order)}}
+
+
+def measure(url):
+    """Return the average brightness of a picture."""
+    head, _, data = url.partition(",")
+    assert head == "data:image/jpeg;base64"
+    with PILImage.open(io.BytesIO(base64.b64decode(data))) as opened:
+        assert opened.format == "JPEG"
+        return opened.convert("L").resize((1, 1), PILImage.Resampling.BOX).getpixel((0, 0))

@@ -12,6 +12,7 @@ from indexing import IndexMaker, draw, fill, open_clip
 
 from newsimg.data.collection_list import ListDataset
 from newsimg.datatypes import FloatArray, Image
+from newsimg.index.building import imported
 from newsimg.index.saved import SavedIndexes
 
 N = 40
@@ -54,9 +55,10 @@ def run_import(make: IndexMaker, path: Path, name: str = "index") -> dict[str, f
     "kind", ["Flat,IP", "Flat,L2", "IVF2,Flat,IP", "HNSW8,L2", "IDMap,Flat,IP"]
 )
 def test_an_imported_index_finds_what_an_exact_search_of_its_vectors_finds(
-    made: Made, tmp_path: Path, kind: str
+    made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     make, names, vectors = made
+    monkeypatch.setattr(imported, "N_AT_ONCE", 7)
     metrics = run_import(make, write(tmp_path, names, vectors, kind))
     assert metrics["n_images"] == N
     saved = SavedIndexes(folders=[str(tmp_path / "index")], backbone=make.backbone, mapped=False)

@@ -19,6 +19,7 @@ from newsimg.interfaces import Components
 from newsimg.pipeline import rerank, retrieve
 from newsimg.reporting.quoting import quote_headline
 from newsimg.storage.metadata.filters import make_filter
+from newsimg.storage.text.templates import warn_empty
 from newsimg.task.search import SearchTask
 from newsimg.weight.l1 import L1Weight
 from newsimg.weight.rrf import RRFWeight
@@ -75,6 +76,25 @@ def test_a_weight_sorts_as_a_run_with_it_does_and_asks_no_model_again(
     search.score(Asked("another one"), "counting", TOP_K)
     search.score(Asked("abba feed hag"), "counting", TOP_K - 1)
     assert reranker.n_asked == search.n_scored == 3
+
+
+def test_a_typed_headline_is_searched_for_where_the_template_has_a_column(
+    components: Components,
+    reranker: CountingReranker,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    warn_empty.cache_clear()
+    weights = {"l1": L1Weight(value=0.3)}
+    plain = HeadlineSearch(components, {"counting": reranker}, weights)
+    expected = plain.score(Asked("abba feed hag"), "counting", TOP_K).retrieved
+    monkeypatch.setattr(LetterBackbone, "query_template", "{title}. {lead}")
+    search = HeadlineSearch(components, {"counting": reranker}, weights)
+    for headline in ("another one", "abba feed hag"):
+        found = search.score(Asked(headline), "counting", TOP_K).retrieved
+    assert list_ids(found) == list_ids(expected)
+    np.testing.assert_array_equal(found.scores, expected.scores)
+    assert caplog.text.count("query_template uses {lead}, which is empty for a headline") == 1
 
 
 @pytest.mark.parametrize(

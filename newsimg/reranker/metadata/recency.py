@@ -11,6 +11,7 @@ from newsimg.interfaces import Reranker
 from newsimg.reranker.metadata.base import fill_with_mean
 from newsimg.storage.metadata.fields import to_iso_date
 from newsimg.storage.metadata.word_index import get_text
+from newsimg.storage.text.templates import warn_empty
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +46,10 @@ class RecencyReranker(Reranker):
         Raises:
             ValueError: If no article has the column.
         """
-        if not any(self.date_column in dict(query.columns) for query in queries):
+        undated = [query for query in queries if self.date_column not in dict(query.columns)]
+        if any(query.typed for query in undated):
+            warn_empty("reranker.date_column", f"{{{self.date_column}}}")
+        elif len(undated) == len(queries):
             known = sorted({name for query in queries for name, _ in query.columns})
             raise ValueError(
                 f"reranker.date_column={self.date_column} is no column of the articles, which have "

@@ -1,10 +1,11 @@
 """Questions about candidates, each asked once per distinct picture."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
-from newsimg.datatypes import IntArray
+from newsimg.datatypes import PICTURE_PLACE, IntArray, Query
 
 Asked = dict[int, dict[str, int]]
 """Row of a picture -> its questions -> their order."""
@@ -40,3 +41,18 @@ def collect_questions(
         for own in texts
     ]
     return asked, where
+
+
+def drop_places(query: Query) -> Query:
+    """Return the query without the character that stands for a picture."""
+
+    def drop(text: str) -> str:
+        return text.replace(PICTURE_PLACE, "")
+
+    return replace(
+        query,
+        title=drop(query.title),
+        people=tuple(map(drop, query.people)),
+        organisations=tuple(map(drop, query.organisations)),
+        columns=tuple((name, drop(value)) for name, value in query.columns),
+    )

@@ -44,15 +44,15 @@ def embed_queries(queries: Sequence[Query], backbone: Backbone) -> FloatArray:
 
 
 def find_truncated_queries(
-    queries: Sequence[Query], backbone: Backbone, what: str
+    queries: Sequence[Query], backbone: Backbone, what: str, limit: str = "backbone.text_length"
 ) -> tuple[bool, ...]:
-    """Return which queries are truncated in at least one template; see `find_truncated`."""
+    """Return which queries are truncated in at least one template; see `warn_truncated`."""
     texts = _render(queries, backbone)
     flags = backbone.find_truncated([text for own in texts for text in own])
     by_template = np.reshape(flags, (len(texts), len(queries)))
     shown = [texts[first][i] for i, first in enumerate(by_template.argmax(axis=0))]
     any_template = [bool(own.any()) for own in by_template.T]
-    return tuple(warn_truncated(any_template, shown, what))
+    return tuple(warn_truncated(any_template, shown, what, limit))
 
 
 def _render(queries: Sequence[Query], backbone: Backbone) -> list[list[str]]:

@@ -1,11 +1,15 @@
 """Templates of query texts and prompts, filled with the fields of a query."""
 
+import logging
 import re
 from collections.abc import Collection, Mapping, Sequence
+from functools import cache
 from string import Formatter
 
 from newsimg.datatypes import QUERY_FIELDS, Query
 from newsimg.storage.text.suggest import suggest
+
+log = logging.getLogger(__name__)
 
 NAME = re.compile(r"[\w -]+")  # of a column
 Parts = list[tuple[str, str]]
@@ -88,6 +92,8 @@ def check_prompt_fields(template: str, key: str, others: Collection[str] = ()) -
 def check_query_fields(queries: Sequence[Query], names: Collection[str], key: str) -> None:
     """Check that all queries have these fields.
 
+    Those that a typed headline lacks are empty, and a warning says so once.
+
     Args:
         queries: The queries.
         names: Names of fields.
@@ -99,13 +105,24 @@ def check_query_fields(queries: Sequence[Query], names: Collection[str], key: st
     wanted = set(names) - set(QUERY_FIELDS)
     if not wanted:
         return
-    for columns in {tuple(name for name, _ in query.columns): None for query in queries}:
+    for columns, typed in {
+        (tuple(name for name, _ in query.columns), query.typed): None for query in queries
+    }:
         if missing := sorted(wanted - set(columns)):
+            if typed:
+                warn_empty(key, ", ".join(f"{{{name}}}" for name in missing))
+                continue
             known = [*QUERY_FIELDS, *columns]
             raise ValueError(
                 f"{key} uses {{{missing[0]}}}, but the headlines have no such column: they have "
                 f"{', '.join(known)}{suggest(missing[0], known)}"
             )
+
+
+@cache
+def warn_empty(key: str, names: str) -> None:
+    """Warn once that a typed headline leaves fields empty."""
+    log.warning("%s uses %s, which is empty for a headline that is typed alone", key, names)
 
 
 def render_queries(queries: Sequence[Query], template: str) -> list[str]:
@@ -144,5 +161,6 @@ def fill_prompt(template: str, query: Query, others: Mapping[str, object], key: 
     """
     parts, end = split_template(template)
     check_query_fields([query], {name for _, name in parts} - set(others), key)
-    values = {**query.fields, **others}
-    return "".join(f"{text}{values[name]}" for text, name in parts) + end
+    fields = query.fields
+    values = [others[name] if name in others else fields[name] for _, name in parts]
+    return "".join(f"{text}{value}" for (text, _), value in zip(parts, values, strict=True)) + end
