@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from newsimg.backbone.preprocessing import PixelPreprocessor, find_preprocessor, normalize_pixels
 from newsimg.backbone.quantized import METHODS, QuantizedTower, describe_quantization
 from newsimg.datatypes import FloatArray, Image
 from newsimg.interfaces import Backbone
 from newsimg.storage.models.checkpoints import Checkpoint, check_positive, choose_device
 from newsimg.storage.models.fit import ModelError
+from newsimg.storage.models.stacked import stack_inputs
 from newsimg.storage.pictures.images import DECODER_THREADS, DECODING, REDUCING_GAP, open_image
 from newsimg.storage.text.suggest import check_choice, check_choices
 from newsimg.storage.text.templates import check_template
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
 
 DECODINGS = ("exact", "reduced")
+PIXELS = "pixels"  # name of 8-bit inputs, (1, height, width, 3)
 TEXT_PADDINGS = ("longest", "max_length")
 
 
@@ -220,12 +223,20 @@ class DualEncoder(Backbone):
     def _lower(self, texts: Sequence[str]) -> list[str]:
         return [text.lower() if self.lowercase else text for text in texts]
 
+    @cached_property
+    def _pixels(self) -> PixelPreprocessor | None:
+        """The image processor in 8 bits, or None if it has to be used itself."""
+        return find_preprocessor(self.image_processor)
+
     def preprocess(self, image: Image) -> Any:
-        """See `Backbone.preprocess`; uses the model's image processor."""
+        """See `Backbone.preprocess`: the floats of the model's image processor, or 8-bit pixels."""
         with self._lock:
-            processor = self.image_processor
+            resize = self._pixels
             size = self._target_size if self.decoding == "reduced" else None
-        return processor(images=[open_image(image, size)], return_tensors="np")
+        picture = open_image(image, size)
+        if resize is not None:
+            return {PIXELS: resize(picture)[np.newaxis]}
+        return self.image_processor(images=[picture], return_tensors="np")
 
     def embed_preprocessed(self, images: Sequence[Image], inputs: Sequence[Any]) -> FloatArray:
         """See `Backbone.embed_preprocessed`."""
@@ -236,13 +247,25 @@ class DualEncoder(Backbone):
             return self._encode_inputs(list(pool.map(self.preprocess, images)))
 
     def _encode_inputs(self, inputs: Sequence[Any]) -> "torch.Tensor":
-        from transformers import BatchFeature
+        import torch
 
-        arrays = {key: np.concatenate([one[key] for one in inputs]) for key in inputs[0]}
-        batch = BatchFeature(arrays, tensor_type="pt")
         if self.quantize is not None:
-            return self._quantized(batch)
-        return self.image_features(batch.to(self.model.device, self.model.dtype))
+            return self._quantized(self._move(inputs, torch.device("cpu"), torch.float32))
+        return self.image_features(self._move(inputs, self.model.device, self.model.dtype))
+
+    def _move(
+        self, inputs: Sequence[Any], device: "torch.device", dtype: "torch.dtype"
+    ) -> dict[str, "torch.Tensor"]:
+        """Return the arguments of the model on its device, with 8-bit pixels normalised."""
+        tensors = stack_inputs(inputs).tensors
+        if PIXELS in tensors:
+            assert self._pixels is not None
+            values = normalize_pixels(tensors[PIXELS], self._pixels.table, device, dtype)
+            return {"pixel_values": values}
+        return {
+            name: own.to(device, dtype if own.is_floating_point() else None, non_blocking=True)
+            for name, own in tensors.items()
+        }
 
     def _embed(self, items: Sequence[Any], encode: Callable[..., "torch.Tensor"]) -> FloatArray:
         if not items:

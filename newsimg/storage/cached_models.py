@@ -13,6 +13,7 @@ from newsimg.datatypes import FloatArray, Image, KeepAnswers, KeepWritten
 from newsimg.interfaces import Backbone, VisionLanguageModel
 from newsimg.storage.cache import KeepRows, KeepTexts, OutputCache, hash_image
 from newsimg.storage.files import hash_file
+from newsimg.storage.models.stacked import select_inputs
 
 MAX_MASS = 1.02  # of rounded probabilities
 _T = TypeVar("_T")
@@ -103,7 +104,7 @@ class CachedBackbone(Backbone):
             self.fingerprint,
             self._name(images),
             lambda batch: self._backbone.embed_preprocessed(
-                [images[i] for i in batch], [inputs[i] for i in batch]
+                [images[i] for i in batch], select_inputs(inputs, batch)
             ),
         )
 
