@@ -228,6 +228,11 @@ class DualEncoder(Backbone):
         """The image processor in 8 bits, or None if it has to be used itself."""
         return find_preprocessor(self.image_processor)
 
+    def load_preprocessing(self) -> None:
+        """See `Backbone.load_preprocessing`."""
+        with self._lock:
+            _ = self._pixels, self.decoding == "reduced" and self._target_size
+
     def preprocess(self, image: Image) -> Any:
         """See `Backbone.preprocess`: the floats of the model's image processor, or 8-bit pixels."""
         with self._lock:

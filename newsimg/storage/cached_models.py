@@ -42,6 +42,11 @@ class CachedBackbone(Backbone):
         """See `Backbone.description`."""
         return self._backbone.description
 
+    @property
+    def is_asynchronous(self) -> bool:
+        """See `Backbone.is_asynchronous`."""
+        return self._backbone.is_asynchronous
+
     def embed_texts(self, texts: Sequence[str]) -> FloatArray:
         """See `Backbone.embed_texts`."""
         return self.cache.get_or_compute(
@@ -92,6 +97,10 @@ class CachedBackbone(Backbone):
     def add_counts(self, counts: Mapping[str, float]) -> None:
         """See `Backbone.add_counts`."""
         self.cache.add_counts(counts)
+
+    def load_preprocessing(self) -> None:
+        """See `Backbone.load_preprocessing`."""
+        self._backbone.load_preprocessing()
 
     def preprocess(self, image: Image) -> Any:
         """See `Backbone.preprocess`."""

@@ -1,0 +1,185 @@
+"""Pictures per second that the reading side feeds to a model.
+
+    python tests/bench/bench_stream.py [--pictures 400] [--rounds 5] [--workers 2] [--model 10000]
+
+The model only takes its time: by default it embeds 10,000 pictures per second, as a GPU would, and
+leaves the cores to reading. Pictures are JPEGs of 500x375, preprocessed as for CLIP ViT-B/32. Each
+method reads batches of 64 of a collection of several times the pictures given, so that the start of
+processes, which is in a column of its own, is not measured. The methods alternate in one process.
+
+The limit is decoding and resizing alone on one core, times the cores. DataLoader is torch's, with the
+library's own image processor, as in its documentation.
+"""
+
+import argparse
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from bench_embed import RULES, save_photograph
+from PIL import Image as PILImage
+from timing import time_in_turn
+from torch.utils.data import DataLoader
+from transformers import CLIPImageProcessorPil
+
+from newsimg.backbone.preprocessing import find_preprocessor
+from newsimg.datatypes import FloatArray, Image
+from newsimg.engine.listing import Listing, write_listing
+from newsimg.engine.reading import read_in_threads
+from newsimg.engine.stream import embed_batches
+from newsimg.engine.worker_processes import read_in_processes
+from newsimg.interfaces import Backbone
+from newsimg.reporting.console import print_table
+
+BATCH = 64
+N_FILES = 64  # distinct files, listed again and again
+
+
+class TimedBackbone(Backbone):
+    """A model that takes its time, with the preprocessing of CLIP."""
+
+    query_template = "{title}"
+    fingerprint = "timed"
+    batch_size = BATCH
+    is_asynchronous = True
+
+    def __init__(self, speed: float) -> None:
+        self.speed = speed
+        self.pixels = find_preprocessor(CLIPImageProcessorPil())
+
+    def embed_texts(self, texts: Sequence[str]) -> FloatArray:
+        """Not measured."""
+        raise NotImplementedError
+
+    def embed_images(self, images: Sequence[Image]) -> FloatArray:
+        """Take the time of a batch."""
+        time.sleep(len(images) / self.speed)
+        return np.ones((len(images), 1), np.float32)
+
+    def preprocess(self, image: Image) -> Any:
+        """Decode, resize and crop, as `DualEncoder` does."""
+        from newsimg.storage.pictures.images import open_image
+
+        assert self.pixels is not None
+        return {"pixels": self.pixels(open_image(image))[np.newaxis]}
+
+
+class PlainDataset:
+    """Pictures with the library's processor, one at a time."""
+
+    def __init__(self, paths: list[Path]) -> None:
+        self.paths = paths
+        self.processor = CLIPImageProcessorPil()
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, number: int) -> torch.Tensor:
+        picture = PILImage.open(self.paths[number]).convert("RGB")
+        pixels: torch.Tensor = self.processor(picture, return_tensors="pt")["pixel_values"][0]
+        return pixels
+
+
+def main() -> None:
+    """Measure all methods, alternating."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    n_cores = len(os.sched_getaffinity(0))
+    parser.add_argument("--pictures", type=int, default=400, help="per measurement")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--workers", type=int, default=n_cores)
+    parser.add_argument("--model", type=float, default=10_000, help="pictures per second")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    backbone = TimedBackbone(options.model)
+    with TemporaryDirectory() as folder:
+        files = [save_photograph(Path(folder), (500, 375), i) for i in range(N_FILES)]
+        n_listed = (options.rounds + 3) * options.pictures + 8 * BATCH * options.workers
+        images = [Image(f"{i:08}", files[i % N_FILES].path) for i in range(n_listed)]
+        listing = write_listing(images, Path(folder) / "listing.arrow", 8 * BATCH)
+        runs = {
+            "newsimg, threads": lambda: stream(listing, backbone, 0, options.workers),
+            "newsimg, processes": lambda: stream(listing, backbone, options.workers, 1),
+            "DataLoader + processor": lambda: load_plainly(images, options),
+        }
+        table = measure(runs, backbone, files, options)
+    title = f"{options.workers} workers on {n_cores} cores, a model of {options.model:.0f}/s"
+    print_table(pd.DataFrame(table), f"{title}, medians of {options.rounds}")
+
+
+def measure(
+    runs: dict[str, Callable[[], Iterator[Any]]],
+    backbone: TimedBackbone,
+    files: list[Image],
+    options: argparse.Namespace,
+) -> list[dict[str, str]]:
+    """Return the table: each method takes as many pictures from its running stream in turn."""
+    running, started = {}, {}
+    for name, run in runs.items():
+        start = time.perf_counter()
+        running[name] = run()
+        next(running[name])
+        started[name] = time.perf_counter() - start
+        take(running[name], options.pictures)  # warm-up
+        paused = running.pop(name)
+        running[name] = paused
+    methods: dict[str, Callable[[], object]] = {
+        name: lambda own=own: take(own, options.pictures)  # type: ignore[misc]
+        for name, own in running.items()
+    }
+    methods["one core"] = lambda: [backbone.preprocess(image) for image in files]
+    seconds = time_in_turn(methods, options.rounds)
+    one_core = len(files) / seconds.pop("one core")
+    limit = min(one_core * options.workers, options.model)
+    speeds = {name: options.pictures / own for name, own in seconds.items()}
+    table = [
+        {
+            "method": name,
+            "pictures/s": f"{speed:.0f}",
+            "of cores x one core": f"{speed / limit:.2f}",
+            "to DataLoader": f"{speed / speeds['DataLoader + processor']:.2f}",
+            "first after": f"{started[name]:.1f} s",
+        }
+        for name, speed in speeds.items()
+    ]
+    return [*table, {"method": "one core alone", "pictures/s": f"{one_core:.0f}"}]
+
+
+def stream(
+    listing: Listing, backbone: Backbone, n_workers: int, n_threads: int
+) -> Iterator[object]:
+    """Embed the listing with processes, or with threads if there are none."""
+    if n_workers:
+        batches = read_in_processes(listing, range(listing.n_chunks), backbone, RULES, n_workers)
+    else:
+        pictures = (one for i in range(listing.n_chunks) for one in listing.read_chunk(i))
+        batches = read_in_threads(pictures, backbone, RULES, n_threads)
+    return embed_batches(batches, backbone)
+
+
+def load_plainly(images: list[Image], options: argparse.Namespace) -> Iterator[object]:
+    """Load batches with torch's DataLoader; yield one item per picture."""
+    loader: Any = DataLoader(
+        PlainDataset([image.path for image in images]),  # type: ignore[arg-type]
+        batch_size=BATCH,
+        num_workers=options.workers,
+    )
+    for batch in loader:
+        time.sleep(len(batch) / options.model)
+        yield from batch
+
+
+def take(items: Iterator[object], n_items: int) -> None:
+    """Take some items of a stream."""
+    if len(list(islice(items, n_items))) < n_items:
+        raise RuntimeError("the collection is too small for these rounds")
+
+
+if __name__ == "__main__":
+    main()
