@@ -1,14 +1,14 @@
 """Batches of pictures that are read in processes, by torch's DataLoader."""
 
 import multiprocessing
+import pickle
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from newsimg.datatypes import Chunks, ValidationRules
@@ -95,7 +95,8 @@ def read_in_processes(
         worker_init_fn=ignore_interrupts,
         pin_memory=backbone.is_asynchronous,
     )
-    with hide_main():
+    needs_main = b"__main__" in pickle.dumps(reader)  # a class of the script itself
+    with nullcontext() if needs_main else hide_main():
         batches = iter(loader)
     while True:
         try:
@@ -130,9 +131,10 @@ def ignore_interrupts(_: int) -> None:
 @contextmanager
 def hide_main() -> Iterator[None]:
     """Keep new processes from importing the main module, which may be a script without a guard."""
-    main = sys.modules["__main__"]
-    sys.modules["__main__"] = ModuleType("__main__")
+    main: Any = sys.modules["__main__"]
+    hidden = {name: vars(main)[name] for name in ("__spec__", "__file__") if name in vars(main)}
+    vars(main).update(dict.fromkeys(hidden))
     try:
         yield
     finally:
-        sys.modules["__main__"] = main
+        vars(main).update(hidden)

@@ -3,19 +3,18 @@
     python tests/bench/bench_stream.py [--pictures 400] [--rounds 5] [--workers 2] [--model 10000]
 
 The model only takes its time: by default it embeds 10,000 pictures per second, as a GPU would, and
-leaves the cores to reading. Pictures are JPEGs of 500x375, preprocessed as for CLIP ViT-B/32. Each
-method reads batches of 64 of a collection of several times the pictures given, so that the start of
-processes, which is in a column of its own, is not measured. The methods alternate in one process.
+leaves the cores to reading. Pictures are JPEGs of 500x375, preprocessed as for CLIP ViT-B/32, in
+batches of 64. A speed is that of the pictures between a short and a long run, so that neither the
+start of processes nor what is read ahead is in it. The methods alternate in one process.
 
-The limit is decoding and resizing alone on one core, times the cores. DataLoader is torch's, with the
-library's own image processor, as in its documentation.
+The limit is decoding and resizing alone on one core, times the cores. DataLoader is torch's, with
+the library's own image processor, as in its documentation.
 """
 
 import argparse
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -91,7 +90,7 @@ def main() -> None:
     """Measure all methods, alternating."""
     parser = argparse.ArgumentParser(description=__doc__)
     n_cores = len(os.sched_getaffinity(0))
-    parser.add_argument("--pictures", type=int, default=400, help="per measurement")
+    parser.add_argument("--pictures", type=int, default=768, help="per measurement")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--workers", type=int, default=n_cores)
     parser.add_argument("--model", type=float, default=10_000, help="pictures per second")
@@ -100,71 +99,74 @@ def main() -> None:
     backbone = TimedBackbone(options.model)
     with TemporaryDirectory() as folder:
         files = [save_photograph(Path(folder), (500, 375), i) for i in range(N_FILES)]
-        n_listed = (options.rounds + 3) * options.pictures + 8 * BATCH * options.workers
-        images = [Image(f"{i:08}", files[i % N_FILES].path) for i in range(n_listed)]
-        listing = write_listing(images, Path(folder) / "listing.arrow", 8 * BATCH)
-        runs = {
-            "newsimg, threads": lambda: stream(listing, backbone, 0, options.workers),
-            "newsimg, processes": lambda: stream(listing, backbone, options.workers, 1),
-            "DataLoader + processor": lambda: load_plainly(images, options),
+        n_short = 2 * BATCH * options.workers
+        lengths = {"short": n_short, "long": n_short + options.pictures}
+        methods: dict[str, Callable[[], object]] = {
+            "one core": lambda: [backbone.preprocess(image) for image in files]
         }
-        table = measure(runs, backbone, files, options)
+        for length, n_pictures in lengths.items():
+            images = [Image(f"{i:08}", files[i % N_FILES].path) for i in range(n_pictures)]
+            listing = write_listing(images, Path(folder) / f"{length}.arrow", 8 * BATCH)
+            runs = make_runs(images, listing, backbone, options)
+            methods |= {f"{name}, {length}": run for name, run in runs.items()}
+        table = measure(methods, list(runs), len(files), options)
     title = f"{options.workers} workers on {n_cores} cores, a model of {options.model:.0f}/s"
     print_table(pd.DataFrame(table), f"{title}, medians of {options.rounds}")
 
 
+def make_runs(
+    images: list[Image], listing: Listing, backbone: TimedBackbone, options: argparse.Namespace
+) -> dict[str, Callable[[], object]]:
+    """Return the methods that are compared."""
+    return {
+        "newsimg, threads": lambda: stream(listing, backbone, 0, options.workers),
+        "newsimg, processes": lambda: stream(listing, backbone, options.workers, 1),
+        "DataLoader + processor": lambda: load_plainly(images, options),
+    }
+
+
 def measure(
-    runs: dict[str, Callable[[], Iterator[Any]]],
-    backbone: TimedBackbone,
-    files: list[Image],
+    methods: dict[str, Callable[[], object]],
+    names: list[str],
+    n_files: int,
     options: argparse.Namespace,
 ) -> list[dict[str, str]]:
-    """Return the table: each method takes as many pictures from its running stream in turn."""
-    running, started = {}, {}
-    for name, run in runs.items():
-        start = time.perf_counter()
-        running[name] = run()
-        next(running[name])
-        started[name] = time.perf_counter() - start
-        take(running[name], options.pictures)  # warm-up
-        paused = running.pop(name)
-        running[name] = paused
-    methods: dict[str, Callable[[], object]] = {
-        name: lambda own=own: take(own, options.pictures)  # type: ignore[misc]
-        for name, own in running.items()
-    }
-    methods["one core"] = lambda: [backbone.preprocess(image) for image in files]
+    """Return the table."""
+    for name, method in methods.items():  # warm-up
+        if not name.endswith("long"):
+            method()
     seconds = time_in_turn(methods, options.rounds)
-    one_core = len(files) / seconds.pop("one core")
+    one_core = n_files / seconds["one core"]
     limit = min(one_core * options.workers, options.model)
-    speeds = {name: options.pictures / own for name, own in seconds.items()}
+    durations = {name: seconds[f"{name}, long"] - seconds[f"{name}, short"] for name in names}
+    speeds = {name: options.pictures / duration for name, duration in durations.items()}
+    n_short = 2 * BATCH * options.workers
     table = [
         {
             "method": name,
             "pictures/s": f"{speed:.0f}",
             "of cores x one core": f"{speed / limit:.2f}",
             "to DataLoader": f"{speed / speeds['DataLoader + processor']:.2f}",
-            "first after": f"{started[name]:.1f} s",
+            "start": f"{max(seconds[f'{name}, short'] - n_short / speed, 0):.1f} s",
         }
         for name, speed in speeds.items()
     ]
-    return [*table, {"method": "one core alone", "pictures/s": f"{one_core:.0f}"}]
+    return [*table, {"method": "one core", "pictures/s": f"{one_core:.0f}"}]
 
 
-def stream(
-    listing: Listing, backbone: Backbone, n_workers: int, n_threads: int
-) -> Iterator[object]:
+def stream(listing: Listing, backbone: Backbone, n_workers: int, n_threads: int) -> None:
     """Embed the listing with processes, or with threads if there are none."""
     if n_workers:
         batches = read_in_processes(listing, range(listing.n_chunks), backbone, RULES, n_workers)
     else:
         pictures = (one for i in range(listing.n_chunks) for one in listing.read_chunk(i))
         batches = read_in_threads(pictures, backbone, RULES, n_threads)
-    return embed_batches(batches, backbone)
+    for _ in embed_batches(batches, backbone):
+        pass
 
 
-def load_plainly(images: list[Image], options: argparse.Namespace) -> Iterator[object]:
-    """Load batches with torch's DataLoader; yield one item per picture."""
+def load_plainly(images: list[Image], options: argparse.Namespace) -> None:
+    """Load batches with torch's DataLoader."""
     loader: Any = DataLoader(
         PlainDataset([image.path for image in images]),  # type: ignore[arg-type]
         batch_size=BATCH,
@@ -172,13 +174,6 @@ def load_plainly(images: list[Image], options: argparse.Namespace) -> Iterator[o
     )
     for batch in loader:
         time.sleep(len(batch) / options.model)
-        yield from batch
-
-
-def take(items: Iterator[object], n_items: int) -> None:
-    """Take some items of a stream."""
-    if len(list(islice(items, n_items))) < n_items:
-        raise RuntimeError("the collection is too small for these rounds")
 
 
 if __name__ == "__main__":
