@@ -5,6 +5,7 @@ global lock, and only then rescale and normalise it. Both are functions of one 8
 a table of 256 values per channel gives the same floats, on the device and for a whole batch.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,8 @@ from numpy.typing import NDArray
 from PIL import Image as PILImage
 
 from newsimg.datatypes import FloatArray
+from newsimg.storage.models.fit import ModelError
+from newsimg.storage.models.stacked import stack_inputs
 
 if TYPE_CHECKING:
     import torch
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
 REPEATED = ("preprocess", "process_image", "convert_to_rgb", "resize", "center_crop")
 PROBES = ((67, 45), (45, 131), (9, 8))  # width and height of pictures that are compared
 N_LEVELS = 256
+PIXELS = "pixels"  # name of 8-bit inputs, (1, height, width, 3)
 
 
 @dataclass(frozen=True)
@@ -85,6 +89,49 @@ def find_preprocessor(processor: Any) -> PixelPreprocessor | None:
     table = processor(PILImage.fromarray(levels), return_tensors="np", **steps)["pixel_values"]
     found = PixelPreprocessor(size, int(resample), crop, np.ascontiguousarray(table[0, :, 0]))
     return found if all(_is_equal(processor, found, shape) for shape in PROBES) else None
+
+
+def find_target_size(processor: Any, model: str) -> tuple[int, int]:
+    """Return width and height of the area that an image processor covers with a picture.
+
+    Raises:
+        ModelError: If it does not resize all pictures to one size.
+    """
+    size = getattr(processor, "size", None)
+    sides = {} if size is None or isinstance(size, int) else dict(size)
+    width, height = sides.get("width"), sides.get("height")
+    if width is None or height is None:
+        width = height = sides.get("shortest_edge")
+    if width is None or height is None or not processor.do_resize:
+        raise ModelError(
+            "backbone.decoding=reduced needs a model that resizes all pictures to one size, "
+            f"{model} has size={size}: add backbone.decoding=exact"
+        )
+    return width, height
+
+
+def move_inputs(
+    inputs: Sequence[Any],
+    found: PixelPreprocessor | None,
+    device: "torch.device",
+    dtype: "torch.dtype",
+) -> "dict[str, torch.Tensor]":
+    """Return the arguments of a model on its device, with 8-bit pixels normalised.
+
+    Args:
+        inputs: What a backbone's `preprocess` returned for each picture of a batch.
+        found: What has made 8-bit pixels.
+        device: The model's device.
+        dtype: The model's type, for all floats.
+    """
+    tensors = stack_inputs(inputs).tensors
+    if PIXELS in tensors:
+        assert found is not None
+        return {"pixel_values": normalize_pixels(tensors[PIXELS], found.table, device, dtype)}
+    return {
+        name: own.to(device, dtype if own.is_floating_point() else None, non_blocking=True)
+        for name, own in tensors.items()
+    }
 
 
 def normalize_pixels(

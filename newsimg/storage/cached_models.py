@@ -30,7 +30,11 @@ class CachedBackbone(Backbone):
         self._backbone = backbone
         self.cache = cache
         self.query_template = backbone.query_template
-        self.batch_size = backbone.batch_size
+
+    @property
+    def batch_size(self) -> int:  # type: ignore[override]
+        """See `Backbone.batch_size`; "auto" imports torch, which a warm run does not need."""
+        return self._backbone.batch_size
 
     @property
     def fingerprint(self) -> str:
@@ -55,7 +59,7 @@ class CachedBackbone(Backbone):
             [f"text:{text}" for text in texts],
             lambda batch: self._backbone.embed_texts([texts[i] for i in batch]),
             "Embedding texts",
-            self.batch_size,
+            lambda: self.batch_size,
         )
 
     def embed_images(self, images: Sequence[Image]) -> FloatArray:
@@ -66,7 +70,7 @@ class CachedBackbone(Backbone):
             self._name(images),
             lambda batch: self._backbone.embed_images([images[i] for i in batch]),
             "Embedding pictures",
-            self.batch_size,
+            lambda: self.batch_size,
         )
 
     def with_digests(self, images: Sequence[Image]) -> Sequence[Image]:

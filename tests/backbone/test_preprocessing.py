@@ -12,6 +12,7 @@ from PIL import Image as PILImage
 import newsimg
 from newsimg.backbone.preprocessing import (
     find_preprocessor,
+    move_inputs,
     normalize_pixels,
     take_on_device,
 )
@@ -173,7 +174,8 @@ def test_reduced_decoding_has_the_pixels_of_the_processor(tmp_path: Path) -> Non
     opened = open_image(image, (96, 96))
     assert opened.size != (1600, 1200)
     floats = backbone.image_processor(opened, return_tensors="np")["pixel_values"]
-    made = backbone._move([{"pixels": pixels}], torch.device("cpu"), torch.float32)
+    where = torch.device("cpu"), torch.float32
+    made = move_inputs([{"pixels": pixels}], backbone._pixels, *where)
     np.testing.assert_array_equal(made["pixel_values"].numpy(), floats)
 
 
