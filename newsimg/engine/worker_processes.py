@@ -79,6 +79,7 @@ def read_in_processes(
     Raises:
         RuntimeError: If a process dies.
     """
+    import torch
     from torch.utils.data import DataLoader
 
     backbone.load_preprocessing()
@@ -93,7 +94,7 @@ def read_in_processes(
         prefetch_factor=N_PREFETCH,
         multiprocessing_context=context,
         worker_init_fn=ignore_interrupts,
-        pin_memory=backbone.is_asynchronous,
+        pin_memory=backbone.is_asynchronous and torch.cuda.is_available(),
     )
     needs_main = b"__main__" in pickle.dumps(reader)  # a class of the script itself
     with nullcontext() if needs_main else hide_main():

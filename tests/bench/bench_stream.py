@@ -8,11 +8,13 @@ batches of 64. A speed is that of the pictures between a short and a long run, s
 start of processes nor what is read ahead is in it. The methods alternate in one process.
 
 The limit is decoding and resizing alone on one core, times the cores. DataLoader is torch's, with
-the library's own image processor, as in its documentation.
+the library's own image processor, as in its documentation. The second table has the CPU time of a
+picture in one process, which other load on the machine affects less.
 """
 
 import argparse
 import os
+import statistics
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -33,7 +35,7 @@ from newsimg.datatypes import FloatArray, Image
 from newsimg.engine.listing import Listing, write_listing
 from newsimg.engine.reading import read_in_threads
 from newsimg.engine.stream import embed_batches
-from newsimg.engine.worker_processes import read_in_processes
+from newsimg.engine.worker_processes import BatchReader, read_in_processes
 from newsimg.interfaces import Backbone
 from newsimg.reporting.console import print_table
 
@@ -110,8 +112,40 @@ def main() -> None:
             runs = make_runs(images, listing, backbone, options)
             methods |= {f"{name}, {length}": run for name, run in runs.items()}
         table = measure(methods, list(runs), len(files), options)
+        costs = measure_cpu(images[:BATCH], listing, backbone, options.rounds)
     title = f"{options.workers} workers on {n_cores} cores, a model of {options.model:.0f}/s"
     print_table(pd.DataFrame(table), f"{title}, medians of {options.rounds}")
+    print_table(pd.DataFrame(costs), "CPU time in one process")
+
+
+def measure_cpu(
+    images: list[Image], listing: Listing, backbone: TimedBackbone, n_rounds: int
+) -> list[dict[str, str]]:
+    """Return the CPU time of a picture of the first batch, in what a reading process does."""
+    reader = BatchReader(listing.path, 0, BATCH, backbone, RULES)
+    plain = PlainDataset([image.path for image in images])
+    works: dict[str, Callable[[], object]] = {
+        "decoding and resizing alone": lambda: [backbone.preprocess(image) for image in images],
+        "newsimg: read, hash, decode, stack": lambda: reader[0],
+        "DataLoader + processor": lambda: torch.stack([plain[i] for i in range(BATCH)]),
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in works}
+    for _ in range(n_rounds + 1):  # the first one warms up
+        for name, work in works.items():
+            start = time.process_time()
+            work()
+            seconds[name].append(time.process_time() - start)
+    medians = {name: statistics.median(own[1:]) for name, own in seconds.items()}
+    alone = medians["decoding and resizing alone"]
+    return [
+        {
+            "work": name,
+            "ms per picture": f"{1000 * own / BATCH:.2f}",
+            "of decoding alone": f"{alone / own:.2f}",
+            "to DataLoader": f"{medians['DataLoader + processor'] / own:.2f}",
+        }
+        for name, own in medians.items()
+    ]
 
 
 def make_runs(
