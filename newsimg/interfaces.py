@@ -89,6 +89,11 @@ class Backbone(ABC):
         """Readable form of the fingerprint: `model`, and settings by argument."""
         return {"class": type(self).__name__}
 
+    @property
+    def is_asynchronous(self) -> bool:
+        """Whether pictures are embedded on a GPU, and by several threads at a time."""
+        return False
+
     @abstractmethod
     def embed_texts(self, texts: Sequence[str]) -> FloatArray:
         """Embed texts: (n_texts, dim) float32, rows of unit length."""
@@ -115,6 +120,9 @@ class Backbone(ABC):
 
     def add_counts(self, counts: Mapping[str, float]) -> None:  # noqa: B027
         """Add counts that another process returned from `take_counts`."""
+
+    def load_preprocessing(self) -> None:  # noqa: B027
+        """Load what `preprocess` needs, so that copies of this in other processes need not."""
 
     def preprocess(self, image: Image) -> Any:
         """Preprocess one picture, in any thread; by default do nothing."""

@@ -10,13 +10,23 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from newsimg.backbone.quantized import METHODS, QuantizedTower, describe_quantization
+from newsimg.backbone.compiled import CompiledTower, describe_compilation
+from newsimg.backbone.forward import ForwardBatches
+from newsimg.backbone.preprocessing import (
+    PIXELS,
+    PixelPreprocessor,
+    find_preprocessor,
+    find_target_size,
+    move_inputs,
+)
+from newsimg.backbone.quantized import QuantizedTower, check_quantize, describe_quantization
 from newsimg.datatypes import FloatArray, Image
 from newsimg.interfaces import Backbone
+from newsimg.storage.models.batches import BatchSize
 from newsimg.storage.models.checkpoints import Checkpoint, check_positive, choose_device
 from newsimg.storage.models.fit import ModelError
 from newsimg.storage.pictures.images import DECODER_THREADS, DECODING, REDUCING_GAP, open_image
-from newsimg.storage.text.suggest import check_choice, check_choices
+from newsimg.storage.text.suggest import check_choices
 from newsimg.storage.text.templates import check_template
 
 if TYPE_CHECKING:
@@ -36,7 +46,7 @@ class DualEncoder(Backbone):
         dtype: Data type of weights and activations: float32, tf32 (float32 with TF32 products on a
             GPU), bfloat16 or float16.
         device: A torch device, or "auto".
-        batch_size: Texts or pictures per forward pass.
+        batch_size: Texts or pictures per forward pass, or "auto"; halved if memory runs out.
         text_padding: "longest" in the batch, or "max_length" for models trained that way.
         text_length: Number of tokens to which texts are truncated.
         query_template: Template of a query's text with {title}, {tags}, {people}, {organisations}
@@ -47,6 +57,8 @@ class DualEncoder(Backbone):
             1/4 or 1/8 of their size, which is faster and changes embeddings in the fifth digit.
         trust_remote_code: Whether to run Python code from the model repository.
         quantize: "int8" to run the picture tower in 8-bit integers on a CPU; None for `dtype`.
+        compile: Whether torch compiles the picture tower at the first batch, which takes a minute;
+            batches with fewer pictures are padded.
         architectures: Accepted `architectures` in the model's config.json, for which the other
             arguments are valid; None for any.
         vocab_size: Accepted vocabulary size, to distinguish model families with the same
@@ -63,7 +75,7 @@ class DualEncoder(Backbone):
         revision: str,
         dtype: str,
         device: str,
-        batch_size: int,
+        batch_size: BatchSize,
         text_padding: str,
         text_length: int,
         query_template: str | list[str],
@@ -71,6 +83,7 @@ class DualEncoder(Backbone):
         decoding: str = "exact",
         trust_remote_code: bool = False,
         quantize: str | None = None,
+        compile: bool = False,
         architectures: list[str] | None = None,
         vocab_size: int | None = None,
     ) -> None:
@@ -85,31 +98,39 @@ class DualEncoder(Backbone):
                 "backbone.decoding": (decoding, DECODINGS),
             }
         )
-        if quantize is not None:
-            check_choice("backbone.quantize", quantize, METHODS)
-            if dtype != "float32" or device not in ("auto", "cpu"):
-                raise ValueError(
-                    f"backbone.quantize={quantize} needs backbone.dtype=float32 on a CPU, "
-                    f"got backbone.dtype={dtype} and backbone.device={device}"
-                )
-        check_positive("backbone", batch_size=batch_size, text_length=text_length)
-        self.batch_size = batch_size
+        check_quantize(quantize, dtype, device, compile)
+        check_positive("backbone", text_length=text_length)
+        self._batches = ForwardBatches("backbone", batch_size)
         self.text_padding = text_padding
         self.text_length = text_length
         self.query_template = check_template(query_template)
         self.lowercase = lowercase
         self.decoding = decoding
         self.quantize = quantize
+        self.compile = compile
         self._lock = Lock()
 
     def __getstate__(self) -> dict[str, Any]:
         """Exclude the loaded model from pickling: the other process loads it again."""
-        excluded = {"_lock", "model", "tokenizer", "image_processor", "_quantized"}
+        excluded = {"_lock", "model", "tokenizer", "image_processor", "_quantized", "_compiled"}
         return {name: value for name, value in vars(self).items() if name not in excluded}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
         self._lock = Lock()
+
+    @cached_property
+    def batch_size(self) -> int:  # type: ignore[override]
+        """Texts or pictures per forward pass; see `ForwardBatches`."""
+        return self._batches.choose(self._find_device)
+
+    @property
+    def is_asynchronous(self) -> bool:
+        """See `Backbone.is_asynchronous`."""
+        return self._find_device() != "cpu"
+
+    def _find_device(self) -> str:
+        return choose_device(self.checkpoint.device, "backbone.device")
 
     @cached_property
     def fingerprint(self) -> str:
@@ -126,6 +147,7 @@ class DualEncoder(Backbone):
                 if self.decoding == "exact"
                 else f"{DECODING}, at {REDUCING_GAP} times the size",
                 **({"quantize": describe_quantization()} if self.quantize else {}),
+                **({"compile": describe_compilation()} if self.compile else {}),
             }
         )
 
@@ -182,7 +204,7 @@ class DualEncoder(Backbone):
 
     @cached_property
     def _quantized(self) -> QuantizedTower:
-        if choose_device(self.checkpoint.device, "backbone.device") != "cpu":
+        if self._find_device() != "cpu":
             raise ModelError("backbone.quantize=int8 runs on a CPU: add backbone.device=cpu")
         identity = {"class": type(self).__name__, "model": self.checkpoint.identify()}
         return QuantizedTower(
@@ -193,21 +215,15 @@ class DualEncoder(Backbone):
         )
 
     @cached_property
+    def _compiled(self) -> CompiledTower:
+        return CompiledTower(self.checkpoint.model, self.image_features)
+
+    @cached_property
     def _target_size(self) -> tuple[int, int]:
         """Width and height of the area that the image processor covers with a picture."""
-        size = getattr(self.image_processor, "size", None)
-        sides = {} if size is None or isinstance(size, int) else dict(size)
-        width, height = sides.get("width"), sides.get("height")
-        if width is None or height is None:
-            width = height = sides.get("shortest_edge")
-        if width is None or height is None or not self.image_processor.do_resize:
-            raise ModelError(
-                "backbone.decoding=reduced needs a model that resizes all pictures to one size, "
-                f"{self.checkpoint.model} has size={size}: add backbone.decoding=exact"
-            )
-        return width, height
+        return find_target_size(self.image_processor, self.checkpoint.model)
 
-    def _encode_texts(self, texts: Sequence[str]) -> "torch.Tensor":
+    def _encode_texts(self, texts: Sequence[str], _: int) -> "torch.Tensor":
         inputs = self.tokenizer(
             self._lower(texts),
             padding=self.text_padding,
@@ -220,39 +236,52 @@ class DualEncoder(Backbone):
     def _lower(self, texts: Sequence[str]) -> list[str]:
         return [text.lower() if self.lowercase else text for text in texts]
 
-    def preprocess(self, image: Image) -> Any:
-        """See `Backbone.preprocess`; uses the model's image processor."""
+    @cached_property
+    def _pixels(self) -> PixelPreprocessor | None:
+        """The image processor in 8 bits, or None if it has to be used itself."""
+        return find_preprocessor(self.image_processor)
+
+    def load_preprocessing(self) -> None:
+        """See `Backbone.load_preprocessing`."""
         with self._lock:
-            processor = self.image_processor
+            _ = self._pixels, self.decoding == "reduced" and self._target_size
+
+    def preprocess(self, image: Image) -> Any:
+        """See `Backbone.preprocess`: the floats of the model's image processor, or 8-bit pixels."""
+        with self._lock:
+            resize = self._pixels
             size = self._target_size if self.decoding == "reduced" else None
-        return processor(images=[open_image(image, size)], return_tensors="np")
+        picture = open_image(image, size)
+        if resize is not None:
+            return {PIXELS: resize(picture)[np.newaxis]}
+        return self.image_processor(images=[picture], return_tensors="np")
 
     def embed_preprocessed(self, images: Sequence[Image], inputs: Sequence[Any]) -> FloatArray:
         """See `Backbone.embed_preprocessed`."""
         return self._embed(inputs, self._encode_inputs)
 
-    def _encode_images(self, images: Sequence[Image]) -> "torch.Tensor":
+    def _encode_images(self, images: Sequence[Image], full: int) -> "torch.Tensor":
         with ThreadPoolExecutor(DECODER_THREADS) as pool:
-            return self._encode_inputs(list(pool.map(self.preprocess, images)))
+            return self._encode_inputs(list(pool.map(self.preprocess, images)), full)
 
-    def _encode_inputs(self, inputs: Sequence[Any]) -> "torch.Tensor":
-        from transformers import BatchFeature
+    def _encode_inputs(self, inputs: Sequence[Any], full: int) -> "torch.Tensor":
+        import torch
 
-        arrays = {key: np.concatenate([one[key] for one in inputs]) for key in inputs[0]}
-        batch = BatchFeature(arrays, tensor_type="pt")
         if self.quantize is not None:
-            return self._quantized(batch)
-        return self.image_features(batch.to(self.model.device, self.model.dtype))
+            where = torch.device("cpu"), torch.float32
+            return self._quantized(move_inputs(inputs, self._pixels, *where))
+        batch = move_inputs(inputs, self._pixels, self.model.device, self.model.dtype)
+        return self._compiled(batch, full) if self.compile else self.image_features(batch)
 
-    def _embed(self, items: Sequence[Any], encode: Callable[..., "torch.Tensor"]) -> FloatArray:
+    def _embed(
+        self, items: Sequence[Any], encode: Callable[[Sequence[Any], int], "torch.Tensor"]
+    ) -> FloatArray:
         if not items:
             raise ValueError("need at least 1 text or picture to embed, got 0")
-        rows = []
         with self.checkpoint.inference():
-            for start in range(0, len(items), self.batch_size):
-                features = encode(items[start : start + self.batch_size])
-                rows.append(features.float().cpu().numpy())
-        return to_unit_rows(np.concatenate(rows))
+            started = self._batches.start(items, self.batch_size, encode)
+        # Outside of the context, which another thread may enter while a GPU computes.
+        return to_unit_rows(np.concatenate([rows.wait() for rows in started]))
 
 
 def to_unit_rows(embeddings: FloatArray) -> FloatArray:

@@ -26,6 +26,7 @@ from newsimg.storage.files import (
 )
 from newsimg.storage.models.fit import ModelError
 from newsimg.storage.progress import announce
+from newsimg.storage.text.suggest import check_choice
 
 if TYPE_CHECKING:
     import torch
@@ -37,6 +38,26 @@ METHODS = ("int8",)
 RECIPE = "weights int8 per channel, reduced range; activations uint8 by picture"
 LIBRARIES = ("torch", "transformers", "onnx", "onnxruntime", "onnxscript")
 SMALLEST_COSINE = 0.95  # to the model in float32, below which a quantised model is not used
+
+
+def check_quantize(quantize: str | None, dtype: str, device: str, compile: bool) -> None:
+    """Check a backbone's `quantize` and the arguments that it excludes.
+
+    Raises:
+        ValueError: If one is invalid.
+    """
+    if quantize is None:
+        return
+    check_choice("backbone.quantize", quantize, METHODS)
+    if dtype != "float32" or device not in ("auto", "cpu"):
+        raise ValueError(
+            f"backbone.quantize={quantize} needs backbone.dtype=float32 on a CPU, "
+            f"got backbone.dtype={dtype} and backbone.device={device}"
+        )
+    if compile:
+        raise ValueError(
+            f"backbone.compile=true and backbone.quantize={quantize} exclude each other"
+        )
 
 
 def describe_quantization() -> dict[str, str]:

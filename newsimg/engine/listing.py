@@ -51,6 +51,17 @@ class Listing:
         """Return the pictures of a chunk and the rejected locations."""
         return [_to_picture(row) for row in self._reader.get_batch(number).to_pylist()]
 
+    def read_rows(self, start: int, stop: int) -> list[Image | Rejected]:
+        """Return the pictures at some positions, and the rejected locations."""
+        size = self.size_of(0)
+        rows: list[dict[str, Any]] = []
+        while start < stop:
+            number, first = divmod(start, size)
+            part = self._reader.get_batch(number).slice(first, stop - start)
+            rows += part.to_pylist()
+            start += len(part)
+        return [_to_picture(row) for row in rows]
+
     def hash_chunk(self, number: int) -> str:
         """Return a hash of a chunk's ids, paths, file sizes and modification times."""
         batch = self._reader.get_batch(number)

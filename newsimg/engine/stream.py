@@ -1,42 +1,22 @@
-"""Embedding of a stream of pictures; reading and decoding run in parallel to the model."""
+"""Embedding of batches that are read in parallel to the model."""
 
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
-from itertools import islice
-from typing import TypeVar
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 from newsimg.datatypes import Accepted, FloatArray, Image, Rejected, ValidationRules
-from newsimg.engine.validation import (
-    Loaded,
-    Prepared,
-    load_picture,
-    prepare_picture,
-    without_content,
-)
+from newsimg.engine.reading import Read, ReadBatch, read_in_threads
+from newsimg.engine.validation import without_content
 from newsimg.interfaces import Backbone
+from newsimg.storage.models.stacked import select_inputs
 from newsimg.storage.prefetch import prefetch
 
-N_PREFETCH = 2  # batches being read, and batches being decoded, ahead of the model
-T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class _Batch:
-    """A batch in preparation; the three lists are aligned."""
-
-    pictures: list[Loaded | Rejected]
-    known: list[FloatArray | None]
-    preparing: list["Future[Prepared | Rejected] | None"]
+N_RUNNING = 2  # batches on a GPU: one computes while the results of another are written
 
 
 def stream_embeddings(
     pictures: Iterable[Image | Rejected], backbone: Backbone, rules: ValidationRules, n_threads: int
 ) -> Iterator[Accepted | Rejected]:
-    """Embed or reject pictures; yield one result per picture, in order.
-
-    The number of batches in memory is constant. A picture with a cached embedding is read, because
-    the cache is keyed by its bytes, but not decoded.
+    """Embed or reject pictures; yield one result per picture, in order, in constant memory.
 
     Args:
         pictures: Pictures to embed; rejected ones are passed through.
@@ -44,66 +24,61 @@ def stream_embeddings(
         rules: Rules for accepting pictures.
         n_threads: Reading and decoding threads.
     """
-    with ThreadPoolExecutor(n_threads) as pool:
-
-        def load(batch: list[Image | Rejected]) -> "list[Rejected | Future[Loaded | Rejected]]":
-            return [
-                one if isinstance(one, Rejected) else pool.submit(load_picture, one, rules)
-                for one in batch
-            ]
-
-        def prepare(batch: "list[Rejected | Future[Loaded | Rejected]]") -> _Batch:
-            loaded = [one if isinstance(one, Rejected) else one.result() for one in batch]
-            good = [one.image for one in loaded if isinstance(one, Loaded)]
-            found = iter(backbone.find_embeddings(good) if good else [])
-            known = [next(found) if isinstance(one, Loaded) else None for one in loaded]
-            preparing = [
-                pool.submit(prepare_picture, one.image, backbone, rules)
-                if isinstance(one, Loaded) and row is None
-                else None
-                for one, row in zip(loaded, known, strict=True)
-            ]
-            return _Batch(loaded, known, preparing)
-
-        loading = prefetch(map(load, _in_batches(pictures, backbone.batch_size)), N_PREFETCH)
-        for batch in prefetch(map(prepare, loading), N_PREFETCH):
-            yield from _finish(batch, backbone)
+    return embed_batches(read_in_threads(pictures, backbone, rules, n_threads), backbone)
 
 
-def _finish(batch: _Batch, backbone: Backbone) -> Iterator[Accepted | Rejected]:
-    """Embed the new pictures of a batch, and yield all results in order."""
-    prepared = [None if future is None else future.result() for future in batch.preparing]
-    rows = _embed([one for one in prepared if isinstance(one, Prepared)], backbone)
-    for picture, known, outcome in zip(batch.pictures, batch.known, prepared, strict=True):
-        if isinstance(picture, Rejected):
-            yield picture
-        elif isinstance(outcome, Rejected):
-            yield outcome
-        else:
-            image = picture.image if outcome is None else outcome.image
-            row = next(rows) if known is None else known
-            size = (picture.width, picture.height)
-            yield Accepted(without_content(image), *size, row, picture.n_cut)
-
-
-def _embed(prepared: list[Prepared], backbone: Backbone) -> Iterator[FloatArray]:
-    """Yield the embedding of each picture, reusing those that earlier batches have cached."""
-    if not prepared:
+def embed_batches(
+    batches: Iterable[ReadBatch], backbone: Backbone
+) -> Iterator[Accepted | Rejected]:
+    """Embed the new pictures of batches; yield one result per picture, in order."""
+    if not backbone.is_asynchronous:  # a CPU that computes two batches at a time gains nothing
+        for batch in batches:
+            yield from _finish(batch, embed_new(batch, backbone))
         return
-    names = [(one.image.digest, one.image.truncated) for one in prepared]
-    found = backbone.find_embeddings([one.image for one in prepared])
+    with ThreadPoolExecutor(N_RUNNING) as pool:
+        running = prefetch(_start(batches, backbone, pool), N_RUNNING - 1)
+        for batch, future in running:
+            yield from _finish(batch, future.result())
+
+
+def _start(
+    batches: Iterable[ReadBatch], backbone: Backbone, pool: ThreadPoolExecutor
+) -> "Iterator[tuple[ReadBatch, Future[list[FloatArray]]]]":
+    """Embed batches one after the other, without waiting for their results."""
+    before: tuple[set[str | None], Future[list[FloatArray]]] | None = None
+    for batch in batches:
+        digests = {image.digest for image in batch.new}
+        if before and digests & before[0]:  # the same picture is embedded once
+            wait([before[1]])
+        future = pool.submit(embed_new, batch, backbone)
+        yield batch, future
+        before = digests, future
+
+
+def embed_new(batch: ReadBatch, backbone: Backbone) -> list[FloatArray]:
+    """Return the embedding of each new picture, reusing those that earlier batches have cached."""
+    images = batch.new
+    if not images:
+        return []
+    names = [(image.digest, image.truncated) for image in images]
+    found = backbone.find_embeddings(images)
     rows = {name: row for name, row in zip(names, found, strict=True) if row is not None}
     # One of several pictures with equal bytes is embedded, so that their rows are identical.
-    missing = {name: one for name, one in zip(names, prepared, strict=True) if name not in rows}
+    missing = {name: i for i, name in enumerate(names) if name not in rows}
     if missing:
-        images = [one.image for one in missing.values()]
-        computed = backbone.embed_preprocessed(images, [one.inputs for one in missing.values()])
+        places = list(missing.values())
+        inputs = select_inputs(batch.inputs, places)
+        computed = backbone.embed_preprocessed([images[i] for i in places], inputs)
         rows |= dict(zip(missing, computed, strict=True))
-    for name in names:
-        yield rows[name]
+    return [rows[name] for name in names]
 
 
-def _in_batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    iterator = iter(items)
-    while batch := list(islice(iterator, size)):
-        yield batch
+def _finish(batch: ReadBatch, rows: list[FloatArray]) -> Iterator[Accepted | Rejected]:
+    """Yield the results of a batch in order."""
+    new = iter(rows)
+    for one in batch.pictures:
+        if isinstance(one, Read):
+            row = next(new) if one.row is None else one.row
+            yield Accepted(without_content(one.image), one.width, one.height, row, one.n_cut)
+        else:
+            yield one

@@ -83,7 +83,7 @@ class OutputCache:
         keys: Sequence[str],
         compute: Callable[[list[int]], FloatArray],
         label: str,
-        batch_size: int = 64,
+        batch_size: int | Callable[[], int] = 64,
     ) -> FloatArray:
         """Return the row of each key, (n_keys, width), and compute those that are missing.
 
@@ -96,15 +96,16 @@ class OutputCache:
             keys: What identifies the content of each item; equal keys are computed once.
             compute: Computes the items at the given positions: (n_positions, width) float32.
             label: Names the work on the status line.
-            batch_size: Items per call of `compute`.
+            batch_size: Items per call of `compute`, or a function called if items are missing.
 
         Raises:
             OSError: If the cache cannot be read or written.
         """
 
         def compute_batches(missing: list[int], keep: KeepRows) -> None:
-            for start in range(0, len(missing), batch_size):
-                batch = missing[start : start + batch_size]
+            size = batch_size if isinstance(batch_size, int) else batch_size()
+            for start in range(0, len(missing), size):
+                batch = missing[start : start + size]
                 keep(batch, compute(batch))
 
         return self.get_or_ask(kind, model, keys, compute_batches, label)

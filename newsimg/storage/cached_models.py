@@ -13,6 +13,7 @@ from newsimg.datatypes import FloatArray, Image, KeepAnswers, KeepText, KeepWrit
 from newsimg.interfaces import Backbone, VisionLanguageModel
 from newsimg.storage.cache import KeepRows, KeepTexts, OutputCache, hash_image
 from newsimg.storage.files import hash_file
+from newsimg.storage.models.stacked import select_inputs
 
 MAX_MASS = 1.02  # of rounded probabilities
 _T = TypeVar("_T")
@@ -29,7 +30,11 @@ class CachedBackbone(Backbone):
         self._backbone = backbone
         self.cache = cache
         self.query_template = backbone.query_template
-        self.batch_size = backbone.batch_size
+
+    @property
+    def batch_size(self) -> int:  # type: ignore[override]
+        """See `Backbone.batch_size`; "auto" imports torch, which a warm run does not need."""
+        return self._backbone.batch_size
 
     @property
     def fingerprint(self) -> str:
@@ -41,6 +46,11 @@ class CachedBackbone(Backbone):
         """See `Backbone.description`."""
         return self._backbone.description
 
+    @property
+    def is_asynchronous(self) -> bool:
+        """See `Backbone.is_asynchronous`."""
+        return self._backbone.is_asynchronous
+
     def embed_texts(self, texts: Sequence[str]) -> FloatArray:
         """See `Backbone.embed_texts`."""
         return self.cache.get_or_compute(
@@ -49,7 +59,7 @@ class CachedBackbone(Backbone):
             [f"text:{text}" for text in texts],
             lambda batch: self._backbone.embed_texts([texts[i] for i in batch]),
             "Embedding texts",
-            self.batch_size,
+            lambda: self.batch_size,
         )
 
     def embed_images(self, images: Sequence[Image]) -> FloatArray:
@@ -60,7 +70,7 @@ class CachedBackbone(Backbone):
             self._name(images),
             lambda batch: self._backbone.embed_images([images[i] for i in batch]),
             "Embedding pictures",
-            self.batch_size,
+            lambda: self.batch_size,
         )
 
     def with_digests(self, images: Sequence[Image]) -> Sequence[Image]:
@@ -92,6 +102,10 @@ class CachedBackbone(Backbone):
         """See `Backbone.add_counts`."""
         self.cache.add_counts(counts)
 
+    def load_preprocessing(self) -> None:
+        """See `Backbone.load_preprocessing`."""
+        self._backbone.load_preprocessing()
+
     def preprocess(self, image: Image) -> Any:
         """See `Backbone.preprocess`."""
         return self._backbone.preprocess(image)
@@ -103,7 +117,7 @@ class CachedBackbone(Backbone):
             self.fingerprint,
             self._name(images),
             lambda batch: self._backbone.embed_preprocessed(
-                [images[i] for i in batch], [inputs[i] for i in batch]
+                [images[i] for i in batch], select_inputs(inputs, batch)
             ),
         )
 

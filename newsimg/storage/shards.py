@@ -12,9 +12,12 @@ import logging
 import os
 import zlib
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import wraps
 from pathlib import Path
+from threading import RLock
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -33,6 +36,7 @@ SMALL_BYTES = 1 << 20  # a merged file below this size is merged again
 MAX_GROUPS = 1 << 24  # row groups per file
 MAX_ROWS = MAX_GROUPS * GROUP_ROWS
 KEY = pa.binary(32)
+T = TypeVar("T")
 
 
 class DamagedFileError(Exception):
@@ -42,6 +46,17 @@ class DamagedFileError(Exception):
 def digest_key(key: str) -> bytes:
     """Return the SHA-256 of a key, under which its row is stored."""
     return hashlib.sha256(key.encode()).digest()
+
+
+def _in_turn(method: Callable[..., T]) -> Callable[..., T]:
+    """Run a method of `ShardFolder` in one thread at a time."""
+
+    @wraps(method)
+    def run(self: "ShardFolder", *arguments: Any) -> T:
+        with self._lock:
+            return method(self, *arguments)
+
+    return run
 
 
 class ShardFolder:
@@ -54,9 +69,11 @@ class ShardFolder:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.n_damaged = 0
+        self._lock = RLock()  # two batches may be embedded at a time
         self._unmerged: dict[Path, dict[bytes, bytes]] = {}
         self._reset()
 
+    @_in_turn
     def read(self, keys: Sequence[bytes]) -> list[bytes | None]:
         """Return the row of each key, or None; each row group is read once.
 
@@ -87,6 +104,7 @@ class ShardFolder:
                 rows[i] = row
         return rows
 
+    @_in_turn
     def add(self, rows: Mapping[bytes, bytes]) -> None:
         """Write rows of equal width; they are on disk when this returns.
 
@@ -97,6 +115,7 @@ class ShardFolder:
         if len(self._unmerged) >= MERGE_AT:
             self.merge()
 
+    @_in_turn
     def merge(self) -> None:
         """Merge this writer's small files into one."""
         if len(self._unmerged) <= 1:
