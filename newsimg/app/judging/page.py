@@ -11,10 +11,11 @@ import pandas as pd
 from fastapi import APIRouter, Header, Response
 from fastapi.responses import HTMLResponse
 from PIL import Image as PILImage
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from newsimg.app.judging.access import Access
 from newsimg.app.judging.asking import Asked, Judging
+from newsimg.app.judging.exports import list_exports
 from newsimg.app.judging.questions import PAIR, RATE
 from newsimg.app.judging.results import (
     N_RESAMPLES,
@@ -22,6 +23,7 @@ from newsimg.app.judging.results import (
     list_headlines,
     list_people,
     list_rated,
+    list_rated_headlines,
     measure_preference,
     read_answers,
 )
@@ -57,13 +59,23 @@ class Withdrawal(BaseModel):
 
     Attributes:
         reason: Why.
-        person: Number of the person; None for everybody.
-        articles: Articles; None for all.
+        people: Numbers of people; empty for everybody.
+        articles: Articles; empty for all.
     """
 
-    reason: str
-    person: int | None = None
-    articles: list[str] | None = None
+    reason: str = Field(max_length=200)
+    people: list[int] = []
+    articles: list[str] = []
+
+
+class Undo(BaseModel):
+    """The withdrawal to take back.
+
+    Attributes:
+        withdrawal: Its number.
+    """
+
+    withdrawal: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,22 +123,29 @@ class JudgingPage:
         }
 
     def describe_results(self) -> dict[str, Any]:
-        """Return the preference, headlines and people as JSON."""
+        """Return the preference, headlines, people and withdrawals as JSON."""
         table = read_answers(self.judging.database)
         found = measure_preference(table, self.seed)
-        runs = measure_runs(list_rated(table, self.shown), N_RESAMPLES, self.seed)
-        headlines = list_headlines(table) if found is not None else pd.DataFrame()
-        if found is not None:
-            titles = headlines["article_id"].map(lambda one: self.titles.get(one, ""))
-            headlines = headlines.assign(headline=titles)
+        rated = list_rated(table, self.shown)
+        runs = measure_runs(rated, N_RESAMPLES, self.seed)
+        headlines = list_rated_headlines(rated) if rated else list_headlines(table)
+        first, second = (f"mean/{name}" for name in self.names)
+        headlines = headlines.rename(columns={first: "first", second: "second"})
+        titles = headlines["article_id"].map(lambda one: self.titles.get(one, one))
         return {
             "runs": self.names,
             "preference": None if found is None else _drop_nan(vars(found)),
             "rated": [] if runs is None else _to_records(runs.reset_index()),
             "needed": describe_needed(table, self.seed),
-            "headlines": _to_records(headlines),
+            "headlines": _to_records(headlines.assign(headline=titles)),
             "people": _to_records(list_people(table)),
+            "withdrawals": [vars(one) for one in self.judging.withdrawals.list()],
         }
+
+    def export(self) -> dict[str, str]:
+        """Return the files of the answers so far: name -> content."""
+        table = read_answers(self.judging.database)
+        return list_exports(table, self.names, self.shown, self.seed)
 
 
 def make_router(page: JudgingPage) -> APIRouter:
@@ -183,11 +202,26 @@ def make_router(page: JudgingPage) -> APIRouter:
         page.access.check(authorization, for_owner=True)
         return page.describe_results()
 
+    @router.get("/judge/export/{name}")
+    def send_export(name: str, authorization: str | None = Token) -> Response:
+        page.access.check(authorization, for_owner=True)
+        files = page.export()
+        if name not in files:
+            raise not_found(f"there is no {name} yet, only {', '.join(files)}")
+        return Response(files[name], media_type="text/plain", headers=FRESH)
+
     @router.post("/judge/withdraw")
     def withdraw(asked: Withdrawal, authorization: str | None = Token) -> dict[str, int]:
         page.access.check(authorization, for_owner=True)
-        n = page.judging.withdraw(asked.reason, person=asked.person, articles=asked.articles)
+        withdrawals = page.judging.withdrawals
+        n = withdrawals.add(asked.reason, people=asked.people, articles=asked.articles)
         return {"withdrawn": n}
+
+    @router.post("/judge/restore")
+    def restore(asked: Undo, authorization: str | None = Token) -> dict[str, int]:
+        page.access.check(authorization, for_owner=True)
+        n_back, n_left = page.judging.withdrawals.undo(asked.withdrawal)
+        return {"restored": n_back, "left": n_left}
 
     return router
 

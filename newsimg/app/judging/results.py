@@ -174,6 +174,23 @@ def list_headlines(table: pd.DataFrame) -> pd.DataFrame:
     return order.reset_index().rename_axis(columns=None)
 
 
+def list_rated_headlines(rated: Sequence[Rating]) -> pd.DataFrame:
+    """Return a row for each article with rated pictures, those with the most disagreement first.
+
+    Columns: `article_id`, the mean rating of each run's picture as `mean/RUN`, `n_answers`, and
+    `disagreement`, the mean over its pictures of the standard deviation of their ratings.
+    """
+    table = pd.DataFrame([vars(one) for one in rated])
+    by_article = table.groupby("article_id")
+    spread = table.groupby(["article_id", "image_id"])["value"].std(ddof=0)
+    means = table.pivot_table(index="article_id", columns="run", values="value")
+    listed = means.add_prefix("mean/").assign(
+        n_answers=by_article.size(), disagreement=spread.groupby("article_id").mean()
+    )
+    order = listed.sort_values("disagreement", ascending=False, kind="stable")
+    return order.reset_index().rename_axis(columns=None)
+
+
 def list_people(table: pd.DataFrame) -> pd.DataFrame:
     """Return a row for each person: answers, passed checks, agreement of repeats, seconds."""
     rows = []

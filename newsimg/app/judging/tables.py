@@ -72,6 +72,15 @@ answers = Table(
     Column("given_at", Float, nullable=False),
     Column("withdrawn", String),  # why; null for answers that count
 )
+withdrawals = Table(
+    "judging_withdrawals",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("reason", String, nullable=False),
+    Column("content", String, nullable=False),  # JSON: people, articles, and ids of the answers
+    Column("given_at", Float, nullable=False),
+    sqlite_autoincrement=True,  # the number of one that was undone is not used again
+)
 
 BUSY = 30  # seconds that a process waits for another one's transaction
 

@@ -10,6 +10,7 @@ from typing import Any
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
+import pandas as pd
 import pytest
 from browser_pages import list_violations, needs_chromium, open_browser, open_page
 
@@ -123,8 +124,10 @@ def test_there_is_no_answer_and_no_picture_without_a_token_and_results_need_the_
     ):
         assert refused(served, path, "wrong", content)[0] == 401
     assert refused(served, "/judge/results", "token1")[0] == 401
-    withdrawal = {"reason": "no", "person": 1}
+    withdrawal = {"reason": "no", "people": [1]}
     assert refused(served, "/judge/withdraw", "token1", withdrawal)[0] == 401
+    assert refused(served, "/judge/restore", "token1", {"withdrawal": 1})[0] == 401
+    assert refused(served, "/judge/export/ratings.csv", "token1")[0] == 401
     assert len(read_answers(served.database)) == 0
     asked = served.ask("/judge/next", "token1")["question"]["assignment"]
     # A picture of another person's question is not sent.
@@ -175,6 +178,31 @@ def wait_for(page: Any, n_answered: int) -> None:
         " && document.getElementById('question').ariaBusy === 'false'",
         arg=n_answered,
     )
+
+
+def withdraw_and_undo(results: Any) -> None:
+    """Save the ratings, withdraw the answers of a person and about a headline, and undo it."""
+    shown = "text => document.getElementById('done').textContent.startsWith(text)"
+    with results.expect_download() as saved:
+        results.click("#files >> text=Ratings")
+    assert saved.value.suggested_filename == "ratings.csv"
+    ratings = pd.read_csv(saved.value.path())
+    assert set(ratings["rater"]) == {"r1", "r2"}
+    assert list_violations(results) == []
+    for boxes, n in (("people", 6), ("articles", 1)):
+        results.locator(f"input[name={boxes}]").last.check()
+        results.locator("button:has-text('Withdraw answers'):enabled").click()
+        results.press("#reason", "Enter")  # no reason: the browser asks for it
+        assert results.evaluate("document.getElementById('confirm').open")
+        assert list_violations(results) == []
+        results.fill("#reason", "<b>late</b>")
+        results.press("#reason", "Enter")
+        results.wait_for_function(shown, arg=f"{n} answer")
+        assert "<b>late</b>" in results.text_content("#withdrawals")
+    for n in ("1 answer count", "6 answers count"):
+        results.click("#undo")
+        results.wait_for_function(shown, arg=n)
+    assert results.locator("#withdrawals").count() == 0
 
 
 @pytest.mark.slow
@@ -229,6 +257,7 @@ def test_two_people_judge_by_keys_at_once_and_nothing_on_the_page_tells_the_runs
         results.wait_for_selector("#preference")
         assert "95 % interval" in results.text_content("#preference")
         assert results.locator("tbody tr").count() >= 6
+        withdraw_and_undo(results)
         assert said == []
         stranger, _, _ = open_page(browser, f"{served.url}/#t=nobody")
         stranger.wait_for_selector("#message:not([hidden])")
