@@ -19,6 +19,7 @@ from newsimg.app.judging.exports import list_exports
 from newsimg.app.judging.questions import PAIR, RATE
 from newsimg.app.judging.results import (
     N_RESAMPLES,
+    describe_answers,
     describe_needed,
     list_headlines,
     list_people,
@@ -30,6 +31,7 @@ from newsimg.app.judging.results import (
 from newsimg.app.server import not_found, read_page
 from newsimg.datatypes import Image
 from newsimg.evaluation.ratings.runs import measure_runs
+from newsimg.reporting.judged.sheets import JudgedHeadline
 from newsimg.storage.pictures.images import open_image
 
 log = logging.getLogger(__name__)
@@ -146,6 +148,24 @@ class JudgingPage:
         """Return the files of the answers so far: name -> content."""
         table = read_answers(self.judging.database)
         return list_exports(table, self.names, self.shown, self.seed)
+
+    def list_judged(self) -> list[JudgedHeadline]:
+        """Return the headlines with answers, the most disagreement first, for the sheets."""
+        table = read_answers(self.judging.database)
+        rated = list_rated(table, self.shown)
+        headlines = list_rated_headlines(rated) if rated else list_headlines(table)
+        pictures: dict[str, dict[str, Image]] = {}
+        for (article_id, image_id), name in self.shown.items():
+            pictures.setdefault(article_id, {})[name] = self.images[article_id, image_id]
+        judged = []
+        for row in headlines.to_dict("records"):
+            own = pictures[row["article_id"]]
+            captions = describe_answers(row, self.names)
+            note = captions.pop("", "")
+            shown = [(own[name], caption) for name, caption in captions.items()]
+            title = self.titles.get(row["article_id"], row["article_id"])
+            judged.append(JudgedHeadline(title, shown, note))
+        return judged
 
 
 def make_router(page: JudgingPage) -> APIRouter:

@@ -33,6 +33,7 @@ from newsimg.datatypes import Image, Rating
 from newsimg.evaluation.ratings.runs import measure_runs
 from newsimg.interfaces import Components, Task
 from newsimg.reporting.console import console, print_table
+from newsimg.reporting.judged.sheets import write_sheets
 from newsimg.reporting.results import Results, read_results, read_titles
 from newsimg.reporting.status import hide_status
 from newsimg.storage.files import write_atomically
@@ -46,7 +47,8 @@ class JudgeTask(Task):
 
     Each person has a link with a token; the runs are anonymous. At the end writes `answers.csv`,
     `headlines.csv`, `people.csv`, `progress.csv` (the preference after the first answers),
-    `ratings.csv` (for `data.ratings`) and `qrels.txt`.
+    `ratings.csv` (for `data.ratings`), `qrels.txt` and `judged_01.jpg`, sheets of the pictures with
+    the answers, which MLflow shows too.
 
     Args:
         runs: Name -> folder of a run of task=infer; two of them.
@@ -174,6 +176,9 @@ class JudgeTask(Task):
         for name, content in page.export().items():
             with write_atomically(output_dir / name) as temporary:
                 temporary.write_text(content, encoding="utf-8")
+        judged = page.list_judged()
+        if (n_drawn := write_sheets(judged, output_dir)) < len(judged):
+            console.print(f"{n_drawn} of {len(judged)} headlines are on the sheets")
         table = read_answers(judging.database)
         if rated := list_rated(table, page.shown):
             return self._describe_rated(rated)
