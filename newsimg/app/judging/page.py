@@ -5,15 +5,15 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Annotated, Any
 
 import pandas as pd
-from fastapi import APIRouter, Header, Response
+from fastapi import APIRouter, Depends, Response
 from fastapi.responses import HTMLResponse
 from PIL import Image as PILImage
 from pydantic import BaseModel, Field
 
-from newsimg.app.judging.access import Access
+from newsimg.app.judging.access import Access, Caller, find_caller
 from newsimg.app.judging.asking import Asked, Judging
 from newsimg.app.judging.exports import list_exports
 from newsimg.app.judging.questions import PAIR, RATE
@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 MAX_SIDE = 1200  # of a picture that is sent
 N_KEPT = 256  # pictures in memory
 FRESH = {"Cache-Control": "no-store"}
-Token = Header(default=None, alias="authorization")
+Called = Annotated[Caller, Depends(find_caller)]
 
 
 class Answer(BaseModel):
@@ -104,9 +104,9 @@ class JudgingPage:
     guidelines: str
     seed: int
 
-    def enter(self, header: str | None) -> int:
+    def enter(self, caller: Caller) -> int:
         """Return the person of a request."""
-        return self.judging.enter(self.access.check(header))
+        return self.judging.enter(self.access.check(caller))
 
     def describe(self, person: int, asked: Asked | None) -> dict[str, Any]:
         """Return a question as JSON, and the person's progress."""
@@ -181,29 +181,27 @@ def make_router(page: JudgingPage) -> APIRouter:
         return HTMLResponse(read_page("judge_results.html"), headers=FRESH)
 
     @router.get("/judge/next")
-    def send_next(response: Response, authorization: str | None = Token) -> dict[str, Any]:
+    def send_next(response: Response, caller: Called) -> dict[str, Any]:
         response.headers.update(FRESH)
-        person = page.enter(authorization)
+        person = page.enter(caller)
         return page.describe(person, page.judging.ask(person))
 
     @router.post("/judge/answer")
-    def keep_answer(
-        answer: Answer, response: Response, authorization: str | None = Token
-    ) -> dict[str, Any]:
+    def keep_answer(answer: Answer, response: Response, caller: Called) -> dict[str, Any]:
         response.headers.update(FRESH)
-        person = page.enter(authorization)
+        person = page.enter(caller)
         kept = page.judging.answer(person, answer.assignment, answer.choice, answer.seconds)
         return page.describe(person, page.judging.ask(person)) | {"kept": kept}
 
     @router.post("/judge/undo")
-    def undo(response: Response, authorization: str | None = Token) -> dict[str, Any]:
+    def undo(response: Response, caller: Called) -> dict[str, Any]:
         response.headers.update(FRESH)
-        person = page.enter(authorization)
+        person = page.enter(caller)
         return page.describe(person, page.judging.undo(person) or page.judging.ask(person))
 
     @router.get("/judge/pictures/{assignment}/{side}")
-    def send_picture(assignment: int, side: str, authorization: str | None = Token) -> Response:
-        asked = page.judging.ask(page.enter(authorization))
+    def send_picture(assignment: int, side: str, caller: Called) -> Response:
+        asked = page.judging.ask(page.enter(caller))
         if asked is None or asked.assignment != assignment or side not in ("left", "right"):
             raise not_found("this picture is not asked about any more: reload the page")
         image_id = asked.left if side == "left" else asked.right
@@ -217,29 +215,29 @@ def make_router(page: JudgingPage) -> APIRouter:
         return Response(content, media_type="image/jpeg", headers=FRESH)
 
     @router.get("/judge/results")
-    def send_results(response: Response, authorization: str | None = Token) -> dict[str, Any]:
+    def send_results(response: Response, caller: Called) -> dict[str, Any]:
         response.headers.update(FRESH)
-        page.access.check(authorization, for_owner=True)
+        page.access.check(caller, for_owner=True)
         return page.describe_results()
 
     @router.get("/judge/export/{name}")
-    def send_export(name: str, authorization: str | None = Token) -> Response:
-        page.access.check(authorization, for_owner=True)
+    def send_export(name: str, caller: Called) -> Response:
+        page.access.check(caller, for_owner=True)
         files = page.export()
         if name not in files:
             raise not_found(f"there is no {name} yet, only {', '.join(files)}")
         return Response(files[name], media_type="text/plain", headers=FRESH)
 
     @router.post("/judge/withdraw")
-    def withdraw(asked: Withdrawal, authorization: str | None = Token) -> dict[str, int]:
-        page.access.check(authorization, for_owner=True)
+    def withdraw(asked: Withdrawal, caller: Called) -> dict[str, int]:
+        page.access.check(caller, for_owner=True)
         withdrawals = page.judging.withdrawals
         n = withdrawals.add(asked.reason, people=asked.people, articles=asked.articles)
         return {"withdrawn": n}
 
     @router.post("/judge/restore")
-    def restore(asked: Undo, authorization: str | None = Token) -> dict[str, int]:
-        page.access.check(authorization, for_owner=True)
+    def restore(asked: Undo, caller: Called) -> dict[str, int]:
+        page.access.check(caller, for_owner=True)
         n_back, n_left = page.judging.withdrawals.undo(asked.withdrawal)
         return {"restored": n_back, "left": n_left}
 

@@ -1,6 +1,6 @@
 /* The results of a judging, for whoever has the link to them: files to save, and answers to withdraw. */
 
-import { find, initTheme, make } from "/pages/dom.js";
+import { find, initTheme, make } from "../pages/dom.js";
 import { saveAnswer } from "./client.js";
 import { request } from "./token.js";
 
@@ -54,19 +54,19 @@ function confirmWithdrawal(key) {
 async function withdraw(body) {
   tell("message", "");
   try {
-    const { withdrawn } = await (await request("/judge/withdraw", body)).json();
+    const { withdrawn } = await (await request("judge/withdraw", body)).json();
     await load();
     tell("done", `${several(withdrawn, "answer")} withdrawn.`);
   } catch (error) { tell("message", error.message); }
 }
 
 async function restore(number) {
-  const { restored, left } = await (await request("/judge/restore", { withdrawal: number })).json();
+  const { restored, left } = await (await request("judge/restore", { withdrawal: number })).json();
   await load();
   tell("done", `${several(restored, "answer")} count again.${left ? ` ${several(left, "other")} stay withdrawn, as their pairs were given to other people meanwhile.` : ""}`);
 }
 
-const save = name => doing(async () => saveAnswer(await request(`/judge/export/${name}`), name));
+const save = name => doing(async () => saveAnswer(await request(`judge/export/${name}`), name));
 
 const drawFiles = () => make("p", { class: "answers start", id: "files" }, "Save", Object.entries(FILES).map(([name, label]) => make("button", { class: "tool", type: "button", click: save(name) }, label)));
 
@@ -104,7 +104,7 @@ function draw(results) {
 }
 
 async function load() {
-  draw(await (await request("/judge/results")).json());
+  draw(await (await request("judge/results")).json());
   tell("done", "");
 }
 

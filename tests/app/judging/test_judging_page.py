@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from browser_pages import list_violations, needs_chromium, open_browser, open_page
 
-from newsimg.app.judging.access import Access, make_token, read_key
+from newsimg.app.judging.access import Access, Caller, make_token, read_key
 from newsimg.app.judging.asking import Judging
 from newsimg.app.judging.page import JudgingPage, make_router
 from newsimg.app.judging.questions import PAIR, Question, Rules
@@ -143,16 +143,33 @@ def test_too_many_requests_are_refused_for_a_minute() -> None:
     now = [0.0]
     access = Access(["good"], OWNER, lambda: now[0])
     for _ in range(300):
-        assert access.check("Bearer good") == "good"
+        assert access.check(Caller("Bearer good")) == "good"
     with pytest.raises(Exception, match="too many requests"):
-        access.check("Bearer good")
+        access.check(Caller("Bearer good"))
     for _ in range(60):
         with pytest.raises(Exception, match="the whole link"):
-            access.check("Bearer bad")
+            access.check(Caller("Bearer bad", "192.0.2.1"))
     with pytest.raises(Exception, match="too many requests"):
-        access.check("Bearer other")
+        access.check(Caller("Bearer other", "192.0.2.1"))
+    with pytest.raises(Exception, match="the whole link"):
+        access.check(Caller("Bearer other", "192.0.2.2"))
     now[0] = 61.0
-    assert access.check("Bearer good") == "good"
+    assert access.check(Caller("Bearer good")) == "good"
+
+
+def test_wrong_tokens_are_counted_by_the_address_that_the_proxy_tells(served: Served) -> None:
+    served.access._used.clear()
+
+    def come_from(told: str) -> int:
+        headers = {"Authorization": "Bearer no", "X-Forwarded-For": told}
+        with pytest.raises(HTTPError) as caught:
+            urlopen(Request(served.url + "/judge/next", headers=headers), timeout=60)
+        return int(caught.value.code)
+
+    # nginx appends the address that it sees: what a sender writes before it is not believed.
+    assert {come_from(f"198.51.100.{i}, 192.0.2.1") for i in range(60)} == {401}
+    assert come_from("203.0.113.9, 192.0.2.1") == 429
+    assert come_from("192.0.2.2") == 401
 
 
 def test_a_picture_is_sent_without_its_name_and_metadata(served: Served) -> None:
