@@ -88,6 +88,7 @@ class JudgingPage:
         judging: Questions and answers.
         access: Valid tokens.
         titles: Article id -> headline.
+        leads: Article id -> its first sentences, of the articles whose are known.
         images: Image id -> picture, by article id.
         names: Names of the runs, for the results alone.
         shown: Article and image id -> the run whose first picture it is.
@@ -98,6 +99,7 @@ class JudgingPage:
     judging: Judging
     access: Access
     titles: Mapping[str, str]
+    leads: Mapping[str, str]
     images: Mapping[tuple[str, str], Image]
     names: tuple[str, str]
     shown: Mapping[tuple[str, str], str]
@@ -116,6 +118,7 @@ class JudgingPage:
             title = self.titles.get(asked.article_id, "")
             kind = PAIR if asked.right else RATE
             question = {"assignment": asked.assignment, "headline": title, "kind": kind}
+            question["lead"] = self.leads.get(asked.article_id, "")
         return {
             "question": question,
             "guidelines": self.guidelines,

@@ -85,10 +85,15 @@ class Withdrawals:
                 if row.turn == 0:
                     free_question(connection, row.question_id)
             if articles and not people:  # stale news is not asked about again
-                connection.execute(
-                    update(questions)
-                    .where(questions.c.article_id.in_(list(articles)))
-                    .values(n_wanted=0)
+                own = questions.c.article_id.in_(list(articles))
+                connection.execute(update(questions).where(own).values(n_wanted=0))
+                connection.execute(  # nor is it shown any more: an open question expires
+                    update(assignments)
+                    .where(
+                        assignments.c.is_open,
+                        assignments.c.question_id.in_(select(questions.c.id).where(own)),
+                    )
+                    .values(opened_at=0.0)
                 )
             described = {"people": list(people), "articles": list(articles)}
             described["answers"] = [row.id for row in found]

@@ -34,6 +34,8 @@ async function show({ question, guidelines, answered, left, can_undo: canUndo })
   state.question = question;
   if (!question) return;
   find("headline").textContent = question.headline;
+  find("lead").textContent = question.lead;
+  find("lead").hidden = !question.lead;
   const single = question.kind === "rate";
   find("pair").classList.toggle("single", single);
   find("right").hidden = find("sides").hidden = single;

@@ -1,7 +1,7 @@
 """Serve the judging page."""
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -34,11 +34,12 @@ from newsimg.evaluation.ratings.runs import measure_runs
 from newsimg.interfaces import Components, Task
 from newsimg.reporting.console import console, print_table
 from newsimg.reporting.judged.sheets import write_sheets
-from newsimg.reporting.results import Results, read_results, read_titles
+from newsimg.reporting.results import Results, read_leads, read_results, read_titles
 from newsimg.reporting.status import hide_status
 from newsimg.storage.files import write_atomically
 from newsimg.storage.text.suggest import check_choice
 
+TEXTS = (read_titles, read_leads)
 OWNER = "owner"  # whose token opens the results
 
 
@@ -147,11 +148,12 @@ class JudgeTask(Task):
         numbers = range(1, self.n_people + 1)
         tokens = [make_token(key, f"person {number}") for number in numbers]
         owner = make_token(key, OWNER)
-        titles = {k: v for folder in self.runs.values() for k, v in read_titles(folder).items()}
+        titles, leads = (_merge(read(folder) for folder in self.runs.values()) for read in TEXTS)
         page = JudgingPage(
             judging=judging,
             access=Access(tokens, owner),
             titles=titles,
+            leads=leads,
             images=_find_images(asked, first, second),
             shown=shown,
             names=(names[0], names[1]),
@@ -212,6 +214,10 @@ def describe_preference(found: Preference, names: tuple[str, str]) -> str:
         return f"{counts} do not tell {names[0]} and {names[1]} apart: {interval}"
     better = names[1] if found.value > 0 else names[0]
     return f"{better} is preferred: {interval}, {counts}"
+
+
+def _merge(texts: Iterable[Mapping[str, str]]) -> dict[str, str]:
+    return {article_id: text for own in texts for article_id, text in own.items()}
 
 
 def _list_ids(results: Results) -> dict[str, list[str]]:

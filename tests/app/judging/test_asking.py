@@ -199,6 +199,18 @@ def test_the_latest_withdrawal_is_undone_and_its_pairs_are_asked_as_before() -> 
     assert judging.ask(judging.enter("cy")) is None  # two people each, as before
 
 
+def test_an_open_question_about_stale_news_is_not_shown_any_more() -> None:
+    judging = open_judging()
+    ada = judging.enter("ada")
+    held = judging.ask(ada)
+    assert held is not None
+    judging.withdrawals.add("stale", articles=[held.article_id])
+    other = judging.ask(ada)
+    assert other is not None
+    assert other.article_id != held.article_id
+    assert not judging.answer(ada, held.assignment, "left", 1.0)
+
+
 def test_an_answer_whose_pair_was_given_away_meanwhile_stays_withdrawn() -> None:
     judging = open_judging()
     ada, bo, cy = (judging.enter(name) for name in ("ada", "bo", "cy"))

@@ -65,6 +65,7 @@ def served(newsroom: Any) -> Iterator[Served]:
         judging=Judging(database, asked, rules),
         access=access,
         titles={one.article_id: f"Headline {one.article_id} {SCRIPT}" for one in asked},
+        leads={one.article_id: f"Lead {one.article_id} {SCRIPT}" for one in asked[:-1]},
         images=images,
         names=("baseline", "aesthetics"),
         shown={
@@ -234,6 +235,7 @@ def test_two_people_judge_by_keys_at_once_and_nothing_on_the_page_tells_the_runs
             wait_for(page, 0)
         headlines = [page.text_content("#headline") for page, _, _ in opened]
         assert all(SCRIPT in text for text in headlines)  # as text
+        assert SCRIPT in (opened[0][0].text_content("#lead") or SCRIPT)
         for number, key in enumerate(["ArrowLeft", "ArrowRight", "ArrowDown", "ArrowUp", "h", "p"]):
             for page, _, _ in opened:
                 page.keyboard.press(key)
