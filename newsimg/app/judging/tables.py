@@ -61,6 +61,7 @@ assignments = Table(
     Column("is_open", Boolean, nullable=False),
     Column("opened_at", Float, nullable=False),
     UniqueConstraint("question_id", "person_id", "turn"),
+    sqlite_autoincrement=True,  # an answer to a question that expired is not one to a later one
 )
 answers = Table(
     "judging_answers",
