@@ -87,7 +87,13 @@ def format_run(run: Run, tag: str) -> str:
 
 def write_qrels(qrels: Qrels, path: Path) -> None:
     """Write a TREC qrels file: `query_id 0 image_id relevance`."""
-    with path.open("w", encoding="utf-8") as file:
-        for query_id, relevant in qrels.items():
-            for image_id, relevance in relevant.items():
-                file.write(f"{query_id} 0 {image_id} {relevance}\n")
+    path.write_text(format_qrels(qrels), encoding="utf-8")
+
+
+def format_qrels(qrels: Qrels) -> str:
+    """Return the text of a TREC qrels file."""
+    return "".join(
+        f"{query_id} 0 {image_id} {relevance}\n"
+        for query_id, relevant in qrels.items()
+        for image_id, relevance in relevant.items()
+    )

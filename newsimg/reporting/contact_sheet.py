@@ -75,37 +75,39 @@ def _draw_query(
 ) -> None:
     draw = ImageDraw.Draw(sheet)
     colour = COLOURS[row["outcome"]]
-    sheet.paste(_text(row["outcome"], 13, colour, bold=True), (MARGIN, top))
+    sheet.paste(draw_text(row["outcome"], 13, colour, bold=True), (MARGIN, top))
     left = MARGIN + 86
-    sheet.paste(_text(_fit(row["title"], sheet.width - left - MARGIN), 13), (left, top))
+    sheet.paste(draw_text(fit_text(row["title"], sheet.width - left - MARGIN), 13), (left, top))
     top += HEADLINE_HEIGHT
     editors = row["image_id"].split()
     if editors[0] in images:
         height = 2 * THUMBNAIL[1] + GAP
-        sheet.paste(_thumbnail(images[editors[0]], THUMBNAIL), (MARGIN, top))
-        sheet.paste(_text("editor's picture", 11), (MARGIN, top + THUMBNAIL[1] + 4))
+        sheet.paste(fit_thumbnail(images[editors[0]], THUMBNAIL), (MARGIN, top))
+        sheet.paste(draw_text("editor's picture", 11), (MARGIN, top + THUMBNAIL[1] + 4))
         draw.line(
             (MARGIN + THUMBNAIL[0] + GAP, top, MARGIN + THUMBNAIL[0] + GAP, top + height), FRAME
         )
     for line, (label, image_ids) in enumerate(zip(("before", "after"), shown, strict=True)):
         y = top + line * (THUMBNAIL[1] + GAP)
         x = MARGIN + THUMBNAIL[0] + 2 * GAP
-        sheet.paste(_text(label, 11), (x, y + THUMBNAIL[1] // 2 - 7))
+        sheet.paste(draw_text(label, 11), (x, y + THUMBNAIL[1] // 2 - 7))
         for rank, image_id in enumerate(image_ids):
             x = MARGIN + LABEL_WIDTH + GAP + (rank + 1) * (THUMBNAIL[0] + GAP)
-            sheet.paste(_thumbnail(images[image_id], THUMBNAIL), (x, y))
+            sheet.paste(fit_thumbnail(images[image_id], THUMBNAIL), (x, y))
             if image_id in editors:
                 box = (x, y, x + THUMBNAIL[0] - 1, y + THUMBNAIL[1] - 1)
                 draw.rectangle(box, outline=FRAME, width=4)
 
 
 @lru_cache(maxsize=1024)  # the jobs of a sweep show much the same pictures
-def _thumbnail(image: Image, size: tuple[int, int]) -> PILImage.Image:
+def fit_thumbnail(image: Image, size: tuple[int, int]) -> PILImage.Image:
+    """Return a picture cut to a size."""
     return ImageOps.fit(open_image(image), size, PILImage.Resampling.BICUBIC)
 
 
 @lru_cache(maxsize=256)  # likewise
-def _text(text: str, size: int, colour: str = INK, bold: bool = False) -> PILImage.Image:
+def draw_text(text: str, size: int, colour: str = INK, bold: bool = False) -> PILImage.Image:
+    """Return a line of text as a picture."""
     font = _font(size, bold)
     _, _, right, bottom = map(int, font.getbbox(text))
     label = PILImage.new("RGB", (right + 1, bottom + 1), PAPER)
@@ -114,7 +116,7 @@ def _text(text: str, size: int, colour: str = INK, bold: bool = False) -> PILIma
 
 
 @lru_cache(maxsize=256)
-def _fit(text: str, width: int) -> str:
+def fit_text(text: str, width: int) -> str:
     """Cut a headline to what fits on one line."""
     font = _font(13)
     line = cut_text(text, width)  # more letters than there are pixels cannot fit

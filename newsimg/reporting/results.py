@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 FILE_NAME = "results.parquet"
 COLUMNS = ("article_id", "rank", "image_id", "path", "member")
 CREDITS = ("author", "credit", "source", "licence", "page_url")
+LEAD = "lead"  # the article's first sentences, if the data have such a column
 IMAGE_TITLE = "image_title"  # the column `title` is the headline
 
 
@@ -107,12 +108,25 @@ def read_titles(source: Path) -> dict[str, str]:
     Args:
         source: See `read_results`.
     """
+    return _read_texts(source, "title")
+
+
+def read_leads(source: Path) -> dict[str, str]:
+    """Return the lead of each article that has one.
+
+    Args:
+        source: See `read_results`.
+    """
+    return _read_texts(source, LEAD)
+
+
+def _read_texts(source: Path, column: str) -> dict[str, str]:
     path = source / FILE_NAME if source.is_dir() else source
-    if "title" not in pq.read_schema(path).names:
+    if column not in pq.read_schema(path).names:
         return {}
-    columns = pq.read_table(path, columns=["article_id", "title"]).to_pydict()
-    pairs = zip(columns["article_id"], columns["title"], strict=True)
-    return {str(article_id): str(title) for article_id, title in pairs if title}
+    columns = pq.read_table(path, columns=["article_id", column]).to_pydict()
+    pairs = zip(columns["article_id"], columns[column], strict=True)
+    return {str(article_id): str(text) for article_id, text in pairs if text}
 
 
 def read_warning(source: Path) -> str:
@@ -158,7 +172,8 @@ def write_results(
 ) -> None:
     """Write `results.parquet` and `results.jsonl`: a row for each candidate of each query.
 
-    Files are written atomically. A score that is not finite is null.
+    Files are written atomically. A score that is not finite is null. If the data have leads, so
+    have the rows.
 
     Args:
         output_dir: Where.
@@ -175,6 +190,8 @@ def write_results(
         if any((image.metadata or {}).get(name) for image in reranked.images)
     ]
     schema = make_schema(reranked, known)
+    if any(query.fields.get(LEAD) for query in collection.queries):
+        schema = schema.append(pa.field(LEAD, pa.string()))
     if confidences is not None:
         schema = schema.append(pa.field("confidence", pa.float64()))
         schema = schema.append(pa.field("unsure", pa.bool_()))
@@ -238,6 +255,7 @@ def list_rows(
     query = collection.queries[position]
     scores = {name: part[position] for name, part in reranked.parts.items()}
     scores["fused"] = reranked.scores[position]
+    lead = {LEAD: text} if (text := query.fields.get(LEAD)) else {}
     for i, row in enumerate(reranked.rows[position].tolist()):
         image = reranked.images[row]
         metadata: Mapping[str, str] = image.metadata or {}
@@ -245,6 +263,7 @@ def list_rows(
             "article_id": query.query_id,
             "rank": i + 1,
             "title": query.title,
+            **lead,
             "image_id": image.image_id,
             "uri": image.uri,
             "path": str(image.path),

@@ -35,7 +35,7 @@ from newsimg.reporting.sweeps.options import (
     print_options,
 )
 from newsimg.storage.text.suggest import check_choice
-from newsimg.task.judged.lines import bound_by_ratings, draw_by_ratings
+from newsimg.task.judged.lines import bound_by_ratings, draw_by_ratings, list_gains
 from newsimg.task.splits.loading import load_splits
 from newsimg.weight.base import LinearWeight, check_scores
 
@@ -44,8 +44,10 @@ class TuneTask(Task):
     """Chooses the weight and, optionally, the normalisation and the reranker.
 
     Writes `tune.csv` with the result, `options.csv` with all options on the choosing split, best
-    first, `choices.csv` with the choice (one per fold in cross-validation), `statistics.csv`
-    of the queries reported on, and `curve.csv` and `curve.png` of those that it was chosen on.
+    first, `choices.csv` with the choice (one per fold in cross-validation), `statistics.csv` of the
+    queries reported on (by people's ratings on another split, with intervals over articles and
+    people, as the column `over` says; else over articles), and `curve.csv` and `curve.png` of
+    those that it was chosen on.
 
     Args:
         measure: Measure to maximise, e.g. "hits_at_1" or "mrr_at_10"; by people's ratings
@@ -179,7 +181,9 @@ class TuneTask(Task):
             result |= measure_coverage(collection, retrieved.images)
         if reported is not None and is_by_ratings(self.measure):
             assert isinstance(unseen, RatedLines)
-            result |= bound_by_ratings(*reported, unseen, choice.weight, shared)
+            bounds = bound_by_ratings(*reported, unseen, choice.weight, shared)
+            bounds.to_csv(output_dir / "statistics.csv")  # over people too
+            result |= list_gains(bounds)
         if len(listed) > 1:
             print_options(listed, self.measure)
         where = self.report_split or f"{self.n_repeats} x {self.n_folds} folds"

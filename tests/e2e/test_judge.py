@@ -99,7 +99,7 @@ def test_a_judging_that_is_killed_goes_on_and_its_answers_are_exported(runs: str
         assert answer(again[1], 99, "tie") == N_ARTICLES
         results = send(again[2], "/judge/results")
         assert results["preference"]["n_answers"] == 2 * N_ARTICLES
-        assert send(again[2], "/judge/withdraw", {"reason": "late", "person": 2}) == {
+        assert send(again[2], "/judge/withdraw", {"reason": "late", "people": [2]}) == {
             "withdrawn": N_ARTICLES
         }
         process.send_signal(signal.SIGINT)
@@ -107,6 +107,7 @@ def test_a_judging_that_is_killed_goes_on_and_its_answers_are_exported(runs: str
         assert process.returncode == 0, errors
     assert "12 answers to 12 headlines" in said
     (folder,) = map(Path, re.findall(r"written to +(\S+)", said))
+    assert (folder / "judged_01.jpg").is_file()
     table = pd.read_csv(folder / "answers.csv", dtype=str)
     assert len(table) == N_ARTICLES
     assert set(table["rater"]) == {"r1"}
@@ -140,7 +141,8 @@ def test_single_pictures_are_rated_by_keys_and_runs_have_their_means(runs: str) 
             assert said == []
             results, _, _ = open_page(browser, links[1])
             results.wait_for_selector("#rated")
-            assert results.locator("tbody tr").count() == 2
+            # Two runs, the headlines, and one person.
+            assert results.locator("tbody tr").count() == 2 + N_ARTICLES + 1
         process.send_signal(signal.SIGINT)
         printed, errors = process.communicate(timeout=60)
         assert process.returncode == 0, errors

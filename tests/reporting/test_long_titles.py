@@ -57,15 +57,15 @@ def test_a_headline_on_the_sheet_is_as_long_as_the_line_has_room() -> None:
     for _ in range(12):
         title = " ".join(choose.choice(WORDS) for _ in range(choose.randint(1, 25)))
         width = choose.randint(20, 400)
-        assert contact_sheet._fit(title, width) == cut_by_one(title, width)
+        assert contact_sheet.fit_text(title, width) == cut_by_one(title, width)
 
 
 @pytest.mark.parametrize("kind", LONG)
 def test_endless_headlines_and_labels_are_drawn(kind: str, tmp_path: Path) -> None:
     """Measured letter by letter, or drawn in full, each of them takes from seconds to hours."""
-    line = contact_sheet._fit(LONG[kind], 700)
-    assert contact_sheet._text(line, 13).width <= 701
-    assert contact_sheet._fit(LONG[kind] * 40, 700) == line
+    line = contact_sheet.fit_text(LONG[kind], 700)
+    assert contact_sheet.draw_text(line, 13).width <= 701
+    assert contact_sheet.fit_text(LONG[kind] * 40, 700) == line
     curve = pd.DataFrame({"w_lo": [0.0], "w_hi": [1.0], "hits_at_1": [0.5]})
     plot_curves({LONG[kind]: curve}, "hits_at_1", tmp_path / "curves.png")
     assert PILImage.open(tmp_path / "curves.png").size == (700, 420)

@@ -6,7 +6,7 @@ import json
 import re
 import zipfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from newsimg.index.faiss_index import FaissIndex
 from newsimg.interfaces import Backbone, Reranker
 from newsimg.pipeline import rerank, retrieve
 from newsimg.reporting.quoting import quote_headline
-from newsimg.reporting.results import gather, read_results, write_results
+from newsimg.reporting.results import gather, read_leads, read_results, read_titles, write_results
 from newsimg.storage.files import PACKAGE_DIR
 from newsimg.task.infer import InferTask
 from newsimg.weight.l1 import L1Weight
@@ -330,6 +330,19 @@ def test_criteria_and_credits_stay_with_their_pictures_through_the_sort(
     assert [None if pd.isna(v) else v for v in found["licence"]] == ["CC0"] + [None] * 5
     assert "author" not in found
     assert read_results(tmp_path)["a"][0].credit == {"licence": "CC0"}
+
+
+def test_results_have_the_leads_of_the_articles_that_have_one(
+    pool: tuple[Collection, Candidates], tmp_path: Path
+) -> None:
+    collection, candidates = gather(*pool)
+    write_results(tmp_path, collection, candidates, [False, False])
+    assert read_leads(tmp_path) == {}
+    first, second = collection.queries
+    queries = (replace(first, columns=(("lead", " Roofs are <gone>. "),)), second)
+    write_results(tmp_path, replace(collection, queries=queries), candidates, [False, False])
+    assert read_leads(tmp_path) == {"a": "Roofs are <gone>."}
+    assert read_titles(tmp_path) == {"a": first.title, "b": second.title}
 
 
 def test_a_narrowed_pool_has_the_candidates_and_the_editors_pictures_in_order(

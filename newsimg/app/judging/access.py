@@ -8,13 +8,36 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from fastapi import HTTPException
+from fastapi import HTTPException, Request
 
 PER_MINUTE = 300  # requests with one token; an answer takes four
-WRONG_PER_MINUTE = 60  # requests with wrong tokens, of all addresses: behind a proxy all are one
+WRONG_PER_MINUTE = 60  # requests with wrong tokens of one address
+MAX_ADDRESSES = 10_000  # that are remembered
 MINUTE = 60.0
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who sends a request.
+
+    Attributes:
+        header: The Authorization header; None without one.
+        address: The IP address; behind a reverse proxy on this machine that of X-Forwarded-For,
+            which the server takes from 127.0.0.1 alone.
+    """
+
+    header: str | None
+    address: str = ""
+
+
+def find_caller(request: Request) -> Caller:
+    """Return who sends a request."""
+    return Caller(
+        request.headers.get("authorization"), request.client.host if request.client else ""
+    )
 
 
 def read_key(path: Path) -> bytes:
@@ -43,7 +66,9 @@ def make_token(key: bytes, name: str) -> str:
 
 
 class Access:
-    """Valid tokens, and how often each was used in the last minute. Thread-safe.
+    """Valid tokens, and how often each, or wrong ones by an address, came in the last minute.
+
+    Thread-safe.
 
     Args:
         people: Tokens of people.
@@ -60,27 +85,32 @@ class Access:
         self._lock = threading.Lock()
         self._used: dict[str, deque[float]] = {}
 
-    def check(self, header: str | None, for_owner: bool = False) -> str:
-        """Return the token of a request's Authorization header.
+    def check(self, caller: Caller, for_owner: bool = False) -> str:
+        """Return the token of a request.
 
         Raises:
             HTTPException: If it is not valid, or was used too often.
         """
-        token = (header or "").removeprefix("Bearer ")
+        token = (caller.header or "").removeprefix("Bearer ")
         is_valid = (
             hmac.compare_digest(token.encode(), self.owner.encode())
             if for_owner
             else token in self.people
         )
-        self._count(token if is_valid else "", PER_MINUTE if is_valid else WRONG_PER_MINUTE)
+        if is_valid:
+            self._count(token, PER_MINUTE)
+        else:
+            self._count(f"of {caller.address}", WRONG_PER_MINUTE)
         if not is_valid:
             raise HTTPException(401, "this page opens by the whole link that you were given")
         return token
 
-    def _count(self, token: str, limit: int) -> None:
+    def _count(self, key: str, limit: int) -> None:
         now = self._clock()
         with self._lock:
-            times = self._used.setdefault(token, deque())
+            if len(self._used) > MAX_ADDRESSES:
+                self._used = {k: v for k, v in self._used.items() if v and v[-1] > now - MINUTE}
+            times = self._used.setdefault(key, deque())
             while times and times[0] <= now - MINUTE:
                 times.popleft()
             if len(times) >= limit:

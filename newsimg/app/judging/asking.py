@@ -13,6 +13,7 @@ from sqlalchemy.exc import IntegrityError
 from newsimg.app.judging.choosing import choose_question, free_question, list_free
 from newsimg.app.judging.questions import CHECK, POINTS, RATE, Question, Rules
 from newsimg.app.judging.tables import Database, answers, assignments, people, questions, settings
+from newsimg.app.judging.withdrawing import Withdrawals
 from newsimg.storage.text.suggest import check_choice
 
 PREFERENCES = ("left", "right", "tie", "neither")
@@ -76,6 +77,7 @@ class Judging:
         self.database = database
         self.rules = rules
         self.clock = clock
+        self.withdrawals = Withdrawals(database, asked, clock)
         key = hashlib.sha256(json.dumps([asdict(one) for one in asked]).encode()).hexdigest()
         try:
             with database.begin() as connection:
@@ -173,49 +175,6 @@ class Judging:
             return _show(
                 connection.execute(_joined().where(assignments.c.id == last.assignment_id)).one()
             )
-
-    def withdraw(
-        self, reason: str, *, person: int | None = None, articles: Sequence[str] | None = None
-    ) -> int:
-        """Withdraw answers in bulk, of a person or about some articles; return their number.
-
-        They are kept with the reason and count no more. The pairs are asked again, of others.
-
-        Args:
-            reason: Why, e.g. "the news went stale".
-            person: Whose answers; None for everybody's.
-            articles: Articles; None for all.
-
-        Raises:
-            ValueError: If neither is given.
-        """
-        if person is None and articles is None:
-            raise ValueError("withdraw the answers of a person or about some articles")
-        with self.database.begin() as connection:
-            wanted = (
-                select(answers.c.id, assignments.c.question_id, assignments.c.turn)
-                .join(assignments, assignments.c.id == answers.c.assignment_id)
-                .join(questions, questions.c.id == assignments.c.question_id)
-                .where(answers.c.withdrawn.is_(None))
-            )
-            if person is not None:
-                wanted = wanted.where(assignments.c.person_id == person)
-            if articles is not None:
-                wanted = wanted.where(questions.c.article_id.in_(list(articles)))
-            found = connection.execute(wanted).all()
-            for row in found:
-                connection.execute(
-                    update(answers).where(answers.c.id == row.id).values(withdrawn=reason)
-                )
-                if row.turn == 0:
-                    free_question(connection, row.question_id)
-            if articles is not None and person is None:  # stale news is not asked about again
-                connection.execute(
-                    update(questions)
-                    .where(questions.c.article_id.in_(list(articles)))
-                    .values(n_wanted=0)
-                )
-        return len(found)
 
     def measure_progress(self, person: int) -> Progress:
         """Return how far a person is."""

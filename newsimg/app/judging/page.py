@@ -5,29 +5,33 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Annotated, Any
 
 import pandas as pd
-from fastapi import APIRouter, Header, Response
+from fastapi import APIRouter, Depends, Response
 from fastapi.responses import HTMLResponse
 from PIL import Image as PILImage
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
-from newsimg.app.judging.access import Access
+from newsimg.app.judging.access import Access, Caller, find_caller
 from newsimg.app.judging.asking import Asked, Judging
+from newsimg.app.judging.exports import list_exports
 from newsimg.app.judging.questions import PAIR, RATE
 from newsimg.app.judging.results import (
     N_RESAMPLES,
+    describe_answers,
     describe_needed,
     list_headlines,
     list_people,
     list_rated,
+    list_rated_headlines,
     measure_preference,
     read_answers,
 )
 from newsimg.app.server import not_found, read_page
 from newsimg.datatypes import Image
 from newsimg.evaluation.ratings.runs import measure_runs
+from newsimg.reporting.judged.sheets import JudgedHeadline
 from newsimg.storage.pictures.images import open_image
 
 log = logging.getLogger(__name__)
@@ -35,7 +39,7 @@ log = logging.getLogger(__name__)
 MAX_SIDE = 1200  # of a picture that is sent
 N_KEPT = 256  # pictures in memory
 FRESH = {"Cache-Control": "no-store"}
-Token = Header(default=None, alias="authorization")
+Called = Annotated[Caller, Depends(find_caller)]
 
 
 class Answer(BaseModel):
@@ -57,13 +61,23 @@ class Withdrawal(BaseModel):
 
     Attributes:
         reason: Why.
-        person: Number of the person; None for everybody.
-        articles: Articles; None for all.
+        people: Numbers of people; empty for everybody.
+        articles: Articles; empty for all.
     """
 
-    reason: str
-    person: int | None = None
-    articles: list[str] | None = None
+    reason: str = Field(max_length=200)
+    people: list[int] = []
+    articles: list[str] = []
+
+
+class Undo(BaseModel):
+    """The withdrawal to take back.
+
+    Attributes:
+        withdrawal: Its number.
+    """
+
+    withdrawal: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,6 +88,7 @@ class JudgingPage:
         judging: Questions and answers.
         access: Valid tokens.
         titles: Article id -> headline.
+        leads: Article id -> its first sentences, of the articles whose are known.
         images: Image id -> picture, by article id.
         names: Names of the runs, for the results alone.
         shown: Article and image id -> the run whose first picture it is.
@@ -84,15 +99,16 @@ class JudgingPage:
     judging: Judging
     access: Access
     titles: Mapping[str, str]
+    leads: Mapping[str, str]
     images: Mapping[tuple[str, str], Image]
     names: tuple[str, str]
     shown: Mapping[tuple[str, str], str]
     guidelines: str
     seed: int
 
-    def enter(self, header: str | None) -> int:
+    def enter(self, caller: Caller) -> int:
         """Return the person of a request."""
-        return self.judging.enter(self.access.check(header))
+        return self.judging.enter(self.access.check(caller))
 
     def describe(self, person: int, asked: Asked | None) -> dict[str, Any]:
         """Return a question as JSON, and the person's progress."""
@@ -102,6 +118,7 @@ class JudgingPage:
             title = self.titles.get(asked.article_id, "")
             kind = PAIR if asked.right else RATE
             question = {"assignment": asked.assignment, "headline": title, "kind": kind}
+            question["lead"] = self.leads.get(asked.article_id, "")
         return {
             "question": question,
             "guidelines": self.guidelines,
@@ -111,22 +128,47 @@ class JudgingPage:
         }
 
     def describe_results(self) -> dict[str, Any]:
-        """Return the preference, headlines and people as JSON."""
+        """Return the preference, headlines, people and withdrawals as JSON."""
         table = read_answers(self.judging.database)
         found = measure_preference(table, self.seed)
-        runs = measure_runs(list_rated(table, self.shown), N_RESAMPLES, self.seed)
-        headlines = list_headlines(table) if found is not None else pd.DataFrame()
-        if found is not None:
-            titles = headlines["article_id"].map(lambda one: self.titles.get(one, ""))
-            headlines = headlines.assign(headline=titles)
+        rated = list_rated(table, self.shown)
+        runs = measure_runs(rated, N_RESAMPLES, self.seed)
+        headlines = list_rated_headlines(rated) if rated else list_headlines(table)
+        first, second = (f"mean/{name}" for name in self.names)
+        headlines = headlines.rename(columns={first: "first", second: "second"})
+        titles = headlines["article_id"].map(lambda one: self.titles.get(one, one))
         return {
             "runs": self.names,
             "preference": None if found is None else _drop_nan(vars(found)),
             "rated": [] if runs is None else _to_records(runs.reset_index()),
             "needed": describe_needed(table, self.seed),
-            "headlines": _to_records(headlines),
+            "headlines": _to_records(headlines.assign(headline=titles)),
             "people": _to_records(list_people(table)),
+            "withdrawals": [vars(one) for one in self.judging.withdrawals.list()],
         }
+
+    def export(self) -> dict[str, str]:
+        """Return the files of the answers so far: name -> content."""
+        table = read_answers(self.judging.database)
+        return list_exports(table, self.names, self.shown, self.seed)
+
+    def list_judged(self) -> list[JudgedHeadline]:
+        """Return the headlines with answers, the most disagreement first, for the sheets."""
+        table = read_answers(self.judging.database)
+        rated = list_rated(table, self.shown)
+        headlines = list_rated_headlines(rated) if rated else list_headlines(table)
+        pictures: dict[str, dict[str, Image]] = {}
+        for (article_id, image_id), name in self.shown.items():
+            pictures.setdefault(article_id, {})[name] = self.images[article_id, image_id]
+        judged = []
+        for row in headlines.to_dict("records"):
+            own = pictures[row["article_id"]]
+            captions = describe_answers(row, self.names)
+            note = captions.pop("", "")
+            shown = [(own[name], caption) for name, caption in captions.items()]
+            title = self.titles.get(row["article_id"], row["article_id"])
+            judged.append(JudgedHeadline(title, shown, note))
+        return judged
 
 
 def make_router(page: JudgingPage) -> APIRouter:
@@ -142,29 +184,27 @@ def make_router(page: JudgingPage) -> APIRouter:
         return HTMLResponse(read_page("judge_results.html"), headers=FRESH)
 
     @router.get("/judge/next")
-    def send_next(response: Response, authorization: str | None = Token) -> dict[str, Any]:
+    def send_next(response: Response, caller: Called) -> dict[str, Any]:
         response.headers.update(FRESH)
-        person = page.enter(authorization)
+        person = page.enter(caller)
         return page.describe(person, page.judging.ask(person))
 
     @router.post("/judge/answer")
-    def keep_answer(
-        answer: Answer, response: Response, authorization: str | None = Token
-    ) -> dict[str, Any]:
+    def keep_answer(answer: Answer, response: Response, caller: Called) -> dict[str, Any]:
         response.headers.update(FRESH)
-        person = page.enter(authorization)
+        person = page.enter(caller)
         kept = page.judging.answer(person, answer.assignment, answer.choice, answer.seconds)
         return page.describe(person, page.judging.ask(person)) | {"kept": kept}
 
     @router.post("/judge/undo")
-    def undo(response: Response, authorization: str | None = Token) -> dict[str, Any]:
+    def undo(response: Response, caller: Called) -> dict[str, Any]:
         response.headers.update(FRESH)
-        person = page.enter(authorization)
+        person = page.enter(caller)
         return page.describe(person, page.judging.undo(person) or page.judging.ask(person))
 
     @router.get("/judge/pictures/{assignment}/{side}")
-    def send_picture(assignment: int, side: str, authorization: str | None = Token) -> Response:
-        asked = page.judging.ask(page.enter(authorization))
+    def send_picture(assignment: int, side: str, caller: Called) -> Response:
+        asked = page.judging.ask(page.enter(caller))
         if asked is None or asked.assignment != assignment or side not in ("left", "right"):
             raise not_found("this picture is not asked about any more: reload the page")
         image_id = asked.left if side == "left" else asked.right
@@ -178,16 +218,31 @@ def make_router(page: JudgingPage) -> APIRouter:
         return Response(content, media_type="image/jpeg", headers=FRESH)
 
     @router.get("/judge/results")
-    def send_results(response: Response, authorization: str | None = Token) -> dict[str, Any]:
+    def send_results(response: Response, caller: Called) -> dict[str, Any]:
         response.headers.update(FRESH)
-        page.access.check(authorization, for_owner=True)
+        page.access.check(caller, for_owner=True)
         return page.describe_results()
 
+    @router.get("/judge/export/{name}")
+    def send_export(name: str, caller: Called) -> Response:
+        page.access.check(caller, for_owner=True)
+        files = page.export()
+        if name not in files:
+            raise not_found(f"there is no {name} yet, only {', '.join(files)}")
+        return Response(files[name], media_type="text/plain", headers=FRESH)
+
     @router.post("/judge/withdraw")
-    def withdraw(asked: Withdrawal, authorization: str | None = Token) -> dict[str, int]:
-        page.access.check(authorization, for_owner=True)
-        n = page.judging.withdraw(asked.reason, person=asked.person, articles=asked.articles)
+    def withdraw(asked: Withdrawal, caller: Called) -> dict[str, int]:
+        page.access.check(caller, for_owner=True)
+        withdrawals = page.judging.withdrawals
+        n = withdrawals.add(asked.reason, people=asked.people, articles=asked.articles)
         return {"withdrawn": n}
+
+    @router.post("/judge/restore")
+    def restore(asked: Undo, caller: Called) -> dict[str, int]:
+        page.access.check(caller, for_owner=True)
+        n_back, n_left = page.judging.withdrawals.undo(asked.withdrawal)
+        return {"restored": n_back, "left": n_left}
 
     return router
 

@@ -1,7 +1,8 @@
 """Results of a judging: preferences, position bias, checks, and exports."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -168,10 +169,47 @@ def list_headlines(table: pd.DataFrame) -> pd.DataFrame:
     pairs = _list_pairs(table)
     counts = pd.crosstab(pairs["article_id"], pairs["choice"])
     counts = counts.reindex(columns=[*VALUES, *UNJUDGEABLE], fill_value=0)
-    values = pairs.assign(value=pairs["choice"].map(VALUES)).groupby("article_id")["value"]
+    values = pairs.assign(value=pairs["choice"].map(VALUES).astype(float)).groupby("article_id")[
+        "value"
+    ]
     listed = counts.assign(preference=values.mean(), disagreement=values.std(ddof=0))
     order = listed.sort_values(["disagreement", "preference"], ascending=[False, True])
     return order.reset_index().rename_axis(columns=None)
+
+
+def list_rated_headlines(rated: Sequence[Rating]) -> pd.DataFrame:
+    """Return a row for each article with rated pictures, those with the most disagreement first.
+
+    Columns: `article_id`, the mean rating of each run's picture as `mean/RUN`, `n_answers`, and
+    `disagreement`, the mean over its pictures of the standard deviation of their ratings.
+    """
+    table = pd.DataFrame([vars(one) for one in rated])
+    by_article = table.groupby("article_id")
+    spread = table.groupby(["article_id", "image_id"])["value"].std(ddof=0)
+    means = table.pivot_table(index="article_id", columns="run", values="value")
+    listed = means.add_prefix("mean/").assign(
+        n_answers=by_article.size(), disagreement=spread.groupby("article_id").mean()
+    )
+    order = listed.sort_values("disagreement", ascending=False, kind="stable")
+    return order.reset_index().rename_axis(columns=None)
+
+
+def describe_answers(row: Mapping[Hashable, Any], names: tuple[str, str]) -> dict[str, str]:
+    """Return the answers to a headline in words: run -> those for its picture, "" -> the others.
+
+    Args:
+        row: A row of `list_headlines` or `list_rated_headlines`.
+        names: Names of the first and the second run.
+    """
+    if "first" not in row:
+        means = {name: row.get(f"mean/{name}", np.nan) for name in names}
+        return {name: f"{name}: {value:.2f}" for name, value in means.items() if value == value}
+    sides = {
+        name: f"{name}: {row[side]}" for name, side in zip(names, ("first", "second"), strict=True)
+    }
+    others = {choice: row[choice] for choice in ("tie", "neither", *UNJUDGEABLE) if row[choice]}
+    note = ", ".join(f"{choice.replace('_', ' ')} {n}" for choice, n in others.items())
+    return sides | ({"": note} if note else {})
 
 
 def list_people(table: pd.DataFrame) -> pd.DataFrame:

@@ -61,6 +61,7 @@ assignments = Table(
     Column("is_open", Boolean, nullable=False),
     Column("opened_at", Float, nullable=False),
     UniqueConstraint("question_id", "person_id", "turn"),
+    sqlite_autoincrement=True,  # an answer to a question that expired is not one to a later one
 )
 answers = Table(
     "judging_answers",
@@ -71,6 +72,15 @@ answers = Table(
     Column("seconds", Float, nullable=False),  # from the page to the answer
     Column("given_at", Float, nullable=False),
     Column("withdrawn", String),  # why; null for answers that count
+)
+withdrawals = Table(
+    "judging_withdrawals",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("reason", String, nullable=False),
+    Column("content", String, nullable=False),  # JSON: people, articles, and ids of the answers
+    Column("given_at", Float, nullable=False),
+    sqlite_autoincrement=True,  # the number of one that was undone is not used again
 )
 
 BUSY = 30  # seconds that a process waits for another one's transaction

@@ -26,9 +26,15 @@ export const upload = async file => (await request("/pictures/uploads", { method
 
 /* Have a file made by the server, and let the browser save it. */
 export async function save(path, body) {
-  const answer = await send(path, body), link = document.createElement("a");
+  const answer = await send(path, body);
+  await saveAnswer(answer, decodeURIComponent(answer.headers.get("X-File-Name")));
+}
+
+/* Let the browser save what was answered. */
+export async function saveAnswer(answer, name) {
+  const link = document.createElement("a");
   link.href = URL.createObjectURL(await answer.blob());
-  link.download = decodeURIComponent(answer.headers.get("X-File-Name"));
+  link.download = name;
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
 }

@@ -1,6 +1,6 @@
 /* The judging page: a headline, two pictures, and an answer that is on disk before the next question comes. */
 
-import { find, initTheme, isTyping } from "/pages/dom.js";
+import { find, initTheme, isTyping } from "../pages/dom.js";
 import { request } from "./token.js";
 
 const KEYS = { ArrowLeft: "left", ArrowRight: "right", ArrowDown: "tie", ArrowUp: "neither", h: "headline_unclear", p: "picture_unusable" };
@@ -34,6 +34,8 @@ async function show({ question, guidelines, answered, left, can_undo: canUndo })
   state.question = question;
   if (!question) return;
   find("headline").textContent = question.headline;
+  find("lead").textContent = question.lead;
+  find("lead").hidden = !question.lead;
   const single = question.kind === "rate";
   find("pair").classList.toggle("single", single);
   find("right").hidden = find("sides").hidden = single;
@@ -48,7 +50,7 @@ async function draw(assignment, side) {
   const picture = find(`${side}Picture`);
   URL.revokeObjectURL(picture.src);
   picture.removeAttribute("src");  // one that cannot be read must not leave the last question's in its place
-  const blob = await (await request(`/judge/pictures/${assignment}/${side}`)).blob();
+  const blob = await (await request(`judge/pictures/${assignment}/${side}`)).blob();
   picture.src = URL.createObjectURL(blob);
   await picture.decode();
 }
@@ -58,10 +60,10 @@ const answer = choice => {
   const isPoints = /^[1-5]$/.test(choice), isOther = ["headline_unclear", "picture_unusable"].includes(choice);
   if (!isOther && isPoints !== (state.question.kind === "rate")) return;
   const seconds = (performance.now() - state.shownAt) / 1000;
-  run(() => request("/judge/answer", { assignment: state.question.assignment, choice, seconds }));
+  run(() => request("judge/answer", { assignment: state.question.assignment, choice, seconds }));
 };
 
-const undo = () => state.busy || run(() => request("/judge/undo", {}));
+const undo = () => state.busy || run(() => request("judge/undo", {}));
 
 function showWhole() {
   const whole = find("pair").classList.toggle("whole");
@@ -87,4 +89,4 @@ guidelines.addEventListener("toggle", () => {
   try { guidelines.open ? localStorage.removeItem(folded) : localStorage.setItem(folded, "1"); } catch { /* no storage */ }
 });
 initTheme(find("theme"));
-run(() => request("/judge/next"));
+run(() => request("judge/next"));

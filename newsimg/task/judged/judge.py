@@ -1,7 +1,7 @@
 """Serve the judging page."""
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -23,27 +23,23 @@ from newsimg.app.judging.results import (
     N_RESAMPLES,
     Preference,
     describe_needed,
-    list_headlines,
-    list_people,
     list_rated,
     measure_preference,
     read_answers,
-    to_ratings,
-    trace_progress,
 )
 from newsimg.app.judging.tables import Database
 from newsimg.app.server import create_app, serve
-from newsimg.data.ratings.table import write_ratings
 from newsimg.datatypes import Image, Rating
-from newsimg.evaluation.metrics import write_qrels
-from newsimg.evaluation.ratings.rated import arrange_ratings
 from newsimg.evaluation.ratings.runs import measure_runs
 from newsimg.interfaces import Components, Task
 from newsimg.reporting.console import console, print_table
-from newsimg.reporting.results import Results, read_results, read_titles
+from newsimg.reporting.judged.sheets import write_sheets
+from newsimg.reporting.results import Results, read_leads, read_results, read_titles
 from newsimg.reporting.status import hide_status
+from newsimg.storage.files import write_atomically
 from newsimg.storage.text.suggest import check_choice
 
+TEXTS = (read_titles, read_leads)
 OWNER = "owner"  # whose token opens the results
 
 
@@ -52,7 +48,8 @@ class JudgeTask(Task):
 
     Each person has a link with a token; the runs are anonymous. At the end writes `answers.csv`,
     `headlines.csv`, `people.csv`, `progress.csv` (the preference after the first answers),
-    `ratings.csv` (for `data.ratings`) and `qrels.txt`.
+    `ratings.csv` (for `data.ratings`), `qrels.txt` and `judged_01.jpg`, sheets of the pictures with
+    the answers, which MLflow shows too.
 
     Args:
         runs: Name -> folder of a run of task=infer; two of them.
@@ -151,11 +148,12 @@ class JudgeTask(Task):
         numbers = range(1, self.n_people + 1)
         tokens = [make_token(key, f"person {number}") for number in numbers]
         owner = make_token(key, OWNER)
-        titles = {k: v for folder in self.runs.values() for k, v in read_titles(folder).items()}
+        titles, leads = (_merge(read(folder) for folder in self.runs.values()) for read in TEXTS)
         page = JudgingPage(
             judging=judging,
             access=Access(tokens, owner),
             titles=titles,
+            leads=leads,
             images=_find_images(asked, first, second),
             shown=shown,
             names=(names[0], names[1]),
@@ -177,24 +175,20 @@ class JudgeTask(Task):
         return self._write(judging, page, output_dir)
 
     def _write(self, judging: Judging, page: JudgingPage, output_dir: Path) -> dict[str, float]:
+        for name, content in page.export().items():
+            with write_atomically(output_dir / name) as temporary:
+                temporary.write_text(content, encoding="utf-8")
+        judged = page.list_judged()
+        if (n_drawn := write_sheets(judged, output_dir)) < len(judged):
+            console.print(f"{n_drawn} of {len(judged)} headlines are on the sheets")
         table = read_answers(judging.database)
-        table.to_csv(output_dir / "answers.csv", index=False)
-        names = page.names
-        if single := list_rated(table, page.shown):
-            return self._write_rated(single, output_dir)
+        if rated := list_rated(table, page.shown):
+            return self._describe_rated(rated)
         found = measure_preference(table, self.seed)
         if found is None:
             console.print("no answers")
             return {"judging/n_answers": 0}
-        list_headlines(table).to_csv(output_dir / "headlines.csv", index=False)
-        trace_progress(table, self.seed).to_csv(output_dir / "progress.csv", index=False)
-        list_people(table).to_csv(output_dir / "people.csv", index=False)
-        ratings = to_ratings(table, names)
-        write_ratings(ratings, output_dir / "ratings.csv")
-        articles = list(dict.fromkeys(rating.article_id for rating in ratings))
-        rated = arrange_ratings(ratings, articles, 0.0)
-        write_qrels(rated.to_qrels(), output_dir / "qrels.txt")
-        console.print(describe_preference(found, names))
+        console.print(describe_preference(found, page.names))
         if needed := describe_needed(table, self.seed):
             console.print(needed)
         metrics = {f"judging/{name}": value for name, value in vars(found).items()}
@@ -203,12 +197,10 @@ class JudgeTask(Task):
             metrics[f"judging/preference_{end}"] = metrics.pop(f"judging/{end}")
         return {name: float(value) for name, value in metrics.items() if not pd.isna(value)}
 
-    def _write_rated(self, rated: list[Rating], output_dir: Path) -> dict[str, float]:
-        """Write the ratings of single pictures, and the mean rating of each run."""
-        write_ratings(rated, output_dir / "ratings.csv")
+    def _describe_rated(self, rated: list[Rating]) -> dict[str, float]:
+        """Print and return the mean rating of each run."""
         runs = measure_runs(rated, N_RESAMPLES, self.seed)
         assert runs is not None
-        runs.to_csv(output_dir / "runs.csv")
         print_table(runs.reset_index(), f"{len(rated)} ratings: mean of each run")
         means = {f"judging/{name}/mean": float(row["mean"]) for name, row in runs.iterrows()}
         return {"judging/n_answers": len(rated), **means}
@@ -222,6 +214,10 @@ def describe_preference(found: Preference, names: tuple[str, str]) -> str:
         return f"{counts} do not tell {names[0]} and {names[1]} apart: {interval}"
     better = names[1] if found.value > 0 else names[0]
     return f"{better} is preferred: {interval}, {counts}"
+
+
+def _merge(texts: Iterable[Mapping[str, str]]) -> dict[str, str]:
+    return {article_id: text for own in texts for article_id, text in own.items()}
 
 
 def _list_ids(results: Results) -> dict[str, list[str]]:

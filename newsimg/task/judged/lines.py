@@ -1,6 +1,7 @@
 """Curves over the weight by people's ratings, as tasks use them."""
 
 import numpy as np
+import pandas as pd
 
 from newsimg.datatypes import Candidates, Collection, SharedResults
 from newsimg.evaluation.metrics import CUTOFFS
@@ -43,8 +44,8 @@ def bound_by_ratings(
     lines: RatedLines,
     weight: float,
     shared: SharedResults,
-) -> dict[str, float]:
-    """Return the gains at a weight with their intervals over articles and people.
+) -> pd.DataFrame:
+    """Return the measures at a weight, and the gains, with intervals over articles and people.
 
     Args:
         collection: The queries and the ratings.
@@ -54,7 +55,7 @@ def bound_by_ratings(
         shared: Results shared by the jobs of a sweep.
 
     Returns:
-        `delta/mean_rating` with `_low`, `_high` and `_p`, and so on.
+        See `bound_measures`; the column `over` says what the intervals are over.
     """
     rated = shared.get("ratings", gather_ratings, collection, retrieved)
     resamples = shared.get("rating resamples", draw_resamples, rated, N_RESAMPLES, SEED)
@@ -66,7 +67,16 @@ def bound_by_ratings(
         "retrieval": (lines.score_retrieval(cutoffs), columns + 1),
         "reranked": (lines.score(weight, cutoffs), after),
     }
-    bounds = bound_measures(rated, stages, resamples)
+    over = "articles and people" if rated.n_raters else "articles"
+    return bound_measures(rated, stages, resamples).assign(over=over)
+
+
+def list_gains(bounds: pd.DataFrame) -> dict[str, float]:
+    """Return `delta/mean_rating` with `_low`, `_high` and `_p`, and so on.
+
+    Args:
+        bounds: Result of `bound_by_ratings`.
+    """
     return {
         f"{name}{end}": float(row[column])
         for name, row in bounds.iterrows()

@@ -145,14 +145,84 @@ def test_answers_of_a_person_and_about_stale_news_are_withdrawn_in_bulk() -> Non
     ada, bo = judging.enter("ada"), judging.enter("bo")
     answer_all(judging, ada)
     answer_all(judging, bo)
-    assert judging.withdraw("failed checks", person=ada) == 8
+    assert judging.withdrawals.add("failed checks", people=[ada]) == 8
     assert set(read_answers(judging.database)["rater"]) == {"r2"}
     cy = judging.enter("cy")
-    assert judging.withdraw("the news went stale", articles=["q0", "q1"]) == 2
+    assert judging.withdrawals.add("the news went stale", articles=["q0", "q1"]) == 2
     assert sorted(answer_all(judging, cy)) == [f"q{i}" for i in range(2, 8)]
     assert judging.ask(ada) is None  # who has answered is not asked again
-    with pytest.raises(ValueError, match="of a person or about some articles"):
-        judging.withdraw("everything")
+
+
+@pytest.mark.parametrize(
+    ("reason", "chosen", "message"),
+    [
+        ("everything", {}, "of some people or about some articles"),
+        (" ", {"people": [1]}, "needs a reason"),
+        ("late", {"people": [1, 9]}, "the person must be one of r1, got 'r9'"),
+        ("late", {"articles": ["q0", "q99"]}, "the article must be one of .*, got 'q99'"),
+    ],
+)
+def test_a_withdrawal_of_nothing_known_or_without_a_reason_is_refused(
+    reason: str, chosen: dict[str, Any], message: str
+) -> None:
+    judging = open_judging()
+    with pytest.raises(ValueError, match="nobody has answered"):
+        judging.withdrawals.add("late", people=[1])
+    answer_all(judging, judging.enter("ada"))
+    with pytest.raises(ValueError, match=message):
+        judging.withdrawals.add(reason, **chosen)
+    assert len(read_answers(judging.database)) == 8
+    assert judging.withdrawals.list() == []
+
+
+def test_the_latest_withdrawal_is_undone_and_its_pairs_are_asked_as_before() -> None:
+    judging = open_judging()
+    ada, bo = judging.enter("ada"), judging.enter("bo")
+    answer_all(judging, ada)
+    before = read_answers(judging.database)
+    withdrawals = judging.withdrawals
+    withdrawals.add("late", people=[ada])
+    withdrawals.add("stale", articles=["q0", "q1"])
+    assert [(one.reason, one.n_answers) for one in withdrawals.list()] == [
+        ("stale", 0),
+        ("late", 8),
+    ]
+    late, stale = (one.number for one in withdrawals.list()[::-1])
+    with pytest.raises(ValueError, match="only the latest"):
+        withdrawals.undo(late)
+    assert withdrawals.undo(stale) == (0, 0)
+    assert withdrawals.undo(late) == (8, 0)
+    assert read_answers(judging.database).equals(before)
+    with pytest.raises(ValueError, match="only the latest"):
+        withdrawals.undo(late)
+    assert sorted(answer_all(judging, bo)) == [f"q{i}" for i in range(8)]  # the stale ones too
+    assert judging.ask(judging.enter("cy")) is None  # two people each, as before
+
+
+def test_an_open_question_about_stale_news_is_not_shown_any_more() -> None:
+    judging = open_judging()
+    ada = judging.enter("ada")
+    held = judging.ask(ada)
+    assert held is not None
+    judging.withdrawals.add("stale", articles=[held.article_id])
+    other = judging.ask(ada)
+    assert other is not None
+    assert other.article_id != held.article_id
+    assert not judging.answer(ada, held.assignment, "left", 1.0)
+
+
+def test_an_answer_whose_pair_was_given_away_meanwhile_stays_withdrawn() -> None:
+    judging = open_judging()
+    ada, bo, cy = (judging.enter(name) for name in ("ada", "bo", "cy"))
+    answer_all(judging, ada)
+    answer_all(judging, bo)
+    judging.withdrawals.add("late", people=[ada])
+    held = judging.ask(cy)
+    assert held is not None
+    (late,) = judging.withdrawals.list()
+    assert judging.withdrawals.undo(late.number) == (7, 1)
+    assert judging.answer(cy, held.assignment, "left", 1.0)
+    assert set(read_answers(judging.database)["article_id"].value_counts()) == {2}
 
 
 def test_checks_and_swapped_repeats_come_in_between() -> None:
@@ -306,8 +376,11 @@ def test_postgresql_keeps_the_same_rules_with_many_at_work() -> None:
         assert sum(numbers) == len(table) == 2 * len(ASKED)
         assert set(table["article_id"].value_counts()) == {2}
         judging = open_judging(url)
-        assert judging.withdraw("stale", articles=["q0"]) == 2
+        assert judging.withdrawals.add("stale", articles=["q0"]) == 2
         assert len(read_answers(database)) == 2 * len(ASKED) - 2
+        (stale,) = judging.withdrawals.list()
+        assert judging.withdrawals.undo(stale.number) == (2, 0)
+        assert len(read_answers(database)) == 2 * len(ASKED)
         database.engine.dispose()
         judging.database.engine.dispose()
 

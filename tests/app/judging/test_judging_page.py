@@ -10,10 +10,11 @@ from typing import Any
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
+import pandas as pd
 import pytest
 from browser_pages import list_violations, needs_chromium, open_browser, open_page
 
-from newsimg.app.judging.access import Access, make_token, read_key
+from newsimg.app.judging.access import Access, Caller, make_token, read_key
 from newsimg.app.judging.asking import Judging
 from newsimg.app.judging.page import JudgingPage, make_router
 from newsimg.app.judging.questions import PAIR, Question, Rules
@@ -64,6 +65,7 @@ def served(newsroom: Any) -> Iterator[Served]:
         judging=Judging(database, asked, rules),
         access=access,
         titles={one.article_id: f"Headline {one.article_id} {SCRIPT}" for one in asked},
+        leads={one.article_id: f"Lead {one.article_id} {SCRIPT}" for one in asked[:-1]},
         images=images,
         names=("baseline", "aesthetics"),
         shown={
@@ -123,8 +125,10 @@ def test_there_is_no_answer_and_no_picture_without_a_token_and_results_need_the_
     ):
         assert refused(served, path, "wrong", content)[0] == 401
     assert refused(served, "/judge/results", "token1")[0] == 401
-    withdrawal = {"reason": "no", "person": 1}
+    withdrawal = {"reason": "no", "people": [1]}
     assert refused(served, "/judge/withdraw", "token1", withdrawal)[0] == 401
+    assert refused(served, "/judge/restore", "token1", {"withdrawal": 1})[0] == 401
+    assert refused(served, "/judge/export/ratings.csv", "token1")[0] == 401
     assert len(read_answers(served.database)) == 0
     asked = served.ask("/judge/next", "token1")["question"]["assignment"]
     # A picture of another person's question is not sent.
@@ -140,16 +144,33 @@ def test_too_many_requests_are_refused_for_a_minute() -> None:
     now = [0.0]
     access = Access(["good"], OWNER, lambda: now[0])
     for _ in range(300):
-        assert access.check("Bearer good") == "good"
+        assert access.check(Caller("Bearer good")) == "good"
     with pytest.raises(Exception, match="too many requests"):
-        access.check("Bearer good")
+        access.check(Caller("Bearer good"))
     for _ in range(60):
         with pytest.raises(Exception, match="the whole link"):
-            access.check("Bearer bad")
+            access.check(Caller("Bearer bad", "192.0.2.1"))
     with pytest.raises(Exception, match="too many requests"):
-        access.check("Bearer other")
+        access.check(Caller("Bearer other", "192.0.2.1"))
+    with pytest.raises(Exception, match="the whole link"):
+        access.check(Caller("Bearer other", "192.0.2.2"))
     now[0] = 61.0
-    assert access.check("Bearer good") == "good"
+    assert access.check(Caller("Bearer good")) == "good"
+
+
+def test_wrong_tokens_are_counted_by_the_address_that_the_proxy_tells(served: Served) -> None:
+    served.access._used.clear()
+
+    def come_from(told: str) -> int:
+        headers = {"Authorization": "Bearer no", "X-Forwarded-For": told}
+        with pytest.raises(HTTPError) as caught:
+            urlopen(Request(served.url + "/judge/next", headers=headers), timeout=60)
+        return int(caught.value.code)
+
+    # nginx appends the address that it sees: what a sender writes before it is not believed.
+    assert {come_from(f"198.51.100.{i}, 192.0.2.1") for i in range(60)} == {401}
+    assert come_from("203.0.113.9, 192.0.2.1") == 429
+    assert come_from("192.0.2.2") == 401
 
 
 def test_a_picture_is_sent_without_its_name_and_metadata(served: Served) -> None:
@@ -177,6 +198,31 @@ def wait_for(page: Any, n_answered: int) -> None:
     )
 
 
+def withdraw_and_undo(results: Any) -> None:
+    """Save the ratings, withdraw the answers of a person and about a headline, and undo it."""
+    shown = "text => document.getElementById('done').textContent.startsWith(text)"
+    with results.expect_download() as saved:
+        results.click("#files >> text=Ratings")
+    assert saved.value.suggested_filename == "ratings.csv"
+    ratings = pd.read_csv(saved.value.path())
+    assert set(ratings["rater"]) == {"r1", "r2"}
+    assert list_violations(results) == []
+    for boxes, n in (("people", 6), ("articles", 1)):
+        results.locator(f"input[name={boxes}]").last.check()
+        results.locator("button:has-text('Withdraw answers'):enabled").click()
+        results.press("#reason", "Enter")  # no reason: the browser asks for it
+        assert results.evaluate("document.getElementById('confirm').open")
+        assert list_violations(results) == []
+        results.fill("#reason", "<b>late</b>")
+        results.press("#reason", "Enter")
+        results.wait_for_function(shown, arg=f"{n} answer")
+        assert "<b>late</b>" in results.text_content("#withdrawals")
+    for n in ("1 answer count", "6 answers count"):
+        results.click("#undo")
+        results.wait_for_function(shown, arg=n)
+    assert results.locator("#withdrawals").count() == 0
+
+
 @pytest.mark.slow
 @needs_chromium
 @pytest.mark.slow
@@ -189,6 +235,7 @@ def test_two_people_judge_by_keys_at_once_and_nothing_on_the_page_tells_the_runs
             wait_for(page, 0)
         headlines = [page.text_content("#headline") for page, _, _ in opened]
         assert all(SCRIPT in text for text in headlines)  # as text
+        assert SCRIPT in (opened[0][0].text_content("#lead") or SCRIPT)
         for number, key in enumerate(["ArrowLeft", "ArrowRight", "ArrowDown", "ArrowUp", "h", "p"]):
             for page, _, _ in opened:
                 page.keyboard.press(key)
@@ -229,6 +276,7 @@ def test_two_people_judge_by_keys_at_once_and_nothing_on_the_page_tells_the_runs
         results.wait_for_selector("#preference")
         assert "95 % interval" in results.text_content("#preference")
         assert results.locator("tbody tr").count() >= 6
+        withdraw_and_undo(results)
         assert said == []
         stranger, _, _ = open_page(browser, f"{served.url}/#t=nobody")
         stranger.wait_for_selector("#message:not([hidden])")

@@ -1,17 +1,22 @@
 """What the answers say, against hand-made tables."""
 
+import io
 import re
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from newsimg.app.judging.questions import CHECK, PAIR
+from newsimg.app.judging.exports import list_exports
+from newsimg.app.judging.questions import CHECK, PAIR, RATE
 from newsimg.app.judging.results import (
     COLUMNS,
+    describe_answers,
     describe_needed,
     list_headlines,
     list_people,
+    list_rated,
+    list_rated_headlines,
     measure_preference,
     to_ratings,
     trace_progress,
@@ -115,3 +120,37 @@ def test_the_preference_is_traced_over_the_answers_and_what_is_missing_is_told()
         r"about \d+ more answers \(\d+ headlines in all\)", describe_needed(unclear, 0)
     )
     assert describe_needed(table[:1], seed=0) == ""
+
+
+def test_answers_to_a_headline_are_described_by_run_and_the_others_beside() -> None:
+    rows = {row["article_id"]: row for row in list_headlines(ANSWERS).to_dict("records")}
+    names = ("plain", "reranked")
+    assert describe_answers(rows["q2"], names) == {"plain": "plain: 1", "reranked": "reranked: 1"}
+    assert describe_answers(rows["q3"], names)[""] == "tie 1, headline unclear 1"
+
+
+def test_exports_of_rated_pictures_have_their_means_and_grades_above_one_point() -> None:
+    shown = {("q1", "a"): "plain", ("q1", "b"): "reranked", ("q2", "a"): "plain"}
+    given = [("q1", "a", "r1", "5"), ("q1", "a", "r2", "1"), ("q1", "b", "r1", "4")]
+    given += [("q2", "a", "r1", "2")]
+    table = pd.DataFrame(
+        [(a, i, "", rater, value, RATE, 0, "first", 1.0) for a, i, rater, value in given],
+        columns=list(COLUMNS),
+    )
+    files = list_exports(table, ("plain", "reranked"), shown, 0)
+    assert files["qrels.txt"].splitlines() == ["q1 0 a 200", "q1 0 b 300", "q2 0 a 100"]
+    assert files["ratings.csv"].splitlines()[:2] == [
+        "article_id,image_id,rating,rater,run",
+        "q1,a,5,r1,plain",
+    ]
+    headlines = pd.read_csv(io.StringIO(files["headlines.csv"]), index_col="article_id")
+    assert headlines.loc["q1", ["mean/plain", "mean/reranked", "n_answers"]].tolist() == [3, 4, 3]
+    assert headlines["disagreement"].to_dict() == {"q1": 1, "q2": 0}
+    assert list(headlines.index) == ["q1", "q2"]
+    row = list_rated_headlines(list_rated(table, shown)).to_dict("records")[1]
+    assert describe_answers(row, ("plain", "reranked")) == {"plain": "plain: 2.00"}
+
+
+def test_without_answers_there_is_only_the_empty_table_to_save() -> None:
+    assert list(list_exports(ANSWERS[:0], ("a", "b"), {}, 0)) == ["answers.csv"]
+    assert list_headlines(ANSWERS[:0]).empty

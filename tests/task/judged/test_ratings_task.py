@@ -81,6 +81,10 @@ def test_the_documented_commands_find_the_weight_that_people_want(
     tuned = pd.read_csv("run4/tune.csv").iloc[0]
     # Simulated people dislike clickbait and defects, which the editors' pictures have too.
     assert tuned["95 % low"] > 0
+    statistics = pd.read_csv("run4/statistics.csv", index_col="measure")
+    gain = statistics.loc["delta/least_mean_rating"]
+    assert gain["low"] == pytest.approx(tuned["95 % low"], abs=1e-4)
+    assert gain["over"] == "articles and people"
     assert "least mean rating rises by" in " ".join(outcomes[4].stdout.split())
     curve = pd.read_csv("run4/curve.csv")
     own = curve[curve["w_hi"] >= tuned["chosen weight"]].iloc[0]
