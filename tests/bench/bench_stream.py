@@ -1,6 +1,6 @@
 """Pictures per second that the reading side feeds to a model.
 
-    python tests/bench/bench_stream.py [--pictures 400] [--rounds 5] [--workers 2] [--model 10000]
+    python tests/bench/bench_stream.py [--pictures 768] [--rounds 5] [--workers 2] [--model 10000]
 
 The model only takes its time: by default it embeds 10,000 pictures per second, as a GPU would, and
 leaves the cores to reading. Pictures are JPEGs of 500x375, preprocessed as for CLIP ViT-B/32, in
