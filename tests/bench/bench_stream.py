@@ -1,6 +1,6 @@
 """Pictures per second that the reading side feeds to a model.
 
-    python tests/bench/bench_stream.py [--pictures 400] [--rounds 5] [--workers 2] [--model 10000]
+    python tests/bench/bench_stream.py [--pictures 768] [--rounds 5] [--workers 2] [--model 10000]
 
 The model only takes its time: by default it embeds 10,000 pictures per second, as a GPU would, and
 leaves the cores to reading. Pictures are JPEGs of 500x375, preprocessed as for CLIP ViT-B/32, in
@@ -8,7 +8,7 @@ batches of 64. A speed is that of the pictures between a short and a long run, s
 start of processes nor what is read ahead is in it. The methods alternate in one process.
 
 The limit is decoding and resizing alone on one core, times the cores. DataLoader is torch's, with
-the library's own image processor, as in its documentation. The second table has the CPU time of a
+the library's own image processor, as in its documentation. The first table has the CPU time of a
 picture in one process, which other load on the machine affects less.
 """
 
@@ -111,11 +111,11 @@ def main() -> None:
             listing = write_listing(images, Path(folder) / f"{length}.arrow", 8 * BATCH)
             runs = make_runs(images, listing, backbone, options)
             methods |= {f"{name}, {length}": run for name, run in runs.items()}
-        table = measure(methods, list(runs), len(files), options)
         costs = measure_cpu(images[:BATCH], listing, backbone, options.rounds)
+        print_table(pd.DataFrame(costs), "CPU time in one process")
+        table = measure(methods, list(runs), len(files), options)
     title = f"{options.workers} workers on {n_cores} cores, a model of {options.model:.0f}/s"
     print_table(pd.DataFrame(table), f"{title}, medians of {options.rounds}")
-    print_table(pd.DataFrame(costs), "CPU time in one process")
 
 
 def measure_cpu(
@@ -173,6 +173,8 @@ def measure(
     one_core = n_files / seconds["one core"]
     limit = min(one_core * options.workers, options.model)
     durations = {name: seconds[f"{name}, long"] - seconds[f"{name}, short"] for name in names}
+    if min(durations.values()) <= 0:
+        raise SystemExit("a long run took no longer than a short one: the machine is too busy")
     speeds = {name: options.pictures / duration for name, duration in durations.items()}
     n_short = 2 * BATCH * options.workers
     table = [
