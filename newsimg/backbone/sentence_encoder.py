@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,8 @@ from newsimg.interfaces import Backbone
 from newsimg.storage.models.checkpoints import check_positive, choose_device, identify_model
 from newsimg.storage.progress import announce
 from newsimg.storage.text.templates import check_template
+
+PACKAGE = "sentence_transformers."
 
 
 class SentenceEncoder(Backbone):
@@ -59,6 +62,7 @@ class SentenceEncoder(Backbone):
 
         Raises:
             ImportError: If sentence-transformers is not installed.
+            ValueError: If the model's folder has code of its own.
         """
         try:
             from sentence_transformers import SentenceTransformer
@@ -69,8 +73,20 @@ class SentenceEncoder(Backbone):
         announce(f"loading {self.name}")
         logging.set_verbosity_error()
         logging.disable_progress_bar()
+        self._check_modules()
         device = choose_device(self.device, "encoder.device")
         return SentenceTransformer(self.name, revision=self.revision, device=device)
+
+    def _check_modules(self) -> None:
+        # Early versions of sentence-transformers run the code in a local folder without being told to.
+        path = Path(self.name).expanduser() / "modules.json"
+        modules = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+        own = [one["type"] for one in modules if not one["type"].startswith(PACKAGE)]
+        if own:
+            raise ValueError(
+                f"{path} must name classes of sentence_transformers, got {own[0]}: the code in a "
+                "model's folder is not run"
+            )
 
     def embed_texts(self, texts: Sequence[str]) -> FloatArray:
         """See `Backbone.embed_texts`."""
