@@ -78,7 +78,7 @@ class SentenceEncoder(Backbone):
         return SentenceTransformer(self.name, revision=self.revision, device=device)
 
     def _check_modules(self) -> None:
-        # Early versions of sentence-transformers run the code in a local folder without being told to.
+        # Some versions of sentence-transformers run the code in a local folder unasked.
         path = Path(self.name).expanduser() / "modules.json"
         modules = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
         own = [one["type"] for one in modules if not one["type"].startswith(PACKAGE)]
