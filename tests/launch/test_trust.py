@@ -115,3 +115,28 @@ def test_a_config_may_read_what_is_no_secret(hostile, monkeypatch):
     monkeypatch.setenv("TEAM", "night desk")
     result = hostile("tags: {a: '${oc.env:TEAM}', b: '${oc.env:NOTHING,none}'}", "top_k=0")
     assert "top_k must be a whole number of at least 1, got 0" in result.output
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        f"tracking.uri=http://ada:{CANARY}@127.0.0.1:9",
+        f"tracking.uri=http://{CANARY}@127.0.0.1:9",
+        f"llm.server.base_url=http://ada:{CANARY}@127.0.0.1:9/v1",
+        f"data.folder=s3://ada:{CANARY}@bucket/pictures",
+        f'reranker.head="https://host/a.pth?v=1&X-Amz-Signature={CANARY}"',
+        f'+tags.note="from postgresql://ada:{CANARY}@host/base"',
+    ],
+)
+def test_a_password_in_the_config_is_refused_before_anything_is_written(
+    override, newsimg_here, tmp_path
+):
+    key = override.lstrip("+").partition("=")[0]
+    own = ["llm=openai"] if key.startswith("llm") else []
+    own += ["data=collection"] if key.startswith("data") else []
+    result = newsimg_here(*own, override)
+    assert result.code == 2, result.output
+    assert f"{key} must not contain a password, got " in result.output
+    assert "***" in result.output
+    assert CANARY not in result.output
+    assert list(tmp_path.iterdir()) == []

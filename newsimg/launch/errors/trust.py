@@ -1,7 +1,8 @@
-"""What only the command line may say, so that a config from elsewhere runs no code.
+"""What only the command line may say, so that a config from elsewhere runs no code; passwords.
 
 Hydra instantiates callbacks, launchers, sweepers and log handlers itself, before a job starts, and
-knows no list of trusted packages. Each composed config is therefore checked before Hydra uses it.
+knows no list of trusted packages. It also writes a config before a component can refuse a value.
+Each composed config is therefore checked before Hydra uses it.
 """
 
 import os
@@ -31,6 +32,13 @@ SHELL = ("setup", "srun_args", "python")  # of a launcher: put into the script o
 VARIABLES = re.compile(r"(LD|DYLD|PYTHON|HYDRA)\w*|PATH")  # they choose what programs load
 SAME = re.compile(r"\$\{[\w.]*trust_remote_code\}")  # the value of another model
 SECRET = re.compile(r"KEY|TOKEN|SECRET|PASS|CREDENTIAL", re.IGNORECASE)
+LOGIN = re.compile(r"(?P<scheme>[a-zA-Z][\w+.-]*)://(?P<login>[^/\s@]+(@[^/\s@]+)*)@")
+QUERY = re.compile(r"(?P<name>[?&][\w-]*(key|token|secret|passw|signature)[\w-]*)=[^&\s]*", re.I)
+INSTEAD = {
+    "tracking.uri": "; set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or the complete "
+    "URI in MLFLOW_TRACKING_URI",
+    "task.database": "; set PGPASSWORD, or use ~/.pgpass",
+}
 REMOTE = "trust_remote_code"
 
 
@@ -56,7 +64,8 @@ def check_trust(config: DictConfig) -> None:
         config: The config with Hydra's own part, whose list of overrides is what was typed.
 
     Raises:
-        ValueError: If a config file sets what only the command line may; names the key.
+        ValueError: If a config file sets what only the command line may, or a value has a password;
+            names the key.
     """
     hydra = OmegaConf.to_container(config.hydra, resolve=False)
     values = OmegaConf.to_container(config, resolve=False)
@@ -64,6 +73,8 @@ def check_trust(config: DictConfig) -> None:
     assert isinstance(values, dict)
     values.pop("hydra", None)
     typed = [*hydra["overrides"]["task"], *hydra["overrides"]["hydra"]]
+    for key, value in [*_walk(values), *_walk(hydra, "hydra.")]:
+        check_login(key, value)
     for key, value in _find_decisions(values, hydra):
         if not _is_typed(key, typed):
             raise ValueError(
@@ -82,6 +93,24 @@ def check_trust(config: DictConfig) -> None:
     for key, name in _find_logging(hydra):
         if name not in LOGGING:
             raise ValueError(f"{key} must be one of {', '.join(sorted(LOGGING))}, got {name!r}")
+
+
+def check_login(key: str, value: Any) -> None:
+    """Check that a value has no URL with a password or a key; the message does not repeat it.
+
+    Raises:
+        ValueError: If it has one, or a login before the host of an HTTP server: it may be a token.
+    """
+    text = value if isinstance(value, str) and "://" in value else ""
+    logins = LOGIN.finditer(text)
+    if any(
+        ":" in url["login"] or url["scheme"].endswith(("http", "https")) for url in logins
+    ) or QUERY.search(text):
+        hidden = QUERY.sub(r"\g<name>=***", LOGIN.sub(r"\g<scheme>://***@", text))
+        raise ValueError(
+            f"{key} must not contain a password, got {hidden}: it would be written to the run's "
+            f"config{INSTEAD.get(key, '')}"
+        )
 
 
 def read_variable(name: str, *default: str | None) -> str | None:
