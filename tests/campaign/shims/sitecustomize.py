@@ -1,6 +1,5 @@
 """Changes to a process in strange surroundings; Python imports this at its start."""
 
-import datetime
 import os
 import random
 import time
@@ -13,16 +12,6 @@ if os.environ.get("CLOCK") == "back":
     now, now_ns = time.time, time.time_ns
     time.time = lambda: now() - DAYS_BACK * 86400
     time.time_ns = lambda: now_ns() - DAYS_BACK * 86400 * 10**9
-
-    class Late(datetime.datetime):
-        """A datetime of that clock."""
-
-        @classmethod
-        def now(cls, tz: Any = None) -> datetime.datetime:
-            """See `datetime.now`."""
-            return datetime.datetime.fromtimestamp(time.time(), tz)
-
-    datetime.datetime = Late  # type: ignore[misc]
 
 if os.environ.get("RENAMES") == "late":
     replace, rename = os.replace, os.rename
