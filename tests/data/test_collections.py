@@ -142,7 +142,7 @@ def test_members_with_names_outside_of_the_archive_are_pictures_and_files_there_
 ) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "secret.jpg").write_bytes(draw(9))
-    names = ("../up.jpg", "/root.jpg", "./here.jpg", "..\\back.jpg", "../.hidden.jpg")
+    names = ("../up.jpg", "/root.jpg", "./here.jpg", "a\\..\\back.jpg", "../.hidden.jpg")
     with zipfile.ZipFile(tmp_path / "in" / "a.zip", "w") as archive:
         for shade, name in enumerate(names):
             archive.writestr(name, draw(shade))
