@@ -67,11 +67,8 @@ def check_trust(config: DictConfig) -> None:
         ValueError: If a config file sets what only the command line may, or a value has a password;
             names the key.
     """
-    hydra = OmegaConf.to_container(config.hydra, resolve=False)
-    values = OmegaConf.to_container(config, resolve=False)
-    assert isinstance(hydra, dict)
-    assert isinstance(values, dict)
-    values.pop("hydra", None)
+    values: dict[str, Any] = OmegaConf.to_container(config, resolve=False)  # type: ignore[assignment]
+    hydra = values.pop("hydra")
     typed = [*hydra["overrides"]["task"], *hydra["overrides"]["hydra"]]
     for key, value in [*_walk(values), *_walk(hydra, "hydra.")]:
         check_login(key, value)
