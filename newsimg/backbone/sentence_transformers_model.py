@@ -1,5 +1,6 @@
 """Loading of models of sentence-transformers, with checks that their parts fit together."""
 
+import json
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,6 +9,8 @@ from typing import Any
 
 from newsimg.storage.models.checkpoints import Checkpoint, choose_device
 from newsimg.storage.models.fit import ModelError, check_image_processor, check_tokenizer
+
+PACKAGE = "sentence_transformers."
 
 
 def load_sentence_transformer(checkpoint: Checkpoint) -> Any:
@@ -28,6 +31,8 @@ def _load(checkpoint: Checkpoint) -> Any:
     import torch
 
     folder = Path(checkpoint.model).expanduser()
+    if not checkpoint.trust_remote_code:
+        _check_modules(folder / "modules.json")
     with _collect_warnings() as reports:
         try:
             from sentence_transformers import SentenceTransformer
@@ -50,6 +55,21 @@ def _load(checkpoint: Checkpoint) -> Any:
         ]
         raise ModelError(f"{checkpoint.model} lacks weights, the first is {names[0]}")
     return model
+
+
+def _check_modules(path: Path) -> None:
+    """Check that the modules of a local folder are the library's, some versions of which run any.
+
+    Raises:
+        ModelError: If one is code of the folder.
+    """
+    modules = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+    own = [one["type"] for one in modules if not one["type"].startswith(PACKAGE)]
+    if own:
+        raise ModelError(
+            f"{path} must name classes of sentence_transformers, got {own[0]}: code in a model's "
+            "folder is not run without backbone.trust_remote_code=true"
+        )
 
 
 @contextmanager

@@ -160,7 +160,7 @@ def _walk(folder: str, place: str, above: tuple[str, ...]) -> Iterator[tuple[str
 
 
 def _is_hidden(member: str) -> bool:
-    return any(part.startswith(".") for part in member.split("/") if part != ".")
+    return any(part.startswith(".") for part in member.split("/") if part not in (".", ".."))
 
 
 def _read_head(path: Path) -> bytes:

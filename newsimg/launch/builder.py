@@ -110,7 +110,7 @@ def _list_wrong(
     hints: Mapping[str, Any],
     arguments: Mapping[str, Any],
 ) -> Iterator[str]:
-    from typeguard import TypeCheckError, check_type
+    from typeguard import CollectionCheckStrategy, TypeCheckError, check_type
 
     takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     for name, value in arguments.items():
@@ -120,7 +120,12 @@ def _list_wrong(
             yield f"{component} takes no {name}{hint}"
             continue
         try:
-            check_type(value, hints.get(name, Any))
+            # Of a list or a mapping, all items: by default, the first alone is checked.
+            check_type(
+                value,
+                hints.get(name, Any),
+                collection_check_strategy=CollectionCheckStrategy.ALL_ITEMS,
+            )
         except TypeCheckError:
             wanted = _name_type(parameters[name].annotation)
             yield f"{name} of {component} must be {wanted}, got {value!r}"

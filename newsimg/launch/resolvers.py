@@ -11,6 +11,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
+from newsimg.launch.errors.trust import guard_configs, read_variable
 from newsimg.launch.gpus import pin_gpu
 from newsimg.storage.files import PACKAGE_DIR
 from newsimg.tracking.params import JOB_TAG
@@ -19,13 +20,15 @@ _swept: list[str] = []  # per process; Hydra does not pass a job the values of o
 
 
 def register_resolvers() -> None:
-    """Register the resolvers with the prefix `newsimg.`, to avoid name clashes."""
+    """Register the resolvers with the prefix `newsimg.`, and the checks of what configs may do."""
     resolvers: dict[str, Callable[..., Any]] = {
         "package": lambda path: str(PACKAGE_DIR / path),
         "pin_gpu": pin_gpu,  # Hydra resolves a job's environment before the job starts
     }
     for name, resolver in resolvers.items():
         OmegaConf.register_new_resolver(f"newsimg.{name}", resolver, replace=True)
+    OmegaConf.register_new_resolver("oc.env", read_variable, replace=True)
+    guard_configs()
 
 
 def is_sweeping() -> bool:

@@ -13,6 +13,8 @@ import newsimg
 from newsimg.sample.scenes import Scene
 from newsimg.storage.progress import Progress
 
+SYSTEM_ERROR = 100  # added to the number of a system's error, it is the exit status of a worker
+
 
 def write_scenes(path: Path, scenes: Mapping[str, Scene]) -> None:
     """Write the factors of each picture to a CSV with `image_id` as its first column."""
@@ -39,7 +41,8 @@ def draw_all(
         quiet: Whether to hide the progress bar.
 
     Raises:
-        RuntimeError: If a worker fails; its error message is on stderr.
+        OSError: If the pictures cannot be written.
+        RuntimeError: If a worker fails otherwise; its error message is on stderr.
     """
     (folder / "newsimages").mkdir(exist_ok=True)
     n_workers = n_workers or _count_cores()
@@ -49,8 +52,14 @@ def draw_all(
             while any(worker.poll() is None for worker in workers):
                 time.sleep(0.2)
                 progress.update(_count_pictures(folder) - progress.done)
-        if any(worker.wait() != 0 for worker in workers):
-            raise RuntimeError(f"drawing pictures to {folder} failed: see the error above")
+        for status in [worker.wait() for worker in workers]:
+            if status > SYSTEM_ERROR:
+                number = status - SYSTEM_ERROR
+                raise OSError(number, os.strerror(number), str(folder / "newsimages"))
+            if status:
+                raise RuntimeError(
+                    f"drawing pictures to {folder} failed: a process ended with status {status}"
+                )
     finally:
         for worker in workers:
             worker.kill()

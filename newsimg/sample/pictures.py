@@ -1,5 +1,6 @@
 """Draw pictures of scenes; as a module, the worker process of `drawing_pool`."""
 
+import io
 import os
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ from newsimg.sample.backdrop import (
     paint_sky,
 )
 from newsimg.sample.defects import add_defects
+from newsimg.sample.drawing_pool import SYSTEM_ERROR
 from newsimg.sample.pen import Colour, Pen
 from newsimg.sample.scenes import Scene, scene_from_row
 from newsimg.sample.subjects import SUBJECTS
@@ -78,7 +80,9 @@ def _draw_subjects(
 
 def save_picture(scene: Scene, path: Path) -> None:
     """Draw a scene and save it as a JPEG."""
-    draw_picture(scene).save(path, "JPEG", quality=JPEG_QUALITY)
+    buffer = io.BytesIO()  # errors of Pillow's own writing to files lack the system's number
+    draw_picture(scene).save(buffer, "JPEG", quality=JPEG_QUALITY)
+    path.write_bytes(buffer.getvalue())
 
 
 def save_share(folder: Path, worker: int, n_workers: int) -> None:
@@ -92,4 +96,7 @@ def save_share(folder: Path, worker: int, n_workers: int) -> None:
 
 
 if __name__ == "__main__":
-    save_share(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))
+    try:
+        save_share(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))
+    except OSError as error:  # such as a full disk
+        sys.exit(SYSTEM_ERROR + error.errno if error.errno else 1)

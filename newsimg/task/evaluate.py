@@ -33,6 +33,7 @@ from newsimg.reporting.pages.cards import Stages, read_text_length
 from newsimg.reporting.pages.report import describe_run, write_report
 from newsimg.reporting.picture_folders import check_folder, save_pictures
 from newsimg.reporting.quoting import write_command
+from newsimg.storage.pictures.images import save_picture
 from newsimg.storage.progress import announce
 
 
@@ -157,7 +158,7 @@ class EvaluateTask(Task):
             sheet = draw_contact_sheet(
                 collection, retrieved, reranked, comparison, self.n_sheet_queries
             )
-            sheet.save(output_dir / "contact_sheet.jpg", quality=90)
+            save_picture(sheet, output_dir / "contact_sheet.jpg", quality=90)
         if self.report:
             source = components.info.data or components.dataset.name
             length = read_text_length(components.backbone.description)

@@ -10,90 +10,21 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
 from result import Result
+from scenarios import Scenario
 
+from newsimg.sample.generator import ensure_newsroom
 from newsimg.storage.files import user_cache_dir
 
 sys.path.append(str(Path(__file__).parents[1] / "support"))
 from indexing import fill
-from tracking_check import check_tracking
 
+SUPPORT = Path(__file__).parents[1] / "support"
 N_PICTURES = 400
-NEWSROOM = "sample-newsroom-*"
 Digests = Mapping[str, str]
-
-
-@dataclass(frozen=True)
-class Scenario:
-    """A command and the files that it must write.
-
-    Attributes:
-        name: What is interrupted.
-        command: Arguments of newsimg.
-        outputs: Patterns of the files, relative to the folder of the trial; the last is compared.
-        before: Commands that are run once; each trial begins with a copy of their files.
-        is_tracked: Whether MLflow's store must have every run completely and once.
-        draws: Whether the sample newsroom is drawn, too.
-    """
-
-    name: str
-    command: tuple[str, ...]
-    outputs: tuple[str, ...]
-    before: tuple[tuple[str, ...], ...] = ()
-    is_tracked: bool = False
-    draws: bool = False
-
-
-EVALUATION = tuple(f"multirun/single/*/*/{name}.csv" for name in ("queries", "curve"))
-INDEX = ("index/vectors.faiss", "index/images.parquet", "index/rejected.parquet")
-BUILD = (
-    "task=index",
-    "data=collection",
-    "task.index_dir=index",
-    "tracking=none",
-    "task.n_queries=20",
-)
-SCENARIOS = (
-    Scenario("first run", ("tracking=none",), EVALUATION, draws=True),
-    Scenario("embedding", ("tracking=none",), EVALUATION),
-    Scenario("index build", (*BUILD, "data.folder=pictures"), INDEX),
-    Scenario(
-        "index append",
-        (
-            *BUILD,
-            "task.action=append",
-            "data.folder=more",
-            "data.id_prefix=more/",
-            "task.on_changed=skip",
-        ),
-        INDEX,
-        before=((*BUILD, "data.folder=pictures"),),
-    ),
-    Scenario(
-        "sweep",
-        ("-m", "reranker=identity,aesthetics", "weight.value=0.1,0.2", "resume=true"),
-        ("multirun/sweep/*/*/summary/table.csv",),
-        is_tracked=True,
-    ),
-    Scenario(
-        "captions",
-        (
-            "task=caption",
-            "task.captions_path=captions.jsonl",
-            "task.num_captions=1",
-            "tracking=none",
-        ),
-        ("captions.jsonl",),
-    ),
-    Scenario(
-        "judging",
-        ("reranker=vlm_judge", "top_k=3", "tracking=none"),
-        EVALUATION,
-    ),
-)
 
 
 def prepare(scenario: Scenario, folder: Path) -> None:
@@ -102,10 +33,9 @@ def prepare(scenario: Scenario, folder: Path) -> None:
     fill(folder / "pictures", N_PICTURES)
     fill(folder / "more", N_PICTURES // 2, start=N_PICTURES)
     if not scenario.draws:
-        for newsroom in user_cache_dir().glob(NEWSROOM):
-            if newsroom.is_dir():
-                (folder / "cache").mkdir(exist_ok=True)
-                (folder / "cache" / newsroom.name).symlink_to(newsroom)
+        newsroom = ensure_newsroom(user_cache_dir())
+        (folder / "cache").mkdir()
+        (folder / "cache" / newsroom.name).symlink_to(newsroom)
     for command in scenario.before:
         with start(command, folder) as process:
             output = process.communicate()[0]
@@ -113,12 +43,14 @@ def prepare(scenario: Scenario, folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def start(command: tuple[str, ...], folder: Path) -> Iterator[subprocess.Popen[str]]:
+def start(
+    command: tuple[str, ...], folder: Path, env: Mapping[str, str] | None = None
+) -> Iterator[subprocess.Popen[str]]:
     """Start newsimg in a folder, with its cache there, as the leader of a process group."""
     with subprocess.Popen(
         [sys.executable, "-m", "newsimg", *command],
         cwd=folder,
-        env=os.environ | {"NEWSIMG_CACHE": str(folder / "cache")},
+        env=os.environ | {"NEWSIMG_CACHE": str(folder / "cache")} | dict(env or {}),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -156,11 +88,10 @@ def check_store(folder: Path) -> str:
     """Send what the tracking store lacks; return how it differs from the runs' records then."""
     with start(("task=sync",), folder) as process:
         output = process.communicate()[0]
-    try:
-        check_tracking(folder / "multirun")
-    except AssertionError as error:
-        return f"tracking: {error!r}: {output[-300:]}"
-    return ""
+    # In a process of its own, as MLflow keeps the database of an earlier trial open.
+    command = [sys.executable, SUPPORT / "tracking_check.py", folder / "multirun"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    return f"tracking: {done.stderr[-500:]}: {output[-300:]}" if done.returncode else ""
 
 
 def kill(scenario: Scenario, folder: Path, delay: float) -> bool:
@@ -231,6 +162,9 @@ def make_part(scenario: Scenario, full: bool) -> Callable[[int, int, Path], Resu
     """Return the part of the campaign that interrupts a scenario."""
 
     def run(n: int, seed: int, folder: Path) -> Result:
-        return try_scenario(scenario, n, random.Random(seed), folder, full)
+        serve = scenario.serve or (lambda: contextlib.nullcontext(()))
+        with serve() as more:
+            served = replace(scenario, command=(*scenario.command, *more))
+            return try_scenario(served, n, random.Random(seed), folder, full)
 
     return run

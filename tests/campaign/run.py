@@ -19,7 +19,9 @@ import command_lines
 import interruptions
 import kept_files
 import pictures
+import scenarios
 import shared_store
+import surroundings
 from result import Result
 
 # Name -> part, number of trials of a whole campaign.
@@ -31,10 +33,11 @@ PARTS: dict[str, tuple[Callable[[int, int, Path], Result], int]] = {
     "kept_files": (kept_files.run, 1_000),
     "store_sqlite": (shared_store.make_part("sqlite"), 400),
     "store_postgres": (shared_store.make_part("postgres"), 400),
+    **{name: (surroundings.make_part(name), 10) for name in surroundings.SURROUNDINGS},
     **{
         f"{kind}_{scenario.name.replace(' ', '_')}": (interruptions.make_part(scenario, full), n)
         for kind, full, n in (("kill", False, 100), ("full", True, 20))
-        for scenario in interruptions.SCENARIOS
+        for scenario in scenarios.SCENARIOS
     },
 }
 

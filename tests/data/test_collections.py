@@ -137,6 +137,23 @@ def test_ids_in_archives_contain_the_archive_path(tmp_path: Path) -> None:
     assert images[0].uri == f"{tmp_path}/deep/000.zip::{images[0].member}"
 
 
+def test_members_with_names_outside_of_the_archive_are_pictures_and_files_there_are_not_read(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "secret.jpg").write_bytes(draw(9))
+    names = ("../up.jpg", "/root.jpg", "./here.jpg", "a\\..\\back.jpg", "../.hidden.jpg")
+    with zipfile.ZipFile(tmp_path / "in" / "a.zip", "w") as archive:
+        for shade, name in enumerate(names):
+            archive.writestr(name, draw(shade))
+        link = zipfile.ZipInfo("link.jpg")
+        link.external_attr = 0o120777 << 16
+        archive.writestr(link, "../secret.jpg")
+    dataset = ZipDataset(name="c", folder=str(tmp_path / "in"), licences=None)
+    found = {image.member: read_image(image) for image in list_images(dataset)}
+    assert found == {name: draw(shade) for shade, name in enumerate(names[:4])}
+
+
 def test_links_to_folders_are_followed_except_in_cycles(tmp_path: Path) -> None:
     spread(tmp_path / "pictures")
     (tmp_path / "elsewhere").mkdir()

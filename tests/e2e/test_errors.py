@@ -58,6 +58,10 @@ def assert_is_told(result: Any, message: str) -> None:
         ("data.split=vall", r"got 'vall'; did you mean 'val'\?"),
         ("backbone.dtype=int8", "backbone.dtype must be one of .*got 'int8'"),
         ("backbone.batch_size=x", "batch_size of TransformersBackbone must be int, got 'x'"),
+        (
+            "backbone.query_template=[a,[b]]",
+            r"query_template of .* must be .*, got \['a', \['b'\]\]",
+        ),
         ("backbone.batch_size=0", "backbone.batch_size must be at least 1, got 0"),
         ("backbone.device=gpu", "backbone.device must be auto, cpu, cuda or cuda:N, got 'gpu'"),
         ("task.n_sheet_queries=-1", "task.n_sheet_queries must be at least 0, got -1"),

@@ -164,7 +164,7 @@ def test_single_pictures_are_rated_by_keys_and_runs_have_their_means(runs: str) 
         (["task.mode=rates"], "task.mode must be one of pair, rate, got 'rates'"),
         (["task.n_people=0"], "task.n_people must be at least 1"),
         (["task.order=activ"], "task.order must be one of random, active.*mean 'active'"),
-        (["task.database=postgresql://me:secret@localhost/x"], "must have no password"),
+        (["task.database=postgresql://me:secret@localhost/x"], "must not contain a password"),
     ],
 )
 def test_a_wrong_value_is_one_sentence(

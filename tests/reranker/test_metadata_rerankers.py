@@ -257,6 +257,15 @@ def tiny_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "whole"
 
 
+def test_code_in_the_folder_of_a_sentence_encoder_is_not_run(tmp_path: Path) -> None:
+    modules = '[{"idx": 0, "name": "0", "path": "", "type": "own_code.Thing"}]'
+    (tmp_path / "modules.json").write_text(modules)
+    (tmp_path / "own_code.py").write_text(f"open({str(tmp_path / 'RUN')!r}, 'w')")
+    with pytest.raises(ValueError, match=r"must name classes of sentence_transformers, got own_"):
+        make_sentence_encoder(tmp_path).embed_texts(["a"])
+    assert not (tmp_path / "RUN").exists()
+
+
 def test_a_sentence_encoder_gives_the_normalised_mean_of_its_token_states(
     tiny_encoder: Path,
 ) -> None:

@@ -5,6 +5,7 @@ import hashlib
 import io
 import itertools
 import json
+import resource
 import subprocess
 import sys
 from collections import Counter
@@ -167,6 +168,17 @@ def test_a_failing_worker_is_an_error_and_leaves_no_files(
     monkeypatch.setattr(sys, "executable", "false")
     with pytest.raises(RuntimeError, match="drawing pictures"):
         ensure_newsroom(tmp_path, 3, n_workers=1, quiet=True)
+    assert [path for path in tmp_path.iterdir() if path.is_dir()] == []
+
+
+def test_a_full_disk_is_named_and_leaves_no_files(tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (3000, hard))
+    try:
+        with pytest.raises(OSError, match=r"File too large: .*newsimages"):
+            ensure_newsroom(tmp_path, 3, n_workers=2, quiet=True)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert [path for path in tmp_path.iterdir() if path.is_dir()] == []
 
 

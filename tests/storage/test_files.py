@@ -12,12 +12,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image as PILImage
 
 from newsimg.datatypes import Accepted, Image
 from newsimg.engine.listing import write_listing
 from newsimg.index.building.checkpoint import BuildCheckpoint, write_tables
 from newsimg.reranker.caption_file import CaptionFile
 from newsimg.storage.files import fetch_file, hash_file, write_atomically
+from newsimg.storage.pictures.images import save_picture
 
 LIMIT = 2000  # maximum file size, to simulate a full disk
 TABLE = pa.table({"number": np.random.default_rng(0).integers(0, 1 << 60, 5000)})
@@ -119,3 +121,11 @@ def test_an_error_names_the_final_path_instead_of_the_temporary_one(
     with pytest.raises(OSError, match="File name too long") as error, write_atomically(path):
         pass
     assert error.value.filename == str(path)
+
+
+def test_a_full_disk_error_of_a_picture_has_the_systems_reason(tmp_path: Path) -> None:
+    noise = PILImage.effect_noise((200, 200), 90)
+    with pytest.raises(OSError, match="File too large"), limited_file_size():
+        save_picture(noise, tmp_path / "a.jpg")
+    save_picture(noise, tmp_path / "a.jpg", quality=30)
+    assert PILImage.open(tmp_path / "a.jpg").size == (200, 200)

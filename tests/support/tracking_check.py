@@ -1,6 +1,7 @@
 """Compare the records of runs on disk with the tracking store."""
 
 import json
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -46,3 +47,7 @@ def _list_files(client: MlflowClient, run_id: str, folder: str | None = None) ->
     for item in client.list_artifacts(run_id, folder):
         found += _list_files(client, run_id, item.path) if item.is_dir else [item.path]
     return sorted(found)
+
+
+if __name__ == "__main__":
+    check_tracking(Path(sys.argv[1]))

@@ -4,7 +4,7 @@ Mistakes are:
 
 - errors of Hydra, OmegaConf or YAML, caused by the command line or a yaml;
 - any OSError, such as a missing file or a full disk;
-- a config file that is not UTF-8;
+- a config file that is not UTF-8, or a config of logging that cannot be used;
 - a ValueError, an ImportError or an error class of newsimg, raised by a `raise` statement in
   newsimg, Hydra, OmegaConf or a trusted package.
 
@@ -48,6 +48,8 @@ def is_mistake(error: BaseException, trusted: Iterable[Any] = ()) -> bool:
         return True
     if isinstance(error, UnicodeDecodeError) and find_config_file(error):
         return True
+    if isinstance(error, ValueError) and is_of_logging(error):
+        return True
     is_own = type(error).__module__.partition(".")[0] == OWN[0]
     if not is_own and not isinstance(error, ValueError | ImportError):
         return False
@@ -67,6 +69,12 @@ def find_config_file(error: BaseException) -> str | None:
         if frame.f_code.co_name == "load_config" and "full_path" in frame.f_locals:
             return str(frame.f_locals["full_path"])
     return None
+
+
+def is_of_logging(error: BaseException) -> bool:
+    """Return whether an error was raised while Hydra used the config of logging."""
+    frames = (frame.f_code.co_name for frame, _ in traceback.walk_tb(error.__traceback__))
+    return "configure_log" in frames
 
 
 def find_package(error: Exception, trusted: Iterable[str] = ()) -> str:

@@ -1,7 +1,10 @@
 """Decoding of pictures."""
 
+import io
 import warnings
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 from PIL import Image as PILImage
 from PIL import ImageOps
@@ -33,6 +36,20 @@ class LoadedImage(Image):
     """A picture with its encoded bytes, so that the hashed bytes are the decoded ones."""
 
     content: bytes = field(default=b"", repr=False)
+
+
+def save_picture(picture: PILImage.Image, path: Path, **options: Any) -> None:
+    """Write a picture in the format of the file's extension.
+
+    Pillow's own writing of JPEGs to a file raises errors without the system's number, such as that
+    of a full disk.
+
+    Raises:
+        OSError: If the file cannot be written.
+    """
+    buffer = io.BytesIO()
+    picture.save(buffer, PILImage.registered_extensions()[path.suffix], **options)
+    path.write_bytes(buffer.getvalue())
 
 
 def open_image(image: Image, fill: tuple[int, int] | None = None) -> PILImage.Image:
