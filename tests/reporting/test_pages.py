@@ -73,6 +73,10 @@ def test_a_headline_is_described_with_ranks_scores_shares_and_components(tiny: C
         members={"judge": (0.25, fit.astype(np.float64))},
         captions=[["one", "two"]] * 60,
         best_captions=np.ones(retrieved.rows.shape, np.int64),
+        explanations={
+            "fit": np.array([[f"{row} fits" for row in rows] for rows in retrieved.rows], object),
+            "clickbait": np.full(retrieved.rows.shape, "", object),
+        },
     )
     stages = Stages(tiny, retrieved, reranked, scores, MinMaxWeight(value=0.3), n_shown=5)
     for position in (0, 7, 59):
@@ -98,6 +102,7 @@ def test_a_headline_is_described_with_ranks_scores_shares_and_components(tiny: C
             assert candidate["components"] == [pytest.approx(fit[position, old], rel=1e-4)]
             assert candidate["members"]["judge"] == pytest.approx([0.25, fit[position, old]], 1e-4)
             assert candidate["caption"] == 1
+            assert candidate["explanations"] == {"fit": f"{row} fits"}
 
 
 def test_the_shares_of_any_linear_weight_sum_to_the_fused_score(tiny: Collection) -> None:

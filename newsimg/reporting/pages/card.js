@@ -83,6 +83,9 @@ export function drawWhy(candidate, headline, data) {
   if (headline.captions?.length) parts.push(make("p", { class: "label" }, "captions of the headline"),
     make("ul", {}, ...headline.captions.map((caption, i) => make("li", { dir: "auto", class: i === candidate.caption ? "best" : null }, caption, i === candidate.caption ? " (matches best)" : ""))));
   if (headline.truncated) parts.push(make("p", {}, describeCut(headline.truncated)));
+  for (const [name, text] of Object.entries(candidate.explanations ?? {})) {
+    parts.push(make("p", { class: "label" }, `${name}, in the model's words`), make("p", { dir: "auto" }, text));
+  }
   return make("div", { class: "why" }, ...parts);
 }
 

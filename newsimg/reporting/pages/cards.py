@@ -173,6 +173,9 @@ class Stages:
                 for name, (share, scores) in self.scores.members.items()
             },
             "caption": caption if caption >= 0 else None,
+            "explanations": drop_empty(
+                {name: texts[place] for name, texts in self.scores.explanations.items()}
+            ),
         }
         return drop_empty(candidate)
 
