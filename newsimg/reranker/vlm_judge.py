@@ -18,7 +18,7 @@ from newsimg.datatypes import (
     TextArray,
 )
 from newsimg.interfaces import Reranker, VisionLanguageModel
-from newsimg.reranker.vlm.questions import collect_questions
+from newsimg.reranker.vlm.questions import collect_questions, drop_places
 from newsimg.reranker.vlm.written_ratings import read_rating
 from newsimg.storage.text.suggest import check_choice
 from newsimg.storage.text.templates import (
@@ -104,6 +104,7 @@ class VLMJudgeReranker(Reranker):
         Raises:
             ValueError: If no answer to a criterion contains a rating.
         """
+        queries = [drop_places(query) for query in queries]
         texts = [
             [fill_prompt(criterion.question, query, {}, criterion.key) for query in queries]
             for criterion in self.criteria
