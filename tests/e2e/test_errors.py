@@ -57,7 +57,7 @@ def assert_is_told(result: Any, message: str) -> None:
         ("data.split=dev", "data.split must be one of train, val, test, all, got 'dev'"),
         ("data.split=vall", r"got 'vall'; did you mean 'val'\?"),
         ("backbone.dtype=int8", "backbone.dtype must be one of .*got 'int8'"),
-        ("backbone.batch_size=x", "batch_size of TransformersBackbone must be int or auto, got 'x'"),
+        ("backbone.batch_size=x", "batch_size of .*Backbone must be int or auto, got 'x'"),
         (
             "backbone.query_template=[a,[b]]",
             r"query_template of .* must be .*, got \['a', \['b'\]\]",
