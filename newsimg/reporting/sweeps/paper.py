@@ -168,7 +168,7 @@ def _explain(runs: Sequence[FinishedRun], layout: Layout, picked: bool) -> str:
     on += f" ({' and '.join(rated)}: of those with ratings)" if rated and on else ""
     return (
         f"{measures}{on}{brackets}. † above and ‡ below retrieval alone (p < 0.05; paired by "
-        f"headline: exact McNemar test for Hits@k, randomisation test for MRR@k{bootstrap}; Holm-corrected "
-        f"for the {n_tested} of {len(runs)} runs that change a ranking). Bold: the best of a "
-        f"column. {explain_weights(runs, picked)}"
+        f"headline: exact McNemar test for Hits@k, randomisation test for MRR@k{bootstrap}; "
+        f"Holm-corrected for the {n_tested} of {len(runs)} runs that change a ranking). Bold: "
+        f"the best of a column. {explain_weights(runs, picked)}"
     )
