@@ -13,11 +13,6 @@ from newsimg.evaluation.ratings.resampling import Resamples
 MEAN_RATING, LEAST_RATING, RATED_SHARE = "mean_rating", "least_mean_rating", "rated_share"
 
 
-def is_by_ratings(measure: str) -> bool:
-    """Return whether a measure is one of `measure_ratings`."""
-    return measure in (MEAN_RATING, LEAST_RATING, RATED_SHARE) or measure.startswith("ndcg_at_")
-
-
 def measure_ratings(
     rated: RatedPictures, run: Run, ranks: IntArray, cutoffs: Sequence[int]
 ) -> pd.DataFrame:

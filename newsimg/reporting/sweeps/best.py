@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 
 from newsimg.evaluation.curve import Plateau, find_plateau
-from newsimg.evaluation.ratings.measures import MEAN_RATING, is_by_ratings
+from newsimg.evaluation.ratings.curve import is_by_ratings
+from newsimg.evaluation.ratings.measures import MEAN_RATING
 from newsimg.evaluation.stats import Gain
 from newsimg.reporting.console import show_weight
 from newsimg.reporting.plots import name_measure

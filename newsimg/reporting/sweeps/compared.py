@@ -4,7 +4,7 @@ import logging
 from collections.abc import Container, Sequence
 from pathlib import Path
 
-from newsimg.evaluation.ratings.measures import is_by_ratings
+from newsimg.evaluation.ratings.curve import is_by_ratings
 from newsimg.reporting.comparing.candidates import find_candidates
 from newsimg.reporting.comparing.writing import PAGE, TESTS, Choices, compare_runs
 from newsimg.reporting.results import FILE_NAME

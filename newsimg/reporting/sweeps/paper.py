@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
-from newsimg.evaluation.ratings.measures import is_by_ratings
+from newsimg.evaluation.ratings.curve import is_by_ratings
 from newsimg.reporting.plots import name_measure
 from newsimg.reporting.sweeps.best import explain_weights
 from newsimg.reporting.sweeps.paper_table import Cell, Cells, Group, Layout, PaperTable
