@@ -86,7 +86,7 @@ function drawTuning({ preference, rated, tuning }) {
   if (!commands.length || !(preference || rated.length)) return [];
   return [
     make("h2", {}, "The best weight by these answers"),
-    make("p", {}, "Save the ratings; in their folder this chooses the weight that people want, and reports its gain with an interval by cross-validation. Pictures that nobody saw count as not preferred."),
+    make("p", {}, "Save the ratings where the runs were started: there this chooses the weight that people want, and reports its gain with an interval by cross-validation. Pictures that nobody saw count as the lowest."),
     ...commands.flatMap(([name, command]) => [make("p", {}, `${name}:`), make("pre", { class: "command" }, command)]),
   ];
 }
