@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from newsimg.evaluation.stats import CONFIDENCE, describe_gain
@@ -23,6 +24,7 @@ from newsimg.reporting.sweeps.drawing import draw_sweep
 from newsimg.reporting.sweeps.fitting import print_text, to_markdown
 from newsimg.reporting.sweeps.jobs import (
     add_holm,
+    describe_objective,
     list_columns,
     name_swept,
     print_jobs,
@@ -115,7 +117,7 @@ def summarize_sweep(
         report_runs(runs, choose_measure(objective, runs), output_dir)
     if jobs.empty:
         return {}
-    jobs = add_holm(jobs, (objective or "").removeprefix("reranked/"))
+    jobs = add_holm(jobs, (objective or "").removeprefix("reranked/").removeprefix("delta/"))
     names = name_swept(jobs, output_dir.parent)
     columns = list_columns(jobs, objective)
     reasons = ["error"] if (jobs["error"] != "").any() else []
@@ -123,6 +125,8 @@ def summarize_sweep(
         output_dir / "sweep.csv", index=False
     )
     print_jobs(jobs, names, columns)
+    if told := describe_other(jobs, runs, names, objective):
+        print_text(told)
     finished, failed = (jobs[jobs["status"] == status] for status in ("FINISHED", "FAILED"))
     metrics: dict[str, float] = {"n_jobs": len(jobs), "n_finished": len(finished)}
     metrics["n_failed"] = len(failed)
@@ -132,6 +136,8 @@ def summarize_sweep(
     metrics[f"best/{objective}"] = float(best[objective])
     if "p_holm" in jobs and not pd.isna(best["p_holm"]):
         metrics["best/p_holm"] = float(best["p_holm"])
+    if choose_measure(objective, runs) != "hits_at_1":
+        return metrics
     return metrics | find_best_plateau(finished, names)
 
 
@@ -159,7 +165,7 @@ def judge_best(
     if not n_tested:
         return
     words = describe_gain(label, best[0].gain(measure), n_tested)
-    print_text(f"best: {call_run(best[0].run, names)}. Over retrieval {words}")
+    print_text(f"best by {label}: {call_run(best[0].run, names)}. Over retrieval {words}")
     others = [
         f"{call_run(one.run, names)} ({one.gain(measure).value:+.4f}, p = {one.p_holm:.2g})"
         for one in best[1:N_ROWS]
@@ -185,6 +191,8 @@ def describe_jobs(
         parts.append(describe_best(runs, find_best(runs, measure), names, measure, links))
     if len(jobs):
         names, columns = name_swept(jobs, sweep_dir), list_columns(jobs, objective)
+        if told := describe_other(jobs, runs, names, objective):
+            parts.append(f"{told}.")
         if columns:
             jobs = jobs.sort_values(columns[0], ascending=False, kind="stable")
         listed = jobs if len(jobs) <= N_ROWS else jobs[jobs["status"] != "FINISHED"]
@@ -209,10 +217,19 @@ def find_finished(jobs: pd.DataFrame, sweep_dir: Path) -> list[FinishedRun]:
 
 
 def choose_measure(objective: str | None, runs: Sequence[FinishedRun]) -> str:
-    """Return the measure of the objective; Hits@1 if the objective is not a measure."""
-    measure = (objective or "").removeprefix("reranked/")
-    known = all(f"reranked/{measure}" in run.statistics.index for run in runs)
-    return measure if known else "hits_at_1"
+    """Return the measure of the objective; Hits@1 if it is none, or not all runs have it."""
+    measure = (objective or "").rpartition("/")[2]
+    values = [run.statistics["value"].get(f"reranked/{measure}", np.nan) for run in runs]
+    return measure if values and np.isfinite(values).all() else "hits_at_1"
+
+
+def describe_other(
+    jobs: pd.DataFrame, runs: Sequence[FinishedRun], names: Sequence[str], objective: str | None
+) -> str:
+    """Return the best job by the objective; empty where the best runs are those by it anyway."""
+    if runs and objective == f"reranked/{choose_measure(objective, runs)}":
+        return ""
+    return describe_objective(jobs, names, objective)
 
 
 def call_run(run: FinishedRun, names: Sequence[str]) -> str:

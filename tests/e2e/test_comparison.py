@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from browser_pages import list_violations, needs_chromium, open_browser, open_page
-from compared_runs import draw_candidates, write_compared
+from compared_runs import draw_candidates, mark_unsure, write_compared
 from report_pages import read_data
 
 from newsimg.reporting.comparing.writing import Choices, compare_runs
@@ -30,6 +30,7 @@ def comparison(newsroom: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
         )
         for i, name in enumerate(("identity", "nnn", "<i>aesthetics</i>"))
     ]
+    mark_unsure(folders[1], [query.query_id for query in collection.queries[2:8]])
     path = folder / "compare.html"
     compare_runs(folders, Choices(3, 0, ("hits_at_1", "mrr_at_10"), False), path)
     return path
@@ -90,6 +91,10 @@ def test_filters_of_any_two_runs_add_up_and_show_their_headlines(
             assert list_ids(page) == own
         same = sum(h["runs"][first][0][0] == h["runs"][second][0][0] for h in headlines)
         assert (counts["same"], counts["differs"]) == (same, 60 - same)
+        unsure = [h["id"] for h in headlines[2:8] if 1 in (first, second)]
+        assert (counts["unsure"], counts["sure"]) == (len(unsure), 60 - len(unsure))
+        page.locator("#filters [data-filter=unsure]").click()
+        assert list_ids(page) == unsure
         assert sum(counts[name] for name in ("won", "lost", "both", "neither")) == 60
         page.locator("#filters [data-filter=all]").click()
 
@@ -104,7 +109,8 @@ def test_a_card_tells_which_run_finds_the_editors_picture(page: Any, comparison:
             text = card.locator(".stage .label").nth(run).inner_text()
             rank = headline["relevant"][0][2][run]
             words = {1: "finds the editor’s picture", None: "editor’s picture not a candidate"}
-            assert text.endswith(words.get(rank, f"editor’s picture #{rank}"))
+            unsure = " · unsure: left without a picture" * (position == 2 and run == 1)
+            assert text.endswith(words.get(rank, f"editor’s picture #{rank}") + unsure)
     assert page.locator("h2").first.inner_text() == SCRIPT
     assert page.locator("#pair option").nth(1).inner_text().startswith("3 against 1: <i>aesthetics")
 

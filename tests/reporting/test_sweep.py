@@ -9,7 +9,7 @@ from mlflow import MlflowClient
 from run_folders import move_first, write_run
 
 from newsimg.reporting.console import console
-from newsimg.reporting.sweep import find_finished, summarize_sweep
+from newsimg.reporting.sweep import describe_jobs, find_finished, summarize_sweep
 
 NO_JOBS = pd.DataFrame()
 FLAT = "w_lo,w_hi,hits_at_1,mrr_at_10\n0,1,0.5,0.6\n"
@@ -24,10 +24,10 @@ def make_sweep(folder: Path, helped: dict[float, tuple[int, int]], reranker: str
     return folder
 
 
-def summarize(folder: Path) -> str:
+def summarize(folder: Path, objective: str = "reranked/hits_at_1") -> str:
     runs = find_finished(NO_JOBS, folder)
     with console.capture() as said:
-        summarize_sweep(NO_JOBS, runs, "reranked/hits_at_1", folder / "summary")
+        summarize_sweep(NO_JOBS, runs, objective, folder / "summary")
     assert max(map(len, said.get().splitlines())) <= 80
     return " ".join(said.get().split())
 
@@ -47,13 +47,57 @@ def test_the_best_gain_is_judged_by_its_corrected_p(
     make_sweep(tmp_path, {0.0: (0, 0), 0.1: (2, 2), 0.2: (3, 0), 0.3: (n_helped, 0)})
     said = summarize(tmp_path)
     p = 3 * 2 / 2**n_helped
-    assert f"best: nnn, weight 0.3. Over retrieval Hits@1 rises by {n_helped / 200:.4f}" in said
+    gain = f"Over retrieval Hits@1 rises by {n_helped / 200:.4f}"
+    assert f"best by Hits@1: nnn, weight 0.3. {gain}" in said
     assert f"of this one alone; p = {p:.2g}, Holm-corrected for 3 configs): {words}" in said
     assert "Holm-corrected for the 3 of 4 runs that change Hits@1 of any headline" in said
     assert "picked on the headlines that they are measured on (val)" in said
     (row,) = pd.read_csv(tmp_path / "summary" / "best.csv").to_dict("records")
     assert row["p_holm"] == pytest.approx(p)
     assert (row["weight"], row["n_weights"]) == (0.3, 4)
+
+
+def write_ratings(folder: Path, means: dict[float, float]) -> None:
+    """Write measures by ratings as task=evaluate does, with a retrieval of 3.0."""
+    for weight, mean in means.items():
+        rows = {
+            "retrieval/mean_rating": (3.0, 2.8, 3.2, np.nan),
+            "reranked/mean_rating": (mean, mean - 0.2, mean + 0.3, np.nan),
+            "delta/mean_rating": (mean - 3.1, mean - 3.2, mean - 2.9, 0.01),  # of others than means
+        }
+        table = pd.DataFrame.from_dict(rows, orient="index", columns=["value", "low", "high", "p"])
+        table.to_csv(folder / f"nnn {weight}" / "ratings.csv", index_label="measure")
+
+
+def test_a_sweep_by_ratings_describes_them_and_not_hits(tmp_path: Path) -> None:
+    make_sweep(tmp_path, {0.1: (7, 0), 0.2: (0, 3)})
+    write_ratings(tmp_path, {0.1: 3.25, 0.2: 4.5})
+    said = summarize(tmp_path, "reranked/mean_rating")
+    gain = "mean rating rises by 1.4000 (95 % interval +1.3000 to +1.6000"
+    assert f"best by mean rating: nnn, weight 0.2. Over retrieval {gain}" in said
+    assert "4.5000 4.300 4.800 +1.4000 0.02" in said  # Holm: twice 0.01
+    assert "over headlines with both first pictures rated; p: of the gain, by bootstrap" in said
+    assert "Hits@1" not in said
+    (row,) = pd.read_csv(tmp_path / "summary" / "best.csv").to_dict("records")
+    assert (row["mean_rating"], row["low"], row["high"], row["weight"]) == (4.5, 4.3, 4.8, 0.2)
+    table = (tmp_path / "summary" / "table.md").read_text()
+    assert "mean rating and MRR@10 on 200 headlines (mean rating: of those with ratings)" in table
+
+
+def test_an_objective_that_is_no_measure_has_its_own_sentence_on_the_console_and_in_the_note(
+    tmp_path: Path,
+) -> None:
+    make_sweep(tmp_path, {0.1: (7, 0), 0.2: (0, 3)})
+    jobs = pd.DataFrame({"name": ["a", "b"], "status": "FINISHED", "error": "", "link": ["x", "y"]})
+    jobs = jobs.assign(**{"params.weight": ["0.1", "0.2"], "confidence/ece": [0.1, 0.25]})
+    jobs = jobs.assign(**{"confidence/ece_low": [0.0, 0.2], "confidence/ece_high": [0.2, 0.3]})
+    runs = find_finished(NO_JOBS, tmp_path)
+    words = "largest confidence ece: 0.2500 (95 % interval 0.2000 to 0.3000), job 1 (weight 0.2)"
+    with console.capture() as said:
+        summarize_sweep(jobs, runs, "confidence/ece", tmp_path / "summary")
+    assert words in " ".join(said.get().split())
+    assert f"{words}." in describe_jobs(jobs, runs, "confidence/ece", tmp_path)
+    assert "best by Hits@1: nnn, weight 0.1" in " ".join(said.get().split())
 
 
 def test_each_reranker_has_a_row_with_its_best_weight_and_all_that_gain_are_named(
@@ -69,7 +113,7 @@ def test_each_reranker_has_a_row_with_its_best_weight_and_all_that_gain_are_name
     np.testing.assert_allclose(table["hits_at_1"], [0.5 + 15 / 200, 0.5 + 14 / 200, 0.5 - 9 / 200])
     np.testing.assert_allclose(table["difference"], [15 / 200, 14 / 200, -9 / 200])
     assert ((table["low"] < table["hits_at_1"]) & (table["hits_at_1"] < table["high"])).all()
-    assert "best: hubness, weight 0.1." in said
+    assert "best by Hits@1: hubness, weight 0.1." in said
     assert "also significantly different from zero: nnn, weight 0.2 (+0.0700, p =" in said
     assert "* hubness 0.1 0.5750" in said
     assert "aesthetics, weight 0.1 (" not in said

@@ -1,10 +1,11 @@
 """Folders of runs with random candidates, as task=compare reads them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import yaml
 
 from newsimg.datatypes import Candidates, Collection
@@ -46,3 +47,10 @@ def write_compared(
     (folder / "config.yaml").write_text(yaml.safe_dump(own | dict(config or {})))
     write_candidates(folder, collection, candidates)
     return folder
+
+
+def mark_unsure(folder: Path, article_ids: Sequence[str]) -> None:
+    """Mark articles as left without a picture, as task=infer does by `task.min_confidence`."""
+    path = folder / "candidates.parquet"
+    table = pd.read_parquet(path)
+    table.assign(unsure=table["article_id"].isin(article_ids)).to_parquet(path)

@@ -75,6 +75,7 @@ class Judging:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.database = database
+        self.asked = asked
         self.rules = rules
         self.clock = clock
         self.withdrawals = Withdrawals(database, asked, clock)

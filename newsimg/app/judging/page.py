@@ -3,7 +3,7 @@
 import io
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Annotated, Any
 
@@ -16,7 +16,7 @@ from pydantic import BaseModel, Field
 from newsimg.app.judging.access import Access, Caller, find_caller
 from newsimg.app.judging.asking import Asked, Judging
 from newsimg.app.judging.exports import list_exports
-from newsimg.app.judging.questions import PAIR, RATE
+from newsimg.app.judging.questions import CHECK, PAIR, RATE
 from newsimg.app.judging.results import (
     N_RESAMPLES,
     describe_answers,
@@ -94,6 +94,7 @@ class JudgingPage:
         shown: Article and image id -> the run whose first picture it is.
         guidelines: Text for the people.
         seed: Seed of the intervals.
+        tuning: Run -> command that chooses its weight by the answers, for the results alone.
     """
 
     judging: Judging
@@ -105,6 +106,7 @@ class JudgingPage:
     shown: Mapping[tuple[str, str], str]
     guidelines: str
     seed: int
+    tuning: Mapping[str, str] = field(default_factory=dict)
 
     def enter(self, caller: Caller) -> int:
         """Return the person of a request."""
@@ -141,11 +143,22 @@ class JudgingPage:
             "runs": self.names,
             "preference": None if found is None else _drop_nan(vars(found)),
             "rated": [] if runs is None else _to_records(runs.reset_index()),
+            "answered": int(((table["kind"] != CHECK) & (table["turn"] == 0)).sum()),
+            "planned": self.count_planned(),
             "needed": describe_needed(table, self.seed),
+            "tuning": self.tuning,
             "headlines": _to_records(headlines.assign(headline=titles)),
             "people": _to_records(list_people(table)),
             "withdrawals": [vars(one) for one in self.judging.withdrawals.list()],
         }
+
+    def count_planned(self) -> int:
+        """Return the number of answers until all is asked, without withdrawn headlines."""
+        withdrawn = self.judging.withdrawals.list()
+        stale = {name for one in withdrawn if not one.people for name in one.articles}
+        n_people = len(self.access.people)
+        wanted = [one for one in self.judging.asked if one.kind != CHECK]
+        return sum(min(one.n_wanted, n_people) for one in wanted if one.article_id not in stale)
 
     def export(self) -> dict[str, str]:
         """Return the files of the answers so far: name -> content."""

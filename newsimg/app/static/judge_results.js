@@ -4,7 +4,7 @@ import { find, initTheme, make } from "../pages/dom.js";
 import { saveAnswer } from "./client.js";
 import { request } from "./token.js";
 
-const FILES = { "ratings.csv": "Ratings", "qrels.txt": "Qrels (TREC)", "answers.csv": "Answers (CSV)", "headlines.csv": "Headlines (CSV)", "people.csv": "People (CSV)" };
+const FILES = { "ratings.csv": "Ratings", "qrels.txt": "Qrels (TREC)", "answers.csv": "Answers (CSV)", "headlines.csv": "Headlines (CSV)", "people.csv": "People (CSV)", "progress.csv": "Progress (CSV)" };
 const points = { show: one => one.toFixed(2) };
 const signed = value => (value < 0 ? "−" : "+") + Math.abs(value).toFixed(3);
 const share = value => (value == null ? "–" : `${(100 * value).toFixed(0)} %`);
@@ -68,7 +68,7 @@ async function restore(number) {
 
 const save = name => doing(async () => saveAnswer(await request(`judge/export/${name}`), name));
 
-const drawFiles = () => make("p", { class: "answers start", id: "files" }, "Save", Object.entries(FILES).map(([name, label]) => make("button", { class: "tool", type: "button", click: save(name) }, label)));
+const drawFiles = isPairs => make("p", { class: "answers start", id: "files" }, "Save", Object.entries(FILES).filter(([name]) => isPairs || name !== "progress.csv").map(([name, label]) => make("button", { class: "tool", type: "button", click: save(name) }, label)));
 
 function drawWithdrawals(rows) {
   if (!rows.length) return [];
@@ -76,6 +76,19 @@ function drawWithdrawals(rows) {
     `${several(n, "answer")}${people.length ? ` of ${people.map(one => `r${one}`).join(", ")}` : ""}${articles.length ? ` about ${several(articles.length, "headline")}` : ""}: ${reason} `,
     i === 0 && make("button", { class: "tool", type: "button", id: "undo", click: doing(() => restore(number)) }, "Undo")));
   return [make("h2", {}, "Withdrawn answers"), make("ul", { id: "withdrawals" }, items)];
+}
+
+const drawProgress = ({ answered, planned }) => answered > 0 && make("p", { id: "progress" }, `${answered} of ${planned} planned answers.`);
+
+/* The commands that choose a weight by these answers. */
+function drawTuning({ preference, rated, tuning }) {
+  const commands = Object.entries(tuning);
+  if (!commands.length || !(preference || rated.length)) return [];
+  return [
+    make("h2", {}, "The best weight by these answers"),
+    make("p", {}, "Save the ratings where the runs were started: there this chooses the weight that people want, and reports its gain with an interval by cross-validation. Pictures that nobody saw count as the lowest."),
+    ...commands.flatMap(([name, command]) => [make("p", {}, `${name}:`), make("pre", { class: "command" }, command)]),
+  ];
 }
 
 function drawMeasured({ runs: [first, second], preference, rated, needed }) {
@@ -97,10 +110,10 @@ function draw(results) {
   const { runs: [first, second], rated, headlines, people, withdrawals } = results, title = { headline: { label: "headline", number: false } };
   const sides = extra => ({ first: { label: first, ...extra }, second: { label: second, ...extra } });
   const counts = rated.length ? { ...sides(points), n_answers: { label: "answers" } } : { ...sides({}), tie: {}, neither: { label: "neither fits" }, preference: { show: signed } };
-  const shown = [drawMeasured(results), drawFiles()];
+  const shown = [drawProgress(results), drawMeasured(results), drawFiles(Boolean(results.preference)), drawTuning(results)];
   if (headlines.length) shown.push(drawPicked(headlines, { ...title, ...counts, disagreement: points }, { key: "articles", id: "article_id", title: "headline", label: "Headlines", heading: "Headlines, those with the most disagreement first", ask: "Withdraw answers to the ticked headlines" }));
   if (people.length) shown.push(drawPicked(people, { rater: { number: false }, n_answers: { label: "answers" }, checks_passed: { label: "checks passed", show: share }, repeat_agreement: { label: "same answer again", show: share }, median_seconds: { label: "seconds", show: one => one.toFixed(1) } }, { key: "people", id: "rater", title: "rater", label: "People", heading: "People", ask: "Withdraw answers of the ticked people" }));
-  find("results").replaceChildren(...shown.flat(), ...drawWithdrawals(withdrawals));
+  find("results").replaceChildren(...shown.flat().filter(Boolean), ...drawWithdrawals(withdrawals));
 }
 
 async function load() {

@@ -35,6 +35,7 @@ class RunCandidates:
             is none.
         images: The candidates and the editors' pictures, by id.
         qrels: Editors' pictures of the articles; empty if the run does not know them.
+        unsure: Articles that the run leaves without a picture, by `task.min_confidence`.
     """
 
     titles: dict[str, str]
@@ -42,6 +43,7 @@ class RunCandidates:
     scores: dict[str, np.ndarray]
     images: dict[str, Image]
     qrels: Qrels
+    unsure: frozenset[str] = frozenset()
 
 
 def write_candidates(output_dir: Path, collection: Collection, reranked: Candidates) -> None:
@@ -132,7 +134,7 @@ def read_candidates(path: Path) -> RunCandidates:
         names = pq.read_schema(path).names
         if missing := [name for name in NEEDED if name not in names]:
             raise ValueError(f"{path} lacks the column {missing[0]}; it has {', '.join(names)}")
-        optional = ("relevant", *OF_PICTURE[1:], *COLUMNS.values())
+        optional = ("relevant", "unsure", *OF_PICTURE[1:], *COLUMNS.values())
         wanted = [*NEEDED, *(name for name in optional if name in names)]
         table = pq.read_table(path, columns=wanted)
     except (pa.ArrowInvalid, OSError) as error:
@@ -145,6 +147,7 @@ def read_candidates(path: Path) -> RunCandidates:
     qrels: dict[str, dict[str, int]] = {}
     for article_id, image_id in zip(relevant["article_id"], relevant["image_id"], strict=True):
         qrels.setdefault(article_id, {})[image_id] = 1
+    unsure = frame[frame["unsure"].astype(bool)] if "unsure" in frame else frame[:0]
     titles = frame.drop_duplicates("article_id").set_index("article_id")["title"].fillna("")
     candidates = frame[is_candidate].sort_values("rank", kind="stable")
     ids, scores = candidates["image_id"].to_numpy(), candidates[list(SCORES)].to_numpy(np.float32)
@@ -155,6 +158,7 @@ def read_candidates(path: Path) -> RunCandidates:
         {name: scores[places[name]] for name in places},
         _read_images(table),
         qrels,
+        frozenset(unsure["article_id"]),
     )
 
 

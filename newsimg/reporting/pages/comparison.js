@@ -25,6 +25,11 @@ const FIRSTS = {
   differs: ["differs", "changed", "the two runs rank other pictures first"],
   same: ["same", "", "the two runs rank the same picture first"],
 };
+/* Of runs with task.min_confidence. */
+const CERTAINTIES = {
+  unsure: ["unsure", "", "at least one of the two runs leaves the headline without a picture, as its confidence is below task.min_confidence"],
+  sure: ["sure", "", "neither of the two runs leaves the headline without a picture"],
+};
 const best = (headline, run) => Math.min(...headline.relevant.map(one => one[2][run] ?? Infinity));
 data.headlines.forEach((headline, position) => {
   headline.position = position;
@@ -38,6 +43,7 @@ function classify([a, b]) {
   for (const headline of data.headlines) {
     const [before, after] = [headline.ranks[a], headline.ranks[b]], [own, other] = [a, b].map(run => headline.runs[run].map(one => one[0]));
     headline.outcome = !headline.relevant.length ? "unknown" : before === 1 ? (after === 1 ? "both" : "lost") : after === 1 ? "won" : "neither";
+    headline.certainty = [a, b].some(run => headline.unsure.includes(run)) ? "unsure" : "sure";
     headline.first = own[0] === other[0] ? "same" : "differs";
     headline.rise = headline.relevant.length ? bound(before) - bound(after) : 0;
     // Pictures that only one of the runs shows; among equal ones those in other places.
@@ -57,7 +63,8 @@ const SORTS = {
 const FILTERS = [["all", ["all", "", "all headlines of this page"], () => true, ""],
   ...Object.entries(OUTCOMES).filter(([key]) => judged && (key !== "unknown" || data.headlines.some(one => !one.relevant.length)))
     .map(([key, text]) => [key, text, one => one.outcome === key, "editor’s picture"]),
-  ...Object.entries(FIRSTS).map(([key, text]) => [key, text, one => one.first === key, "first picture"])]
+  ...Object.entries(FIRSTS).map(([key, text]) => [key, text, one => one.first === key, "first picture"]),
+  ...Object.entries(CERTAINTIES).filter(() => data.headlines.some(one => one.unsure.length)).map(([key, text]) => [key, text, one => one.certainty === key, "confidence"])]
   .map(([key, text, test, group]) => ({ key, text, test, group }));
 const DEFAULTS = { pair: "0", filter: "all", q: "", sort: "data" };
 const state = { ...DEFAULTS, found: [] };
@@ -73,7 +80,8 @@ function drawRun(headline, run) {
   };
   const rank = headline.ranks[run];
   const found = !headline.relevant.length ? "" : rank === 1 ? make("span", { class: "good" }, " · finds the editor’s picture") : ` · editor’s picture ${showRank(rank)}`;
-  return drawStrip([number(run), make("b", {}, data.names[run]), found], listItems(own, "after", name, data), "run");
+  const unsure = headline.unsure.includes(run) && make("span", { class: "bad", title: "its confidence is below task.min_confidence" }, " · unsure: left without a picture");
+  return drawStrip([number(run), make("b", {}, data.names[run]), found, unsure || ""], listItems(own, "after", name, data), "run");
 }
 
 function draw(headline, sought) {
@@ -97,7 +105,7 @@ function drawHead() {
   find("testing").textContent = data.note;
   find("sort").append(...Object.entries(SORTS).map(([value, [name]]) => make("option", { value }, name)));
   find("pair").append(...PAIRS.map(([a, b], i) => make("option", { value: i }, `${b + 1} against ${a + 1}: ${data.names[b]} | ${data.names[a]}`)));
-  for (const group of ["", "editor’s picture", "first picture"]) {
+  for (const group of ["", "editor’s picture", "first picture", "confidence"]) {
     const own = FILTERS.filter(filter => filter.group === group);
     if (!own.length) continue;
     find("filters").append(make("div", { class: "choices", role: "group", "aria-label": group || "Show headlines" }, group && make("span", { class: "of" }, group),

@@ -105,12 +105,14 @@ def describe_headline(
     """Describe a headline.
 
     `runs` has the first pictures of each run, each as [ref, retrieval, reranker, fused];
-    `relevant` has [ref or null, image id, ranks], with a rank or null for each run.
+    `relevant` has [ref or null, image id, ranks], with a rank or null for each run; `unsure` the
+    positions of the runs that leave it without a picture.
     """
     relevant = comparison.qrels.get(article_id, {})
     return {
         "id": article_id,
         "title": runs[0].titles[article_id],
+        "unsure": [position for position, run in enumerate(runs) if article_id in run.unsure],
         "relevant": [
             [
                 refs.get(image_id),

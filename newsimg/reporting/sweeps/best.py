@@ -7,6 +7,8 @@ import numpy as np
 import pandas as pd
 
 from newsimg.evaluation.curve import Plateau, find_plateau
+from newsimg.evaluation.ratings.curve import is_by_ratings
+from newsimg.evaluation.ratings.measures import MEAN_RATING
 from newsimg.evaluation.stats import Gain
 from newsimg.reporting.console import show_weight
 from newsimg.reporting.plots import name_measure
@@ -117,9 +119,12 @@ def show_best(best: Sequence[BestRun], names: Sequence[str], measure: str) -> pd
 def explain_best(best: Sequence[BestRun], runs: Sequence[FinishedRun], measure: str) -> str:
     """Return the explanation of the table."""
     n_tested = count_tested(runs, measure)
-    text = "The best is marked *. The interval is the measure's, of each row alone. gain: "
-    text += "difference to retrieval; p: of the gain, by a paired test, Holm-corrected for the "
-    text += f"{n_tested} of {len(runs)} runs that change {name_measure(measure)} of any headline. "
+    name = name_measure(measure)
+    both = ", over headlines with both first pictures rated" if measure == MEAN_RATING else ""
+    test = "by bootstrap" if is_by_ratings(measure) else "by a paired test"
+    text = f"The best by {name} is marked *. The interval is the measure's, of each row alone. "
+    text += f"gain: difference to retrieval{both}; p: of the gain, {test}, Holm-corrected for the "
+    text += f"{n_tested} of {len(runs)} runs that change {name} of any headline. "
     if any(one.plateau is not None for one in best):
         text += "best of curve: the largest value that any weight gives, exactly. "
     return text + explain_weights(

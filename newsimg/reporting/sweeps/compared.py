@@ -4,6 +4,7 @@ import logging
 from collections.abc import Container, Sequence
 from pathlib import Path
 
+from newsimg.evaluation.ratings.curve import is_by_ratings
 from newsimg.reporting.comparing.candidates import find_candidates
 from newsimg.reporting.comparing.writing import PAGE, TESTS, Choices, compare_runs
 from newsimg.reporting.results import FILE_NAME
@@ -40,7 +41,8 @@ def compare_best(
         Whether the files were written.
     """
     folders = choose_best(runs, measure, n_compared)
-    metrics = [measure, "mrr_at_10"]
+    # Ratings are not among the candidates.
+    metrics = ["hits_at_1" if is_by_ratings(measure) else measure, "mrr_at_10"]
     known = runs[0].statistics.index if runs else ()
     if not runs:
         folders = list_inferred(sweep_dir, unfinished)[:n_compared]

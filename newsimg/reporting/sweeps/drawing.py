@@ -112,8 +112,9 @@ def _read_points(group: Sequence[FinishedRun], measure: str) -> pd.DataFrame:
     for run in sorted(group, key=lambda run: run.weight):
         start = run.statistics.loc[f"retrieval/{measure}", "value"]
         gain = run.statistics.loc[f"delta/{measure}"]
-        row = {"weight": run.weight, "value": start + gain["value"], "retrieval": start}
-        rows.append(row | {"low": start + gain["low"], "high": start + gain["high"]})
+        value = run.statistics.loc[f"reranked/{measure}", "value"]
+        row = {"weight": run.weight, "value": value, "retrieval": start}
+        rows.append(row | {end: value - gain["value"] + gain[end] for end in ("low", "high")})
     return pd.DataFrame(rows)
 
 
@@ -133,6 +134,7 @@ def _draw_bars(
     axes.barh(labels, values, xerr=errors, color=colours, ecolor="grey", capsize=3)
     axes.invert_yaxis()
     lowest, highest = (values - errors[0]).min(), (values + errors[1]).max()
-    axes.set_xlim(max(0.0, float(lowest) - 0.02), min(1.0, float(highest) + 0.02))
+    largest = 1.0 if highest <= 1 else np.inf  # of ratings
+    axes.set_xlim(max(0.0, float(lowest) - 0.02), min(largest, float(highest) + 0.02))
     axes.set_xlabel(f"{name_measure(measure)} with its 95 % interval")
     canvas.print_png(path)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from newsimg.evaluation.stats import correct_holm
@@ -88,6 +89,26 @@ def add_holm(jobs: pd.DataFrame, measure: str) -> pd.DataFrame:
     ends = jobs[[gain, f"{gain}_low", f"{gain}_high"]]
     p_values = jobs[f"{gain}_p"].mask((ends == 0).all(axis="columns"))
     return jobs.assign(p_holm=correct_holm(p_values.to_numpy(dtype=float)))
+
+
+def describe_objective(jobs: pd.DataFrame, names: Sequence[str], objective: str | None) -> str:
+    """Return the largest value of the objective in a sentence; empty if no job has a value.
+
+    Args:
+        jobs: The jobs.
+        names: Columns of params that were swept.
+        objective: Metric that the sweep maximises, or None.
+    """
+    finished = jobs[jobs["status"] == "FINISHED"] if len(jobs) else jobs
+    if objective is None or objective not in finished or finished[objective].isna().all():
+        return ""
+    best = finished.loc[finished[objective].idxmax()]
+    ends = [best.get(f"{objective}_{end}", np.nan) for end in ("low", "high")]
+    interval = "" if pd.isna(ends).any() else f" (95 % interval {ends[0]:.4f} to {ends[1]:.4f})"
+    short = shorten_names([name.removeprefix("params.") for name in names])
+    values = [f"{short[n.removeprefix('params.')]} {write_param(best[n])}" for n in names]
+    of = f"job {best.name}" + (f" ({', '.join(values)})" if values else "")
+    return f"largest {call_metric(objective)}: {best[objective]:.4f}{interval}, {of}"
 
 
 def varying_params(jobs: pd.DataFrame) -> list[str]:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
+from newsimg.evaluation.ratings.curve import is_by_ratings
 from newsimg.reporting.plots import name_measure
 from newsimg.reporting.sweeps.best import explain_weights
 from newsimg.reporting.sweeps.paper_table import Cell, Cells, Group, Layout, PaperTable
@@ -162,9 +163,12 @@ def _explain(runs: Sequence[FinishedRun], layout: Layout, picked: bool) -> str:
     on = f" on {' or '.join(map(str, counts))} headlines" if counts else ""
     n_tested = count_tested(runs, layout.metrics[0])
     brackets = ", in brackets their 95 % bootstrap intervals" if layout.interval else ""
+    rated = [name_measure(name) for name in layout.metrics if is_by_ratings(name)]
+    bootstrap = f", bootstrap for {' and '.join(rated)}" if rated else ""
+    on += f" ({' and '.join(rated)}: of those with ratings)" if rated and on else ""
     return (
         f"{measures}{on}{brackets}. † above and ‡ below retrieval alone (p < 0.05; paired by "
-        "headline: exact McNemar test for Hits@k, randomisation test for MRR@k; Holm-corrected "
-        f"for the {n_tested} of {len(runs)} runs that change a ranking). Bold: the best of a "
-        f"column. {explain_weights(runs, picked)}"
+        f"headline: exact McNemar test for Hits@k, randomisation test for MRR@k{bootstrap}; "
+        f"Holm-corrected for the {n_tested} of {len(runs)} runs that change a ranking). Bold: "
+        f"the best of a column. {explain_weights(runs, picked)}"
     )

@@ -16,6 +16,7 @@ from newsimg.evaluation.stats import correct_holm
 from newsimg.tracking.record import RECORDS
 
 STATISTICS = "statistics.csv"
+RATED = "ratings.csv"  # the same of measures by people's ratings, by task=evaluate
 # Keys that do not change rankings: locations and further outputs.
 IGNORED = re.compile(
     r"(folder|objective|resume|tags|tracking|cache|submission)\b"
@@ -254,7 +255,13 @@ def read_config(
 
 def _read_run(folder: Path, top: Path) -> FinishedRun:
     known = read_config(folder, top)
-    return FinishedRun(folder, *known, pd.read_csv(folder / STATISTICS, index_col="measure"))
+    return FinishedRun(folder, *known, _read_statistics(folder))
+
+
+def _read_statistics(folder: Path) -> pd.DataFrame:
+    paths = [path for path in (folder / STATISTICS, folder / RATED) if path.is_file()]
+    tables = [table for table in map(pd.read_csv, paths) if "measure" in table]
+    return pd.concat(tables).drop_duplicates("measure").set_index("measure")
 
 
 def _read_overrides(path: Path) -> dict[str, str]:

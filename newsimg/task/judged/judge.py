@@ -34,6 +34,7 @@ from newsimg.evaluation.ratings.runs import measure_runs
 from newsimg.interfaces import Components, Task
 from newsimg.reporting.console import console, print_table
 from newsimg.reporting.judged.sheets import write_sheets
+from newsimg.reporting.judged.tuning import list_tuning
 from newsimg.reporting.results import Results, read_leads, read_results, read_titles
 from newsimg.reporting.status import hide_status
 from newsimg.storage.files import write_atomically
@@ -159,6 +160,7 @@ class JudgeTask(Task):
             names=(names[0], names[1]),
             guidelines=self.guidelines,
             seed=self.seed,
+            tuning=list_tuning(self.runs),
         )
         n_headlines = len({one.article_id for one in asked if one.kind != CHECK})
         with serve(create_app([make_router(page)]), self.port) as url:

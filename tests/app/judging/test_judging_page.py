@@ -27,6 +27,8 @@ N_ARTICLES = 50
 OWNER = "owner-token"
 SCRIPT = "<img src=x onerror=alert(1)> & \"quotes\" 'too'"
 
+TUNING = "newsimg task=tune reranker=aesthetics data.ratings=ratings.csv"
+
 
 @dataclass
 class Served:
@@ -75,6 +77,7 @@ def served(newsroom: Any) -> Iterator[Served]:
         },
         guidelines="Choose the better one.",
         seed=1,
+        tuning={"aesthetics": TUNING},
     )
     with serve(create_app([make_router(page)]), None) as url:
         yield Served(url, database, access, images)
@@ -275,6 +278,8 @@ def test_two_people_judge_by_keys_at_once_and_nothing_on_the_page_tells_the_runs
         results, said, _ = open_page(browser, f"{served.url}/results#t={OWNER}")
         results.wait_for_selector("#preference")
         assert "95 % interval" in results.text_content("#preference")
+        assert results.text_content("#progress") == "11 of 1000 planned answers."
+        assert results.text_content("pre.command") == TUNING
         assert results.locator("tbody tr").count() >= 6
         withdraw_and_undo(results)
         assert said == []

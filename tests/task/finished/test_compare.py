@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from compared_runs import draw_candidates, write_compared
+from compared_runs import draw_candidates, mark_unsure, write_compared
 from report_pages import read_data
 from scipy.stats import binomtest
 
@@ -122,6 +122,17 @@ def test_the_page_has_each_runs_candidates_and_ranks_of_the_editors_picture(
         ((_, _, ranks),) = headline["relevant"]
         known = [find_ranks(collection, seed)[i] for seed in range(3)]
         assert [np.inf if rank is None else rank for rank in ranks] == known
+
+
+def test_the_page_has_the_runs_that_leave_a_headline_without_a_picture(
+    collection: Collection, folders: list[Path]
+) -> None:
+    ids = [query.query_id for query in collection.queries]
+    mark_unsure(folders[1], ids[3:5])
+    mark_unsure(folders[2], ids[4:5])
+    compare(folders)
+    unsure = {one["id"]: one["unsure"] for one in read_data(Path("compare.html"))["headlines"]}
+    assert {name: runs for name, runs in unsure.items() if runs} == {ids[3]: [1], ids[4]: [1, 2]}
 
 
 def test_candidates_are_read_back_as_they_were_written(collection: Collection) -> None:
