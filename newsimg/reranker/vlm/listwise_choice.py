@@ -6,15 +6,18 @@ import logging
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from newsimg.datatypes import Candidates, FloatArray, FusedArray, Image, Query, RerankScores
 from newsimg.interfaces import VisionLanguageModel
-from newsimg.reranker.vlm.picture_lists import N_TRIED, PictureListReranker
+from newsimg.reranker.vlm.picture_lists import PictureListReranker
 from newsimg.reranker.vlm.questions import drop_places
 
 log = logging.getLogger(__name__)
 
 NUMBERS = tuple("123456789")  # each is one token
+N_TRIED = 64  # prompts, in one of which each number must be likely enough
+MIN_SHARE = 1e-4  # of the likeliest prompt; a number that never has it is never chosen
 Group = tuple[int, list[int]]
 """Position of a query, and rows of the candidates in the order in which they are shown."""
 
@@ -82,7 +85,7 @@ class ListwiseChoiceReranker(PictureListReranker):
         """See `Reranker.score`.
 
         Raises:
-            ValueError: If the model gives no number a probability after the first prompts.
+            ValueError: If the first prompts show that the model does not choose among all numbers.
         """
         rows = candidates.rows.tolist()
         groups = [
@@ -148,13 +151,19 @@ class ListwiseChoiceReranker(PictureListReranker):
         is_shown = np.arange(self.window) < sizes[:, None]
         shares = np.where(is_shown, np.nan_to_num(found.astype(np.float64)), 0.0)
         mass = shares.sum(axis=1)
-        if is_first and not mass.any():
-            raise ValueError(
-                f"none of {len(groups)} prompts is answered with a number after "
-                f"{self.answer_prefix!r}: reranker=listwise_choice needs a model that compares "
-                "several pictures in one prompt, such as vlm=qwen3_vl_4b, and a server that "
-                "continues the beginning of an answer, or reranker.answer_prefix=''"
-            )
+        if is_first:
+            self._check(shares[:, : sizes.min()].max(axis=0) < MIN_SHARE, len(groups))
         uniform = is_shown / sizes[:, None]
         readable = mass[:, None] > 0
         return np.where(readable, shares / np.where(readable, mass[:, None], 1.0), uniform), mass
+
+    def _check(self, rare: NDArray[np.bool_], n_prompts: int) -> None:
+        """Raise ValueError if no number is ever likely, or one is not in many random orders."""
+        if rare.all() or (rare.any() and n_prompts == N_TRIED):
+            never = ", ".join(np.array(NUMBERS)[: len(rare)][rare])
+            raise ValueError(
+                f"after {self.answer_prefix!r}, no probability of {never} is above {MIN_SHARE} in "
+                f"{n_prompts} prompts in random orders: reranker=listwise_choice needs a model that "
+                "compares several pictures in one prompt, such as vlm=qwen3_vl_4b (and a server "
+                "that continues the beginning of an answer, or reranker.answer_prefix='')"
+            )
