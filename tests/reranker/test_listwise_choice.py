@@ -153,7 +153,7 @@ def test_a_preference_for_the_first_place_averages_out() -> None:
     assert spread[1] < spread[0] / 15  # 20 is expected
 
     def prefer_first_and_good(query: int, shown: list[int]) -> Any:
-        shares = QUALITY[query, shown] * np.where(np.arange(len(shown)), 1, 30)
+        shares = QUALITY[query, shown] * np.where(np.arange(len(shown)), 1, 5)
         return shares / shares.sum()
 
     reranker, _ = make(prefer_first_and_good, n_permutations=400)
