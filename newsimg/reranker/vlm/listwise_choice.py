@@ -164,6 +164,6 @@ class ListwiseChoiceReranker(PictureListReranker):
             raise ValueError(
                 f"after {self.answer_prefix!r}, no probability of {never} is above {MIN_SHARE} in "
                 f"{n_prompts} prompts in random orders: reranker=listwise_choice needs a model "
-                "that compares several pictures in one prompt, such as vlm=qwen3_vl_4b (and a server "
-                "that continues the beginning of an answer, or reranker.answer_prefix='')"
+                "that compares several pictures in one prompt, such as vlm=qwen3_vl_4b (and a "
+                "server that continues the beginning of an answer, or reranker.answer_prefix='')"
             )
