@@ -27,6 +27,7 @@ Qrels = Mapping[str, Mapping[str, int]]
 Chat = Sequence[Mapping[str, str]]
 """Messages with `role` (system, user, assistant) and `content`."""
 KeepText = Callable[[int, str], None]  # called with a chat's position and its answer
+KeepRow = Callable[[int, FloatArray], None]  # likewise, with the probabilities of answers
 KeepAnswers = Callable[[int, Mapping[int, FloatArray]], None]
 """Takes a picture's position and, by position, (n_answers,) for some of its questions."""
 KeepWritten = Callable[[int, Mapping[int, str]], None]

@@ -19,6 +19,7 @@ from newsimg.datatypes import (
     IntArray,
     Job,
     KeepAnswers,
+    KeepRow,
     KeepText,
     KeepWritten,
     Listed,
@@ -229,7 +230,40 @@ class VisionLanguageModel(ChatModel):
         Raises:
             ValueError: If the model takes one picture per question.
         """
-        raise ValueError(
+        raise self._refuse_lists()
+
+    def choose(
+        self,
+        images: Sequence[Sequence[Image]],
+        questions: Sequence[str],
+        answers: Sequence[str],
+        max_side: int,
+        answer_prefix: str,
+        keep: KeepRow | None = None,
+    ) -> FloatArray:
+        """Ask questions about several pictures in one prompt; return how likely each answer is.
+
+        Args:
+            images: See `compare`.
+            questions: See `compare`.
+            answers: Possible answers, each of which must be one token after `answer_prefix`.
+            max_side: See `compare`.
+            answer_prefix: Text with which the model's turn begins, instead of its own one; if
+                empty, its own.
+            keep: Called with the position and row of each question when it is available, in any
+                order.
+
+        Returns:
+            (n_questions, n_answers) float32: probability of each answer as the next token, among
+            all tokens.
+
+        Raises:
+            ValueError: If the model takes one picture per question.
+        """
+        raise self._refuse_lists()
+
+    def _refuse_lists(self) -> ValueError:
+        return ValueError(
             f"{type(self).__name__} shows one picture in a prompt; several need a model such as "
             "vlm=qwen3_vl_4b"
         )

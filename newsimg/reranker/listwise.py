@@ -7,28 +7,21 @@ from functools import partial
 
 import numpy as np
 
-from newsimg.datatypes import PICTURE_PLACE, Candidates, Image, Query, RerankScores
-from newsimg.interfaces import Reranker, VisionLanguageModel
+from newsimg.datatypes import Candidates, Image, Query, RerankScores
+from newsimg.interfaces import VisionLanguageModel
+from newsimg.reranker.vlm.picture_lists import N_TRIED, PictureListReranker
 from newsimg.reranker.vlm.questions import drop_places
 from newsimg.reranker.vlm.windows import Window, list_windows
 from newsimg.reranker.vlm.written_orders import is_order
-from newsimg.storage.text.templates import (
-    check_prompt_fields,
-    check_query_fields,
-    fill_prompt,
-    list_fields,
-)
 
 log = logging.getLogger(__name__)
 
-OTHERS = {"pictures", "num_pictures"}  # fields of the question that are not of the query
 ALLOWED_ORDERS = (1, 2)
 TOKENS_PER_PICTURE, TOKENS_AROUND = 8, 32  # of an answer: "[12] > " and words around the order
-N_TRIED = 8  # prompts, one of whose answers must be readable before the others are asked
 LONGEST_SHOWN = 60  # letters of an answer in a message
 
 
-class ListwiseReranker(Reranker):
+class ListwiseReranker(PictureListReranker):
     """Scores candidates by the order in which a model puts several pictures of one prompt.
 
     Candidates in one window are put in order, beginning with the last ones; then the window moves
@@ -50,13 +43,12 @@ class ListwiseReranker(Reranker):
     that the others leave out.
 
     Args:
-        vlm: Vision-language model that shows several pictures in one prompt.
-        question: Text with {title} and {pictures}, which writes "[1]" and the first picture, "[2]"
-            and the second, each in a line; and {num_pictures}, {tags} or columns of the data.
-        window: Pictures in one prompt.
+        vlm: See `PictureListReranker`.
+        question: See `PictureListReranker`.
+        window: See `PictureListReranker`.
         stride: Positions by which the window moves; smaller than the window.
         n_orders: 1, or 2 to show each window in both directions.
-        max_side: Pixels of the longer side to which larger pictures are scaled down.
+        max_side: See `PictureListReranker`.
 
     Raises:
         ValueError: If an argument is invalid; names it.
@@ -72,31 +64,15 @@ class ListwiseReranker(Reranker):
         n_orders: int,
         max_side: int,
     ) -> None:
-        fields = check_prompt_fields(question, "reranker.question")
-        if "title" not in fields or question.count("{pictures}") != 1:
-            raise ValueError(
-                f"reranker.question must contain {{title}}, and {{pictures}} once, got {question!r}"
-            )
-        if window < 2:
-            raise ValueError(f"reranker.window must be at least 2, got {window}")
+        super().__init__(vlm=vlm, question=question, window=window, max_side=max_side)
         if not 1 <= stride < window:
             raise ValueError(
                 f"reranker.stride must be in [1, {window - 1}], below reranker.window, got {stride}"
             )
         if n_orders not in ALLOWED_ORDERS:
             raise ValueError(f"reranker.n_orders must be 1 or 2, got {n_orders}")
-        if max_side < 1:
-            raise ValueError(f"reranker.max_side must be at least 1, got {max_side}")
-        self.vlm = vlm
-        self.question = question
-        self.window = window
         self.stride = stride
         self.n_orders = n_orders
-        self.max_side = max_side
-
-    def check_queries(self, queries: Sequence[Query]) -> None:
-        """See `Reranker.check_queries`."""
-        check_query_fields(queries, list_fields(self.question) - OTHERS, "reranker.question")
 
     def score(self, queries: Sequence[Query], candidates: Candidates) -> RerankScores:
         """See `Reranker.score`.
@@ -143,7 +119,7 @@ class ListwiseReranker(Reranker):
             for batch in filter(None, (shown[:n_tried], shown[n_tried:])):
                 answers = self.vlm.compare(
                     [[images[row] for row in rows] for _, rows in batch],
-                    [self._fill(queries[window.query], n_pictures) for window, _ in batch],
+                    [self.fill(queries[window.query], n_pictures) for window, _ in batch],
                     self.max_side,
                     TOKENS_PER_PICTURE * self.window + TOKENS_AROUND,
                     is_answer=partial(is_order, n_pictures=n_pictures),
@@ -151,11 +127,6 @@ class ListwiseReranker(Reranker):
                 for (window, rows), answer in zip(batch, answers, strict=True):
                     counts.add(window.add(rows, answer), n_pictures)
                 counts.check(answers[0])
-
-    def _fill(self, query: Query, n_pictures: int) -> str:
-        pictures = "\n".join(f"[{i + 1}] {PICTURE_PLACE}" for i in range(n_pictures))
-        others = {"pictures": pictures, "num_pictures": n_pictures}
-        return fill_prompt(self.question, query, others, "reranker.question")
 
 
 @dataclass

@@ -2,21 +2,18 @@
 
 import dataclasses
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from newsimg.datatypes import FloatArray, Image, KeepAnswers, KeepText, KeepWritten
+from newsimg.datatypes import FloatArray, Image, KeepAnswers, KeepRow, KeepText, KeepWritten
 from newsimg.interfaces import Backbone, VisionLanguageModel
 from newsimg.storage.cache import KeepRows, KeepTexts, OutputCache, hash_image
 from newsimg.storage.files import hash_file
+from newsimg.storage.models.asked import group_by_picture, is_answer, is_number, keep_all
 from newsimg.storage.models.stacked import select_inputs
-
-MAX_MASS = 1.02  # of rounded probabilities
-_T = TypeVar("_T")
 
 
 class CachedBackbone(Backbone):
@@ -170,7 +167,7 @@ class CachedVLM(VisionLanguageModel):
         hashes = self._cache.hash_images(images)
 
         def ask_missing(missing: list[int], keep_rows: KeepRows) -> None:
-            asked, groups, texts = _group_by_picture(pairs, missing)
+            asked, groups, texts = group_by_picture(pairs, missing)
 
             def keep_found(picture: int, found: Mapping[int, FloatArray]) -> None:
                 keep_rows([groups[picture][j] for j in found], np.stack(list(found.values())))
@@ -187,7 +184,7 @@ class CachedVLM(VisionLanguageModel):
         )
         ends = np.cumsum([len(own) for own in questions])
         found = np.split(rows, ends[:-1])
-        _keep_all(found, keep)
+        keep_all(found, keep)
         return found
 
     def write(
@@ -202,7 +199,7 @@ class CachedVLM(VisionLanguageModel):
         hashes = self._cache.hash_images(images)
 
         def ask_missing(missing: list[int], keep_texts: KeepTexts) -> None:
-            asked, groups, texts = _group_by_picture(pairs, missing)
+            asked, groups, texts = group_by_picture(pairs, missing)
 
             def keep_found(picture: int, found: Mapping[int, str]) -> None:
                 keep_texts([groups[picture][j] for j in found], list(found.values()))
@@ -219,7 +216,7 @@ class CachedVLM(VisionLanguageModel):
         )
         rest = iter(rows)
         found = [[next(rest) for _ in own] for own in questions]
-        _keep_all(found, keep)
+        keep_all(found, keep)
         return found
 
     def compare(
@@ -232,20 +229,14 @@ class CachedVLM(VisionLanguageModel):
         is_answer: Callable[[str], bool] | None = None,
     ) -> list[str]:
         """See `VisionLanguageModel.compare`. Answers are cached by the pictures in their order."""
-        hashes = iter(self._cache.hash_images([image for own in images for image in own]))
         settings = {"max_side": max_side, "max_new_tokens": max_new_tokens}
-        keys = [
-            json.dumps(["compared", [next(hashes) for _ in own], text, settings])
-            for own, text in zip(images, questions, strict=True)
-        ]
+        keys = self._name_lists("compared", images, questions, settings)
 
         def ask_missing(missing: list[int], keep_texts: KeepTexts) -> None:
-            asked = [questions[i] for i in missing]
-
             def keep_found(position: int, text: str) -> None:
                 keep_texts([missing[position]], [text])
 
-            shown = [images[i] for i in missing]
+            shown, asked = [images[i] for i in missing], [questions[i] for i in missing]
             self._vlm.compare(shown, asked, max_side, max_new_tokens, keep_found, is_answer)
 
         found = self._cache.get_or_ask_texts(
@@ -261,31 +252,48 @@ class CachedVLM(VisionLanguageModel):
                 keep(position, text)
         return found
 
+    def choose(
+        self,
+        images: Sequence[Sequence[Image]],
+        questions: Sequence[str],
+        answers: Sequence[str],
+        max_side: int,
+        answer_prefix: str,
+        keep: KeepRow | None = None,
+    ) -> FloatArray:
+        """See `VisionLanguageModel.choose`. Rows are cached by the pictures in their order."""
+        settings = {"answers": list(answers), "max_side": max_side, "answer_prefix": answer_prefix}
 
-def _group_by_picture(
-    pairs: Sequence[tuple[int, str]], positions: Sequence[int]
-) -> tuple[list[int], list[list[int]], list[list[str]]]:
-    """Return the pictures of some pairs of picture and question, each one's positions and texts."""
-    asked: dict[int, list[int]] = {}
-    for position in positions:
-        asked.setdefault(pairs[position][0], []).append(position)
-    groups = list(asked.values())
-    return list(asked), groups, [[pairs[position][1] for position in group] for group in groups]
+        def ask_missing(missing: list[int], keep_rows: KeepRows) -> None:
+            def keep_found(position: int, row: FloatArray) -> None:
+                keep_rows([missing[position]], row[None])
 
+            shown, asked = [images[i] for i in missing], [questions[i] for i in missing]
+            self._vlm.choose(shown, asked, answers, max_side, answer_prefix, keep_found)
 
-def _keep_all(
-    found: Sequence[Iterable[_T]], keep: Callable[[int, Mapping[int, _T]], None] | None
-) -> None:
-    if keep:
-        for picture, own in enumerate(found):
-            keep(picture, dict(enumerate(own)))
+        found = self._cache.get_or_ask(
+            "scores",
+            self.fingerprint,
+            self._name_lists("chosen", images, questions, settings),
+            ask_missing,
+            "Comparing pictures",
+            is_number if self.repeatable else is_answer,
+        )
+        if keep:
+            for position, row in enumerate(found):
+                keep(position, row)
+        return found
 
-
-def is_number(rows: FloatArray) -> NDArray[np.bool_]:
-    """Return a mask of the finite rows: (n_rows,)."""
-    return np.asarray(np.isfinite(rows).all(axis=1))
-
-
-def is_answer(rows: FloatArray) -> NDArray[np.bool_]:
-    """Return a mask of the rows that are valid probabilities and not all 0: (n_rows,)."""
-    return is_number(rows) & (rows > 0).any(axis=1) & (rows.sum(axis=1) <= MAX_MASS)
+    def _name_lists(
+        self,
+        kind: str,
+        images: Sequence[Sequence[Image]],
+        questions: Sequence[str],
+        settings: Mapping[str, Any],
+    ) -> list[str]:
+        """Return the key of each question about several pictures."""
+        hashes = iter(self._cache.hash_images([image for own in images for image in own]))
+        return [
+            json.dumps([kind, [next(hashes) for _ in own], text, settings])
+            for own, text in zip(images, questions, strict=True)
+        ]

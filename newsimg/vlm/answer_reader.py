@@ -34,6 +34,7 @@ def ask_pictures(
     pictures: Iterable[Shown],
     answers: Sequence[int],
     keep: Callable[[int, FloatArray], None],
+    share_prefix: bool = True,
 ) -> None:
     """Pass the probabilities of the answers to each picture's questions to `keep`.
 
@@ -42,8 +43,10 @@ def ask_pictures(
         pictures: The pictures.
         answers: Tokens of the answers.
         keep: Called with a picture's number and rows, (n_questions, n_answers), after its batch.
+        share_prefix: Whether questions about a picture can share its prefix. Otherwise pictures
+            with different texts before them are run together.
     """
-    for group, one_head in runner.iterate_groups(pictures):
+    for group, one_head in runner.iterate_groups(pictures, equal_heads=share_prefix):
 
         def ask(batch: list[int], group: list[Shown] = group, shared: bool = one_head) -> None:
             asked = [group[i] for i in batch]

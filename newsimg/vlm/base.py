@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image as PILImage
 
-from newsimg.datatypes import FloatArray, Image, KeepAnswers, KeepText, KeepWritten
+from newsimg.datatypes import FloatArray, Image, KeepAnswers, KeepRow, KeepText, KeepWritten
 from newsimg.interfaces import VisionLanguageModel
 from newsimg.storage.models.adapters import attach_adapter, identify_adapter
+from newsimg.storage.models.asked import keep_first
 from newsimg.storage.models.batches import BatchSize, TokenBatches
 from newsimg.storage.models.checkpoints import Checkpoint, check_positive, greedy_settings
 from newsimg.storage.pictures.images import DECODING
@@ -119,7 +120,7 @@ class ChatVLM(VisionLanguageModel):
         keep: KeepAnswers | None = None,
     ) -> list[FloatArray]:
         """See `VisionLanguageModel.ask`."""
-        tokens = self.prompts.find_answer_tokens(questions[0][0], answers)
+        tokens = self.prompts.find_answer_tokens(questions[0][0], answers, self.answer_prefix)
         found = [np.empty((0, len(answers)), np.float32)] * len(images)
 
         def keep_found(number: int, rows: FloatArray) -> None:
@@ -165,18 +166,30 @@ class ChatVLM(VisionLanguageModel):
     ) -> list[str]:
         """See `VisionLanguageModel.compare`."""
         found = [""] * len(questions)
-
-        def keep_found(number: int, texts: dict[int, str]) -> None:
-            found[number] = texts[0]
-            if keep:
-                keep(number, texts[0])
-
         with self.checkpoint.inference():
             settings = greedy_settings(self.model, self.tokenizer, max_new_tokens)
             _ = self.prompts  # loaded here, not in the thread that encodes
-            shown = show_lists(images, questions, max_side, self.encode_list, self._split)
-            self._runner.write(shown, self.tokenizer, settings, keep_found)
+            shown = show_lists(images, questions, max_side, self.encode_list, self._split, "")
+            self._runner.write(shown, self.tokenizer, settings, keep_first(found, keep))
         return found
+
+    def choose(
+        self,
+        images: Sequence[Sequence[Image]],
+        questions: Sequence[str],
+        answers: Sequence[str],
+        max_side: int,
+        answer_prefix: str,
+        keep: KeepRow | None = None,
+    ) -> FloatArray:
+        """See `VisionLanguageModel.choose`."""
+        ending = answer_prefix or self.answer_prefix
+        tokens = self.prompts.find_answer_tokens(questions[0], answers, ending, len(images[0]))
+        found = [np.empty(0, np.float32)] * len(questions)
+        with self.checkpoint.inference():
+            shown = show_lists(images, questions, max_side, self.encode_list, self._split, ending)
+            ask_pictures(self._runner, shown, tokens, keep_first(found, keep), share_prefix=False)
+        return np.array(found)
 
     @property
     @abstractmethod

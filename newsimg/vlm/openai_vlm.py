@@ -10,10 +10,11 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from newsimg.datatypes import FloatArray, Image, KeepAnswers, KeepText, KeepWritten
+from newsimg.datatypes import FloatArray, Image, KeepAnswers, KeepRow, KeepText, KeepWritten
 from newsimg.interfaces import VisionLanguageModel
 from newsimg.llm.chat_answers import read_text, read_token_probabilities
 from newsimg.llm.chat_server import ChatRequests, check_server
+from newsimg.storage.models.asked import keep_first
 from newsimg.storage.pictures.images import DECODING
 from newsimg.vlm.prompts import open_thumbnail, split_at_pictures
 
@@ -109,15 +110,9 @@ class OpenAIVLM(VisionLanguageModel):
             ServerError: If the server does not answer, or does not return token probabilities;
                 see `ChatServer.ask_all`.
         """
-        # At temperature 1 probabilities before and after scaling are equal.
-        settings = {"max_tokens": 1, "temperature": 1.0, "top_p": 1.0}
-        settings |= {"logprobs": True, "top_logprobs": self.top_logprobs}
-        nothing = np.zeros(len(answers), dtype=np.float32)
-        read = partial(read_tokens, answers=answers)
         alone = [[image] for image in images]
-        return [
-            np.array(own) for own in self._send(alone, questions, settings, read, nothing, keep)
-        ]
+        rows = self._ask(alone, questions, answers, keep)
+        return [np.array(own) for own in rows]
 
     def write(
         self,
@@ -150,18 +145,50 @@ class OpenAIVLM(VisionLanguageModel):
             ServerError: If the server does not answer; see `ChatServer.ask_all`.
         """
         settings = {"max_tokens": max_new_tokens, "temperature": 0.0}
+        found = [""] * len(questions)
         asked = [[question] for question in questions]
+        side = min(max_side, self.max_side)
+        self._send(images, asked, settings, read_text, "", keep_first(found, keep), side)
+        return found
 
-        def keep_first(number: int, texts: Mapping[int, str]) -> None:
-            if keep:
-                keep(number, texts[0])
+    def choose(
+        self,
+        images: Sequence[Sequence[Image]],
+        questions: Sequence[str],
+        answers: Sequence[str],
+        max_side: int,
+        answer_prefix: str,
+        keep: KeepRow | None = None,
+    ) -> FloatArray:
+        """See `VisionLanguageModel.choose` and `ask`; a smaller `vlm.max_side` applies.
 
-        return [
-            text
-            for (text,) in self._send(
-                images, asked, settings, read_text, "", keep_first, min(max_side, self.max_side)
-            )
-        ]
+        The beginning of the model's turn is sent as its message, which the server must continue.
+
+        Raises:
+            ServerError: See `ask`.
+        """
+        found = [np.zeros(len(answers), np.float32)] * len(questions)
+        asked = [[question] for question in questions]
+        side = min(max_side, self.max_side)
+        self._ask(images, asked, answers, keep_first(found, keep), side, answer_prefix)
+        return np.array(found)
+
+    def _ask(
+        self,
+        images: Sequence[Sequence[Image]],
+        questions: Sequence[Sequence[str]],
+        answers: Sequence[str],
+        keep: KeepAnswers | None,
+        max_side: int | None = None,
+        beginning: str = "",
+    ) -> list[list[FloatArray]]:
+        """Return the probabilities of the answers to each question."""
+        # At temperature 1 probabilities before and after scaling are equal.
+        settings = {"max_tokens": 1, "temperature": 1.0, "top_p": 1.0}
+        settings |= {"logprobs": True, "top_logprobs": self.top_logprobs}
+        nothing = np.zeros(len(answers), dtype=np.float32)
+        read = partial(read_tokens, answers=answers)
+        return self._send(images, questions, settings, read, nothing, keep, max_side, beginning)
 
     def _send(
         self,
@@ -172,8 +199,11 @@ class OpenAIVLM(VisionLanguageModel):
         nothing: Read,
         keep: Callable[[int, Mapping[int, Read]], None] | None,
         max_side: int | None = None,
+        beginning: str = "",
     ) -> list[list[Read]]:
         """Send all questions, each with the pictures of one list of `images`.
+
+        The model's turn begins with `beginning`.
 
         Returns:
             What `read` reads in the answers, or `nothing`.
@@ -192,8 +222,10 @@ class OpenAIVLM(VisionLanguageModel):
         async def write(position: int) -> dict[str, Any]:
             i, j = pairs[position]
             content = write_content(questions[i][j], await encode(i))
-            message = {"role": "user", "content": content}
-            return {"model": self.model, "messages": [message], **settings, **self.extra_body}
+            messages: list[dict[str, Any]] = [{"role": "user", "content": content}]
+            if beginning:
+                messages.append({"role": "assistant", "content": beginning})
+            return {"model": self.model, "messages": messages, **settings, **self.extra_body}
 
         def describe(position: int) -> str:
             i, j = pairs[position]

@@ -77,22 +77,24 @@ class PicturePrompts:
         starts = [0, *(end + 1 for end in ends)]
         return [tokens[i:j] for i, j in zip(starts, [*ends, len(tokens)], strict=True)]
 
-    def find_answer_tokens(self, question: str, answers: Sequence[str]) -> list[int]:
-        """Return the token of each answer after a prompt.
+    def find_answer_tokens(
+        self, question: str, answers: Sequence[str], ending: str, n_pictures: int = 1
+    ) -> list[int]:
+        """Return the token of each answer after a prompt; see `split` for the arguments.
 
         Raises:
             ValueError: If an answer is not exactly one token there; names it and the tokenizer.
         """
-        _, tail = self.split(question, self.answer_prefix, 1)
+        *_, tail = self.split(question, ending, n_pictures)
         found = []
         for answer in answers:
-            _, answered = self.split(question, self.answer_prefix + answer, 1)
+            *_, answered = self.split(question, ending + answer, n_pictures)
             if answered[:-1] != tail:
                 written = self.tokenizer.convert_ids_to_tokens(answered[len(tail) - 1 :])
                 raise ValueError(
                     f"the tokenizer of {self.tokenizer.name_or_path} must write the answer "
-                    f"{answer!r} after {self.answer_prefix!r} as one token of its own, got "
-                    f"{written}; vlm.answer_prefix says what comes before an answer"
+                    f"{answer!r} after {ending!r} as one token of its own, got {written}; "
+                    "answer_prefix (of vlm or reranker) says what comes before an answer"
                 )
             found.append(answered[-1])
         return found
@@ -191,6 +193,7 @@ def show_lists(
     max_side: int,
     encode: Callable[[Sequence[PILImage.Image]], EncodedList],
     split: Split,
+    ending: str,
 ) -> Iterator[Shown]:
     """Yield the pictures of each question as one, encoded ahead in another thread.
 
@@ -200,6 +203,7 @@ def show_lists(
         max_side: See `open_thumbnail`.
         encode: See `ChatVLM.encode_list`.
         split: See `PicturePrompts.split`.
+        ending: Start of the answers.
     """
 
     def encode_all(own: Sequence[Image]) -> EncodedList:
@@ -209,7 +213,7 @@ def show_lists(
         waiting = ((i, pool.submit(encode_all, own)) for i, own in enumerate(images))
         for i, encoded in prefetch(waiting, N_PREFETCH_LISTS):
             pictures, inputs = encoded.result()
-            head, *between, tail = split(questions[i], "", len(pictures))
+            head, *between, tail = split(questions[i], ending, len(pictures))
             tokens = list(pictures[0])
             for text, picture in zip(between, pictures[1:], strict=True):
                 tokens += text + picture

@@ -97,6 +97,26 @@ def test_several_pictures_are_sent_in_the_order_of_the_question_and_scaled(tmp_p
         assert urls == [write_data_url(image, 32, 90) for image in grey[:3]]
 
 
+def test_numbers_of_pictures_have_probabilities_after_the_beginning_of_the_answer(tmp_path):
+    grey = [Image(str(i), tmp_path / f"{i}.png") for i in range(3)]
+    for image, brightness in zip(grey, (90, 200, 30), strict=True):
+        PILImage.new("L", (100, 50), brightness).save(image.path)
+    lists, numbers = [grey, [grey[2], grey[0]]], ("1", "2", "3")
+    questions = ["A \ufffc \ufffc \ufffc", "B \ufffc \ufffc"]
+    kept = {}
+    with serve(fault=mishap) as server:
+        vlm = make_vlm(server.url)
+        found = vlm.choose(lists, questions, numbers, 32, "Number [", kept.__setitem__)
+        expected = [[90 / 640, 200 / 640, 30 / 640], [30 / 240, 90 / 240, 0]]
+        np.testing.assert_allclose(found, expected, atol=0.005)
+        np.testing.assert_array_equal([kept[0], kept[1]], found)
+        body = server.bodies[0][0]
+        assert body["messages"][1:] == [{"role": "assistant", "content": "Number ["}]
+        assert (body["max_tokens"], body["temperature"], body["top_logprobs"]) == (1, 1.0, 20)
+        vlm.choose(lists[:1], questions[:1], numbers, 32, "")
+        assert len(server.bodies[-1][0]["messages"]) == 1
+
+
 def test_400_headlines_survive_every_fault_and_a_server_that_dies(tmp_path, caplog):
     path = tmp_path / "captions.jsonl"
     with serve() as server:

@@ -90,7 +90,7 @@ def test_prompts_have_one_picture_before_the_question_and_answers_are_single_tok
         "<|im_start|>assistant\n"
     )
     for question in (*QUESTIONS.values(), f"{FIT_QUESTION} Storm", "Something else?"):
-        assert len(set(vlm.prompts.find_answer_tokens(question, ANSWERS))) == 5
+        assert len(set(vlm.prompts.find_answer_tokens(question, ANSWERS, ""))) == 5
 
 
 def test_the_sample_criteria_are_the_questions_of_the_training() -> None:

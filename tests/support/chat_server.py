@@ -148,12 +148,12 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def answer_chat(body):
-    content = body["messages"][-1]["content"]
+    content = next(own["content"] for own in body["messages"][::-1] if own["role"] == "user")
     if isinstance(content, str):
         title = content.rpartition(": ")[2]
         return content, content, {"message": {"content": caption_of(title)}}
     if sum("image_url" in part for part in content) > 1:
-        return answer_list(content)
+        return answer_list(content, body.get("logprobs"))
     picture, question = content
     url = picture["image_url"]["url"]
     data = url.partition(",")[2]
@@ -174,14 +174,24 @@ def answer_chat(body):
     )
 
 
-def answer_list(content):
-    """Answer with the numbers of several pictures, brightest first."""
+def answer_list(content, logprobs=False):
+    """Answer with the numbers of several pictures, brightest first, as likely as they are bright.
+
+    A probability is half of the brightness' share.
+    """
     texts = [part["text"] for part in content if "text" in part]
     urls = [part["image_url"]["url"] for part in content if "image_url" in part]
     averages = [measure(url) for url in urls]
     order = sorted(range(len(urls)), key=lambda i: -averages[i])
     text = "|".join(texts)
-    return text, text, {"message": {"content": " > ".join(f"[{i + 1}]" for i in order)}}
+    answer = {"message": {"content": " > ".join(f"[{i + 1}]" for i in order)}}
+    if logprobs:
+        tokens = [
+            {"token": str(i + 1), "logprob": math.log(average / sum(averages) / 2)}
+            for i, average in enumerate(averages)
+        ]
+        answer["logprobs"] = {"content": [{"token": "1", "top_logprobs": tokens}]}
+    return text, text, answer
 
 
 def measure(url):

@@ -1,5 +1,6 @@
 """Several pictures in one prompt, against transformers called by hand."""
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image as PILImage
@@ -72,7 +73,9 @@ def compare(vlm, images, lists=LISTS, questions=QUESTIONS, keep=None):
 
 
 def generate(vlm, tokens, **inputs):
+    """Return the text that is written, and the probabilities of the next token."""
     with torch.inference_mode():
+        shares = vlm.model(input_ids=tokens, **inputs).logits[0, -1].softmax(-1)
         written = vlm.model.generate(
             input_ids=tokens,
             attention_mask=torch.ones_like(tokens),
@@ -80,15 +83,17 @@ def generate(vlm, tokens, **inputs):
             do_sample=False,
             **inputs,
         )
-    return vlm.tokenizer.decode(written[0, tokens.shape[1] :], skip_special_tokens=True)
+    text = vlm.tokenizer.decode(written[0, tokens.shape[1] :], skip_special_tokens=True)
+    return text, shares.numpy()
 
 
-def write_by_hand(vlm, images, question):
+def answer_by_hand(vlm, images, question, ending=""):
     """Answer a question with transformers alone: template, placeholders and pixels."""
     folder = vlm.checkpoint.model
     pictures = [open_thumbnail(image, MAX_SIDE) for image in images]
     if not isinstance(vlm, Qwen2VLM):
         prompt = f"User: {question.replace(PICTURE_PLACE, '<image>')}<end_of_utterance>\nAssistant:"
+        prompt += ending
         processor = AutoProcessor.from_pretrained(folder)
         inputs = processor(text=[f"<|im_start|>{prompt}"], images=[pictures], return_tensors="pt")
         return generate(
@@ -105,7 +110,7 @@ def write_by_hand(vlm, images, question):
     for grid, text in zip(pixels["image_grid_thw"], texts, strict=True):
         pads = "<|image_pad|>" * (int(grid.prod()) // merged)
         prompt += f"<|vision_start|>{pads}<|vision_end|>{text}"
-    tokens = tokenizer(prompt + "<|im_end|>\n<|im_start|>assistant\n", return_tensors="pt")
+    tokens = tokenizer(prompt + "<|im_end|>\n<|im_start|>assistant\n" + ending, return_tensors="pt")
     marked = tokens["input_ids"] == tokenizer.convert_tokens_to_ids("<|image_pad|>")
     return generate(vlm, tokens["input_ids"], mm_token_type_ids=marked.int(), **pixels)
 
@@ -117,7 +122,7 @@ def test_answers_about_several_pictures_equal_transformers_called_by_hand(make, 
     kept = {}
     found = compare(vlm, images, keep=kept.__setitem__)
     expected = [
-        write_by_hand(vlm, [images[i] for i in own], question)
+        answer_by_hand(vlm, [images[i] for i in own], question)[0]
         for own, question in zip(LISTS, QUESTIONS, strict=True)
     ]
     assert found == expected
@@ -138,6 +143,33 @@ def test_lists_are_answered_in_one_pass_as_they_are_one_at_a_time(make, images):
     )
     assert compare(together, images) == expected
     assert max(rows) > 1  # though the text before the pictures differs
+
+
+@pytest.mark.parametrize("make", [name for name in MAKERS if name != "smolvlm"], indirect=True)
+def test_probabilities_of_numbers_equal_transformers_called_by_hand_alone_and_in_a_batch(
+    make, images
+):
+    beginning, numbers = "The best picture is [", ["1", "2", "3", "4"]
+    shown = [[images[i] for i in own] for own in LISTS]
+    vlm, kept, rows = make(), {}, []
+    tokens = [vlm.tokenizer(number, add_special_tokens=False)["input_ids"] for number in numbers]
+    expected = [
+        answer_by_hand(vlm, own, question, beginning)[1][np.ravel(tokens)]
+        for own, question in zip(shown, QUESTIONS, strict=True)
+    ]
+    vlm.model.register_forward_pre_hook(
+        lambda module, args, kwargs: rows.append(len(kwargs["input_ids"])), with_kwargs=True
+    )
+    found = vlm.choose(shown, QUESTIONS, numbers, MAX_SIDE, beginning, kept.__setitem__)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
+    assert max(rows) > 1
+    assert np.ptp(found, axis=0).max() > 1e-5  # the comparison says something
+    np.testing.assert_array_equal([kept[i] for i in range(len(LISTS))], found)
+    alone = [
+        vlm.choose([own], [question], numbers, MAX_SIDE, beginning)[0]
+        for own, question in zip(shown, QUESTIONS, strict=True)
+    ]
+    np.testing.assert_allclose(alone, found, rtol=0, atol=1e-6)
 
 
 def test_larger_pictures_are_scaled_down_and_smaller_ones_are_not(images):
