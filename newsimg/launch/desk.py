@@ -45,6 +45,11 @@ class Desk:
     """
 
     def __init__(self, overrides: Sequence[str]) -> None:
+        for override in overrides:
+            if not isinstance(override, str):
+                raise ValueError(
+                    f'an override must be a string such as "reranker=identity", got {override!r}'
+                )
         self.overrides = tuple(overrides)
         self.config = compose_config(self.overrides)
         trusted = tuple(self.config["trusted_packages"])

@@ -182,3 +182,8 @@ def test_a_notebook_shows_pictures_and_escapes_headlines(tiny_options: list[str]
     assert "<script>" not in page
     assert "&lt;script&gt;alert(1)&lt;/script&gt; &amp; more" in page
     assert repr(found) == "SearchResult(1 headlines, 3 pictures each)"
+
+
+def test_an_override_that_is_no_string_is_refused() -> None:
+    with pytest.raises(ValueError, match=r'such as "reranker=identity", got \[\]'):
+        newsimg.load([])  # type: ignore[arg-type]
