@@ -10,7 +10,6 @@ import numpy as np
 from newsimg.datatypes import Candidates, Image, Query, RerankScores
 from newsimg.interfaces import VisionLanguageModel
 from newsimg.reranker.vlm.picture_lists import N_TRIED, PictureListReranker
-from newsimg.reranker.vlm.questions import drop_places
 from newsimg.reranker.vlm.windows import Window, list_windows
 from newsimg.reranker.vlm.written_orders import is_order
 
@@ -80,7 +79,6 @@ class ListwiseReranker(PictureListReranker):
         Raises:
             ValueError: If none of the first answers holds an order.
         """
-        asked = [drop_places(query) for query in queries]
         orders = [list(dict.fromkeys(rows)) for rows in candidates.rows.tolist()]
         spans = [list_windows(len(order), self.window, self.stride) for order in orders]
         counts = Counts()
@@ -89,7 +87,7 @@ class ListwiseReranker(PictureListReranker):
             windows = [
                 Window(i, orders[i][slice(*own[step])]) for i, own in enumerate(spans) if own[step:]
             ]
-            self._order(windows, asked, candidates.images, counts)
+            self._order(windows, queries, candidates.images, counts)
             for window in windows:
                 orders[window.query][slice(*spans[window.query][step])] = window.merge()
                 written[window.query] |= window.describe()

@@ -18,13 +18,12 @@ from newsimg.datatypes import (
     TextArray,
 )
 from newsimg.interfaces import Reranker, VisionLanguageModel
-from newsimg.reranker.vlm.questions import collect_questions, drop_places
+from newsimg.reranker.vlm.questions import collect_questions, fill_question
 from newsimg.reranker.vlm.written_ratings import read_rating
 from newsimg.storage.text.suggest import check_choice
 from newsimg.storage.text.templates import (
     check_prompt_fields,
     check_query_fields,
-    fill_prompt,
     list_fields,
 )
 from newsimg.storage.text.wording import read_wording
@@ -104,9 +103,8 @@ class VLMJudgeReranker(Reranker):
         Raises:
             ValueError: If no answer to a criterion contains a rating.
         """
-        queries = [drop_places(query) for query in queries]
         texts = [
-            [fill_prompt(criterion.question, query, {}, criterion.key) for query in queries]
+            [fill_question(criterion.question, query, {}, criterion.key) for query in queries]
             for criterion in self.criteria
         ]
         asked, where = collect_questions(texts, candidates.rows)

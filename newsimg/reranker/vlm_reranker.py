@@ -7,11 +7,10 @@ import numpy as np
 
 from newsimg.datatypes import PICTURE_PLACE, Candidates, Query, RerankScores
 from newsimg.interfaces import Reranker, VisionLanguageModel
-from newsimg.reranker.vlm.questions import collect_questions, drop_places
+from newsimg.reranker.vlm.questions import collect_questions, fill_question
 from newsimg.storage.text.templates import (
     check_prompt_fields,
     check_query_fields,
-    fill_prompt,
     list_fields,
 )
 
@@ -64,8 +63,8 @@ class VLMReranker(Reranker):
             ValueError: If the model gives neither answer for any candidate.
         """
         texts = [
-            fill_prompt(self.question, query, {"picture": PICTURE_PLACE}, "reranker.question")
-            for query in map(drop_places, queries)
+            fill_question(self.question, query, {"picture": PICTURE_PLACE}, "reranker.question")
+            for query in queries
         ]
         asked, (where,) = collect_questions([texts], candidates.rows)
         images = [candidates.images[row] for row in asked]

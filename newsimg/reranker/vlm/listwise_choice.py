@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from newsimg.datatypes import Candidates, FloatArray, FusedArray, Image, Query, RerankScores
 from newsimg.interfaces import VisionLanguageModel
 from newsimg.reranker.vlm.picture_lists import PictureListReranker
-from newsimg.reranker.vlm.questions import drop_places
 
 log = logging.getLogger(__name__)
 
@@ -95,9 +94,8 @@ class ListwiseChoiceReranker(PictureListReranker):
             for group in self._split(query, rows[i], candidates.images, number)
         ]
         shown = [(i, group) for i, group in groups if len(group) > 1]
-        asked = [drop_places(query) for query in queries]
         found = [
-            self._choose(batch, asked, candidates.images, is_first)
+            self._choose(batch, queries, candidates.images, is_first)
             for batch, is_first in ((shown[:N_TRIED], True), (shown[N_TRIED:], False))
             if batch
         ]

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 from newsimg.datatypes import PICTURE_PLACE, Query
 from newsimg.interfaces import Reranker, VisionLanguageModel
+from newsimg.reranker.vlm.questions import fill_question
 from newsimg.storage.text.templates import (
     check_prompt_fields,
     check_query_fields,
-    fill_prompt,
     list_fields,
 )
 
@@ -54,4 +54,4 @@ class PictureListReranker(Reranker):
         """Return the question about `n_pictures` pictures, with a place for each."""
         pictures = "\n".join(f"[{i + 1}] {PICTURE_PLACE}" for i in range(n_pictures))
         others = {"pictures": pictures, "num_pictures": n_pictures}
-        return fill_prompt(self.question, query, others, "reranker.question")
+        return fill_question(self.question, query, others, "reranker.question")

@@ -1,11 +1,12 @@
 """Questions about candidates, each asked once per distinct picture."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from newsimg.datatypes import PICTURE_PLACE, IntArray, Query
+from newsimg.storage.text.templates import fill_prompt
 
 Asked = dict[int, dict[str, int]]
 """Row of a picture -> its questions -> their order."""
@@ -43,7 +44,12 @@ def collect_questions(
     return asked, where
 
 
-def drop_places(query: Query) -> Query:
+def fill_question(template: str, query: Query, others: Mapping[str, object], key: str) -> str:
+    """Fill a question about pictures; no value of the query is the place of one."""
+    return fill_prompt(template, _drop_places(query), others, key)
+
+
+def _drop_places(query: Query) -> Query:
     """Return the query without the character that stands for a picture."""
 
     def drop(text: str) -> str:
