@@ -11,7 +11,8 @@ from typing import TypeVar
 
 log = logging.getLogger(__name__)
 
-WARN_AFTER = 5.0  # seconds of waiting until a warning
+# Seconds of waiting until a warning; Ray's own, after 5, would get in while stderr is open for it.
+WARN_AFTER = 3.0
 CHECK_INTERVAL = 1.0  # seconds
 MAX_FAILURES = 3  # consecutive failed checks after which a service counts as dead
 # Interrupts the main thread. SIGURG is unused otherwise; SIGINT is ignored in background jobs.
