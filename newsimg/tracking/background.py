@@ -14,6 +14,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -120,12 +121,15 @@ class BackgroundSender:
         self._process = process
         self.is_remote = RunSender(uri=uri, folder=folder).is_remote
 
+    is_beside = True
+    """See `RunSender.is_beside`."""
+
     def __reduce__(self) -> Any:
         """Launchers pickle this object; their processes send themselves."""
-        return make_sender, (self.uri, self.folder)
+        return partial(RunSender, uri=self.uri, folder=self.folder), ()
 
     def submit(self, function: Callable[..., T], *args: Any) -> "Future[T]":
-        """See `SendingProcess.submit`."""
+        """See `RunSender.submit`; errors are raised by the future."""
         return self._process.submit(function, *args)
 
     def prepare(self) -> None:
@@ -195,15 +199,10 @@ def allow_background() -> Iterator[None]:
 def choose_sender(uri: str, folder: Path) -> Sender:
     """Return a sender in a process beside this one if that is allowed, else in this one."""
     if not _Sending.allowed or threading.current_thread() is not threading.main_thread():
-        return make_sender(uri, folder)
+        return RunSender(uri=uri, folder=folder)
     if _Sending.process is None:
         _Sending.process = SendingProcess()
     return BackgroundSender(uri=uri, folder=folder, process=_Sending.process)
-
-
-def make_sender(uri: str, folder: Path) -> RunSender:
-    """Return a sender in this process."""
-    return RunSender(uri=uri, folder=folder)
 
 
 class _Kept(logging.Handler):

@@ -14,7 +14,7 @@ from newsimg.datatypes import Job
 from newsimg.interfaces import Tracker
 from newsimg.reporting.console import console
 from newsimg.tracking import ui
-from newsimg.tracking.background import BackgroundSender, choose_sender
+from newsimg.tracking.background import choose_sender
 from newsimg.tracking.params import shorten
 from newsimg.tracking.processes import hold_interrupts
 from newsimg.tracking.record import (
@@ -113,11 +113,9 @@ class MlflowTracker(Tracker):
             with edit_record(path) as record:
                 record.end(status, error=error)
             note_closed(self.folder, path)
-        if self._open_sweep is not None and isinstance(self._sender, BackgroundSender):
-            self._sender.submit(self._try, self._sender.send, path)  # `close_sweep` waits for it
-            return held
-        self._try(self._sender.send, path)
-        if self._open_sweep is None:
+        sent = self._sender.submit(self._try, self._sender.send, path)
+        if self._open_sweep is None:  # else `close_sweep` waits for it
+            sent.result()
             tell_waiting(self.folder, [path])
         return held
 
@@ -201,8 +199,7 @@ class MlflowTracker(Tracker):
 
         Jobs that are still running, e.g. in a queue, are sent when they end.
         """
-        if isinstance(self._sender, BackgroundSender):
-            self._sender.submit(bool).result()  # after the jobs
+        self._sender.submit(bool).result()  # after the jobs
         sweep = self._last = Path(os.environ.pop(SWEEP_VARIABLE))
         with hold_interrupts(), edit_record(sweep) as record:  # the process is about to end
             self._warned = self._warned or record.quiet_until > 0
@@ -308,7 +305,7 @@ class MlflowTracker(Tracker):
         path = go_on(record, job.output_dir, self._sweep) or create_record(record, job.output_dir)
         self._last = path
         note_open(self.folder, path)
-        if beside and isinstance(self._sender, BackgroundSender):
+        if beside and self._sender.is_beside:
             self._awaiting, self._refusal = False, None
             self._opening = self._sender.submit(self._open_beside, path)
             return path

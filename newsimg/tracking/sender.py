@@ -4,9 +4,10 @@ import logging
 import os
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import filelock
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 RECORD_TAG = "newsimg.record"  # identifies a run if the response to its creation was lost
 EXPERIMENT_KIND = "custom_model_development"  # the UI then opens on runs, not on chat traces
@@ -57,6 +59,15 @@ class RunSender:
         self.uri = uri
         self.folder = folder
         self._prepared_in = 0  # launchers pickle this object
+
+    is_beside = False
+    """Whether `submit` returns before the function has ended."""
+
+    def submit(self, function: Callable[..., T], *args: Any) -> "Future[T]":
+        """Call a function that sends runs, after earlier ones; its errors are raised here."""
+        future: Future[T] = Future()
+        future.set_result(function(*args))
+        return future
 
     @property
     def is_remote(self) -> bool:
