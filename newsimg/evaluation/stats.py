@@ -1,5 +1,6 @@
 """Bootstrap intervals and paired significance tests."""
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -76,8 +77,6 @@ def compute_p_values(differences: pd.DataFrame) -> pd.Series:
     of the queries' differences (Smucker, Allan and Carterette, 2007), exact for few queries. A
     missing difference counts as none.
     """
-    from scipy.stats import binomtest  # slow import, not needed to validate a config
-
     differences = differences.fillna(0)
     changed = differences[(differences != 0).any(axis=1)]
     p_values = pd.Series(1.0, index=differences.columns)
@@ -86,7 +85,7 @@ def compute_p_values(differences: pd.DataFrame) -> pd.Series:
         if np.isin(column, (-1, 0, 1)).all():
             n_helped, n_hurt = int((column > 0).sum()), int((column < 0).sum())
             if n_helped + n_hurt:
-                p_values[name] = binomtest(n_helped, n_helped + n_hurt).pvalue
+                p_values[name] = _test_binomial(n_helped, n_helped + n_hurt)
         else:
             graded.append(name)
     if graded:
@@ -150,42 +149,44 @@ def measure_effective_weight(start: FusedArray, end: FusedArray, weight: float) 
 
 
 def draw_resamples(n_queries: int) -> FusedArray:
-    """Return the count of each query in each resample: (N_RESAMPLES, n_queries)."""
+    """Return the count of each query in each resample: (N_RESAMPLES, n_queries).
 
-    def count(rows: np.ndarray, axis: int) -> FusedArray:
-        # With the counts of each query, all resampled means are one matrix product.
-        flat = rows.reshape(-1, n_queries)
-        cells = flat + n_queries * np.arange(len(flat))[:, None]
-        counts = np.bincount(cells.ravel(), minlength=flat.size).reshape(flat.shape)
-        return counts.T.reshape(n_queries, *rows.shape[:-1]).astype(np.float64)
+    With the counts, all resampled means are one matrix product. The resamples are those of
+    `scipy.stats.bootstrap`, whose import takes longer than all tests of a run.
+    """
+    random = np.random.default_rng(SEED)
+    rows = random.integers(0, n_queries, (N_RESAMPLES, n_queries))
+    cells = rows + n_queries * np.arange(N_RESAMPLES)[:, None]
+    counts = np.bincount(cells.ravel(), minlength=rows.size).reshape(rows.shape)
+    return counts.astype(np.float64)
 
-    from scipy.stats import bootstrap
 
-    return bootstrap(
-        (np.arange(n_queries),),
-        count,
-        n_resamples=N_RESAMPLES,
-        vectorized=True,
-        method="percentile",
-        rng=np.random.default_rng(SEED),
-    ).bootstrap_distribution.T
+def _test_binomial(n_successes: int, n_trials: int) -> float:
+    """Return the two-sided p value of a fair coin, exactly: twice the smaller tail."""
+    term = tail = 1
+    for i in range(min(n_successes, n_trials - n_successes)):
+        term = term * (n_trials - i) // (i + 1)
+        tail += term
+    return min(1.0, 2 * tail / 2**n_trials)
 
 
 def _flip_signs(differences: FusedArray) -> FusedArray:
-    # scipy flips the signs of ones, and one draw is used for all measures.
-    def sum_up(signs: np.ndarray, axis: int = -1) -> FusedArray:
-        # Sums that differ only by rounding must count as equal.
-        return np.round(np.moveaxis(signs, axis, -1) @ differences, 12)
+    """Return the two-sided p values of `scipy.stats.permutation_test` over the queries' signs.
 
-    if len(differences) == 1:  # one query gives no evidence
+    One draw is used for all measures.
+    """
+    n_queries = len(differences)
+    if n_queries == 1:  # one query gives no evidence
         return np.ones(differences.shape[1])
-    from scipy.stats import permutation_test
-
-    return permutation_test(
-        (np.ones(len(differences)),),
-        sum_up,
-        permutation_type="samples",
-        vectorized=True,
-        n_resamples=N_FLIPS,
-        rng=np.random.default_rng(SEED),
-    ).pvalue
+    exact = 2**n_queries <= N_FLIPS
+    if exact:
+        signs = np.array(list(itertools.product((1.0, -1.0), repeat=n_queries)))
+    else:
+        pairs = np.tile([1.0, -1.0], (N_FLIPS, n_queries, 1))
+        signs = np.random.default_rng(SEED).permuted(pairs, axis=-1)[..., 0]
+    # Sums that differ only by rounding must count as equal.
+    sums, observed = (np.round(one @ differences, 12) for one in (signs, np.ones(n_queries)))
+    margin = 100 * np.finfo(np.float64).eps * abs(observed)
+    tails = ((sums <= observed + margin).sum(axis=0), (sums >= observed - margin).sum(axis=0))
+    seen = 0 if exact else 1  # the signs as they are count among those drawn
+    return np.minimum(1.0, 2 * (np.minimum(*tails) + seen) / (len(signs) + seen))

@@ -41,11 +41,11 @@ class RaterModel:
 
     def expect(self, appeal: FusedArray) -> FusedArray:
         """Return the mean rating over all people and noise, exactly."""
-        from scipy.stats import norm
+        from scipy.special import ndtr
 
         spread = max(float(np.hypot(self.strictness, self.noise)), 1e-9)
         steps = np.arange(LOW + 1, HIGH + 1)
-        return LOW + norm.cdf((np.asarray(appeal)[..., None] - steps + 0.5) / spread).sum(axis=-1)
+        return LOW + ndtr((np.asarray(appeal)[..., None] - steps + 0.5) / spread).sum(axis=-1)
 
     def draw_strictness(self, n_raters: int, random: np.random.Generator) -> FusedArray:
         """Return the strictness of some people: (n_raters,)."""

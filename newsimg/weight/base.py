@@ -82,3 +82,22 @@ def divide_rows(scores: FusedArray, divisors: FusedArray) -> FusedArray:
     """Divide each row by its divisor; a row with divisor 0 becomes 0."""
     safe = np.where(divisors == 0, 1.0, divisors)
     return np.where(divisors == 0, 0.0, scores / safe)
+
+
+def rank_rows(scores: FloatArray) -> FusedArray:
+    """Return the ranks of each row's scores, 1 for the largest; equal ones get their mean rank.
+
+    Those of `scipy.stats.rankdata(-scores, axis=1)`, whose import takes half a second.
+    """
+    order = np.argsort(-scores, axis=1)
+    ordered = np.take_along_axis(scores, order, axis=1)
+    column = np.broadcast_to(np.arange(scores.shape[1]), scores.shape)
+    differs = ordered[:, 1:] != ordered[:, :-1]
+    opens = np.pad(differs, ((0, 0), (1, 0)), constant_values=True)
+    closes = np.pad(differs, ((0, 0), (0, 1)), constant_values=True)
+    first = np.maximum.accumulate(np.where(opens, column, 0), axis=1)
+    last = np.where(closes, column, scores.shape[1])
+    last = np.minimum.accumulate(last[:, ::-1], axis=1)[:, ::-1]
+    ranks = np.empty(scores.shape)
+    np.put_along_axis(ranks, order, 1 + (first + last) / 2, axis=1)
+    return ranks

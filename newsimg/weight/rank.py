@@ -1,7 +1,7 @@
 """Rank normalisation (Borda count)."""
 
 from newsimg.datatypes import FloatArray, FusedArray
-from newsimg.weight.base import LinearWeight
+from newsimg.weight.base import LinearWeight, rank_rows
 
 
 class RankWeight(LinearWeight):
@@ -13,7 +13,5 @@ class RankWeight(LinearWeight):
 
     def normalize(self, scores: FloatArray) -> FusedArray:
         """See `LinearWeight.normalize`."""
-        from scipy.stats import rankdata  # takes half a second
-
-        ranks = rankdata(-scores, axis=1, method="average")
+        ranks = rank_rows(scores)
         return 1.0 - (ranks - 1.0) / scores.shape[1]

@@ -1,7 +1,7 @@
 """Reciprocal rank fusion."""
 
 from newsimg.datatypes import FloatArray, FusedArray
-from newsimg.weight.base import LinearWeight
+from newsimg.weight.base import LinearWeight, rank_rows
 
 
 class RRFWeight(LinearWeight):
@@ -20,6 +20,4 @@ class RRFWeight(LinearWeight):
 
     def normalize(self, scores: FloatArray) -> FusedArray:
         """See `LinearWeight.normalize`."""
-        from scipy.stats import rankdata  # takes half a second
-
-        return 1.0 / (self.k + rankdata(-scores, axis=1, method="average"))
+        return 1.0 / (self.k + rank_rows(scores))

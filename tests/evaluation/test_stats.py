@@ -17,6 +17,7 @@ from newsimg.evaluation.stats import (
     compute_p_values,
     correct_holm,
     describe_gain,
+    draw_resamples,
     measure_effective_weight,
 )
 
@@ -44,6 +45,15 @@ def test_an_interval_of_other_means_is_that_of_scipys_plain_bootstrap():
         np.testing.assert_allclose(found.loc[name, ["low", "high"]], plain, atol=0.02)
 
 
+@pytest.mark.parametrize("n_queries", [2, 5, 120])
+def test_resamples_are_those_that_scipy_draws(n_queries):
+    values = np.random.default_rng(2).random(n_queries)
+    drawn = stats.bootstrap(
+        (values,), np.mean, n_resamples=2000, method="percentile", rng=np.random.default_rng(28)
+    ).bootstrap_distribution
+    np.testing.assert_allclose(draw_resamples(n_queries) @ values / n_queries, drawn, rtol=1e-12)
+
+
 def test_intervals_of_equal_values_and_of_one_query_are_points():
     assert bound_means(column(1, 1, 1)).loc["hits_at_1"].tolist() == [1, 1, 1]
     assert bound_means(column(0.25)).loc["hits_at_1"].tolist() == [0.25, 0.25, 0.25]
@@ -63,6 +73,25 @@ def test_intervals_are_the_same_each_time():
 def test_mcnemars_p_is_the_binomial_tail_counted_by_hand(n_helped, n_hurt, expected):
     differences = column(*[1] * n_helped + [-1] * n_hurt + [0] * 7)
     assert compute_p_values(differences)["hits_at_1"] == pytest.approx(min(expected, 1))
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(st.integers(0, 1500), st.integers(0, 1500))
+def test_mcnemars_p_is_that_of_scipys_binomial_test(n_helped, n_hurt):
+    found = compute_p_values(column(*[1] * n_helped + [-1] * n_hurt + [0] * 3))["hits_at_1"]
+    n_changed = n_helped + n_hurt
+    expected = stats.binomtest(n_helped, n_changed).pvalue if n_changed else 1
+    assert found == pytest.approx(expected, rel=1e-9, abs=0)
+
+
+@pytest.mark.parametrize("n_queries", [2, 11, 12, 90])  # all signs are tried up to 11
+def test_the_p_of_graded_differences_is_that_of_scipys_permutation_test(n_queries):
+    values = np.random.default_rng(n_queries).normal(0.2, 0.6, n_queries)
+    expected = stats.permutation_test(
+        (values,), np.sum, permutation_type="samples", n_resamples=2499,
+        rng=np.random.default_rng(28),
+    ).pvalue  # fmt: skip
+    assert compute_p_values(pd.DataFrame({"mrr": values}))["mrr"] == expected
 
 
 @settings(max_examples=25, deadline=None, derandomize=True)
