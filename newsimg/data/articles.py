@@ -1,7 +1,7 @@
 """Loading of articles in the layout of the NewsImages benchmark, with their pictures and splits."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -70,7 +70,13 @@ class ArticleSource:
         return replace(self, split=split, subset=None)
 
 
-def load_articles(name: str, csv_path: Path, image_dir: Path, source: ArticleSource) -> Collection:
+def load_articles(
+    name: str,
+    csv_path: Path,
+    image_dir: Path,
+    source: ArticleSource,
+    provide: Callable[[Sequence[str]], None],
+) -> Collection:
     """Load the articles of a split or subset as queries, with the pictures to search.
 
     An article without an image id, or whose missing picture is skipped, is a query without
@@ -81,6 +87,7 @@ def load_articles(name: str, csv_path: Path, image_dir: Path, source: ArticleSou
         csv_path: CSV of the articles.
         image_dir: Folder of pictures named by image id.
         source: Selection of articles and pictures.
+        provide: Called with the ids of the pictures before they are looked up.
 
     Raises:
         ValueError: If a required value of the CSV is missing, empty or duplicated, the split is
@@ -99,6 +106,8 @@ def load_articles(name: str, csv_path: Path, image_dir: Path, source: ArticleSou
             else f"split {source.split!r} of {csv_path} is empty: the file has {len(articles)} rows"
         )
     queries = tuple(to_query(row) for row in chosen.to_dict("records"))
+    searched = list_named(articles if source.pool == "all" else chosen)
+    provide(list(searched))
     folder = PictureFolder(image_dir)
     if not list_named(chosen):  # a test edition without ground truth
         paths = folder.open(folder.list_ids())
@@ -106,7 +115,6 @@ def load_articles(name: str, csv_path: Path, image_dir: Path, source: ArticleSou
         return Collection(
             name, queries, images, None, on_damaged=source.on_damaged, filter=source.filter
         )
-    searched = list_named(articles if source.pool == "all" else chosen)
     found = folder.locate(list(searched))
     n_missing = check_missing(searched, found, csv_path, image_dir, source.on_missing)
     paths = folder.open(sorted(set(found.values())))

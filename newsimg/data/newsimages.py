@@ -1,7 +1,7 @@
 """The NewsImages benchmark and other data in its layout."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -82,8 +82,13 @@ class NewsImagesDataset(Dataset):
     def load(self) -> Collection:
         """See `Dataset.load`."""
         ratings = read_ratings(self.ratings_path)
-        collection = load_articles(self.name, self.csv_path, self.image_dir, self.source)
+        collection = load_articles(
+            self.name, self.csv_path, self.image_dir, self.source, self.provide
+        )
         return replace(collection, ratings=ratings)
+
+    def provide(self, image_ids: Sequence[str]) -> None:
+        """Create pictures that are about to be searched, where the data set creates pictures."""
 
     def with_split(self, split: str) -> "NewsImagesDataset":
         """See `Dataset.with_split`."""

@@ -1,6 +1,6 @@
 """The built-in sample newsroom: synthetic news, generated at first use."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -55,6 +55,11 @@ class SampleDataset(NewsImagesDataset):
         )
 
     def load(self) -> Collection:
-        """See `Dataset.load`. The pictures are drawn at the first call."""
-        ensure_newsroom(self.image_dir.parents[1], N_ARTICLES, DEFAULT_SEED)
+        """See `Dataset.load`. The pictures are drawn when they are first searched."""
+        self.provide([])
         return replace(super().load(), on_damaged=None)  # it is no setting of this data
+
+    def provide(self, image_ids: Sequence[str]) -> None:
+        """See `NewsImagesDataset.provide`."""
+        cache_dir = self.image_dir.parents[1]
+        ensure_newsroom(cache_dir, N_ARTICLES, DEFAULT_SEED, image_ids=image_ids)

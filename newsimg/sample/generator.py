@@ -1,10 +1,13 @@
-"""Generate the sample newsroom: pictures and a table of articles, created at first use."""
+"""Generate the sample newsroom: a table of articles and their pictures, each at first use."""
 
 import csv
 import hashlib
 import json
 import shutil
 import tempfile
+from collections.abc import Iterable, Iterator
+from collections.abc import Set as AbstractSet
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +20,7 @@ from newsimg.sample.scenes import Scene, is_column, newsroom_scene
 from newsimg.sample.toys import NEWSROOM
 from newsimg.sample.words import (
     WORDS_STREAM,
+    Words,
     add_words,
     choose_words,
     describe_picture,
@@ -37,6 +41,7 @@ HEADER = (
     "article_date",
 )
 HEADLINE_STREAM, ID_STREAM = 3, 4
+TABLE, PICTURES = "newsarticles.csv", "newsimages"
 
 
 def ensure_newsroom(
@@ -45,11 +50,12 @@ def ensure_newsroom(
     seed: int = DEFAULT_SEED,
     n_workers: int | None = None,
     quiet: bool = False,
+    image_ids: Iterable[str] | None = None,
 ) -> Path:
-    """Return the folder of the sample newsroom, which is generated if it does not exist.
+    """Return the folder of the sample newsroom, with its tables and the pictures that are needed.
 
-    The folder is created atomically, under a temporary name; concurrent processes wait for the
-    first one.
+    What does not exist is generated. The folder with the tables, and then each picture, appears
+    complete, under a name that was temporary before; concurrent processes wait for the first one.
 
     Args:
         cache_dir: Folder of the newsrooms; by default the user's cache folder.
@@ -57,9 +63,11 @@ def ensure_newsroom(
         seed: Random seed.
         n_workers: Number of drawing processes; by default the number of usable cores.
         quiet: Whether to hide the progress bar.
+        image_ids: The pictures that are needed; None for all.
 
     Returns:
-        A folder with newsarticles.csv, newsimages/, scenes.csv and manifest.json.
+        A folder with newsarticles.csv, newsimages/, scenes.csv and, if all pictures are drawn,
+        manifest.json.
 
     Raises:
         ValueError: If `n_articles` is not in [1, 100000].
@@ -70,10 +78,24 @@ def ensure_newsroom(
     folder = cache_dir / newsroom_name(n_articles, seed)
     if (folder / "manifest.json").is_file():
         return folder
+    ids = _draw_ids(seed, n_articles)
+    needed = list(ids[1] if image_ids is None else image_ids)
+    if (folder / TABLE).is_file() and image_ids is not None and not _find_missing(folder, needed):
+        return folder
     cache_dir.mkdir(parents=True, exist_ok=True)
     with FileLock(cache_dir / f"{folder.name}.lock"):
-        if not (folder / "manifest.json").is_file():
-            _make_newsroom(folder, n_articles, seed, n_workers, quiet)
+        # Left by interrupted processes, which no longer hold the lock.
+        for leftover in folder.parent.glob(f".{folder.name}.*"):
+            shutil.rmtree(leftover, ignore_errors=True)
+        if not (folder / TABLE).is_file():
+            shutil.rmtree(folder, ignore_errors=True)
+            with _draft(folder) as draft:
+                _write_tables(draft, *ids, seed)
+                draft.chmod(0o755)  # mkdtemp creates it private, but a cache may be shared
+                draft.rename(folder)
+        if missing := _find_missing(folder, needed):
+            with _draft(folder) as draft:
+                _draw_pictures(folder, draft, missing, ids[1], seed, n_workers, quiet)
     return folder
 
 
@@ -89,27 +111,52 @@ def newsroom_story(seed: int, number: int, scene: Scene) -> Story:
     return write_story(scene, rng, is_column(seed, number), NEWSROOM_MENTION_SCALE)
 
 
-def _make_newsroom(
-    folder: Path, n_articles: int, seed: int, n_workers: int | None, quiet: bool
-) -> None:
-    # The temporary folder is a sibling, as a rename is atomic only within one file system. Folders
-    # of interrupted processes can be removed, as the caller holds the lock.
-    for leftover in [*folder.parent.glob(f".{folder.name}.*"), folder]:
-        shutil.rmtree(leftover, ignore_errors=True)
+@contextmanager
+def _draft(folder: Path) -> Iterator[Path]:
+    """Yield a temporary folder; a sibling, as a rename is atomic only within one file system."""
     draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
-        scenes = [newsroom_scene(seed, number) for number in range(n_articles)]
-        article_ids, image_ids = _draw_ids(seed, n_articles)
-        write_scenes(draft / "scenes.csv", dict(zip(image_ids, scenes, strict=True)))
-        _write_articles(draft / "newsarticles.csv", scenes, article_ids, image_ids, seed)
-        draw_all(draft, n_articles, n_workers, quiet)
-        _write_words(draft / "newsimages", scenes, image_ids, seed)
-        manifest = {"version": GENERATOR_VERSION, "seed": seed, "n_articles": n_articles}
-        (draft / "manifest.json").write_text(json.dumps(manifest) + "\n", encoding="utf-8")
-        draft.chmod(0o755)  # mkdtemp creates it private, but a cache may be shared
-        draft.rename(folder)
+        yield draft
     finally:
         shutil.rmtree(draft, ignore_errors=True)
+
+
+def _find_missing(folder: Path, image_ids: Iterable[str]) -> set[str]:
+    """Return the ids of the pictures that are not drawn yet."""
+    return set(image_ids) - {path.stem for path in (folder / PICTURES).iterdir()}
+
+
+def _write_tables(folder: Path, article_ids: list[str], image_ids: list[str], seed: int) -> None:
+    scenes = [newsroom_scene(seed, number) for number in range(len(image_ids))]
+    write_scenes(folder / "scenes.csv", dict(zip(image_ids, scenes, strict=True)))
+    _write_articles(folder / TABLE, scenes, article_ids, image_ids, seed)
+    (folder / PICTURES).mkdir()
+
+
+def _draw_pictures(
+    folder: Path,
+    draft: Path,
+    missing: AbstractSet[str],
+    image_ids: list[str],
+    seed: int,
+    n_workers: int | None,
+    quiet: bool,
+) -> None:
+    """Draw pictures in a temporary folder, add their words, and move them to the newsroom."""
+    numbers = [number for number, image_id in enumerate(image_ids) if image_id in missing]
+    scenes = {image_ids[number]: newsroom_scene(seed, number) for number in numbers}
+    write_scenes(draft / "scenes.csv", scenes)
+    draw_all(draft, len(scenes), n_workers, quiet)
+    sources = choose_words(seed, len(image_ids))
+    for number in numbers:
+        name = f"{PICTURES}/{image_ids[number]}.jpg"
+        if (source := sources[number]) is not None:
+            add_words(draft / name, _describe(seed, source))
+        (draft / name).rename(folder / name)
+    if not _find_missing(folder, image_ids):
+        manifest = {"version": GENERATOR_VERSION, "seed": seed, "n_articles": len(image_ids)}
+        (draft / "manifest.json").write_text(json.dumps(manifest) + "\n", encoding="utf-8")
+        (draft / "manifest.json").rename(folder / "manifest.json")
 
 
 def _write_articles(
@@ -129,15 +176,11 @@ def _write_articles(
             writer.writerow((article_id, urls[0], story.title, story.tags, image_id, urls[1], day))
 
 
-def _write_words(folder: Path, scenes: list[Scene], image_ids: list[str], seed: int) -> None:
-    described = []
-    for number, scene in enumerate(scenes):
-        rng = np.random.default_rng([WORDS_STREAM, seed, number])
-        story, day = newsroom_story(seed, number, scene), publish(seed, number)
-        described.append(describe_picture(scene, story, day, is_column(seed, number), rng))
-    for image_id, words in zip(image_ids, choose_words(seed, described), strict=True):
-        if words:
-            add_words(folder / f"{image_id}.jpg", words)
+def _describe(seed: int, number: int) -> Words:
+    scene = newsroom_scene(seed, number)
+    rng = np.random.default_rng([WORDS_STREAM, seed, number])
+    story, day = newsroom_story(seed, number, scene), publish(seed, number)
+    return describe_picture(scene, story, day, is_column(seed, number), rng)
 
 
 def _draw_ids(seed: int, n_articles: int) -> tuple[list[str], list[str]]:

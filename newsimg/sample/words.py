@@ -84,14 +84,14 @@ def describe_picture(
     return words
 
 
-def choose_words(seed: int, described: Sequence[Words]) -> list[Words]:
-    """Return the words that each picture gets: its own, those of another one, or none."""
+def choose_words(seed: int, n_pictures: int) -> list[int | None]:
+    """Return the number of the picture whose words each picture gets: its own, another, or None."""
     rng = np.random.default_rng([WORDS_STREAM, seed])
-    chosen: list[Words] = []
-    for own, draw in zip(described, rng.random(len(described)), strict=True):
-        other = described[int(rng.integers(len(described)))]
+    chosen: list[int | None] = []
+    for own, draw in enumerate(rng.random(n_pictures)):
+        other = int(rng.integers(n_pictures))
         if draw < WITHOUT_WORDS:
-            chosen.append({})
+            chosen.append(None)
         else:
             chosen.append(other if draw < WITHOUT_WORDS + WRONG_WORDS else own)
     return chosen

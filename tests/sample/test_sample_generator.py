@@ -126,7 +126,23 @@ def test_an_existing_newsroom_is_reused(newsroom: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in newsroom.rglob("*")} == before
 
 
-def test_an_interrupted_generation_leaves_no_files_and_can_be_repeated(
+def test_only_the_pictures_that_are_needed_are_drawn_and_they_are_those_of_the_whole(
+    newsroom: Path, tmp_path: Path
+) -> None:
+    articles = read_articles(newsroom)
+    needed = [row["image_id"] for row in articles[3:5]]
+    folder = ensure_newsroom(tmp_path, N_ARTICLES, quiet=True, image_ids=needed)
+    drawn = {path.stem: path.read_bytes() for path in (folder / "newsimages").iterdir()}
+    assert drawn == {i: (newsroom / "newsimages" / f"{i}.jpg").read_bytes() for i in needed}
+    assert read_articles(folder) == articles
+    before = [path.stat().st_mtime_ns for path in sorted(folder.rglob("*"))]
+    assert ensure_newsroom(tmp_path, N_ARTICLES, quiet=True, image_ids=needed[1:]) == folder
+    assert [path.stat().st_mtime_ns for path in sorted(folder.rglob("*"))] == before
+    ensure_newsroom(tmp_path, N_ARTICLES, quiet=True)
+    assert hash_folder(folder) == hash_folder(newsroom)
+
+
+def test_an_interrupted_generation_leaves_no_part_of_a_picture_and_is_continued(
     newsroom: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupt(*_: object) -> None:
@@ -136,7 +152,8 @@ def test_an_interrupted_generation_leaves_no_files_and_can_be_repeated(
         patch.setattr(generator, "draw_all", interrupt)
         with pytest.raises(KeyboardInterrupt):
             ensure_newsroom(tmp_path, N_ARTICLES, quiet=True)
-    assert [path for path in tmp_path.iterdir() if path.is_dir()] == []
+    assert [path for path in tmp_path.iterdir() if path.is_dir()] == [tmp_path / newsroom.name]
+    assert list((tmp_path / newsroom.name / "newsimages").iterdir()) == []
     assert hash_folder(ensure_newsroom(tmp_path, N_ARTICLES, quiet=True)) == hash_folder(newsroom)
 
 
@@ -162,16 +179,17 @@ def test_concurrent_processes_generate_one_newsroom(newsroom: Path, tmp_path: Pa
     assert hash_folder(tmp_path / newsroom.name) == hash_folder(newsroom)
 
 
-def test_a_failing_worker_is_an_error_and_leaves_no_files(
+def test_a_failing_worker_is_an_error_and_leaves_no_pictures(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "executable", "false")
     with pytest.raises(RuntimeError, match="drawing pictures"):
         ensure_newsroom(tmp_path, 3, n_workers=1, quiet=True)
-    assert [path for path in tmp_path.iterdir() if path.is_dir()] == []
+    (folder,) = (path for path in tmp_path.iterdir() if path.is_dir())
+    assert list((folder / "newsimages").iterdir()) == []
 
 
-def test_a_full_disk_is_named_and_leaves_no_files(tmp_path: Path) -> None:
+def test_a_full_disk_is_named_and_leaves_no_pictures(tmp_path: Path) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (3000, hard))
     try:
@@ -179,7 +197,8 @@ def test_a_full_disk_is_named_and_leaves_no_files(tmp_path: Path) -> None:
             ensure_newsroom(tmp_path, 3, n_workers=2, quiet=True)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert [path for path in tmp_path.iterdir() if path.is_dir()] == []
+    (folder,) = (path for path in tmp_path.iterdir() if path.is_dir())
+    assert list((folder / "newsimages").iterdir()) == []
 
 
 @pytest.mark.parametrize("n_articles", [0, -1, 100_001])
