@@ -10,6 +10,7 @@ import hydra
 from omegaconf import DictConfig
 
 from newsimg.interfaces import Backbone, Components, Dataset, Index, Reranker, Task, Weight
+from newsimg.launch.composed_before import reuse_configs
 from newsimg.launch.errors.flags import check_flags
 from newsimg.launch.errors.origin import mark_origin
 from newsimg.launch.errors.report import report_errors
@@ -86,7 +87,7 @@ def main() -> None:
     for plugin in (OptunaSweeper, RayLauncher):
         register_plugin(plugin)
     app = hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="config")(run_job)
-    with allow_background():
+    with allow_background(), reuse_configs():
         run_app(app)
 
 
