@@ -1,5 +1,6 @@
 """The entry point: open a job, instantiate its components, run its task, close it."""
 
+import gc
 import logging
 import os
 import signal
@@ -28,6 +29,8 @@ from newsimg.tracking.background import allow_background
 from newsimg.tracking.processes import leave_orphaned
 
 register_resolvers()
+# Imports create objects that stay; collecting after every 700 of them takes a tenth of a run.
+GC_THRESHOLD = 50_000
 
 
 def run(cfg: DictConfig) -> float | tuple[float, ...] | None:
@@ -73,6 +76,7 @@ def main() -> None:
     if "--version" in sys.argv[1:]:
         print(describe_versions())
         return
+    gc.set_threshold(GC_THRESHOLD)
     logging.captureWarnings(True)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # avoids a warning in forked processes
     # Model threads that busy-wait would slow down the decoding threads.

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -137,6 +137,8 @@ def open_job(cfg: DictConfig) -> OpenJob:
     sweeping = is_sweeping()
     sought = list_objectives(config["objective"], find_choice("task")) if sweeping else []
     choices = {group: find_choice(group) for group in GROUPS}
+    with suppress(Exception):  # raised below, after all else that is wrong with the config
+        builder.build(config["tracking"])  # a process beside imports MLflow meanwhile
     check_config(config, builder, choices["task"])
     output_dir = open_job_folder(HydraConfig.get(), config["folder"])
     kind = builder.find_class(config["task"]["_target_"])
