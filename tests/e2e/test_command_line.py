@@ -50,6 +50,30 @@ def test_help_names_every_group_and_option_and_imports_nothing_heavy() -> None:
     assert "newsimg -m weight.value=" in text
 
 
+@pytest.mark.slow
+def test_a_run_whose_results_are_cached_imports_no_library_of_models_or_tests(
+    newsimg_here: Callable[..., Any], tiny_aesthetics: list[str]
+) -> None:
+    arguments = [*tiny_aesthetics, "weight=rank"]
+    assert newsimg_here(*arguments, "tracking=none").code == 0
+    code = (
+        "import sys; from newsimg.run import main\n"
+        f"sys.argv = {['newsimg', *arguments]!r}\n"
+        "main()\n"
+        "print('IMPORTED', sorted(sys.modules))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        check=True,
+    )
+    imported = set(ast.literal_eval(done.stdout.partition("IMPORTED ")[2]))
+    assert "newsimg.reranker.aesthetics" in imported
+    assert not imported & {"torch", "transformers", "mlflow", "scipy.stats", "sklearn"}
+
+
 @pytest.mark.parametrize(
     ("target", "message"),
     [
