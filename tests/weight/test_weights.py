@@ -7,9 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from omegaconf import OmegaConf
+from scipy.stats import rankdata
 
 from newsimg.interfaces import Weight
 from newsimg.run import CONF_DIR
+from newsimg.weight.base import rank_rows
 from newsimg.weight.rrf import RRFWeight
 from newsimg.weight.zscore import ZScoreWeight
 
@@ -173,6 +175,11 @@ def test_the_arguments_are_not_modified(option: str) -> None:
     make(option, 0.3).combine(retrieval, rerank)
     np.testing.assert_array_equal(retrieval, np.float32([RETRIEVAL]))
     np.testing.assert_array_equal(rerank, np.float32([RERANK]))
+
+
+@given(arrays(np.float32, st.tuples(st.integers(1, 4), st.integers(1, 9)), elements=STEPS))
+def test_ranks_are_those_of_scipy(scores: np.ndarray) -> None:
+    np.testing.assert_array_equal(rank_rows(scores), rankdata(-scores, axis=1))
 
 
 @pytest.mark.parametrize("option", ["rank", "rrf"])
