@@ -54,8 +54,8 @@ def reuse_configs() -> Iterator[None]:
             composed[key] = pickle.dumps(config)
         return config
 
-    ConfigRepository.load_config = read_once  # type: ignore[method-assign]
-    ConfigLoaderImpl.load_configuration = compose_once  # type: ignore[method-assign]
+    ConfigRepository.load_config = read_once  # type: ignore[method-assign,assignment]
+    ConfigLoaderImpl.load_configuration = compose_once  # type: ignore[method-assign,assignment]
     try:
         yield
     finally:
