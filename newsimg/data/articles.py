@@ -146,7 +146,7 @@ def list_named(articles: pd.DataFrame) -> dict[str, int]:
     named: dict[str, int] = {}
     for line, image_id in articles.get("image_id", pd.Series(dtype=object)).items():
         if image_id:
-            named.setdefault(image_id, line)
+            named[image_id] = min(line, named.get(image_id, line))  # a split is shuffled
     return named
 
 

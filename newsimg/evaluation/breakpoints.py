@@ -95,8 +95,7 @@ def find_breakpoints(segments: Segments) -> Breakpoints:
     crosses = (at + width >= 0) & (at - width <= 1)
 
     earlier = np.arange(a.shape[1]) < own
-    equal = (lead_a == 0) & (lead_b == 0)
-    always = np.where(equal, earlier, lead_a + lead_b < 0)
+    always = np.where(lead_a == 0, earlier, lead_a < 0)  # a line that is equal at one end crosses
     before = np.where(crosses, slope > 0, always)
     after = np.where(crosses, slope < 0, always)
     initial, final = np.zeros((2, len(segments.gold_columns)), dtype=np.int64)

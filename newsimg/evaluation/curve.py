@@ -159,7 +159,7 @@ def score_ranks(ranks: IntArray, cutoffs: Sequence[int]) -> pd.DataFrame:
 
     The query has one relevant image, so that Precision@k is Hits@k / k.
     """
-    inverse = np.where(ranks > 0, 1.0 / np.maximum(ranks, 1), 0.0)
+    inverse = 1.0 / np.maximum(ranks, 1)
     values: dict[str, FusedArray] = {}
     for k in cutoffs:
         inside = (ranks > 0) & (ranks <= k)
@@ -204,8 +204,8 @@ def _count_gains(
 def join_equal(
     low: FusedArray, high: FusedArray, totals: Totals
 ) -> tuple[FusedArray, FusedArray, Totals]:
-    """Drop intervals without a float64 in [0, 1], and join neighbours of equal totals."""
-    real = (low <= high) & (low <= 1) & (high >= 0)
+    """Drop intervals without a float64, and join neighbours of equal totals."""
+    real = low <= high
     low, high, totals = low[real], high[real], totals[real]
     opens = np.append(True, (totals[1:] != totals[:-1]).any(axis=1))
     last = np.append(np.flatnonzero(opens)[1:] - 1, len(low) - 1)

@@ -134,7 +134,7 @@ def trace_queries(
     steps = gains[above] - gains[below]
     used, interval = np.unique(index[steps != 0], return_inverse=True)
     return QueryCurve(
-        bounds=np.concatenate([[0.0], np.clip(found.weights[used], 0, 1), [1.0]]),
+        bounds=np.concatenate([[0.0], found.weights[used], [1.0]]),
         initial=gains[found.initial],
         query=query[steps != 0],
         interval=interval + 1,

@@ -248,13 +248,36 @@ def test_per_query_values_follow_the_definitions():
     assert values["mrr_at_5"].tolist() == [0, 1, 0.5, 0]
 
 
+def test_lines_of_any_size_cross_without_floating_point_errors():
+    # Equal at weight 0, and so nearly equal at 1 that the rounding of 1e300 spans all weights.
+    start, end = np.array([[1e300, 1e300]]), np.array([[0.0, 5e-324]])
+    with np.errstate(all="raise", under="ignore"):
+        curve = trace_curve(start, end, np.array([1]), (1,))
+    assert curve["hits_at_1"].iloc[-1] == 1
+
+
 @pytest.mark.parametrize(
     ("start", "end", "gold_columns", "message"),
     [
         (np.ones((2, 3)), np.ones((2, 2)), np.zeros(2, int), r"\(2, 3\), \(2, 2\) and \(2,\)"),
         (np.ones((2, 3)), np.ones((2, 3)), np.array([0, 3]), r"in \[-1, 2\], got 0 to 3"),
-        (np.ones((2, 3)), np.full((2, 3), np.nan), np.zeros(2, int), "finite"),
-        (np.ones((0, 3)), np.ones((0, 3)), np.zeros(0, int), "at least one query"),
+        (
+            np.ones((1, 2)),
+            np.array([[1, np.nan]]),
+            np.zeros(1, int),
+            "start and end must be finite",
+        ),
+        (
+            np.array([[1, np.inf]]),
+            np.ones((1, 2)),
+            np.zeros(1, int),
+            "start and end must be finite",
+        ),
+        (np.ones((2, 3)), np.ones((2, 3)), np.array([-2, 0]), r"in \[-1, 2\], got -2 to 0"),
+        (np.ones((2, 3)), np.ones((2, 3)), np.zeros(3, int), r"\(2, 3\), \(2, 3\) and \(3,\)"),
+        (np.ones(3), np.ones(3), np.zeros(3, int), r"\(3,\), \(3,\) and \(3,\)"),
+        (np.ones((0, 3)), np.ones((0, 3)), np.zeros(0, int), r"at least one query.*\(0, 3\)"),
+        (np.ones((3, 0)), np.ones((3, 0)), np.full(3, -1), r"at least one query.*\(3, 0\)"),
     ],
 )
 def test_lines_that_do_not_fit_are_refused(start, end, gold_columns, message):

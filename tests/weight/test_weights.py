@@ -235,8 +235,12 @@ def test_scores_that_cannot_be_fused_are_refused(option: str) -> None:
         weight.combine(good[0], good[0])
     for bad in (np.nan, np.inf, -np.inf):
         broken = np.float32([[1, 2], [3, bad]])
-        with pytest.raises(ValueError, match=r"rerank scores must be finite.*row 1, candidate 1"):
-            weight.combine(np.float32([[1, 2], [3, 4]]), broken)
+        fine = np.float32([[1, 2], [3, 4]])
+        said = rf"scores must be finite, got {bad} for query row 1, candidate 1"
+        with pytest.raises(ValueError, match=f"rerank {said}"):
+            weight.combine(fine, broken)
+        with pytest.raises(ValueError, match=f"retrieval {said}"):
+            weight.combine(broken, fine)
 
 
 def test_a_row_of_equal_scores_whose_mean_is_rounded_has_no_deviations() -> None:

@@ -151,7 +151,7 @@ class RatedLines:
         row, moved = row[moved != 0], moved[moved != 0]
         shown = discount(found.initial, cutoff)
         curve = QueryCurve(
-            bounds=np.concatenate([[0.0], np.clip(found.weights[used], 0, 1), [1.0]]),
+            bounds=np.concatenate([[0.0], found.weights[used], [1.0]]),
             initial=self._sum_up(value * shown) + (self.low if measure == LEAST_RATING else 0.0),
             query=self.query[row],
             interval=interval + 1,
