@@ -35,7 +35,12 @@ from newsimg.reporting.sweeps.options import (
     print_options,
 )
 from newsimg.storage.text.suggest import check_choice
-from newsimg.task.judged.lines import bound_by_ratings, draw_by_ratings, list_gains
+from newsimg.task.judged.lines import (
+    bound_by_ratings,
+    draw_by_ratings,
+    list_gains,
+    rank_unseen,
+)
 from newsimg.task.splits.loading import load_splits
 from newsimg.weight.base import LinearWeight, check_scores
 
@@ -45,8 +50,8 @@ class TuneTask(Task):
 
     Writes `tune.csv` with the result, `options.csv` with all options on the choosing split, best
     first, `choices.csv` with the choice (one per fold in cross-validation), `statistics.csv` of the
-    queries reported on (by people's ratings on another split, with intervals over articles and
-    people, as the column `over` says; else over articles), and `curve.csv` and `curve.png` of
+    queries reported on (by people's ratings with intervals over articles and people, as the column
+    `over` says; else over articles), and `curve.csv` and `curve.png` of
     those that it was chosen on.
 
     Args:
@@ -147,7 +152,7 @@ class TuneTask(Task):
         check_choice("task.measure", self.measure, known + by_ratings * bool(chosen[0].ratings))
         chooser = Chooser(self.rule, self.measure, self.n_resamples, self.seed)
         rated = rate_options(lines, chooser)
-        choice = rated[0]
+        choice, folds = rated[0], None
         if reported is None:
             folds = cross_validate(
                 lines,
@@ -163,11 +168,12 @@ class TuneTask(Task):
             unseen = draw(*reported, *options[choice.option], shared)
             choices, after = [choice], unseen.score(choice.weight, cutoffs)
         before = unseen.score_retrieval(cutoffs)
+        measures = {"retrieval": before, "reranked": after}
 
         list_choices(choices).to_csv(output_dir / "choices.csv", index=False)
         listed = list_options(rated)
         listed.to_csv(output_dir / "options.csv", index=False)
-        report_statistics({"retrieval": before, "reranked": after}, output_dir, shared)
+        report_statistics(measures, output_dir, shared)
         draw_choice(lines[choice.option], choice, self.measure, cutoffs, output_dir)
         result = {
             "tune/weight": choice.weight,
@@ -179,9 +185,10 @@ class TuneTask(Task):
         collection, retrieved = reported or chosen
         if collection.qrels or not is_by_ratings(self.measure):
             result |= measure_coverage(collection, retrieved.images)
-        if reported is not None and is_by_ratings(self.measure):
+        if is_by_ratings(self.measure):
             assert isinstance(unseen, RatedLines)
-            bounds = bound_by_ratings(*reported, unseen, choice.weight, shared)
+            ranks = rank_unseen(lines, folds) if folds else unseen.rank(choice.weight)
+            bounds = bound_by_ratings(collection, retrieved, measures, ranks, shared)
             bounds.to_csv(output_dir / "statistics.csv")  # over people too
             result |= list_gains(bounds)
         if len(listed) > 1:

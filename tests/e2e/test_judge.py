@@ -98,7 +98,7 @@ def test_a_judging_that_is_killed_goes_on_and_its_answers_are_exported(runs: str
         assert answer(again[0], 99) == N_ARTICLES - 5
         assert answer(again[1], 99, "tie") == N_ARTICLES
         results = send(again[2], "/judge/results")
-        assert results["preference"]["n_answers"] == 2 * N_ARTICLES
+        assert results["pairs"][0]["n_answers"] == 2 * N_ARTICLES
         assert send(again[2], "/judge/withdraw", {"reason": "late", "people": [2]}) == {
             "withdrawn": N_ARTICLES
         }
@@ -158,7 +158,7 @@ def test_single_pictures_are_rated_by_keys_and_runs_have_their_means(runs: str) 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["task.runs={a: one}"], "task.runs must name two runs of task=infer"),
+        (["task.runs={a: one}"], "task.runs must name 2 to 8 runs of task=infer"),
         (["task.runs={a:one,b:one}"], "both runs have the same first picture for all 14"),
         (["task.runs={a:one,b:none}"], "no results of task=infer at none"),
         (["task.mode=rates"], "task.mode must be one of pair, rate, got 'rates'"),
