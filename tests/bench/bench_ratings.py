@@ -4,7 +4,8 @@
 
 Each simulation draws articles and people anew. Reported are the intervals of the mean rating of the
 first picture, of its gain, of Kendall's correlation, of the gain at a weight that was tuned on
-other articles, and of that of a cross-validation; and the mean rating that the choosing articles promised against the true one.
+other articles, and of that of a cross-validation; and the mean rating that the choosing articles
+promised against the true one.
 """
 
 import sys

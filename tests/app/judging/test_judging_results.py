@@ -50,9 +50,7 @@ ANSWERS = make_table(
 )
 
 SHOWN = {
-    (f"q{i}", f"q{i}-{side}"): (run,)
-    for i in range(1, 7)
-    for side, run in ((1, "old"), (2, "new"))
+    (f"q{i}", f"q{i}-{side}"): (run,) for i in range(1, 7) for side, run in ((1, "old"), (2, "new"))
 }
 
 
