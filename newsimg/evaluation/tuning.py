@@ -87,7 +87,7 @@ class Choice:
         weight: The chosen weight.
         high: Upper end of the interval.
         value: Value of the measure at the weight, on the queries that the choice was made on.
-        identity: Value of the measure at weight 0, on the same queries.
+        identity: Value of the measure by retrieval alone, on the same queries.
     """
 
     option: str
@@ -143,7 +143,8 @@ class Chooser:
         low, high = widen(low, high, sample.noise)
         lines, cutoffs = option.lines.take(queries), find_cutoffs(self.measure)
         value, identity = (
-            float(lines.score(at, cutoffs)[self.measure].mean()) for at in (weight, 0.0)
+            float(table[self.measure].mean())
+            for table in (lines.score(weight, cutoffs), lines.score_retrieval(cutoffs))
         )
         return Choice(name, low, weight, high, value, identity)
 

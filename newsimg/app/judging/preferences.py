@@ -171,7 +171,7 @@ def rate_strengths(
     parts = []
     for i, j in combinations(range(len(names)), 2):
         own = list_preferences(select_pair(table, shown, (names[i], names[j])))
-        outcome = -own["choice"].map(VALUES)
+        outcome = -own["choice"].map(VALUES).astype(float)
         parts.append(own[["article_id", "rater"]].assign(first=i, second=j, outcome=outcome))
     joined = pd.concat(parts).astype({"first": int, "second": int, "outcome": int})
     first, second, outcome = (joined[name].to_numpy() for name in ("first", "second", "outcome"))

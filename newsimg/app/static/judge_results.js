@@ -24,8 +24,8 @@ const doing = work => async event => {
 const range = ({ low, high }, show) => `${show(low)} to ${show(high)}`;
 
 function drawTable(rows, columns, picked) {
-  const head = Object.entries(columns).map(([name, { label, number = true }]) => make("th", { scope: "col", class: number && "number" }, label ?? name));
-  const body = rows.map(row => make("tr", {}, picked.key && pickCell(row, picked), Object.entries(columns).map(([name, { show = String, number = true }]) => make("td", { class: number && "number" }, row[name] == null ? "–" : show(row[name])))));
+  const head = Object.entries(columns).map(([name, { label, number = true }]) => make("th", { scope: "col", class: number ? "number" : name }, label ?? name));
+  const body = rows.map(row => make("tr", {}, picked.key && pickCell(row, picked), Object.entries(columns).map(([name, { show = String, number = true }]) => make("td", { class: number ? "number" : name }, row[name] == null ? "–" : show(row[name])))));
   const table = make("table", { id: picked.table }, make("thead", {}, make("tr", {}, picked.key && make("td"), head)), make("tbody", {}, body));
   return make("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": picked.label }, table);
 }
@@ -121,7 +121,7 @@ function drawRanking({ pairs, strengths }) {
     ranked.length ? drawTable(ranked, { rank: {}, run: { number: false }, strength: { show: signed }, interval, preferred: { label: "preferred to an average run", show: share } }, { label: "Strengths", table: "strengths" })
       : make("p", {}, "The answers so far do not connect all runs."),
     make("h2", {}, "Every pair of runs"),
-    make("p", {}, "Mean over the headlines in which the two show different pictures, of +1 where a person prefers the first-named run, −1 where the other, and 0 where neither. Each interval is that of its pair alone."),
+    make("p", {}, "Mean over the headlines in which the two show different pictures, of +1 where a person prefers the first-named run, −1 where the other, and 0 where neither. Each interval is that of its pair alone. Power: the probability that another survey like this one would tell the two apart; – if no number of answers would make it 80 %, with these people."),
     drawTable(listed, { pair: { label: "runs", number: false }, value: { label: "preference", show: signed }, interval, clear: { label: "told apart", number: false }, n_answers: { label: "answers" }, n_articles: { label: "headlines" }, power: { label: "power", show: share }, n_more: { label: "more answers for 80 %" } }, { label: "Preferences", table: "pairs" }),
   ];
 }
@@ -142,7 +142,7 @@ function chooseColumns({ runs, rated }) {
   if (rated.length) return { ...Object.fromEntries(runs.map(run => [`mean/${run}`, { label: run, ...points }])), n_answers: { label: "answers" } };
   const others = { tie: {}, neither: { label: "neither fits" }, preference: { show: signed } };
   if (runs.length === 2) return { first: { label: runs[0] }, second: { label: runs[1] }, ...others };
-  const names = { label: "picture of", number: false }, count = { label: "preferred" };
+  const names = { label: "picture of", number: false, show: one => one.replaceAll("+", "+\u200b") }, count = { label: "preferred" };
   return { first_runs: names, first: count, second_runs: names, second: count, ...others };
 }
 

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from newsimg.datatypes import Candidates, Collection, IntArray, SharedResults
+from newsimg.datatypes import Candidates, Collection, FusedArray, IntArray, SharedResults
+from newsimg.evaluation.member_curves import draw_share
 from newsimg.evaluation.ratings.curve import RatedLines, draw_rated_lines
 from newsimg.evaluation.ratings.measures import bound_measures
 from newsimg.evaluation.ratings.rated import gather_ratings
@@ -23,6 +24,7 @@ def draw_by_ratings(
     reranker: Reranker,
     weight: LinearWeight,
     shared: SharedResults,
+    share: str | None = None,
 ) -> RatedLines:
     """Score the candidates and normalise both sides, for measures by people's ratings.
 
@@ -30,14 +32,37 @@ def draw_by_ratings(
         ValueError: If no candidates are rated, or a score is not finite.
     """
     rated = shared.get("ratings", gather_ratings, collection, retrieved)
+    ends = draw_ends(collection, retrieved, reranker, weight, shared, share)
+    return draw_rated_lines(*ends, rated, rated.find_columns(retrieved))
+
+
+def draw_ends(
+    collection: Collection,
+    retrieved: Candidates,
+    reranker: Reranker,
+    weight: LinearWeight,
+    shared: SharedResults,
+    share: str | None,
+) -> tuple[FusedArray, FusedArray]:
+    """Score the candidates and return the fused scores at weight 0 and at weight 1.
+
+    Args:
+        collection: The queries.
+        retrieved: Their candidates in retrieval order.
+        reranker: Scores the candidates.
+        weight: Normalises both sides.
+        shared: Results shared by the jobs of a sweep.
+        share: Member of an ensemble whose share takes the place of the weight; None for the weight.
+
+    Raises:
+        ValueError: If a score is not finite, or the scores are not linear in the share.
+    """
     scores = shared.get("scores", score_candidates, collection, retrieved, reranker)
     check_scores(retrieved.parts["retrieval"], scores.values)
-    return draw_rated_lines(
-        weight.normalize(retrieved.parts["retrieval"]),
-        weight.normalize(scores.values),
-        rated,
-        rated.find_columns(retrieved),
-    )
+    start = weight.normalize(retrieved.parts["retrieval"])
+    if share is not None:
+        return draw_share(start, scores.members, share, weight)
+    return start, weight.normalize(scores.values)
 
 
 def rank_unseen(lines: Mapping[str, TunedLines], folds: Folds) -> IntArray:
