@@ -23,9 +23,11 @@ const doing = work => async event => {
 
 const range = ({ low, high }, show) => `${show(low)} to ${show(high)}`;
 
+const nameClass = (name, number) => (number ? "number" : name === "headline" ? name : "word");
+
 function drawTable(rows, columns, picked) {
-  const head = Object.entries(columns).map(([name, { label, number = true }]) => make("th", { scope: "col", class: number ? "number" : name }, label ?? name));
-  const body = rows.map(row => make("tr", {}, picked.key && pickCell(row, picked), Object.entries(columns).map(([name, { show = String, number = true }]) => make("td", { class: number ? "number" : name }, row[name] == null ? "–" : show(row[name])))));
+  const head = Object.entries(columns).map(([name, { label, number = true }]) => make("th", { scope: "col", class: nameClass(name, number) }, label ?? name));
+  const body = rows.map(row => make("tr", {}, picked.key && pickCell(row, picked), Object.entries(columns).map(([name, { show = String, number = true }]) => make("td", { class: nameClass(name, number) }, row[name] == null ? "–" : show(row[name])))));
   const table = make("table", { id: picked.table }, make("thead", {}, make("tr", {}, picked.key && make("td"), head)), make("tbody", {}, body));
   return make("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": picked.label }, table);
 }
@@ -133,7 +135,8 @@ function drawMeasured(results) {
     return [make("h2", { id: "rated" }, "Mean rating of the first picture, with 95 % intervals"), drawTable(rated, { run: { number: false }, n_articles: { label: "headlines" }, mean: points, mean_low: low, mean_high: high }, { label: "Mean ratings" })];
   }
   if (!pairs.length) return [make("p", { id: "none" }, "There are no answers yet.")];
-  const about = make("p", { id: "quality" }, `${several(n, "answer")}. Left side chosen: ${share(quality.left_share)}. Same answer with sides swapped: ${share(quality.repeat_agreement)}. Attention checks passed: ${share(quality.check_share)}.`);
+  const told = runs.length === 2 ? `${several(pairs[0].n_answers, "answer")} to ${several(pairs[0].n_articles, "headline")}` : several(n, "answer");
+  const about = make("p", { id: "quality" }, `${told}. Left side chosen: ${share(quality.left_share)}. Same answer with sides swapped: ${share(quality.repeat_agreement)}. Attention checks passed: ${share(quality.check_share)}.`);
   return runs.length === 2 ? [...drawPair(pairs[0]), about] : [about, ...drawRanking(results)];
 }
 
