@@ -247,7 +247,7 @@ class JudgeTask(Task):
 
 def describe_plan(wanted: Sequence[Question], n_headlines: int) -> str:
     """Describe what people are asked about."""
-    headlines = f"{n_headlines} headlines"
+    headlines = f"{n_headlines} headline{'' if n_headlines == 1 else 's'}"
     if len(wanted) == n_headlines:
         return headlines
     kind = "pictures" if wanted[0].kind == RATE else "pairs of pictures"

@@ -20,6 +20,7 @@ from newsimg.app.judging.preferences import (
 from newsimg.app.judging.questions import CHECK, PAIR, RATE, list_shown, plan_pairs, plan_ratings
 from newsimg.app.judging.results import COLUMNS, list_rated, split_runs, to_ratings
 from newsimg.evaluation.ratings.preference import fit_strengths
+from newsimg.task.judged.judge import describe_plan
 
 RUNS = {
     "x": {"q1": ["a", "b", "c"], "q2": ["m", "n"], "q3": ["s", "t"], "q9": ["z"]},
@@ -70,6 +71,13 @@ def test_single_pictures_are_rated_once_and_the_budget_is_of_headlines() -> None
         pictures = {"q1": ["a", "b", "c"], "q2": ["m", "n"]}
         assert len(found) == (n_headlines or 2)
         assert {name: sorted(own) for name, own in found.items()}.items() <= pictures.items()
+
+
+def test_a_plan_is_described_by_its_questions_where_a_headline_has_several() -> None:
+    asked = plan_pairs(list(RUNS.values()), n_pairs=None, n_raters=3, n_checks=0, seed=0)
+    assert describe_plan(asked, 2) == "4 pairs of pictures of 2 headlines"
+    assert describe_plan(plan_ratings(asked), 2) == "5 pictures of 2 headlines"
+    assert describe_plan(asked[:1], 1) == "1 headline"
 
 
 def answer(rows: list[tuple[str, str, str, str, str]], kind: str = PAIR) -> pd.DataFrame:
