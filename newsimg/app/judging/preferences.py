@@ -114,6 +114,7 @@ def measure_preference(table: pd.DataFrame, seed: int) -> Preference | None:
     values[:, rated.query] = resamples.means
     value = float(rated.means.mean())
     low, high, _ = resamples.bound(values, value)
+    low, high = max(low, -1.0), min(high, 1.0)  # of few people it would be wider than possible
     return Preference(value, low, high, len(counted), len(rated.query_ids))
 
 
