@@ -123,7 +123,7 @@ def test_cross_validation_and_the_share_of_a_member_are_chosen_by_ratings(
     columns = ["difference", "95 % low", "95 % high", "p"]
     assert gain[["value", "low", "high", "p"]].tolist() == pytest.approx(chosen[columns].tolist())
     # The same share in the config has the value of the curve.
-    share = chosen["chosen share of hubness"]
+    share = float(chosen["chosen share of hubness"])
     members = {"aesthetics": 1 - share, "hubness": share}
     given = [f"reranker.members.{name}.weight={value!r}" for name, value in members.items()]
     found = run_sample(*own, *given, "hydra.run.dir=found")
