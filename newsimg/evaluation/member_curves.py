@@ -14,6 +14,7 @@ import numpy as np
 
 from newsimg.datatypes import FusedArray, IntArray
 from newsimg.evaluation.breakpoints import Segments, whole_lines
+from newsimg.storage.text.suggest import check_choice
 from newsimg.weight.base import LinearWeight, interpolate
 
 
@@ -64,3 +65,32 @@ def draw_member(
         return interpolate(retrieval[row] * scale, scores, weight.value)
 
     return Segments(fuse(low), fuse(high), gold_columns[row], low, high)
+
+
+def draw_share(
+    retrieval: FusedArray,
+    members: Mapping[str, tuple[float, FusedArray]],
+    name: str,
+    weight: LinearWeight,
+) -> tuple[FusedArray, FusedArray]:
+    """Return the fused scores at share 0 and at share 1, between which they are linear.
+
+    Args:
+        retrieval: See `draw_member`.
+        members: See `draw_member`.
+        name: See `draw_member`.
+        weight: See `draw_member`.
+
+    Raises:
+        ValueError: If there is no such member, it is the only one, or the scores are not linear.
+    """
+    if not members:
+        raise ValueError(f"task.share={name} names a member of reranker=ensemble, and this is none")
+    check_choice("task.share", name, list(members))
+    segments = draw_member(retrieval, members, name, weight, np.zeros(len(retrieval), np.int64))
+    if segments is None or len(segments.start) > len(retrieval):
+        raise ValueError(
+            "task.share needs scores that are linear in the share: weight=none, or weight.value=1, "
+            f"got {type(weight).__name__} with weight.value {weight.value:g}"
+        )
+    return segments.start, segments.end

@@ -87,7 +87,7 @@ class Choice:
         weight: The chosen weight.
         high: Upper end of the interval.
         value: Value of the measure at the weight, on the queries that the choice was made on.
-        identity: Value of the measure at weight 0, on the same queries.
+        identity: Value of the measure by retrieval alone, on the same queries.
     """
 
     option: str
@@ -143,7 +143,8 @@ class Chooser:
         low, high = widen(low, high, sample.noise)
         lines, cutoffs = option.lines.take(queries), find_cutoffs(self.measure)
         value, identity = (
-            float(lines.score(at, cutoffs)[self.measure].mean()) for at in (weight, 0.0)
+            float(table[self.measure].mean())
+            for table in (lines.score(weight, cutoffs), lines.score_retrieval(cutoffs))
         )
         return Choice(name, low, weight, high, value, identity)
 
@@ -153,12 +154,17 @@ class Folds:
     """The result of a cross-validation.
 
     Attributes:
-        choices: One per fold, made without the fold's queries.
+        repeats: For each repeat its folds: the queries, and the choice that was made without them.
         reported: Per-query values at weights chosen without the query, averaged over repeats.
     """
 
-    choices: list[Choice]
+    repeats: list[list[tuple[IntArray, Choice]]]
     reported: pd.DataFrame
+
+    @property
+    def choices(self) -> list[Choice]:
+        """The choice of each fold."""
+        return [choice for folds in self.repeats for _, choice in folds]
 
 
 def find_cutoffs(measure: str) -> list[int]:
@@ -223,14 +229,15 @@ def cross_validate(
     """Choose without each fold and report on it, for several random splits into folds."""
     traced = {name: chooser.trace(lines) for name, lines in options.items()}
     n_queries = next(iter(options.values())).n_queries
-    choices: list[Choice] = []
+    repeats: list[list[tuple[IntArray, Choice]]] = []
     totals = 0.0
     for folds in split_folds(n_queries, n_folds, n_repeats, seed):
+        repeats.append([])
         parts = []
         for fold in folds:
             choice = _rate(traced, chooser, np.setdiff1d(np.arange(n_queries), fold))[0]
-            choices.append(choice)
+            repeats[-1].append((fold, choice))
             values = options[choice.option].take(fold).score(choice.weight, cutoffs)
             parts.append(values.set_index(fold))
         totals = totals + pd.concat(parts).sort_index()
-    return Folds(choices, totals / n_repeats)
+    return Folds(repeats, totals / n_repeats)

@@ -34,10 +34,18 @@ class CurvePlot:
         curve: See `trace_curve`.
         bounds: Intervals of the first measure; see `bound_curve`.
         measures: Columns of the curve to draw.
+        over: Label of the horizontal axis.
     """
 
-    def __init__(self, curve: pd.DataFrame, bounds: pd.DataFrame, measures: Sequence[str]) -> None:
+    def __init__(
+        self,
+        curve: pd.DataFrame,
+        bounds: pd.DataFrame,
+        measures: Sequence[str],
+        over: str = "weight",
+    ) -> None:
         axes, self._canvas = open_axes()
+        axes.set_xlabel(over)
         lines = {name_measure(measure): (curve, measure) for measure in measures}
         colours = draw_steps(axes, lines, {}, [bounds])
         first = name_measure(measures[0])

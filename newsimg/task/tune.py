@@ -23,7 +23,6 @@ from newsimg.evaluation.tuning import (
     rate_options,
 )
 from newsimg.interfaces import Components, Reranker, Task, Weight, WeightRule
-from newsimg.pipeline import score_candidates
 from newsimg.reporting.evaluation import find_gold_columns, report_statistics, write_curve
 from newsimg.reporting.judged.ratings import describe_shares
 from newsimg.reporting.plots import CurvePlot
@@ -35,9 +34,15 @@ from newsimg.reporting.sweeps.options import (
     print_options,
 )
 from newsimg.storage.text.suggest import check_choice
-from newsimg.task.judged.lines import bound_by_ratings, draw_by_ratings, list_gains
+from newsimg.task.judged.lines import (
+    bound_by_ratings,
+    draw_by_ratings,
+    draw_ends,
+    list_gains,
+    rank_unseen,
+)
 from newsimg.task.splits.loading import load_splits
-from newsimg.weight.base import LinearWeight, check_scores
+from newsimg.weight.base import LinearWeight
 
 
 class TuneTask(Task):
@@ -45,8 +50,8 @@ class TuneTask(Task):
 
     Writes `tune.csv` with the result, `options.csv` with all options on the choosing split, best
     first, `choices.csv` with the choice (one per fold in cross-validation), `statistics.csv` of the
-    queries reported on (by people's ratings on another split, with intervals over articles and
-    people, as the column `over` says; else over articles), and `curve.csv` and `curve.png` of
+    queries reported on (by people's ratings with intervals over articles and people, as the column
+    `over` says; else over articles), and `curve.csv` and `curve.png` of
     those that it was chosen on.
 
     Args:
@@ -67,6 +72,8 @@ class TuneTask(Task):
         n_folds: Number of folds of the cross-validation.
         n_repeats: Number of repeats of the cross-validation.
         seed: Seed of the folds and the resamples.
+        share: Member of reranker=ensemble whose share is chosen instead of the weight, which keeps
+            the value of the weight component; the other members keep their proportions.
 
     Raises:
         ValueError: If a number is out of range, a choice is empty, a weight is not linear, or the
@@ -88,6 +95,7 @@ class TuneTask(Task):
         n_folds: int,
         n_repeats: int,
         seed: int,
+        share: str | None = None,
     ) -> None:
         if n_folds < 2:
             raise ValueError(f"task.n_folds must be at least 2, got {n_folds}")
@@ -117,6 +125,7 @@ class TuneTask(Task):
         self.n_folds = n_folds
         self.n_repeats = n_repeats
         self.seed = seed
+        self.share = share
 
     def run(self, components: Components, output_dir: Path) -> dict[str, float]:
         """See `Task.run`.
@@ -141,13 +150,13 @@ class TuneTask(Task):
         cutoffs = [k for k in CUTOFFS if k <= top_k]
         options = self._list_options(components)
         draw = draw_by_ratings if is_by_ratings(self.measure) else draw_lines
-        lines = {name: draw(*chosen, *pair, shared) for name, pair in options.items()}
+        lines = {name: draw(*chosen, *pair, shared, self.share) for name, pair in options.items()}
         known = list(next(iter(lines.values())).score_retrieval(cutoffs))
         by_ratings = ["mean_rating", "least_mean_rating", *(f"ndcg_at_{k}" for k in cutoffs)]
         check_choice("task.measure", self.measure, known + by_ratings * bool(chosen[0].ratings))
         chooser = Chooser(self.rule, self.measure, self.n_resamples, self.seed)
         rated = rate_options(lines, chooser)
-        choice = rated[0]
+        choice, folds = rated[0], None
         if reported is None:
             folds = cross_validate(
                 lines,
@@ -160,15 +169,17 @@ class TuneTask(Task):
             choices, after = folds.choices, folds.reported
             unseen = lines[choice.option]
         else:
-            unseen = draw(*reported, *options[choice.option], shared)
+            unseen = draw(*reported, *options[choice.option], shared, self.share)
             choices, after = [choice], unseen.score(choice.weight, cutoffs)
         before = unseen.score_retrieval(cutoffs)
+        measures = {"retrieval": before, "reranked": after}
 
         list_choices(choices).to_csv(output_dir / "choices.csv", index=False)
         listed = list_options(rated)
         listed.to_csv(output_dir / "options.csv", index=False)
-        report_statistics({"retrieval": before, "reranked": after}, output_dir, shared)
-        draw_choice(lines[choice.option], choice, self.measure, cutoffs, output_dir)
+        report_statistics(measures, output_dir, shared)
+        over = "weight" if self.share is None else f"share of {self.share}"
+        draw_choice(lines[choice.option], choice, self.measure, cutoffs, output_dir, over)
         result = {
             "tune/weight": choice.weight,
             "tune/weight_low": choice.low,
@@ -179,15 +190,16 @@ class TuneTask(Task):
         collection, retrieved = reported or chosen
         if collection.qrels or not is_by_ratings(self.measure):
             result |= measure_coverage(collection, retrieved.images)
-        if reported is not None and is_by_ratings(self.measure):
+        if is_by_ratings(self.measure):
             assert isinstance(unseen, RatedLines)
-            bounds = bound_by_ratings(*reported, unseen, choice.weight, shared)
+            ranks = rank_unseen(lines, folds) if folds else unseen.rank(choice.weight)
+            bounds = bound_by_ratings(collection, retrieved, measures, ranks, shared)
             bounds.to_csv(output_dir / "statistics.csv")  # over people too
             result |= list_gains(bounds)
         if len(listed) > 1:
             print_options(listed, self.measure)
         where = self.report_split or f"{self.n_repeats} x {self.n_folds} folds"
-        table = print_choice(result, choices, choice, self.measure, where)
+        table = print_choice(result, choices, choice, self.measure, where, over)
         table.to_csv(output_dir / "tune.csv", index=False)
         if "reranked/rated_share" in result:
             shares = (result[f"{stage}/rated_share"] for stage in ("retrieval", "reranked"))
@@ -247,6 +259,7 @@ def draw_lines(
     reranker: Reranker,
     weight: LinearWeight,
     shared: SharedResults,
+    share: str | None = None,
 ) -> Lines:
     """Score the candidates and normalise both sides.
 
@@ -254,17 +267,17 @@ def draw_lines(
         ValueError: If the editors' pictures are not known, or a score is not finite.
     """
     collection, retrieved = shared.get("judged", keep_judged, collection, retrieved)
-    scores = shared.get("scores", score_candidates, collection, retrieved, reranker)
-    check_scores(retrieved.parts["retrieval"], scores.values)
-    return Lines(
-        weight.normalize(retrieved.parts["retrieval"]),
-        weight.normalize(scores.values),
-        find_gold_columns(collection, retrieved, collection.qrels or {}),
-    )
+    ends = draw_ends(collection, retrieved, reranker, weight, shared, share)
+    return Lines(*ends, find_gold_columns(collection, retrieved, collection.qrels or {}))
 
 
 def draw_choice(
-    lines: TunedLines, choice: Choice, measure: str, cutoffs: list[int], output_dir: Path
+    lines: TunedLines,
+    choice: Choice,
+    measure: str,
+    cutoffs: list[int],
+    output_dir: Path,
+    over: str,
 ) -> None:
     """Write the curve of the chosen option."""
     curve = lines.draw_curve(cutoffs)
@@ -273,5 +286,5 @@ def draw_choice(
     own = find_cutoffs(measure)
     table = np.stack([lines.score(weight, own)[measure] for weight in weights], axis=1)
     bounds = bound_weights(weights, table, choice.weight)
-    plot = CurvePlot(curve, bounds, [measure])
+    plot = CurvePlot(curve, bounds, [measure], over)
     plot.save(choice.weight, output_dir / "curve.png")

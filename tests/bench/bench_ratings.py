@@ -3,8 +3,9 @@
     python tests/bench/bench_ratings.py [simulations] [articles] [people]
 
 Each simulation draws articles and people anew. Reported are the intervals of the mean rating of the
-first picture, of its gain, of Kendall's correlation, and of the gain at a weight that was tuned on
-other articles; and the mean rating that the choosing articles promised against the true one.
+first picture, of its gain, of Kendall's correlation, of the gain at a weight that was tuned on
+other articles, and of that of a cross-validation; and the mean rating that the choosing articles
+promised against the true one.
 """
 
 import sys
@@ -22,13 +23,15 @@ from simulated_ratings import (  # type: ignore[import-not-found]
     make_population,
 )
 
+from newsimg.datatypes import FusedArray
 from newsimg.evaluation.ratings.correlation import correlate, correlate_scores
 from newsimg.evaluation.ratings.curve import RatedLines, draw_rated_lines
 from newsimg.evaluation.ratings.measures import bound_measures
 from newsimg.evaluation.ratings.rated import RatedPictures
 from newsimg.evaluation.ratings.resampling import draw_resamples
 from newsimg.evaluation.rules.bagged import BaggedRule
-from newsimg.evaluation.tuning import Chooser, rate_options
+from newsimg.evaluation.tuning import Chooser, cross_validate, rate_options
+from newsimg.task.judged.lines import rank_unseen
 
 WEIGHT = 0.2
 CHOOSER = Chooser(BaggedRule(measure=None), "mean_rating", n_resamples=30, seed=1)
@@ -50,6 +53,22 @@ def measure_gain(
         "reranked": (lines.score(weight, []), lines.rank(weight)),
     }
     return bound_measures(rated, stages, draw_resamples(rated, n_resamples, seed))
+
+
+def cross_validate_gain(
+    population: Population, rated: RatedPictures, seed: int, n_resamples: int
+) -> tuple[pd.Series, FusedArray]:
+    """Return the gain of a cross-validation with its interval, and the weight of each article."""
+    lines = {"only": draw_lines(population, rated)}
+    folds = cross_validate(lines, CHOOSER, [], n_folds=5, n_repeats=2, seed=seed)
+    ranks = find_columns(rated) + 1
+    stages = {
+        "retrieval": (lines["only"].score_retrieval([]), ranks),
+        "reranked": (folds.reported, rank_unseen(lines, folds)),
+    }
+    bounds = bound_measures(rated, stages, draw_resamples(rated, n_resamples, seed))
+    weights = np.array([[c.weight] * len(queries) for f in folds.repeats for queries, c in f])
+    return bounds.loc["delta/mean_rating"], weights.ravel()
 
 
 def covers(row: pd.Series, truth: float) -> bool:
@@ -84,7 +103,12 @@ def simulate(
         "reported minus true gain": tuned.loc["delta/mean_rating", "value"] - (truth - before),
         "tuned weight": choice.weight,
     }
-    return found
+    row, weights = cross_validate_gain(reported, rated, seed, n_resamples)
+    truth = np.mean([population.expect(one).mean() for one in weights[::10]]) - before
+    return found | {
+        "gain by cross-validation": covers(row, truth),
+        "cross-validated minus true gain": row["value"] - truth,
+    }
 
 
 def simulate_correlation(

@@ -15,7 +15,7 @@ from urllib.request import Request, urlopen
 
 import pandas as pd
 import pytest
-from browser_pages import needs_chromium, open_browser, open_page
+from browser_pages import list_violations, needs_chromium, open_browser, open_page
 from submissions import write_results
 
 pytestmark = pytest.mark.slow
@@ -98,7 +98,7 @@ def test_a_judging_that_is_killed_goes_on_and_its_answers_are_exported(runs: str
         assert answer(again[0], 99) == N_ARTICLES - 5
         assert answer(again[1], 99, "tie") == N_ARTICLES
         results = send(again[2], "/judge/results")
-        assert results["preference"]["n_answers"] == 2 * N_ARTICLES
+        assert results["pairs"][0]["n_answers"] == 2 * N_ARTICLES
         assert send(again[2], "/judge/withdraw", {"reason": "late", "people": [2]}) == {
             "withdrawn": N_ARTICLES
         }
@@ -155,10 +155,57 @@ def test_single_pictures_are_rated_by_keys_and_runs_have_their_means(runs: str) 
     assert len(ratings) == 2 * N_ARTICLES
 
 
+@needs_chromium
+def test_three_runs_are_judged_by_their_pairs_and_ranked_by_strength(runs: str) -> None:
+    """The third run shows the picture of the first for two headlines of three."""
+    table = pd.read_parquet("one/results.parquet")
+    paths = {row["image_id"]: Path(row["path"]) for row in table.to_dict("records")}
+    by_article = table.sort_values("rank").groupby("article_id")["image_id"].agg(list)
+    ranked = {f"q{i}": by_article[f"q{i}"] for i in range(14)}
+    other = {
+        q: own if i % 3 else [by_article["q13"][0], *own]
+        for i, (q, own) in enumerate(ranked.items())
+    }
+    Path("three").mkdir()
+    write_results(Path("three") / "results.parquet", other, paths)
+    options = [runs.replace("}", ",third:three}"), "task.check_share=0", "task.repeat_share=0"]
+    with start(*options, "tracking=none") as (process, links):
+        # Twelve headlines in which the second differs; in five the third shows another picture.
+        n_answers = answer(links[0], 99)
+        results = send(links[1], "/judge/results")
+        assert results["answered"] == results["planned"] == n_answers
+        pairs = {(one["first_run"], one["second_run"]): one for one in results["pairs"]}
+        assert pairs["plain", "reranked"]["n_answers"] == N_ARTICLES
+        assert pairs["plain", "third"]["n_answers"] == 5
+        assert pairs["reranked", "third"]["n_answers"] == 13
+        assert n_answers == 12 + 5 + 4
+        with open_browser() as browser:
+            page, said, _ = open_page(browser, links[1])
+            page.wait_for_selector("#pairs")
+            assert page.locator("#strengths tbody tr").count() == 3
+            assert page.locator("#pairs tbody tr").count() == 3
+            assert list_violations(page) == []
+            page.locator("input[name=articles][value=q0]").first.check()
+            page.locator("input[name=articles][value=q0]").last.check()
+            page.click("text=Withdraw answers to the ticked headlines")
+            assert "about 1 headline?" in page.text_content("#what")
+            assert said == []
+        process.send_signal(signal.SIGINT)
+        printed, errors = process.communicate(timeout=60)
+        assert process.returncode == 0, errors
+    assert "strength of each run" in printed
+    (folder,) = map(Path, re.findall(r"written to +(\S+)", printed))
+    assert set(pd.read_csv(folder / "runs.csv")["run"]) == {"plain", "reranked", "third"}
+    assert len(pd.read_csv(folder / "preferences.csv")) == 3
+    ratings = pd.read_csv(folder / "ratings.csv")
+    assert len(ratings) == 2 * 21
+    assert "plain+third" in set(ratings["run"])
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["task.runs={a: one}"], "task.runs must name two runs of task=infer"),
+        (["task.runs={a: one}"], "task.runs must name 2 to 8 runs of task=infer"),
         (["task.runs={a:one,b:one}"], "both runs have the same first picture for all 14"),
         (["task.runs={a:one,b:none}"], "no results of task=infer at none"),
         (["task.mode=rates"], "task.mode must be one of pair, rate, got 'rates'"),

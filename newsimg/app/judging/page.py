@@ -2,7 +2,7 @@
 
 import io
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Annotated, Any
@@ -16,17 +16,22 @@ from pydantic import BaseModel, Field
 from newsimg.app.judging.access import Access, Caller, find_caller
 from newsimg.app.judging.asking import Asked, Judging
 from newsimg.app.judging.exports import list_exports
-from newsimg.app.judging.questions import CHECK, PAIR, RATE
-from newsimg.app.judging.results import (
+from newsimg.app.judging.preferences import (
     N_RESAMPLES,
-    describe_answers,
-    describe_needed,
+    compare_runs,
+    measure_quality,
+    rate_strengths,
+)
+from newsimg.app.judging.questions import CHECK, PAIR, RATE, Shown
+from newsimg.app.judging.results import (
+    describe_pictures,
     list_headlines,
+    list_pairs,
     list_people,
     list_rated,
     list_rated_headlines,
-    measure_preference,
     read_answers,
+    split_runs,
 )
 from newsimg.app.server import not_found, read_page
 from newsimg.datatypes import Image
@@ -91,7 +96,7 @@ class JudgingPage:
         leads: Article id -> its first sentences, of the articles whose are known.
         images: Image id -> picture, by article id.
         names: Names of the runs, for the results alone.
-        shown: Article and image id -> the run whose first picture it is.
+        shown: The runs that show each picture first.
         guidelines: Text for the people.
         seed: Seed of the intervals.
         tuning: Run -> command that chooses its weight by the answers, for the results alone.
@@ -102,8 +107,8 @@ class JudgingPage:
     titles: Mapping[str, str]
     leads: Mapping[str, str]
     images: Mapping[tuple[str, str], Image]
-    names: tuple[str, str]
-    shown: Mapping[tuple[str, str], str]
+    names: Sequence[str]
+    shown: Shown
     guidelines: str
     seed: int
     tuning: Mapping[str, str] = field(default_factory=dict)
@@ -130,22 +135,26 @@ class JudgingPage:
         }
 
     def describe_results(self) -> dict[str, Any]:
-        """Return the preference, headlines, people and withdrawals as JSON."""
+        """Return the preferences, headlines, people and withdrawals as JSON."""
         table = read_answers(self.judging.database)
-        found = measure_preference(table, self.seed)
         rated = list_rated(table, self.shown)
-        runs = measure_runs(rated, N_RESAMPLES, self.seed)
-        headlines = list_rated_headlines(rated) if rated else list_headlines(table)
-        first, second = (f"mean/{name}" for name in self.names)
-        headlines = headlines.rename(columns={first: "first", second: "second"})
+        given = table, self.names, self.shown, self.seed
+        pairs = compare_runs(*given)
+        strengths = rate_strengths(*given) if len(self.names) > 2 and len(pairs) else None
+        means = measure_runs(split_runs(rated, self.shown), N_RESAMPLES, self.seed)
+        headlines = (
+            list_rated_headlines(rated, self.shown) if rated else list_headlines(table, self.shown)
+        )
         titles = headlines["article_id"].map(lambda one: self.titles.get(one, one))
         return {
             "runs": self.names,
-            "preference": None if found is None else _drop_nan(vars(found)),
-            "rated": [] if runs is None else _to_records(runs.reset_index()),
+            "pairs": _to_records(pairs),
+            "strengths": [] if strengths is None else _to_records(strengths.reset_index()),
+            "quality": _drop_nan(vars(measure_quality(table))),
+            "rated": [] if means is None else _to_records(means.reset_index()),
+            "n_answers": len(list_pairs(table)),
             "answered": int(((table["kind"] != CHECK) & (table["turn"] == 0)).sum()),
             "planned": self.count_planned(),
-            "needed": describe_needed(table, self.seed),
             "tuning": self.tuning,
             "headlines": _to_records(headlines.assign(headline=titles)),
             "people": _to_records(list_people(table)),
@@ -168,19 +177,14 @@ class JudgingPage:
     def list_judged(self) -> list[JudgedHeadline]:
         """Return the headlines with answers, the most disagreement first, for the sheets."""
         table = read_answers(self.judging.database)
-        rated = list_rated(table, self.shown)
-        headlines = list_rated_headlines(rated) if rated else list_headlines(table)
-        pictures: dict[str, dict[str, Image]] = {}
-        for (article_id, image_id), name in self.shown.items():
-            pictures.setdefault(article_id, {})[name] = self.images[article_id, image_id]
         judged = []
-        for row in headlines.to_dict("records"):
-            own = pictures[row["article_id"]]
-            captions = describe_answers(row, self.names)
+        for article_id, captions in describe_pictures(table, self.shown).items():
             note = captions.pop("", "")
-            shown = [(own[name], caption) for name, caption in captions.items()]
-            title = self.titles.get(row["article_id"], row["article_id"])
-            judged.append(JudgedHeadline(title, shown, note))
+            pictures = [
+                (self.images[article_id, image_id], caption)
+                for image_id, caption in captions.items()
+            ]
+            judged.append(JudgedHeadline(self.titles.get(article_id, article_id), pictures, note))
         return judged
 
 
@@ -271,7 +275,7 @@ def draw_picture(image: Image) -> bytes:
 
 
 def _drop_nan(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: None if value != value else value for name, value in values.items()}
+    return {name: None if pd.isna(value) else value for name, value in values.items()}
 
 
 def _to_records(table: pd.DataFrame) -> list[dict[str, Any]]:

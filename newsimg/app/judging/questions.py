@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 
 import numpy as np
 
@@ -21,10 +22,11 @@ class Question:
         kind: "pair", "rate", or "check" for an attention check, whose first picture is the right
             answer.
         article_id: The headline's article.
-        first: Image id of the first run.
-        second: Image id of the second run; of a check a picture of another headline; empty for a
+        first: Image id of a picture, that of the earlier run.
+        second: Image id of the other; of a check a picture of another headline; empty for a
             picture that is rated.
-        disagreement: How much the runs differ, in [0, 1].
+        disagreement: How much the runs differ, in [0, 1]: the mean over all pairs of runs, where
+            those that do not show these two pictures count as 0.
         n_wanted: Number of people who are asked; any number for a check.
     """
 
@@ -74,37 +76,44 @@ class Rules:
         check_choice("task.order", self.order, ORDERS)
 
 
+Ranked = Mapping[str, Sequence[str]]  # article id -> image ids of a run, best first
+Shown = Mapping[tuple[str, str], tuple[str, ...]]  # article and image id -> runs that show it first
+
+
 def plan_ratings(pairs: Sequence[Question]) -> list[Question]:
     """Return questions that ask for a rating of each picture of some pairs instead."""
-    return [
-        replace(pair, kind=RATE, first=image_id, second="")
-        for pair in pairs
-        if pair.kind == PAIR
-        for image_id in (pair.first, pair.second)
-    ]
+    pictures: dict[tuple[str, str], Question] = {}
+    for pair in pairs:
+        for image_id in (pair.first, pair.second) if pair.kind == PAIR else ():
+            asked = replace(pair, kind=RATE, first=image_id, second="")
+            pictures.setdefault((pair.article_id, image_id), asked)
+    return list(pictures.values())
 
 
 def plan_pairs(
-    first: Mapping[str, Sequence[str]],
-    second: Mapping[str, Sequence[str]],
+    runs: Sequence[Ranked],
     *,
     n_pairs: int | None,
     n_raters: int,
     n_checks: int,
     seed: int,
+    whole: bool = False,
 ) -> list[Question]:
-    """Return questions about the articles in which the first pictures of two runs differ.
+    """Return questions about the articles in which the first pictures of runs differ.
 
-    The disagreement is larger, the lower each run ranks the other's first picture. If there are
-    more pairs than wanted, they are drawn at random, so that the answers stand for all of them.
+    Two pictures are asked about once, however many runs show them: the answer counts for each pair
+    of runs of which one shows the first and one the second. The disagreement is larger, the lower
+    each run ranks the other's first picture. If there are more pairs than wanted, they are drawn at
+    random, each as likely as any other, so that the answers to those that tell two runs apart stand
+    for all of them.
 
     Args:
-        first: Article id -> image ids of the first run, best first.
-        second: The same of the second run.
-        n_pairs: Number of pairs; None for all.
+        runs: The rankings of two or more runs.
+        n_pairs: Number of pairs of pictures; None for all.
         n_raters: Number of people for each pair.
         n_checks: Number of attention checks.
         seed: Seed of the draw.
+        whole: Whether `n_pairs` is the number of articles, of which all pairs are asked about.
 
     Raises:
         ValueError: If the runs share no article, agree on all, or a number is out of range.
@@ -112,26 +121,54 @@ def plan_pairs(
     for name, value in (("n_pairs", n_pairs), ("n_raters", n_raters)):
         if value is not None and value < 1:
             raise ValueError(f"task.{name} must be at least 1, got {value}")
-    shared = [article_id for article_id in first if article_id in second]
+    shared = [article_id for article_id in runs[0] if all(article_id in run for run in runs[1:])]
     if not shared:
         raise ValueError("the runs have no article in common")
-    differ = [one for one in shared if first[one][0] != second[one][0]]
-    if not differ:
-        raise ValueError(f"both runs have the same first picture for all {len(shared)} headlines")
+    by_article = [_pair_pictures(one, [run[one] for run in runs], n_raters) for one in shared]
+    units = [own for own in by_article if own]
+    if not units:
+        both = "both runs have" if len(runs) == 2 else "all runs have"
+        raise ValueError(f"{both} the same first picture for all {len(shared)} headlines")
+    if not whole:
+        units = [[pair] for own in units for pair in own]
     random = np.random.default_rng(seed)
-    order = random.permutation(len(differ))[:n_pairs]
-    pairs = [
-        Question(
-            PAIR,
-            article_id,
-            first[article_id][0],
-            second[article_id][0],
-            _measure_disagreement(first[article_id], second[article_id]),
-            n_raters,
+    drawn = random.permutation(len(units))[:n_pairs]
+    pairs = [pair for i in drawn for pair in units[i]]
+    return pairs + _plan_checks(runs, shared, n_checks, random)
+
+
+def list_shown(runs: Mapping[str, Ranked], asked: Sequence[Question]) -> Shown:
+    """Return which runs show each picture of the questions first."""
+    pictures = {
+        (one.article_id, image_id)
+        for one in asked
+        if one.kind != CHECK
+        for image_id in (one.first, one.second)
+    }
+    return {
+        (article_id, image_id): tuple(
+            name for name, run in runs.items() if run[article_id][0] == image_id
         )
-        for article_id in (differ[i] for i in order)
+        for article_id, image_id in pictures
+        if image_id
+    }
+
+
+def _pair_pictures(
+    article_id: str, ranked: Sequence[Sequence[str]], n_raters: int
+) -> list[Question]:
+    """Return a question for each two different first pictures of an article."""
+    found: dict[tuple[str, str], float] = {}
+    n_pairs = len(ranked) * (len(ranked) - 1) / 2
+    for one, other in combinations(ranked, 2):
+        if one[0] != other[0]:
+            key = (one[0], other[0])
+            key = key if key[::-1] not in found else key[::-1]
+            found[key] = found.get(key, 0.0) + _measure_disagreement(one, other) / n_pairs
+    return [
+        Question(PAIR, article_id, *pictures, disagreement, n_raters)
+        for pictures, disagreement in found.items()
     ]
-    return pairs + _plan_checks(first, second, shared, n_checks, random)
 
 
 def _measure_disagreement(first: Sequence[str], second: Sequence[str]) -> float:
@@ -143,21 +180,17 @@ def _measure_disagreement(first: Sequence[str], second: Sequence[str]) -> float:
 
 
 def _plan_checks(
-    first: Mapping[str, Sequence[str]],
-    second: Mapping[str, Sequence[str]],
-    shared: Sequence[str],
-    n_checks: int,
-    random: np.random.Generator,
+    runs: Sequence[Ranked], shared: Sequence[str], n_checks: int, random: np.random.Generator
 ) -> list[Question]:
-    """Return checks: a picture that both runs rank high against one that neither ranks at all."""
+    """Return checks: a picture that all runs rank high against one that none ranks at all."""
     checks: list[Question] = []
     for i in random.permutation(len(shared)):
         if len(checks) == n_checks:
             break
         own = shared[i]
-        known = {*first[own], *second[own]}
-        agreed = [image_id for image_id in first[own] if image_id in second[own]][:1]
-        others = [first[one][0] for one in shared if first[one][0] not in known]
+        known = {image_id for run in runs for image_id in run[own]}
+        agreed = [one for one in runs[0][own] if all(one in run[own] for run in runs[1:])][:1]
+        others = [runs[0][one][0] for one in shared if runs[0][one][0] not in known]
         if agreed and others:
             other = others[int(random.integers(len(others)))]
             checks.append(Question(CHECK, own, agreed[0], other, 0.0, 0))

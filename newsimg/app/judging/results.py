@@ -1,53 +1,20 @@
-"""Results of a judging: preferences, position bias, checks, and exports."""
+"""The answers of a judging as tables: headlines, pictures, people and ratings."""
 
-from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 from sqlalchemy import select
 
 from newsimg.app.judging.asking import UNJUDGEABLE
-from newsimg.app.judging.questions import CHECK, PAIR, POINTS, RATE
+from newsimg.app.judging.questions import CHECK, PAIR, POINTS, RATE, Shown
 from newsimg.app.judging.tables import Database, answers, assignments, questions
 from newsimg.datatypes import Rating
-from newsimg.evaluation.ratings.power import find_needed
-from newsimg.evaluation.ratings.rated import RatedPictures, arrange_ratings
-from newsimg.evaluation.ratings.resampling import draw_resamples
 
 VALUES = {"first": -1.0, "tie": 0.0, "neither": 0.0, "second": 1.0}
-N_RESAMPLES = 1000
-FIRST, GROWTH = 10, 1.5  # of the numbers of answers in `trace_progress`
 COLUMNS = ("article_id", "first", "second", "rater", "choice", "kind", "turn", "left", "seconds")
-
-
-@dataclass(frozen=True)
-class Preference:
-    """Which of two runs people prefer.
-
-    Attributes:
-        value: Mean over articles of +1 (the second run's picture is preferred), -1 (the first's)
-            and 0 (a tie, or neither fits).
-        low: Lower end of the 95 % interval over articles and people.
-        high: Upper end.
-        n_answers: Answers that it is made of.
-        n_articles: Articles.
-        left_share: Share of answers for the left picture among those for either side; 0.5 without
-            position bias.
-        repeat_agreement: Share of pairs that are answered the same with sides swapped; NaN without
-            repeats.
-        check_share: Share of attention checks with the right answer; NaN without checks.
-    """
-
-    value: float
-    low: float
-    high: float
-    n_answers: int
-    n_articles: int
-    left_share: float
-    repeat_agreement: float
-    check_share: float
+JOINT = "+"  # between the names of runs that show one picture
 
 
 def read_answers(database: Database) -> pd.DataFrame:
@@ -86,107 +53,64 @@ def read_answers(database: Database) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def measure_preference(
-    table: pd.DataFrame, seed: int, without: Sequence[str] = ()
-) -> Preference | None:
-    """Compute which run people prefer; None without answers.
+def list_pairs(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the answers to pairs, without repeats."""
+    return table[(table["kind"] == PAIR) & (table["turn"] == 0)]
 
-    Repeats and attention checks do not count for the preference.
+
+def list_preferences(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the answers of `list_pairs` that count for the preference."""
+    pairs = list_pairs(table)
+    return pairs[pairs["choice"].isin(list(VALUES))]
+
+
+def join_runs(shown: Shown, article_id: str, image_id: str) -> str:
+    """Return the names of the runs that show a picture first."""
+    return JOINT.join(shown[article_id, image_id])
+
+
+def list_headlines(table: pd.DataFrame, shown: Shown) -> pd.DataFrame:
+    """Return a row for each pair of pictures, those that people disagree about first.
+
+    Columns: `article_id`, `first_runs` and `second_runs` (the runs that show the pictures), the
+    number of each choice, `preference` (mean of +1 for the second, -1 for the first and 0) and
+    `disagreement`, the standard deviation of these.
 
     Args:
         table: Result of `read_answers`.
-        seed: Seed of the resamples.
-        without: People whose answers do not count, e.g. for failed checks.
+        shown: The runs that show each picture first.
     """
-    table = table[~table["rater"].isin(list(without))]
-    pairs = table[(table["kind"] == PAIR) & table["choice"].isin(list(VALUES))]
-    counted = _list_preferences(table)
-    if counted.empty:
-        return None
-    rated = _arrange(counted)
-    values = np.full((N_RESAMPLES, len(rated.query_ids)), np.nan)
-    resamples = draw_resamples(rated, N_RESAMPLES, seed)
-    values[:, rated.query] = resamples.means
-    value = float(rated.means.mean())
-    low, high, _ = resamples.bound(values, value)
-    sided = pairs[pairs["choice"].isin(["first", "second"])]
-    checks = table[table["kind"] == CHECK]
-    return Preference(
-        value,
-        low,
-        high,
-        len(counted),
-        len(rated.query_ids),
-        float((sided["choice"] == sided["left"]).mean()),
-        _measure_repeats(pairs),
-        float((checks["choice"] == "first").mean()) if len(checks) else np.nan,
-    )
-
-
-def trace_progress(table: pd.DataFrame, seed: int) -> pd.DataFrame:
-    """Return the preference after the first answers, half as many again each time, up to all.
-
-    Columns: `n_answers`, `preference`, `low` and `high`.
-    """
-    rows = []
-    counted = _list_preferences(table)
-    size = float(FIRST)
-    while True:
-        found = measure_preference(counted.head(int(size)), seed)
-        if found is None:
-            break
-        rows.append((found.n_answers, found.value, found.low, found.high))
-        if size >= len(counted):
-            break
-        size *= GROWTH
-    return pd.DataFrame(rows, columns=["n_answers", "preference", "low", "high"])
-
-
-def describe_needed(table: pd.DataFrame, seed: int) -> str:
-    """Describe how many more answers are needed to tell the runs apart; empty without answers."""
-    counted = _list_preferences(table)
-    if counted["article_id"].nunique() < 2:
-        return ""
-    needed = find_needed(_arrange(counted), N_RESAMPLES, seed)
-    per_article = len(counted) / counted["article_id"].nunique()
-    so_far = counted["article_id"].nunique()
-    chance = f"{100 * needed.power:.0f} % probability"
-    text = f"another survey like this one would tell them apart with {chance}"
-    if needed.n_articles is None:
-        return f"{text}; more headlines alone, with these people, would not make it 80 %"
-    if needed.n_articles <= so_far:
-        return text
-    more = int(np.ceil((needed.n_articles - so_far) * per_article))
-    return f"{text}; about {more} more answers ({needed.n_articles} headlines in all) for 80 %"
-
-
-def list_headlines(table: pd.DataFrame) -> pd.DataFrame:
-    """Return a row for each article, those that people disagree about first.
-
-    Columns: `article_id`, the number of each choice, `preference` (mean of +1, 0 and -1) and
-    `disagreement`, the standard deviation of these.
-    """
-    pairs = _list_pairs(table)
-    counts = pd.crosstab(pairs["article_id"], pairs["choice"])
+    pairs = list_pairs(table).copy()
+    for side in ("first", "second"):
+        own = zip(pairs["article_id"], pairs[side], strict=True)
+        pairs[f"{side}_runs"] = [join_runs(shown, *key) for key in own]
+    keys = [pairs[name] for name in ("article_id", "first_runs", "second_runs")]
+    counts = pd.crosstab(keys, pairs["choice"])
     counts = counts.reindex(columns=[*VALUES, *UNJUDGEABLE], fill_value=0)
-    values = pairs.assign(value=pairs["choice"].map(VALUES).astype(float)).groupby("article_id")[
-        "value"
-    ]
+    values = pairs["choice"].map(VALUES).astype(float).groupby(keys)
     listed = counts.assign(preference=values.mean(), disagreement=values.std(ddof=0))
-    order = listed.sort_values(["disagreement", "preference"], ascending=[False, True])
+    order = listed.sort_values(
+        ["disagreement", "preference"], ascending=[False, True], kind="stable"
+    )
     return order.reset_index().rename_axis(columns=None)
 
 
-def list_rated_headlines(rated: Sequence[Rating]) -> pd.DataFrame:
+def list_rated_headlines(rated: Sequence[Rating], shown: Shown) -> pd.DataFrame:
     """Return a row for each article with rated pictures, those with the most disagreement first.
 
     Columns: `article_id`, the mean rating of each run's picture as `mean/RUN`, `n_answers`, and
     `disagreement`, the mean over its pictures of the standard deviation of their ratings.
+
+    Args:
+        rated: Result of `list_rated`.
+        shown: The runs that show each picture first.
     """
-    table = pd.DataFrame([vars(one) for one in rated])
+    table, by_run = (
+        pd.DataFrame([vars(one) for one in own]) for own in (rated, split_runs(rated, shown))
+    )
     by_article = table.groupby("article_id")
     spread = table.groupby(["article_id", "image_id"])["value"].std(ddof=0)
-    means = table.pivot_table(index="article_id", columns="run", values="value")
+    means = by_run.pivot_table(index="article_id", columns="run", values="value")
     listed = means.add_prefix("mean/").assign(
         n_answers=by_article.size(), disagreement=spread.groupby("article_id").mean()
     )
@@ -194,22 +118,38 @@ def list_rated_headlines(rated: Sequence[Rating]) -> pd.DataFrame:
     return order.reset_index().rename_axis(columns=None)
 
 
-def describe_answers(row: Mapping[Hashable, Any], names: tuple[str, str]) -> dict[str, str]:
-    """Return the answers to a headline in words: run -> those for its picture, "" -> the others.
+def describe_pictures(table: pd.DataFrame, shown: Shown) -> dict[str, dict[str, str]]:
+    """Return the answers in words: article -> image id -> those for the picture.
+
+    The articles that people disagree about come first. The id "" has the other answers.
 
     Args:
-        row: A row of `list_headlines` or `list_rated_headlines`.
-        names: Names of the first and the second run.
+        table: Result of `read_answers`.
+        shown: The runs that show each picture first.
     """
-    if "first" not in row:
-        means = {name: row.get(f"mean/{name}", np.nan) for name in names}
-        return {name: f"{name}: {value:.2f}" for name, value in means.items() if value == value}
-    sides = {
-        name: f"{name}: {row[side]}" for name, side in zip(names, ("first", "second"), strict=True)
-    }
-    others = {choice: row[choice] for choice in ("tie", "neither", *UNJUDGEABLE) if row[choice]}
-    note = ", ".join(f"{choice.replace('_', ' ')} {n}" for choice, n in others.items())
-    return sides | ({"": note} if note else {})
+    if rated := list_rated(table, shown):
+        order = list_rated_headlines(rated, shown)["article_id"]
+        ratings = pd.DataFrame([vars(one) for one in rated])
+        told = ratings.groupby(["article_id", "image_id"], sort=False)["value"].mean()
+        texts = {key: f"{value:.2f}" for key, value in told.items()}
+    else:
+        order = list_headlines(table, shown)["article_id"]
+        texts = {}
+    described: dict[str, dict[str, str]] = {article_id: {} for article_id in order}
+    pairs = list_pairs(table)
+    for article_id, own in pairs.groupby("article_id", sort=False):
+        sides = own[["first", "second"]].to_numpy().ravel()
+        chosen = own["first"].where(own["choice"] == "first")
+        chosen = chosen.fillna(own["second"].where(own["choice"] == "second"))
+        texts |= {(article_id, one): str((chosen == one).sum()) for one in dict.fromkeys(sides)}
+        others = own.loc[chosen.isna(), "choice"].value_counts()
+        names = [name for name in (*VALUES, *UNJUDGEABLE) if name in others]
+        note = ", ".join(f"{name.replace('_', ' ')} {others[name]}" for name in names)
+        described[str(article_id)] |= {"": note} if note else {}
+    for (article_id, image_id), text in texts.items():
+        runs = join_runs(shown, article_id, image_id)
+        described[article_id][image_id] = f"{runs}: {text}"
+    return described
 
 
 def list_people(table: pd.DataFrame) -> pd.DataFrame:
@@ -222,69 +162,58 @@ def list_people(table: pd.DataFrame) -> pd.DataFrame:
                 "rater": rater,
                 "n_answers": len(own),
                 "checks_passed": (checks["choice"] == "first").mean() if len(checks) else np.nan,
-                "repeat_agreement": _measure_repeats(own[own["kind"] == PAIR]),
+                "repeat_agreement": measure_repeats(own[own["kind"] == PAIR]),
                 "median_seconds": own["seconds"].median(),
             }
         )
     return pd.DataFrame(rows)
 
 
-def list_rated(table: pd.DataFrame, shown: Mapping[tuple[str, str], str]) -> list[Rating]:
+def measure_repeats(pairs: pd.DataFrame) -> float:
+    """Return the share of repeated pairs with the same answer; NaN without any."""
+    keys = ["article_id", "first", "second", "rater"]
+    first, again = (pairs[pairs["turn"] == turn].set_index(keys)["choice"] for turn in (0, 1))
+    both = first.index.intersection(again.index)
+    return float((first.loc[both] == again.loc[both]).mean()) if len(both) else np.nan
+
+
+def list_rated(table: pd.DataFrame, shown: Shown) -> list[Rating]:
     """Return the ratings of single pictures.
 
     Args:
         table: Result of `read_answers`.
-        shown: Article and image id -> the run whose first picture it is.
+        shown: The runs that show each picture first.
     """
     rated = table[(table["kind"] == RATE) & table["choice"].isin(POINTS)]
     columns = rated[["article_id", "first", "choice", "rater"]]
     return [
-        Rating(article_id, image_id, float(choice), rater, shown[article_id, image_id])
+        Rating(article_id, image_id, float(choice), rater, join_runs(shown, article_id, image_id))
         for article_id, image_id, choice, rater in columns.itertuples(index=False)
     ]
 
 
-def to_ratings(table: pd.DataFrame, names: tuple[str, str]) -> list[Rating]:
+def to_ratings(table: pd.DataFrame, shown: Shown) -> list[Rating]:
     """Return preferences as ratings of pictures: 1 preferred, 0.5 tied, 0 not preferred.
 
     Neither picture fits: 0 for both. Answers that a headline or picture cannot be judged are none.
 
     Args:
         table: Result of `read_answers`.
-        names: Names of the first and the second run.
+        shown: The runs that show each picture first.
     """
     ratings = []
     points = {"first": (1.0, 0.0), "second": (0.0, 1.0), "tie": (0.5, 0.5), "neither": (0.0, 0.0)}
-    for row in _list_pairs(table).itertuples():
-        for image_id, value, run in zip(
-            (row.first, row.second), points.get(row.choice, ()), names, strict=False
-        ):
+    for row in list_preferences(table).itertuples():
+        for image_id, value in zip((row.first, row.second), points[row.choice], strict=True):
+            run = join_runs(shown, row.article_id, image_id)
             ratings.append(Rating(row.article_id, image_id, value, row.rater, run))
     return ratings
 
 
-def _list_pairs(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the answers to pairs, without repeats."""
-    return table[(table["kind"] == PAIR) & (table["turn"] == 0)]
-
-
-def _list_preferences(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the answers of `_list_pairs` that count for the preference."""
-    pairs = _list_pairs(table)
-    return pairs[pairs["choice"].isin(list(VALUES))]
-
-
-def _arrange(counted: pd.DataFrame) -> RatedPictures:
-    ratings = [
-        Rating(row.article_id, "pair", VALUES[row.choice], row.rater)
-        for row in counted.itertuples()
+def split_runs(ratings: Sequence[Rating], shown: Shown) -> list[Rating]:
+    """Return a rating for each run that shows the picture, for measures of the runs."""
+    return [
+        replace(rating, run=run)
+        for rating in ratings
+        for run in shown[rating.article_id, rating.image_id]
     ]
-    return arrange_ratings(ratings, list(dict.fromkeys(counted["article_id"])), -1.0)
-
-
-def _measure_repeats(pairs: pd.DataFrame) -> float:
-    """Return the share of repeated pairs with the same answer; NaN without any."""
-    keys = ["article_id", "rater"]
-    first, again = (pairs[pairs["turn"] == turn].set_index(keys)["choice"] for turn in (0, 1))
-    both = first.index.intersection(again.index)
-    return float((first.loc[both] == again.loc[both]).mean()) if len(both) else np.nan

@@ -62,7 +62,7 @@ def bound_measures(
     Args:
         rated: The ratings.
         stages: "retrieval" and "reranked", in this order: the result of `measure_ratings` and
-            `ranks`, see there.
+            `ranks`, see `resample_measure`.
         resamples: Resamples of the ratings.
 
     Returns:
@@ -100,21 +100,23 @@ def resample_measure(
     Args:
         rated: The ratings.
         measure: A column of `measure_ratings`.
-        ranks: (n_pictures,) rank of each rated picture, 0 if it is no candidate.
+        ranks: (n_pictures,) rank of each rated picture, 0 if it is no candidate; of several
+            rankings (n_rankings, n_pictures), whose measures are averaged.
         resamples: Resamples of the ratings.
     """
-    n_queries, shown = len(rated.query_ids), np.flatnonzero(ranks == 1)
     unrated = np.where(rated.is_rated, 0.0, np.nan)
+    shown = _find_shown(ranks)
+    share = rated.sum_up(shown)
     if measure == RATED_SHARE:
-        share = unrated + np.isin(np.arange(n_queries), rated.query[shown])
-        return np.tile(share, (len(resamples.queries), 1))
-    if measure in (MEAN_RATING, LEAST_RATING):
-        missing = np.nan if measure == MEAN_RATING else rated.low
-        first = np.tile(unrated + missing, (len(resamples.queries), 1))
-        first[:, rated.query[shown]] = resamples.means[:, shown]
-        return first
+        return np.tile(unrated + share, (len(resamples.queries), 1))
+    if measure == MEAN_RATING:
+        everywhere = np.where(np.isclose(share, 1), 0.0, np.nan)
+        return unrated + everywhere + rated.sum_up(resamples.means * shown)
+    if measure == LEAST_RATING:
+        return unrated + rated.low + rated.sum_up((resamples.means - rated.low) * shown)
     cutoff = int(measure.rpartition("_")[2])
-    discounts = np.append(discount(ranks, cutoff), 0.0)[rated.table]
+    gained = np.atleast_2d(discount(ranks, cutoff)).mean(axis=0)
+    discounts = np.append(gained, 0.0)[rated.table]
     ideal = discount(np.arange(1, rated.table.shape[1] + 1), cutoff)
 
     def compute_ndcg(means: FusedArray) -> FusedArray:
@@ -129,13 +131,24 @@ def resample_measure(
 def find_shares(
     rated: RatedPictures, measure: str, ranks: IntArray, resamples: Resamples
 ) -> FusedArray:
-    """Return how often the ratings count that a measure is made of: (n_resamples, n_queries)."""
-    shares = resamples.query_shares
-    if measure in (MEAN_RATING, LEAST_RATING):
-        shown = np.flatnonzero(ranks == 1)
-        shares = shares.copy()
-        shares[:, rated.query[shown]] = resamples.shares[:, shown]
-    return shares
+    """Return how often the ratings count that a measure is made of: (n_resamples, n_queries).
+
+    Args:
+        rated: The ratings.
+        measure: A column of `measure_ratings`.
+        ranks: See `resample_measure`.
+        resamples: Resamples of the ratings.
+    """
+    if measure not in (MEAN_RATING, LEAST_RATING):
+        return resamples.query_shares
+    shown = _find_shown(ranks)
+    others = (1 - rated.sum_up(shown)) * resamples.query_shares
+    return rated.sum_up(resamples.shares * shown) + others
+
+
+def _find_shown(ranks: IntArray) -> FusedArray:
+    """Return the share of the rankings in which each picture comes first: (1, n_pictures)."""
+    return (np.atleast_2d(ranks) == 1).mean(axis=0, keepdims=True)
 
 
 def discount(ranks: IntArray, cutoff: int) -> FusedArray:

@@ -20,6 +20,7 @@ from newsimg.datatypes import FusedArray, IntArray
 from newsimg.evaluation.ratings.resampling import bound, draw_counts
 
 PRIOR = 0.1  # of a tie added to each pair that was compared: keeps strengths finite
+MAX_STEPS, PRECISION, RIDGE = 100, 1e-9, 1e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,43 +62,54 @@ class Pairs:
 
 def fit_strengths(
     wins: FusedArray, ties: FusedArray, prior: float = PRIOR
-) -> tuple[FusedArray, float]:
-    """Fit the model by maximum likelihood.
+) -> tuple[FusedArray, FusedArray]:
+    """Fit the model by maximum likelihood, with Newton's method.
 
     Args:
-        wins: (n_runs, n_runs) how often the row's run is preferred to the column's.
-        ties: (n_runs, n_runs) symmetric number of ties.
+        wins: (..., n_runs, n_runs) how often the row's run is preferred to the column's.
+        ties: (..., n_runs, n_runs) symmetric number of ties.
         prior: Ties, and as many preferences either way, that are added to each pair of runs that
             was compared, so that a run that always wins has a finite strength.
 
     Returns:
-        (n_runs,) strengths with mean 0, and v.
+        (..., n_runs) strengths with mean 0, and v: (...).
     """
-    from scipy.optimize import minimize
-    from scipy.special import logsumexp
-
-    compared = (wins + wins.T + ties) > 0
+    compared = (wins + np.swapaxes(wins, -1, -2) + ties) > 0
     wins, ties = wins + prior * compared, ties + prior * compared
-    i, j = np.triu_indices(len(wins), 1)
-    counts = np.stack([wins[i, j], wins[j, i], ties[i, j]])
-    any_ties = counts[2].sum() > 0
+    n_runs = wins.shape[-1]
+    i, j = np.triu_indices(n_runs, 1)
+    counts = np.stack([wins[..., i, j], wins[..., j, i], ties[..., i, j]], axis=-1)
+    pair = np.arange(len(i))
+    # The logits of the three outcomes of a pair are linear in the strengths and log v.
+    design = np.zeros((len(i), 3, n_runs + 1))
+    design[pair, 0, i] = design[pair, 1, j] = design[:, 2, -1] = 1
+    design[pair, 2, i] = design[pair, 2, j] = 0.5
+    any_ties = bool(counts[..., 2].any())
+    if not any_ties:
+        counts, design = counts[..., :2], design[:, :2, :-1]
+    x = np.zeros((*wins.shape[:-2], design.shape[-1]))
+    for _ in range(MAX_STEPS):
+        step = np.clip(_find_step(x, counts, design), -1, 1)  # far from the optimum it overshoots
+        x += step
+        if np.abs(step).max() < PRECISION:
+            break
+    strengths = x[..., :n_runs] - x[..., :n_runs].mean(axis=-1, keepdims=True)
+    return strengths, np.exp(x[..., -1]) if any_ties else np.zeros(x.shape[:-1])
 
-    def loss(x: FusedArray) -> tuple[float, FusedArray]:
-        s, log_v = x[:-1], x[-1] if any_ties else -np.inf
-        logits = np.stack([s[i], s[j], log_v + (s[i] + s[j]) / 2])
-        total = logsumexp(logits, axis=0)
-        shares = np.exp(logits - total)
-        possible = np.where(counts > 0, logits - total, 0.0)
-        surplus = shares * counts.sum(axis=0) - counts  # derivative of the loss by each logit
-        gradient = np.zeros_like(x)
-        np.add.at(gradient, i, surplus[0] + surplus[2] / 2)
-        np.add.at(gradient, j, surplus[1] + surplus[2] / 2)
-        gradient[-1] = surplus[2].sum()
-        return -float((counts * possible).sum()), gradient
 
-    found = minimize(loss, np.zeros(len(wins) + 1), jac=True, method="BFGS", tol=1e-8)
-    strengths = found.x[:-1] - found.x[:-1].mean()
-    return strengths, float(np.exp(found.x[-1])) if any_ties else 0.0
+def _find_step(x: FusedArray, counts: FusedArray, design: FusedArray) -> FusedArray:
+    """Return Newton's step; see `fit_strengths`."""
+    from scipy.special import softmax  # slow import, not needed to validate a config
+
+    shares = softmax(np.einsum("pko,...o->...pk", design, x), axis=-1)
+    expected = counts.sum(axis=-1, keepdims=True) * shares
+    gradient = np.einsum("...pk,pko->...o", expected - counts, design)
+    means = np.einsum("...pk,pko->...po", shares, design)
+    hessian = np.einsum("...pk,pko,pkq->...oq", expected, design, design)
+    hessian -= np.einsum("...pk,...po,...pq->...oq", expected, means, means)
+    # A number added to all strengths changes nothing: the ridge keeps it where it is.
+    ridge = RIDGE * np.eye(x.shape[-1])
+    return np.linalg.solve(hessian + ridge, -gradient[..., None])[..., 0]
 
 
 def rate_runs(pairs: Pairs, n_resamples: int, seed: int) -> pd.DataFrame:
@@ -112,8 +124,9 @@ def rate_runs(pairs: Pairs, n_resamples: int, seed: int) -> pd.DataFrame:
     articles, raters = np.unique(pairs.article), np.unique(pairs.rater)
     own = np.searchsorted(articles, pairs.article), np.searchsorted(raters, pairs.rater)
     for _ in range(n_resamples):
-        drawn.append(fit_strengths(*pairs.count(_draw(random, own, len(articles), len(raters))))[0])
-    columns = zip(np.array(drawn).T, strengths, strict=True)
+        drawn.append(pairs.count(_draw(random, own, len(articles), len(raters))))
+    wins, ties = (np.stack(counts) for counts in zip(*drawn, strict=True))
+    columns = zip(fit_strengths(wins, ties)[0].T, strengths, strict=True)
     bounds = np.array([bound(column, strength) for column, strength in columns])
     table = pd.DataFrame(
         {

@@ -69,6 +69,18 @@ class RatedPictures:
         """(n_queries,) whether any picture of the query is rated."""
         return self.table[:, 0] >= 0
 
+    def sum_up(self, values: FusedArray) -> FusedArray:
+        """Return the sum over each query's pictures: (n_rows, n_queries).
+
+        Args:
+            values: (n_rows, n_pictures)
+        """
+        from scipy import sparse  # slow import, not needed to validate a config
+
+        n_pictures, cells = len(self.query), (np.arange(len(self.query)), self.query)
+        of_query = sparse.coo_array((np.ones(n_pictures), cells), (n_pictures, len(self.query_ids)))
+        return values @ of_query.tocsr()
+
     def to_qrels(self) -> Qrels:
         """Return graded judgements: query id -> image id -> grade, see `grades`."""
         qrels: dict[str, dict[str, int]] = {}

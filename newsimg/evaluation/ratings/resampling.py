@@ -110,19 +110,13 @@ class Resamples:
 
 def draw_resamples(rated: RatedPictures, n_resamples: int, seed: int) -> Resamples:
     """Draw queries with ratings, and people, with replacement."""
-    from scipy import sparse  # slow import, not needed to validate a config
-
     random = np.random.default_rng(seed)
     own = np.flatnonzero(rated.is_rated)
     queries = np.zeros((n_resamples, len(rated.query_ids)))
     queries[:, own] = draw_counts(random, len(own), n_resamples)
     means, numbers = average_by(rated, draw_people(random, rated.n_raters, n_resamples))
-    of_query = sparse.coo_array(
-        (np.ones(len(rated.query)), (np.arange(len(rated.query)), rated.query)),
-        (len(rated.query), len(rated.query_ids)),
-    ).tocsr()
-    totals = np.maximum(rated.counts @ of_query, 1)
-    shares, query_shares = numbers / rated.counts, numbers @ of_query / totals
+    totals = np.maximum(rated.sum_up(rated.counts[None].astype(np.float64)), 1)
+    shares, query_shares = numbers / rated.counts, rated.sum_up(numbers) / totals
     return Resamples(queries, means, shares, query_shares, len(own), rated.n_raters)
 
 
@@ -153,7 +147,7 @@ def average_by(rated: RatedPictures, people: FusedArray) -> tuple[FusedArray, Fu
     Returns:
         (n_rows, n_pictures) means, and (n_rows, n_pictures) numbers.
     """
-    from scipy import sparse
+    from scipy import sparse  # slow import, not needed to validate a config
 
     shape = (rated.n_raters + 1, len(rated.image_ids))
     cells = (rated.rater % shape[0], rated.picture)  # -1, unknown, is the last row

@@ -9,8 +9,10 @@ import pandas as pd
 
 from newsimg.datatypes import Qrels
 from newsimg.evaluation.metrics import measure_run
+from newsimg.evaluation.ratings.rated import RatedPictures
 from newsimg.evaluation.stats import bound_means, compare_means, correct_holm
 from newsimg.reporting.comparing.candidates import RunCandidates
+from newsimg.reporting.comparing.rated import compare_rated
 from newsimg.storage.text.suggest import check_choice
 
 Pair = tuple[int, int]
@@ -23,18 +25,18 @@ class Comparison:
     Attributes:
         ids: The headlines that are compared.
         qrels: Editors' pictures of those of them whose picture is known.
-        measures: Of each run, a row per judged headline and a column per measure; empty if no
-            editor's picture is known.
-        means: Of each run, a row per measure: `value`, `low`, `high`.
+        means: Of each run, a row per measure: `value`, `low`, `high`; empty if neither editors'
+            pictures nor ratings are known.
+        n_rated: Number of headlines with ratings.
         tests: A row per pair and measure: `first`, `second` (positions of runs), `measure`,
             `value` (mean difference), `low`, `high`, `p`, `p_holm`.
     """
 
     ids: Sequence[str]
     qrels: Qrels
-    measures: Sequence[pd.DataFrame]
     means: Sequence[pd.DataFrame]
     tests: pd.DataFrame
+    n_rated: int = 0
 
 
 def choose_pairs(n_runs: int, baseline: int | None) -> list[Pair]:
@@ -50,7 +52,11 @@ def choose_pairs(n_runs: int, baseline: int | None) -> list[Pair]:
 
 
 def compare_candidates(
-    runs: Sequence[RunCandidates], ids: Sequence[str], metrics: Sequence[str], pairs: Sequence[Pair]
+    runs: Sequence[RunCandidates],
+    ids: Sequence[str],
+    metrics: Sequence[str],
+    pairs: Sequence[Pair],
+    rated: RatedPictures | None = None,
 ) -> Comparison:
     """Measure runs on the same headlines and test their differences.
 
@@ -62,13 +68,43 @@ def compare_candidates(
         ids: The headlines.
         metrics: Measures, such as "hits_at_1".
         pairs: See `choose_pairs`.
+        rated: Ratings of the headlines; None for no measures by them.
 
     Raises:
         ValueError: If a measure does not exist, or two runs name other editors' pictures.
     """
     qrels = join_qrels(runs, ids)
-    if not qrels:
-        return Comparison(ids, qrels, [], [], pd.DataFrame())
+    means: list[pd.DataFrame] = [pd.DataFrame() for _ in runs]
+    tested: list[pd.DataFrame] = [pd.DataFrame() for _ in pairs]
+    if qrels:
+        measures = _measure_runs(runs, ids, metrics, qrels)
+        means = [bound_means(own) for own in measures]
+        tested = [compare_means(measures[first], measures[second]) for first, second in pairs]
+    if rated is not None:
+        by_ratings = compare_rated([{i: run.ranked[i] for i in ids} for run in runs], rated, pairs)
+        means, tested = (
+            [pd.concat(both) for both in zip(own, other, strict=True)]
+            for own, other in zip((means, tested), by_ratings, strict=True)
+        )
+    if means[0].empty:
+        return Comparison(ids, qrels, [], pd.DataFrame())
+    tests = pd.concat(
+        [
+            own.rename_axis("measure").reset_index().assign(first=first, second=second)
+            for own, (first, second) in zip(tested, pairs, strict=True)
+        ],
+        ignore_index=True,
+    )
+    tests["p_holm"] = tests.groupby("measure")["p"].transform(
+        lambda p: correct_holm(p.to_numpy(dtype=np.float64))
+    )
+    return Comparison(ids, qrels, means, tests, 0 if rated is None else int(rated.is_rated.sum()))
+
+
+def _measure_runs(
+    runs: Sequence[RunCandidates], ids: Sequence[str], metrics: Sequence[str], qrels: Qrels
+) -> list[pd.DataFrame]:
+    """Return of each run a row per judged headline and a column per measure."""
     top_k = min(len(run.ranked[i]) for run in runs for i in ids)
     measures = []
     for run in runs:
@@ -77,18 +113,7 @@ def compare_candidates(
         for name in metrics:
             check_choice("task.metrics", name, list(values))
         measures.append(values[list(metrics)])
-    tested = [
-        compare_means(measures[first], measures[second])
-        .rename_axis("measure")
-        .reset_index()
-        .assign(first=first, second=second)
-        for first, second in pairs
-    ]
-    tests = pd.concat(tested, ignore_index=True)
-    tests["p_holm"] = tests.groupby("measure")["p"].transform(
-        lambda p: correct_holm(p.to_numpy(dtype=np.float64))
-    )
-    return Comparison(ids, qrels, measures, [bound_means(own) for own in measures], tests)
+    return measures
 
 
 def join_qrels(runs: Sequence[RunCandidates], ids: Sequence[str]) -> dict[str, Mapping[str, int]]:

@@ -16,6 +16,7 @@ from newsimg.reporting.comparing.pairs import (
     compare_candidates,
     count_outcomes,
 )
+from newsimg.reporting.comparing.rated import read_given
 from newsimg.reporting.comparing.runs import (
     ComparedRun,
     find_common,
@@ -98,7 +99,8 @@ def compare_runs(folders: Sequence[Path], choices: Choices, path: Path) -> Compa
     ids = find_common(runs, choices.common)
     pairs = choose_pairs(len(runs), choices.baseline)
     candidates = [run.candidates for run in runs]
-    comparison = compare_candidates(candidates, ids, choices.metrics, pairs)
+    rated = read_given([run.folder for run in runs], ids)
+    comparison = compare_candidates(candidates, ids, choices.metrics, pairs, rated)
     outcomes = [count_outcomes(comparison, candidates[a], candidates[b]) for a, b in pairs]
     note = explain_tests(runs, comparison, pairs, choices.baseline)
     differences = list_config_differences([run.params for run in runs])
@@ -110,7 +112,7 @@ def compare_runs(folders: Sequence[Path], choices: Choices, path: Path) -> Compa
             {"name": name_measure(name)}
             | {"values": [own.loc[name, ["value", "low", "high"]].tolist() for own in means]}
             for means in [comparison.means]
-            for name in (choices.metrics if means else ())
+            for name in (means[0].index if means else ())
         ],
         tests=[
             {name: row[name] for name in ("first", "second", "value", "low", "high")}
@@ -160,15 +162,23 @@ def explain_tests(
     runs: Sequence[ComparedRun], comparison: Comparison, pairs: Sequence[Pair], baseline: int | None
 ) -> str:
     """Return what is tested, and how."""
-    if not comparison.qrels:
+    if not comparison.means:
         return "No run knows the editors' pictures, so nothing is measured or tested."
     against = "every pair of runs" if baseline is None else f"against {runs[baseline].name}"
     corrected = f", Holm-corrected for {len(pairs)} pairs" if len(pairs) > 1 else ""
-    return (
-        f"Tested {against} on {len(comparison.qrels):,} headlines: 95 % bootstrap intervals of the "
-        f"difference; p by the exact McNemar test for Hits@k and by flipping signs for other "
-        f"measures{corrected}."
-    )
+    told = []
+    if comparison.qrels:
+        told.append(
+            f"Tested {against} on {len(comparison.qrels):,} headlines: 95 % bootstrap intervals of "
+            "the difference; p by the exact McNemar test for Hits@k and by flipping signs for "
+            f"other measures{corrected}."
+        )
+    if comparison.n_rated:
+        told.append(
+            f"By people's ratings of {comparison.n_rated:,} headlines, {against}: intervals and p "
+            f"by a bootstrap of articles and people{corrected}."
+        )
+    return " ".join(told)
 
 
 def measure_comparison(

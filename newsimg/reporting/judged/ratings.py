@@ -11,6 +11,7 @@ from newsimg.evaluation.ratings.agreement import measure_agreement
 from newsimg.evaluation.ratings.measures import bound_measures, measure_ratings
 from newsimg.evaluation.ratings.rated import RatedPictures, gather_ratings
 from newsimg.evaluation.ratings.resampling import Resamples, draw_resamples
+from newsimg.reporting.comparing.rated import write_given
 from newsimg.reporting.console import console, print_table
 from newsimg.reporting.plots import name_measure
 
@@ -68,7 +69,8 @@ def report_ratings(
     """Write the measures of both stages by people's ratings; nothing without ratings.
 
     Writes `ratings.csv` (every measure with its interval), `rated_pictures.csv` (mean, number of
-    ratings, spread and grade of each picture) and `graded_qrels.txt`.
+    ratings, spread and grade of each picture), `graded_qrels.txt` and `ratings.parquet`, the
+    ratings, which task=compare reads.
 
     Args:
         collection: The queries and the ratings.
@@ -95,6 +97,7 @@ def report_ratings(
     bounds.to_csv(output_dir / "ratings.csv")
     rated.describe().to_csv(output_dir / "rated_pictures.csv", index=False)
     write_qrels(rated.to_qrels(), output_dir / "graded_qrels.txt")
+    write_given(output_dir, rated)
     for name, row in bounds.iterrows():
         metrics[str(name)] = row["value"]
         if str(name).startswith("delta/"):

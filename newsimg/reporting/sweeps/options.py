@@ -65,6 +65,7 @@ def print_choice(
     choice: Choice,
     name: str,
     where: str,
+    over: str = "weight",
 ) -> pd.DataFrame:
     """Print the choice on the reported split; return it in full precision.
 
@@ -74,6 +75,7 @@ def print_choice(
         choice: The choice on all queries.
         name: Name of the measure.
         where: Name of the reported split.
+        over: What was chosen: the weight, or the share of a member.
     """
     delta, measure = f"delta/{name}", name_measure(name)
     ends = choice.low, choice.high
@@ -81,7 +83,7 @@ def print_choice(
         {
             "option": [choice.option],
             f"identity {measure}": [result[f"retrieval/{name}"]],
-            "chosen weight": [result["tune/weight"]],
+            f"chosen {over}": [result["tune/weight"]],
             f"its {measure}": [result[f"reranked/{name}"]],
             "difference": [result[delta]],
             "95 % low": [result[f"{delta}_low"]],
@@ -92,7 +94,7 @@ def print_choice(
     )
     shown = {
         "option": choice.option,
-        "weight": show_weight(choice.weight, *ends),
+        over: show_weight(choice.weight, *ends),
         f"retrieval {measure}": f"{result[f'retrieval/{name}']:.4f}",
         measure: f"{result[f'reranked/{name}']:.4f}",
         "gain": f"{result[delta]:+.4f}",
@@ -107,7 +109,8 @@ def print_choice(
     spread = f"; over the folds {min(weights):.4f} to {max(weights):.4f} are chosen"
     low, high = show_weights(*ends)
     print_text(
-        f"the headlines do not tell apart the weights from {low} to {high}"
+        f"the headlines do not tell apart the {'weights' if over == 'weight' else 'shares'} "
+        f"from {low} to {high}"
         f"{spread if len(choices) > 1 else ''}"
     )
     if "ground_truth_share" in result and (told := describe_coverage(result)):

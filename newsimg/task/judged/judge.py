@@ -1,35 +1,43 @@
 """Serve the judging page."""
 
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from newsimg.app.judging.access import Access, make_token, read_key
 from newsimg.app.judging.asking import Judging
 from newsimg.app.judging.page import JudgingPage, make_router
+from newsimg.app.judging.preferences import (
+    N_RESAMPLES,
+    compare_runs,
+    describe_needed,
+    measure_quality,
+    rate_strengths,
+    select_pair,
+)
 from newsimg.app.judging.questions import (
     CHECK,
     MODES,
-    PAIR,
     RATE,
     Question,
+    Ranked,
     Rules,
+    list_shown,
     plan_pairs,
     plan_ratings,
 )
 from newsimg.app.judging.results import (
-    N_RESAMPLES,
-    Preference,
-    describe_needed,
+    list_preferences,
     list_rated,
-    measure_preference,
     read_answers,
+    split_runs,
 )
 from newsimg.app.judging.tables import Database
 from newsimg.app.server import create_app, serve
-from newsimg.datatypes import Image, Rating
+from newsimg.datatypes import MAX_COMPARED, Image, Rating
 from newsimg.evaluation.ratings.runs import measure_runs
 from newsimg.interfaces import Components, Task
 from newsimg.reporting.console import console, print_table
@@ -45,20 +53,22 @@ OWNER = "owner"  # whose token opens the results
 
 
 class JudgeTask(Task):
-    """Serves a page on 127.0.0.1 until Ctrl-C on which people compare two runs of task=infer.
+    """Serves a page on 127.0.0.1 until Ctrl-C on which people compare runs of task=infer.
 
     Each person has a link with a token; the runs are anonymous. At the end writes `answers.csv`,
+    `preferences.csv` (of every pair of runs), `runs.csv` (of more than two, their strengths),
     `headlines.csv`, `people.csv`, `progress.csv` (the preference after the first answers),
     `ratings.csv` (for `data.ratings`), `qrels.txt` and `judged_01.jpg`, sheets of the pictures with
     the answers, which MLflow shows too.
 
     Args:
-        runs: Name -> folder of a run of task=infer; two of them.
+        runs: Name -> folder of a run of task=infer; two or more of them.
         database: SQLAlchemy URL of SQLite or PostgreSQL; the same one goes on where it was.
         key: File of the key that tokens are made of.
         n_people: Number of people, each of whom has a link. Who has which is not known here.
         mode: "pair" to compare two pictures, "rate" to rate one at a time from 1 to 5.
-        n_pairs: Number of headlines to ask about; None for all in which the runs differ.
+        n_pairs: Number of pairs of pictures to ask about, with `mode` "rate" of headlines; None for
+            all in which runs differ.
         n_raters: Number of people for each.
         n_checks: Number of attention checks.
         check_share: See `Rules`.
@@ -71,7 +81,7 @@ class JudgeTask(Task):
         seed: Seed of pairs, order and sides.
 
     Raises:
-        ValueError: If there are not two runs, or a value is out of range.
+        ValueError: If there are not two to eight runs, or a value is out of range.
     """
 
     parts = ()
@@ -96,10 +106,10 @@ class JudgeTask(Task):
         port: int | None,
         seed: int,
     ) -> None:
-        if not runs or len(runs) != 2:
+        if not runs or not 2 <= len(runs) <= MAX_COMPARED:
             raise ValueError(
-                "task.runs must name two runs of task=infer, e.g. 'task.runs={a:DIR,b:DIR}', "
-                f"got {dict(runs or {})}"
+                f"task.runs must name 2 to {MAX_COMPARED} runs of task=infer, e.g. "
+                f"'task.runs={{a:DIR,b:DIR}}', got {dict(runs or {})}"
             )
         if n_people < 1:
             raise ValueError(f"task.n_people must be at least 1, got {n_people}")
@@ -123,25 +133,27 @@ class JudgeTask(Task):
         """See `Task.run`. It returns when the user presses Ctrl-C.
 
         Returns:
-            `judging/n_answers`, `judging/n_articles`, `judging/preference` (of the second run) with
-            `_low` and `_high`, `judging/left_share`, `judging/repeat_agreement` and
-            `judging/check_share`, as far as there are answers.
+            `judging/n_answers`, `judging/n_articles`, `judging/left_share`,
+            `judging/repeat_agreement` and `judging/check_share`, as far as there are answers. Of
+            two runs `judging/preference` (of the second) with `_low` and `_high`; of more
+            `judging/A_vs_B/preference` (of B) and so on for every pair, and `judging/A/strength`
+            with `_low` and `_high`. Of rated pictures `judging/A/mean`.
 
         Raises:
             FileNotFoundError: If a run has no results.
             ValueError: If the runs do not differ, or the database is of other questions.
             OSError: If the port is taken.
         """
-        names = tuple(self.runs)
-        first, second = (read_results(folder) for folder in self.runs.values())
+        results = {name: read_results(folder) for name, folder in self.runs.items()}
+        ranked = {name: _list_ids(own) for name, own in results.items()}
         asked = plan_pairs(
-            *(_list_ids(results) for results in (first, second)),
+            list(ranked.values()),
             n_pairs=self.n_pairs,
             n_raters=self.n_raters,
             n_checks=self.n_checks,
             seed=self.seed,
+            whole=self.mode == RATE,
         )
-        shown = _find_runs(asked, (names[0], names[1]))
         if self.mode == RATE:
             asked = plan_ratings(asked)
         judging = Judging(Database(self.database), asked, self.rules)
@@ -155,16 +167,17 @@ class JudgeTask(Task):
             access=Access(tokens, owner),
             titles=titles,
             leads=leads,
-            images=_find_images(asked, first, second),
-            shown=shown,
-            names=(names[0], names[1]),
+            images=_find_images(asked, list(results.values())),
+            shown=list_shown(ranked, asked),
+            names=list(self.runs),
             guidelines=self.guidelines,
             seed=self.seed,
             tuning=list_tuning(self.runs),
         )
-        n_headlines = len({one.article_id for one in asked if one.kind != CHECK})
+        wanted = [one for one in asked if one.kind != CHECK]
+        n_headlines = len({one.article_id for one in wanted})
         with serve(create_app([make_router(page)]), self.port) as url:
-            console.print(f"{n_headlines} headlines, {self.n_raters} people each")
+            console.print(f"{describe_plan(wanted, n_headlines)}, {self.n_raters} people each")
             for number, token in zip(numbers, tokens, strict=True):
                 console.print(f"{f'link {number}':<14} {url}/#t={token}")
             console.print(f"{'results':<14} {url}/results#t={owner}")
@@ -185,44 +198,82 @@ class JudgeTask(Task):
             console.print(f"{n_drawn} of {len(judged)} headlines are on the sheets")
         table = read_answers(judging.database)
         if rated := list_rated(table, page.shown):
-            return self._describe_rated(rated)
-        found = measure_preference(table, self.seed)
-        if found is None:
+            return self._describe_rated(rated, page)
+        counted = list_preferences(table)
+        if counted.empty:
             console.print("no answers")
             return {"judging/n_answers": 0}
-        console.print(describe_preference(found, page.names))
-        if needed := describe_needed(table, self.seed):
-            console.print(needed)
-        metrics = {f"judging/{name}": value for name, value in vars(found).items()}
-        metrics = {name.replace("/value", "/preference"): v for name, v in metrics.items()}
-        for end in ("low", "high"):
-            metrics[f"judging/preference_{end}"] = metrics.pop(f"judging/{end}")
+        pairs = compare_runs(table, page.names, page.shown, self.seed)
+        metrics: dict[str, float] = {
+            "judging/n_answers": len(counted),
+            "judging/n_articles": counted["article_id"].nunique(),
+        }
+        quality = vars(measure_quality(table))
+        metrics |= {f"judging/{name}": value for name, value in quality.items()}
+        for row in pairs.to_dict("records"):
+            console.print(describe_preference(row))
+            named = f"{row['first_run']}_vs_{row['second_run']}/" if len(page.names) > 2 else ""
+            values = {"": row["preference"], "_low": row["low"], "_high": row["high"]}
+            metrics |= {f"judging/{named}preference{end}": v for end, v in values.items()}
+        if len(page.names) == 2:
+            own = select_pair(table, page.shown, (page.names[0], page.names[1]))
+            if needed := describe_needed(own, self.seed):
+                console.print(needed)
+        else:
+            metrics |= self._describe_strengths(table, page)
         return {name: float(value) for name, value in metrics.items() if not pd.isna(value)}
 
-    def _describe_rated(self, rated: list[Rating]) -> dict[str, float]:
+    def _describe_strengths(self, table: pd.DataFrame, page: JudgingPage) -> dict[str, float]:
+        """Print and return the strength of each run, as far as the answers tell it."""
+        strengths = rate_strengths(table, page.names, page.shown, self.seed)
+        if strengths is None:
+            return {}
+        print_table(strengths.reset_index(), "strength of each run, with 95 % intervals")
+        columns = {"": "strength", "_low": "low", "_high": "high"}
+        return {
+            f"judging/{name}/strength{end}": float(row[column])
+            for name, row in strengths.iterrows()
+            for end, column in columns.items()
+        }
+
+    def _describe_rated(self, rated: list[Rating], page: JudgingPage) -> dict[str, float]:
         """Print and return the mean rating of each run."""
-        runs = measure_runs(rated, N_RESAMPLES, self.seed)
+        runs = measure_runs(split_runs(rated, page.shown), N_RESAMPLES, self.seed)
         assert runs is not None
         print_table(runs.reset_index(), f"{len(rated)} ratings: mean of each run")
         means = {f"judging/{name}/mean": float(row["mean"]) for name, row in runs.iterrows()}
         return {"judging/n_answers": len(rated), **means}
 
 
-def describe_preference(found: Preference, names: tuple[str, str]) -> str:
-    """Describe which run people prefer, in a sentence."""
-    interval = f"{found.value:+.4f} (95 % interval {found.low:+.4f} to {found.high:+.4f})"
-    counts = f"{found.n_answers} answers to {found.n_articles} headlines"
-    if found.low <= 0 <= found.high:
-        return f"{counts} do not tell {names[0]} and {names[1]} apart: {interval}"
-    better = names[1] if found.value > 0 else names[0]
-    return f"{better} is preferred: {interval}, {counts}"
+def describe_plan(wanted: Sequence[Question], n_headlines: int) -> str:
+    """Describe what people are asked about."""
+    headlines = f"{n_headlines} headline{'' if n_headlines == 1 else 's'}"
+    if len(wanted) == n_headlines:
+        return headlines
+    kind = "pictures" if wanted[0].kind == RATE else "pairs of pictures"
+    return f"{len(wanted)} {kind} of {headlines}"
+
+
+def describe_preference(row: Mapping[Hashable, Any]) -> str:
+    """Describe which of two runs people prefer, in a sentence.
+
+    Args:
+        row: A row of `compare_runs`.
+    """
+    first, second, low, high = (row[k] for k in ("first_run", "second_run", "low", "high"))
+    interval = f"{row['preference']:+.4f} (95 % interval {low:+.4f} to {high:+.4f})"
+    counts = f"{row['n_answers']} answers to {row['n_articles']} headlines"
+    if low <= 0 <= high:
+        return f"{counts} do not tell {first} and {second} apart: {interval}"
+    better, other = (second, first) if row["preference"] > 0 else (first, second)
+    return f"{better} is preferred to {other}: {interval}, {counts}"
 
 
 def _merge(texts: Iterable[Mapping[str, str]]) -> dict[str, str]:
     return {article_id: text for own in texts for article_id, text in own.items()}
 
 
-def _list_ids(results: Results) -> dict[str, list[str]]:
+def _list_ids(results: Results) -> Ranked:
     return {
         article_id: [choice.image.image_id for choice in choices]
         for article_id, choices in results.items()
@@ -230,12 +281,12 @@ def _list_ids(results: Results) -> dict[str, list[str]]:
 
 
 def _find_images(
-    asked: Sequence[Question], first: Results, second: Results
+    asked: Sequence[Question], runs: Sequence[Results]
 ) -> dict[tuple[str, str], Image]:
     """Return the pictures of the questions, by article and image id."""
     images = {
         choice.image.image_id: choice.image
-        for results in (second, first)
+        for results in reversed(runs)
         for choices in results.values()
         for choice in choices
     }
@@ -244,14 +295,4 @@ def _find_images(
         for one in asked
         for image_id in (one.first, one.second)
         if image_id
-    }
-
-
-def _find_runs(asked: Sequence[Question], names: tuple[str, str]) -> dict[tuple[str, str], str]:
-    """Return the run of each picture of the pairs, by article and image id."""
-    return {
-        (one.article_id, image_id): name
-        for one in asked
-        if one.kind == PAIR
-        for image_id, name in zip((one.first, one.second), names, strict=True)
     }

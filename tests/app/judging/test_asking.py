@@ -346,7 +346,7 @@ def test_a_killed_process_loses_no_answer_that_it_has_confirmed_and_another_one_
 def test_pairs_are_where_the_runs_differ_and_within_the_budget() -> None:
     first = {"q1": ["a", "b", "c"], "q2": ["a", "b"], "q3": ["x", "y"], "q4": ["m", "n"]}
     second = {"q1": ["b", "a", "c"], "q2": ["a", "b"], "q3": ["z", "w"], "q5": ["a"]}
-    pairs = plan_pairs(first, second, n_pairs=None, n_raters=3, n_checks=2, seed=0)
+    pairs = plan_pairs([first, second], n_pairs=None, n_raters=3, n_checks=2, seed=0)
     found = {(one.article_id, one.first, one.second) for one in pairs if one.kind == PAIR}
     assert found == {("q1", "a", "b"), ("q3", "x", "z")}
     by_id = {one.article_id: one for one in pairs if one.kind == PAIR}
@@ -357,12 +357,12 @@ def test_pairs_are_where_the_runs_differ_and_within_the_budget() -> None:
     assert all(
         one.second not in (*first[one.article_id], *second[one.article_id]) for one in checks
     )
-    (only,) = plan_pairs(first, second, n_pairs=1, n_raters=3, n_checks=0, seed=0)
+    (only,) = plan_pairs([first, second], n_pairs=1, n_raters=3, n_checks=0, seed=0)
     assert only.article_id in ("q1", "q3")
     with pytest.raises(ValueError, match="no article in common"):
-        plan_pairs(first, {"q9": ["a"]}, n_pairs=1, n_raters=1, n_checks=0, seed=0)
+        plan_pairs([first, {"q9": ["a"]}], n_pairs=1, n_raters=1, n_checks=0, seed=0)
     with pytest.raises(ValueError, match="same first picture for all 4"):
-        plan_pairs(first, first, n_pairs=1, n_raters=1, n_checks=0, seed=0)
+        plan_pairs([first, first], n_pairs=1, n_raters=1, n_checks=0, seed=0)
 
 
 @pytest.mark.slow
@@ -396,7 +396,7 @@ def test_single_pictures_are_rated_from_one_to_five_by_at_most_n_people() -> Non
             with pytest.raises(ValueError, match="must be one of 1, 2, 3, 4, 5, headline_unclear"):
                 judging.answer(person, question.assignment, "left", 1.0)
             assert judging.answer(person, question.assignment, "4", 1.0)
-    shown = {(one.article_id, one.first): f"run {one.first[0]}" for one in asked}
+    shown = {(one.article_id, one.first): (f"run {one.first[0]}",) for one in asked}
     ratings = list_rated(read_answers(judging.database), shown)
     assert len(ratings) == 2 * 8
     assert Rating("q1", "b1", 4.0, "r1", "run b") in ratings

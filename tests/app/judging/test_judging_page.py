@@ -71,7 +71,7 @@ def served(newsroom: Any) -> Iterator[Served]:
         images=images,
         names=("baseline", "aesthetics"),
         shown={
-            (one.article_id, image_id): name
+            (one.article_id, image_id): (name,)
             for one in asked
             for image_id, name in ((one.first, "baseline"), (one.second, "aesthetics"))
         },

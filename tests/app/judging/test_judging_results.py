@@ -8,18 +8,19 @@ import pandas as pd
 import pytest
 
 from newsimg.app.judging.exports import list_exports
+from newsimg.app.judging.preferences import (
+    describe_needed,
+    measure_preference,
+    measure_quality,
+    trace_progress,
+)
 from newsimg.app.judging.questions import CHECK, PAIR, RATE
 from newsimg.app.judging.results import (
     COLUMNS,
-    describe_answers,
-    describe_needed,
+    describe_pictures,
     list_headlines,
     list_people,
-    list_rated,
-    list_rated_headlines,
-    measure_preference,
     to_ratings,
-    trace_progress,
 )
 from newsimg.datatypes import Rating
 
@@ -48,6 +49,10 @@ ANSWERS = make_table(
     ]
 )
 
+SHOWN = {
+    (f"q{i}", f"q{i}-{side}"): (run,) for i in range(1, 7) for side, run in ((1, "old"), (2, "new"))
+}
+
 
 def test_the_preference_is_the_mean_over_articles_without_repeats_and_checks() -> None:
     found = measure_preference(ANSWERS, seed=0)
@@ -55,19 +60,18 @@ def test_the_preference_is_the_mean_over_articles_without_repeats_and_checks() -
     assert found.value == pytest.approx((1 + 0 + 0 + 0) / 4)
     assert found.low <= found.value <= found.high
     assert (found.n_answers, found.n_articles) == (6, 4)
-    assert found.left_share == pytest.approx(3 / 5)  # of q1 twice, its repeat, and q2 twice
-    assert found.repeat_agreement == 0
-    assert found.check_share == 0.5
-    without = measure_preference(ANSWERS, seed=0, without=["r2"])
-    assert without is not None
-    assert without.value == pytest.approx((1 - 1 + 0 + 0) / 4)
+    quality = measure_quality(ANSWERS)
+    assert quality.left_share == pytest.approx(3 / 5)  # of q1 twice, its repeat, and q2 twice
+    assert quality.repeat_agreement == 0
+    assert quality.check_share == 0.5
     assert measure_preference(ANSWERS[:0], seed=0) is None
 
 
 def test_headlines_that_people_disagree_about_come_first() -> None:
-    table = list_headlines(ANSWERS)
+    table = list_headlines(ANSWERS, SHOWN)
     assert table["article_id"].iloc[0] == "q2"
     row = table.iloc[0]
+    assert (row["first_runs"], row["second_runs"]) == ("old", "new")
     assert (row["first"], row["second"], row["preference"], row["disagreement"]) == (1, 1, 0.0, 1.0)
     assert table.set_index("article_id")["headline_unclear"].to_dict()["q3"] == 1
 
@@ -81,7 +85,7 @@ def test_people_are_listed_with_their_checks_and_repeats() -> None:
 
 
 def test_preferences_become_ratings_of_both_pictures() -> None:
-    ratings = to_ratings(ANSWERS, ("old", "new"))
+    ratings = to_ratings(ANSWERS, SHOWN)
     assert len(ratings) == 2 * 6  # not of what cannot be judged
     assert ratings[:2] == [
         Rating("q1", "q1-1", 0.0, "r1", "old"),
@@ -122,15 +126,19 @@ def test_the_preference_is_traced_over_the_answers_and_what_is_missing_is_told()
     assert describe_needed(table[:1], seed=0) == ""
 
 
-def test_answers_to_a_headline_are_described_by_run_and_the_others_beside() -> None:
-    rows = {row["article_id"]: row for row in list_headlines(ANSWERS).to_dict("records")}
-    names = ("plain", "reranked")
-    assert describe_answers(rows["q2"], names) == {"plain": "plain: 1", "reranked": "reranked: 1"}
-    assert describe_answers(rows["q3"], names)[""] == "tie 1, headline unclear 1"
+def test_answers_to_a_headline_are_described_by_picture_and_the_others_beside() -> None:
+    described = describe_pictures(ANSWERS, SHOWN)
+    assert next(iter(described)) == "q2"  # people disagree
+    assert described["q2"] == {"q2-1": "old: 1", "q2-2": "new: 1"}
+    assert described["q3"] == {
+        "q3-1": "old: 0",
+        "q3-2": "new: 0",
+        "": "tie 1, headline unclear 1",
+    }
 
 
 def test_exports_of_rated_pictures_have_their_means_and_grades_above_one_point() -> None:
-    shown = {("q1", "a"): "plain", ("q1", "b"): "reranked", ("q2", "a"): "plain"}
+    shown = {("q1", "a"): ("plain",), ("q1", "b"): ("reranked",), ("q2", "a"): ("plain",)}
     given = [("q1", "a", "r1", "5"), ("q1", "a", "r2", "1"), ("q1", "b", "r1", "4")]
     given += [("q2", "a", "r1", "2")]
     table = pd.DataFrame(
@@ -147,10 +155,9 @@ def test_exports_of_rated_pictures_have_their_means_and_grades_above_one_point()
     assert headlines.loc["q1", ["mean/plain", "mean/reranked", "n_answers"]].tolist() == [3, 4, 3]
     assert headlines["disagreement"].to_dict() == {"q1": 1, "q2": 0}
     assert list(headlines.index) == ["q1", "q2"]
-    row = list_rated_headlines(list_rated(table, shown)).to_dict("records")[1]
-    assert describe_answers(row, ("plain", "reranked")) == {"plain": "plain: 2.00"}
+    assert describe_pictures(table, shown)["q2"] == {"a": "plain: 2.00"}
 
 
 def test_without_answers_there_is_only_the_empty_table_to_save() -> None:
     assert list(list_exports(ANSWERS[:0], ("a", "b"), {}, 0)) == ["answers.csv"]
-    assert list_headlines(ANSWERS[:0]).empty
+    assert list_headlines(ANSWERS[:0], {}).empty

@@ -138,6 +138,67 @@ def test_wrong_values_of_a_wide_sheet_name_row_and_column() -> None:
         WideSurvey(**settings("newsimages25", path="y.csv")).read(None)  # type: ignore[arg-type]
 
 
+IMPORTS = [f'{{"ImportId":"QID{i}"}}' for i in range(3)]
+
+
+def test_the_header_rows_of_qualtrics_are_no_answers() -> None:
+    questions = ["Your name", "How well does this picture fit?", "How well does this picture fit?"]
+    by_person = write_excel(
+        [["Name", "76_A_RUN", "76_BASELINE"], questions, IMPORTS, ["Zoë", 5, 1]], "person.xlsx"
+    )
+    found = WideSurvey(**settings("newsimages25", path=by_person)).read(None)  # type: ignore[arg-type]
+    assert [(r.image_id, r.value) for r in found] == [("76_A_RUN", 5), ("76_BASELINE", 1)]
+    by_article = write_excel([["article_id", "A", "B"], questions, IMPORTS, ["76", 2, 3]])
+    found = WideSurvey(**settings("newsimages25", path=by_article)).read(None)  # type: ignore[arg-type]
+    assert [(r.image_id, r.value) for r in found] == [("76_A", 2), ("76_B", 3)]
+
+
+@pytest.mark.parametrize(
+    ("rows", "found", "way"),
+    [
+        (
+            [["article_id", "image", "rating"], [76, "76_A.png", 4], [76, "76_B.png", 2]],
+            "has a row for each answer, by its column rating",
+            "data.ratings=FILE reads a .csv or .parquet table with a row for each answer",
+        ),
+        (
+            [["image", "mean"], ["76_A_RUN_1.png", 3.2], ["76_B_RUN_2.png", 2.7]],
+            "has a row for each picture",
+            "a row for each article with a column article_id and a column for each run, or a row",
+        ),
+        (
+            [["question", "mean"], ["first", 3.2]],
+            "its first row is question, mean",
+            "task.survey.article_column=NAME names the column of articles",
+        ),
+        ([[]], "its first row is empty", "task.survey.sheet=NAME another sheet"),
+        (
+            [["article_id", "title", "n"], [76, "A title", 40]],
+            "has no column of ratings in [1, 5], it has article_id, title, n",
+            "expected is a row for each article",
+        ),
+    ],
+)
+def test_a_table_of_another_form_is_one_sentence_with_what_it_has_and_what_is_expected(
+    rows: list[list[Any]], found: str, way: str
+) -> None:
+    survey = WideSurvey(**settings("newsimages25", path=write_excel(rows)))
+    with pytest.raises(ValueError, match=r"\.xlsx") as caught:
+        survey.read(None)  # type: ignore[arg-type]
+    assert found in str(caught.value)
+    assert way in str(caught.value)
+
+
+def test_a_column_of_which_some_values_are_no_ratings_is_named(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    path = write_excel([["article_id", "A", "B", "n"], [1, 3, 4, 20], [2, 4, "n/a", 30]])
+    found = WideSurvey(**settings("newsimages25", path=path)).read(None)  # type: ignore[arg-type]
+    assert {rating.run for rating in found} == {"A"}
+    assert "column C (B) of wide.xlsx is not read: row 3 has 'n/a'" in caplog.text
+    assert "column D" not in caplog.text  # no value is a rating: something else
+
+
 def sample(newsroom: Path, split: str = "val") -> NewsImagesDataset:
     return NewsImagesDataset(
         name="sample",

@@ -13,7 +13,12 @@ from newsimg.datatypes import Candidates, Collection, Image, Query, Rating
 from newsimg.evaluation.metrics import to_run
 from newsimg.evaluation.ratings.agreement import measure_agreement
 from newsimg.evaluation.ratings.correlation import correlate, correlate_scores
-from newsimg.evaluation.ratings.measures import bound_measures, measure_ratings, resample_measure
+from newsimg.evaluation.ratings.measures import (
+    bound_measures,
+    find_shares,
+    measure_ratings,
+    resample_measure,
+)
 from newsimg.evaluation.ratings.rated import RatedPictures, arrange_ratings, gather_ratings
 from newsimg.evaluation.ratings.resampling import Resamples, average_by, draw_resamples
 from newsimg.evaluation.stats import correct_holm
@@ -240,3 +245,25 @@ def test_a_table_of_correlations_is_corrected_for_the_number_of_scores() -> None
     assert table.loc["random", "kendall_low"] < 0 < table.loc["random", "kendall_high"]
     assert (table["p_holm"] == correct_holm(table["p"].to_numpy())).all()
     assert table.loc["right", "p_holm"] < 0.05 < table.loc["random", "p_holm"]
+
+
+@pytest.mark.parametrize(
+    "measure", ["mean_rating", "least_mean_rating", "rated_share", "ndcg_at_5"]
+)
+def test_measures_of_several_rankings_are_averaged_in_each_resample(measure: str) -> None:
+    collection, candidates = make(share=0.8)
+    rated = gather_ratings(collection, candidates)
+    resamples = draw_resamples(rated, 40, 0)
+    columns = rated.find_columns(candidates)
+    random = np.random.default_rng(3)
+    ranks = []
+    for _ in range(3):
+        order = np.stack([random.permutation(TOP_K) for _ in range(N_QUERIES)])
+        ranks.append(np.where(columns >= 0, order[rated.query, columns] + 1, 0))
+    each = [resample_measure(rated, measure, own, resamples) for own in ranks]
+    found = resample_measure(rated, measure, np.stack(ranks), resamples)
+    np.testing.assert_allclose(found, np.mean(each, axis=0))
+    assert np.isfinite(found).any()
+    shares = find_shares(rated, measure, np.stack(ranks), resamples)
+    expected = [find_shares(rated, measure, own, resamples) for own in ranks]
+    np.testing.assert_allclose(shares, np.mean(expected, axis=0))

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pytest
 from compared_runs import draw_candidates
 from report_pages import read_data
 from run_folders import move_first, write_run
@@ -57,6 +58,39 @@ def test_a_sweep_of_infer_compares_its_first_jobs_and_none_is_written_if_unwante
     done = newsimg_here("-m", *own, *swept, "hydra.callbacks.sweep.n_compared=0")
     assert done.code == 0, done.output
     assert not list(Path("made").rglob("compare.html"))
+
+
+def test_a_sweep_by_ratings_compares_its_jobs_by_them_with_intervals_over_people_too(
+    newsroom: Any, newsimg_here: Callable[..., Any], tiny_aesthetics: list[str]
+) -> None:
+    collection = newsroom.load()
+    rows = [
+        (query.query_id, image.image_id, 1 + (i * 7 + n * 3) % 5, f"p{(i + n) % 4}")
+        for i, query in enumerate(collection.queries)
+        for n, image in enumerate(collection.images)
+    ]
+    names = ["article_id", "image_id", "rating", "rater"]
+    pd.DataFrame(rows, columns=names).to_csv("r.csv", index=False)
+    objective = ["data.ratings=r.csv", "objective=reranked/least_mean_rating"]
+    swept = ["weight=minmax,none", "weight.value=0.9", *objective, *SWEEP]
+    done = newsimg_here("-m", *tiny_aesthetics, *swept)
+    assert done.code == 0, done.output
+    page = read_data(Path("made/summary/compare.html"))
+    measures = {one["name"]: one["values"] for one in page["measures"]}
+    assert list(measures)[:2] == ["Hits@1", "MRR@10"]
+    own = [pd.read_csv(f"made/{job}/ratings.csv", index_col="measure") for job in (0, 1)]
+    for name, label in (("least_mean_rating", "least mean rating"), ("ndcg_at_10", "nDCG@10")):
+        expected = [
+            table.loc[f"reranked/{name}", ["value", "low", "high"]].tolist() for table in own
+        ]
+        for given, row in zip(sorted(measures[label]), sorted(expected), strict=True):
+            assert given == pytest.approx(row)
+    tests = pd.read_csv("made/summary/compare.csv", index_col="measure")
+    first, second = (one[0] for one in measures["least mean rating"])
+    row = tests.loc["least_mean_rating"]
+    assert row["value"] == pytest.approx(second - first)
+    assert row["low"] <= row["value"] <= row["high"]
+    assert "a bootstrap of articles and people" in page["note"]
 
 
 def test_jobs_on_other_headlines_are_not_compared(

@@ -104,6 +104,43 @@ def test_the_documented_commands_find_the_weight_that_people_want(
         assert plot.size[0] == 700
 
 
+@pytest.mark.slow
+def test_cross_validation_and_the_share_of_a_member_are_chosen_by_ratings(
+    run_sample: Callable[..., Any],
+) -> None:
+    simulated = ["task.survey.splits=[val]", "task.survey.n_pictures=8", "task.path=r.csv"]
+    assert run_sample("task=ratings", *simulated).code == 0
+    own = ["reranker=ensemble", "weight.value=1", "top_k=10", "data.ratings=r.csv"]
+    wanted = ["task.report_split=null", "task.measure=least_mean_rating", "rule=bagged"]
+    wanted += ["task.n_repeats=2", "task.share=hubness", "hydra.run.dir=tuned"]
+    tuned = run_sample("task=tune", *own, *wanted)
+    assert tuned.code == 0, tuned.output
+    assert "do not tell apart the shares from" in " ".join(tuned.stdout.split())
+    chosen = pd.read_csv("tuned/tune.csv").iloc[0]
+    bounds = pd.read_csv("tuned/statistics.csv", index_col="measure")
+    assert set(bounds["over"]) == {"articles and people"}
+    gain = bounds.loc["delta/least_mean_rating"]
+    columns = ["difference", "95 % low", "95 % high", "p"]
+    assert gain[["value", "low", "high", "p"]].tolist() == pytest.approx(chosen[columns].tolist())
+    # The same share in the config has the value of the curve.
+    share = float(chosen["chosen share of hubness"])
+    members = {"aesthetics": 1 - share, "hubness": share}
+    given = [f"reranker.members.{name}.weight={value!r}" for name, value in members.items()]
+    found = run_sample(*own, *given, "hydra.run.dir=found")
+    assert found.code == 0, found.output
+    curve = pd.read_csv("tuned/curve.csv")
+    at_share = curve[curve["w_hi"] >= share].iloc[0]["least_mean_rating"]
+    assert read_metrics(Path("found"))["reranked/least_mean_rating"] == pytest.approx(at_share)
+    for wrong, message in (
+        (["task.share=hubnes"], "task.share must be one of aesthetics, hubness"),
+        (["task.share=hubness", "weight.value=0.5"], "weight=none, or weight.value=1, got MinMax"),
+        (["task.share=hubness", "reranker=aesthetics"], "a member of reranker=ensemble, and this"),
+    ):
+        refused = run_sample("task=tune", *own, *wanted[:3], *wrong)
+        assert refused.code == 2
+        assert message in " ".join(refused.output.split())
+
+
 def test_a_measure_by_ratings_needs_ratings_and_a_rule_that_chooses_by_it(
     run_sample: Callable[..., Any],
 ) -> None:
