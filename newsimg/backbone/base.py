@@ -4,37 +4,50 @@ import json
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import cached_property
-from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from newsimg.backbone.compiled import CompiledTower, describe_compilation
 from newsimg.backbone.forward import ForwardBatches
-from newsimg.backbone.preprocessing import (
-    PIXELS,
-    PixelPreprocessor,
-    find_preprocessor,
-    find_target_size,
-    move_inputs,
-)
+from newsimg.backbone.picture_inputs import PictureInputs
 from newsimg.backbone.quantized import QuantizedTower, check_quantize, describe_quantization
 from newsimg.datatypes import FloatArray, Image
 from newsimg.interfaces import Backbone
 from newsimg.storage.models.batches import BatchSize
 from newsimg.storage.models.checkpoints import Checkpoint, check_positive, choose_device
 from newsimg.storage.models.fit import ModelError
-from newsimg.storage.pictures.images import DECODER_THREADS, DECODING, REDUCING_GAP, open_image
-from newsimg.storage.text.suggest import check_choices
+from newsimg.storage.pictures.images import DECODER_THREADS, DECODING
+from newsimg.storage.text.suggest import check_choice
 from newsimg.storage.text.templates import check_template
 
 if TYPE_CHECKING:
     import torch
 
 
-DECODINGS = ("exact", "reduced")
 TEXT_PADDINGS = ("longest", "max_length")
+
+
+@dataclass(frozen=True)
+class Prepared(Sequence["Prepared"]):
+    """Pictures of a batch with what `preprocess` returned for each.
+
+    Attributes:
+        images: Pictures, for messages.
+        inputs: Of each picture.
+    """
+
+    images: Sequence[Image]
+    inputs: Sequence[Any]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, part: Any) -> "Prepared":
+        """Return some of them; a slice."""
+        return Prepared(self.images[part], self.inputs[part])
 
 
 class DualEncoder(Backbone):
@@ -54,7 +67,8 @@ class DualEncoder(Backbone):
         lowercase: Whether to lowercase texts, for models trained on lowercase text whose tokenizer
             does not do so.
         decoding: "exact", or "reduced" to decode JPEGs much larger than the model's input at 1/2,
-            1/4 or 1/8 of their size, which is faster and changes embeddings in the fifth digit.
+            1/4 or 1/8 of their size, which is faster and changes embeddings in the fifth digit, or
+            "gpu" to decode and resize JPEGs on a GPU, which changes them in the fourth.
         trust_remote_code: Whether to run Python code from the model repository.
         quantize: "int8" to run the picture tower in 8-bit integers on a CPU; None for `dtype`.
         compile: Whether torch compiles the picture tower at the first batch, which takes a minute;
@@ -92,12 +106,7 @@ class DualEncoder(Backbone):
             architectures=architectures,
             vocab_size=vocab_size,
         )
-        check_choices(
-            {
-                "backbone.text_padding": (text_padding, TEXT_PADDINGS),
-                "backbone.decoding": (decoding, DECODINGS),
-            }
-        )
+        check_choice("backbone.text_padding", text_padding, TEXT_PADDINGS)
         check_quantize(quantize, dtype, device, compile)
         check_positive("backbone", text_length=text_length)
         self._batches = ForwardBatches("backbone", batch_size)
@@ -105,19 +114,14 @@ class DualEncoder(Backbone):
         self.text_length = text_length
         self.query_template = check_template(query_template)
         self.lowercase = lowercase
-        self.decoding = decoding
+        self.pictures = PictureInputs(self.checkpoint, decoding, self._find_device)
         self.quantize = quantize
         self.compile = compile
-        self._lock = Lock()
 
     def __getstate__(self) -> dict[str, Any]:
         """Exclude the loaded model from pickling: the other process loads it again."""
-        excluded = {"_lock", "model", "tokenizer", "image_processor", "_quantized", "_compiled"}
+        excluded = {"model", "tokenizer", "_quantized", "_compiled"}
         return {name: value for name, value in vars(self).items() if name not in excluded}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state)
-        self._lock = Lock()
 
     @cached_property
     def batch_size(self) -> int:  # type: ignore[override]
@@ -143,9 +147,7 @@ class DualEncoder(Backbone):
                 "text_padding": self.text_padding,
                 "text_length": self.text_length,
                 "lowercase": self.lowercase,
-                "decoding": DECODING
-                if self.decoding == "exact"
-                else f"{DECODING}, at {REDUCING_GAP} times the size",
+                "decoding": self.pictures.describe(),
                 **({"quantize": describe_quantization()} if self.quantize else {}),
                 **({"compile": describe_compilation()} if self.compile else {}),
             }
@@ -155,7 +157,7 @@ class DualEncoder(Backbone):
     def description(self) -> dict[str, Any]:
         """See `Backbone.description`: the fingerprint, with the settings as in the config."""
         facts = json.loads(self.fingerprint)
-        settings = {"model": self.checkpoint.model, "decoding": self.decoding}
+        settings = {"model": self.checkpoint.model, "decoding": self.pictures.decoding}
         if self.quantize:
             settings["quantize"] = self.quantize
         settings["dtype"] = self.checkpoint.dtype  # tf32 is one of its values
@@ -197,10 +199,10 @@ class DualEncoder(Backbone):
         """The model's tokenizer."""
         return self.checkpoint.load_tokenizer()
 
-    @cached_property
+    @property
     def image_processor(self) -> Any:
         """The model's image processor."""
-        return self.checkpoint.load_image_processor()
+        return self.pictures.processor
 
     @cached_property
     def _quantized(self) -> QuantizedTower:
@@ -218,11 +220,6 @@ class DualEncoder(Backbone):
     def _compiled(self) -> CompiledTower:
         return CompiledTower(self.checkpoint.model, self.image_features)
 
-    @cached_property
-    def _target_size(self) -> tuple[int, int]:
-        """Width and height of the area that the image processor covers with a picture."""
-        return find_target_size(self.image_processor, self.checkpoint.model)
-
     def _encode_texts(self, texts: Sequence[str], _: int) -> "torch.Tensor":
         inputs = self.tokenizer(
             self._lower(texts),
@@ -236,45 +233,35 @@ class DualEncoder(Backbone):
     def _lower(self, texts: Sequence[str]) -> list[str]:
         return [text.lower() if self.lowercase else text for text in texts]
 
-    @cached_property
-    def _pixels(self) -> PixelPreprocessor | None:
-        """The image processor in 8 bits, or None if it has to be used itself."""
-        return find_preprocessor(self.image_processor)
-
     def load_preprocessing(self) -> None:
         """See `Backbone.load_preprocessing`."""
-        with self._lock:
-            _ = self._pixels, self.decoding == "reduced" and self._target_size
+        self.pictures.load()
 
     def preprocess(self, image: Image) -> Any:
-        """See `Backbone.preprocess`: the floats of the model's image processor, or 8-bit pixels."""
-        with self._lock:
-            resize = self._pixels
-            size = self._target_size if self.decoding == "reduced" else None
-        picture = open_image(image, size)
-        if resize is not None:
-            return {PIXELS: resize(picture)[np.newaxis]}
-        return self.image_processor(images=[picture], return_tensors="np")
+        """See `Backbone.preprocess` and `PictureInputs.preprocess`."""
+        return self.pictures.preprocess(image)
 
     def embed_preprocessed(self, images: Sequence[Image], inputs: Sequence[Any]) -> FloatArray:
         """See `Backbone.embed_preprocessed`."""
-        return self._embed(inputs, self._encode_inputs)
+        return self._embed(Prepared(images, inputs), self._encode_prepared)
 
     def _encode_images(self, images: Sequence[Image], full: int) -> "torch.Tensor":
         with ThreadPoolExecutor(DECODER_THREADS) as pool:
-            return self._encode_inputs(list(pool.map(self.preprocess, images)), full)
+            inputs = list(pool.map(self.preprocess, images))
+        return self._encode_prepared(Prepared(images, inputs), full)
 
-    def _encode_inputs(self, inputs: Sequence[Any], full: int) -> "torch.Tensor":
+    def _encode_prepared(self, batch: Prepared, full: int) -> "torch.Tensor":
         import torch
 
         if self.quantize is not None:
             where = torch.device("cpu"), torch.float32
-            return self._quantized(move_inputs(inputs, self._pixels, *where))
-        batch = move_inputs(inputs, self._pixels, self.model.device, self.model.dtype)
-        return self._compiled(batch, full) if self.compile else self.image_features(batch)
+            return self._quantized(self.pictures.move(batch.images, batch.inputs, *where))
+        where = self.model.device, self.model.dtype
+        arguments = self.pictures.move(batch.images, batch.inputs, *where)
+        return self._compiled(arguments, full) if self.compile else self.image_features(arguments)
 
     def _embed(
-        self, items: Sequence[Any], encode: Callable[[Sequence[Any], int], "torch.Tensor"]
+        self, items: Sequence[Any], encode: Callable[[Any, int], "torch.Tensor"]
     ) -> FloatArray:
         if not items:
             raise ValueError("need at least 1 text or picture to embed, got 0")

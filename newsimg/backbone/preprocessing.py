@@ -46,22 +46,29 @@ class PixelPreprocessor:
 
     def __call__(self, picture: PILImage.Image) -> NDArray[np.uint8]:
         """Resize and crop an RGB picture: (height, width, 3), the layout of Pillow."""
+        size, box = self.place(picture.width, picture.height)
         if self.size is not None:
-            size = self._measure(picture.width, picture.height)
             picture = picture.resize(size, PILImage.Resampling(self.resample))
         if self.crop is not None:
-            height, width = self.crop
-            left, top = (picture.width - width) // 2, (picture.height - height) // 2
-            picture = picture.crop((left, top, left + width, top + height))
+            picture = picture.crop(box)
         return np.asarray(picture)
 
-    def _measure(self, width: int, height: int) -> tuple[int, int]:
-        """Return width and height of the resized picture; the longer side is rounded down."""
+    def place(self, width: int, height: int) -> tuple[tuple[int, int], tuple[int, int, int, int]]:
+        """Return width and height of a resized picture, and left, top, right, bottom of the crop.
+
+        The longer side is rounded down.
+        """
+        size = width, height
         if isinstance(self.size, tuple):
-            return self.size[::-1]
-        assert self.size is not None
-        longer = int(self.size * max(width, height) / min(width, height))
-        return (self.size, longer) if width <= height else (longer, self.size)
+            size = self.size[::-1]
+        elif self.size is not None:
+            longer = int(self.size * max(width, height) / min(width, height))
+            size = (self.size, longer) if width <= height else (longer, self.size)
+        if self.crop is None:
+            return size, (0, 0, *size)
+        height, width = self.crop
+        left, top = (size[0] - width) // 2, (size[1] - height) // 2
+        return size, (left, top, left + width, top + height)
 
 
 def find_preprocessor(processor: Any) -> PixelPreprocessor | None:

@@ -5,9 +5,10 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 from newsimg.datatypes import Accepted, FloatArray, Image, Rejected, ValidationRules
 from newsimg.engine.reading import Read, ReadBatch, read_in_threads
-from newsimg.engine.validation import without_content
+from newsimg.engine.validation import MAX_REASON, without_content
 from newsimg.interfaces import Backbone
 from newsimg.storage.models.stacked import select_inputs
+from newsimg.storage.pictures.images import DamagedPictureError
 from newsimg.storage.prefetch import prefetch
 
 N_RUNNING = 2  # batches on a GPU: one computes while the results of another are written
@@ -43,9 +44,9 @@ def embed_batches(
 
 def _start(
     batches: Iterable[ReadBatch], backbone: Backbone, pool: ThreadPoolExecutor
-) -> "Iterator[tuple[ReadBatch, Future[list[FloatArray]]]]":
+) -> "Iterator[tuple[ReadBatch, Future[list[FloatArray | Rejected]]]]":
     """Embed batches one after the other, without waiting for their results."""
-    before: tuple[set[str | None], Future[list[FloatArray]]] | None = None
+    before: tuple[set[str | None], Future[list[FloatArray | Rejected]]] | None = None
     for batch in batches:
         digests = {image.digest for image in batch.new}
         if before and digests & before[0]:  # the same picture is embedded once
@@ -55,30 +56,47 @@ def _start(
         before = digests, future
 
 
-def embed_new(batch: ReadBatch, backbone: Backbone) -> list[FloatArray]:
-    """Return the embedding of each new picture, reusing those that earlier batches have cached."""
+def embed_new(batch: ReadBatch, backbone: Backbone) -> list[FloatArray | Rejected]:
+    """Return the embedding of each new picture, reusing those that earlier batches have cached.
+
+    A picture that the backbone decodes itself, and finds to be damaged, is rejected.
+    """
     images = batch.new
     if not images:
         return []
     names = [(image.digest, image.truncated) for image in images]
     found = backbone.find_embeddings(images)
     rows = {name: row for name, row in zip(names, found, strict=True) if row is not None}
+    damaged: dict[tuple[str | None, bool], str] = {}
     # One of several pictures with equal bytes is embedded, so that their rows are identical.
     missing = {name: i for i, name in enumerate(names) if name not in rows}
-    if missing:
+    while missing:
         places = list(missing.values())
         inputs = select_inputs(batch.inputs, places)
-        computed = backbone.embed_preprocessed([images[i] for i in places], inputs)
+        try:
+            computed = backbone.embed_preprocessed([images[i] for i in places], inputs)
+        except DamagedPictureError as error:
+            name = (error.image.digest, error.image.truncated)
+            damaged[name] = error.reason[:MAX_REASON]
+            del missing[name]
+            continue
         rows |= dict(zip(missing, computed, strict=True))
-    return [rows[name] for name in names]
+        break
+    return [
+        Rejected(image.uri, damaged[name]) if name in damaged else rows[name]
+        for image, name in zip(images, names, strict=True)
+    ]
 
 
-def _finish(batch: ReadBatch, rows: list[FloatArray]) -> Iterator[Accepted | Rejected]:
+def _finish(batch: ReadBatch, rows: list[FloatArray | Rejected]) -> Iterator[Accepted | Rejected]:
     """Yield the results of a batch in order."""
     new = iter(rows)
     for one in batch.pictures:
         if isinstance(one, Read):
             row = next(new) if one.row is None else one.row
-            yield Accepted(without_content(one.image), one.width, one.height, row, one.n_cut)
+            if isinstance(row, Rejected):
+                yield row
+            else:
+                yield Accepted(without_content(one.image), one.width, one.height, row, one.n_cut)
         else:
             yield one

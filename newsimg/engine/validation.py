@@ -19,6 +19,7 @@ from newsimg.storage.pictures.images import (
 from newsimg.storage.text.suggest import check_choice
 
 TRUNCATED = ("reject", "accept")
+MAX_REASON = 300  # characters
 PILLOW_MAX_PIXELS = 178_956_970  # twice Pillow's MAX_IMAGE_PIXELS, where it refuses to open
 
 
@@ -133,4 +134,4 @@ def _name_reason(image: Image, error: ValueError) -> str:
 
 
 def _shorten(error: Exception) -> str:
-    return (str(error) or type(error).__name__)[:300]
+    return (str(error) or type(error).__name__)[:MAX_REASON]

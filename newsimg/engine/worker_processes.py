@@ -15,7 +15,7 @@ from newsimg.datatypes import Chunks, ValidationRules
 from newsimg.engine.listing import Listing
 from newsimg.engine.reading import ReadBatch, read_batch
 from newsimg.interfaces import Backbone
-from newsimg.storage.models.stacked import stack_inputs
+from newsimg.storage.models.stacked import share_inputs
 
 N_PREFETCH = 2  # batches per process that are read ahead of the model
 # Imported once, in the process that the others are forked from.
@@ -56,7 +56,7 @@ class BatchReader:
             pictures = self.listing.read_rows(start, min(start + size, self.stop))
             batch = read_batch(pictures, self.backbone, self.rules)
             if batch.inputs and all(isinstance(one, dict) for one in batch.inputs):
-                batch = replace(batch, inputs=stack_inputs(batch.inputs, shared=True))
+                batch = replace(batch, inputs=share_inputs(batch.inputs))
             return batch
         except Exception as error:
             return error

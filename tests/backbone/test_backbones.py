@@ -653,7 +653,7 @@ def test_a_missing_model_is_named(model: str) -> None:
             "left",
             r"backbone.text_padding must be one of longest, max_length, got 'left'",
         ),
-        ("decoding", "half", r"backbone.decoding must be one of exact, reduced, got 'half'"),
+        ("decoding", "half", r"backbone.decoding must be one of exact, reduced, gpu, got 'half'"),
         ("batch_size", 0, r"backbone.batch_size must be auto or at least 1, got 0"),
         ("batch_size", "all", r"backbone.batch_size must be auto or at least 1, got all"),
         ("text_length", -1, r"backbone.text_length must be at least 1, got -1"),
@@ -748,7 +748,7 @@ def test_reduced_decoding_keeps_twice_the_size_of_the_models_input(tmp_path: Pat
         with PILImage.open(photograph.path) as full:
             upright = ImageOps.exif_transpose(full)
         expected = PILImage.Image.reduce(upright, 4)  # 1600x1200 at an eighth is below 192
-        found = open_image(photograph, backbone._target_size)
+        found = open_image(photograph, backbone.pictures.target_size)
         assert found.size == expected.size
 
 

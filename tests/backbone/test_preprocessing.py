@@ -159,7 +159,7 @@ def test_embeddings_of_any_colour_mode_are_those_of_the_processors_floats(
     pictures: list[Image],
 ) -> None:
     fast, slow = make_backbone(), make_backbone()
-    vars(slow)["_pixels"] = None  # the processor is used itself
+    vars(slow.pictures)["pixels"] = None  # the processor is used itself
     assert set(slow.preprocess(pictures[0])) == {"pixel_values"}
     assert set(fast.preprocess(pictures[0])) == {"pixels"}
     np.testing.assert_array_equal(fast.embed_images(pictures), slow.embed_images(pictures))
@@ -175,7 +175,7 @@ def test_reduced_decoding_has_the_pixels_of_the_processor(tmp_path: Path) -> Non
     assert opened.size != (1600, 1200)
     floats = backbone.image_processor(opened, return_tensors="np")["pixel_values"]
     where = torch.device("cpu"), torch.float32
-    made = move_inputs([{"pixels": pixels}], backbone._pixels, *where)
+    made = move_inputs([{"pixels": pixels}], backbone.pictures.pixels, *where)
     np.testing.assert_array_equal(made["pixel_values"].numpy(), floats)
 
 

@@ -1,4 +1,4 @@
-"""Preprocessed pictures of a batch in one tensor per name, as they travel between processes."""
+"""Preprocessed pictures of a batch in few tensors, as they travel between processes."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, overload
@@ -38,6 +38,51 @@ class StackedInputs(Sequence[Arrays]):
     def pin_memory(self) -> "StackedInputs":
         """Return a copy in memory that a GPU reads by itself; called by torch's DataLoader."""
         return StackedInputs({name: own.pin_memory() for name, own in self.tensors.items()})
+
+
+class JoinedInputs(Sequence[Arrays]):
+    """A sequence of the inputs of pictures, whose arrays have any shapes, in one tensor.
+
+    Args:
+        inputs: Mappings of names to arrays.
+    """
+
+    def __init__(self, inputs: Sequence[Arrays]) -> None:
+        import torch
+
+        arrays = [np.ascontiguousarray(array) for own in inputs for array in own.values()]
+        self.names = [list(own) for own in inputs]
+        self.shapes = [(array.dtype, array.shape) for array in arrays]
+        self.starts = np.cumsum([0, *(array.nbytes for array in arrays)]).tolist()
+        self.data = torch.empty(self.starts[-1], dtype=torch.uint8).share_memory_()
+        content = self.data.numpy()
+        for array, start in zip(arrays, self.starts, strict=False):
+            content[start : start + array.nbytes] = array.reshape(-1).view(np.uint8)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @overload
+    def __getitem__(self, place: int) -> Arrays: ...
+    @overload
+    def __getitem__(self, place: slice) -> "Sequence[Arrays]": ...
+    def __getitem__(self, place: int | slice) -> "Arrays | Sequence[Arrays]":
+        if isinstance(place, slice):
+            return [self[i] for i in range(len(self))[place]]
+        place = range(len(self))[place]
+        first = sum(map(len, self.names[:place]))
+        return {name: self._view(first + i) for i, name in enumerate(self.names[place])}
+
+    def _view(self, number: int) -> NDArray[Any]:
+        dtype, shape = self.shapes[number]
+        content = self.data.numpy()[self.starts[number] : self.starts[number + 1]]
+        return content.view(dtype).reshape(shape)
+
+
+def share_inputs(inputs: Sequence[Arrays]) -> Sequence[Arrays]:
+    """Put the inputs of pictures into memory that other processes can read."""
+    kinds = {tuple((name, one[name].shape[1:]) for name in one) for one in inputs}
+    return stack_inputs(inputs, shared=True) if len(kinds) == 1 else JoinedInputs(inputs)
 
 
 def stack_inputs(inputs: Sequence[Arrays], *, shared: bool = False) -> StackedInputs:

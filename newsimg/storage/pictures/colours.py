@@ -38,6 +38,13 @@ def to_srgb(picture: PILImage.Image) -> PILImage.Image:
     return srgb
 
 
+def is_srgb(picture: PILImage.Image) -> bool:
+    """Return whether the values of an opened picture in RGB or L are sRGB as they are."""
+    return picture.mode in ("RGB", "L") and (
+        _find_conversion(picture.info.get("icc_profile"), picture.mode) is None
+    )
+
+
 def _read_colours(picture: PILImage.Image) -> PILImage.Image:
     """Convert the pixels to L, RGB, CMYK or LAB, without transparency."""
     if picture.mode in ("RGB", "L", "CMYK", "LAB"):

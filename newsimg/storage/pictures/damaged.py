@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from newsimg.datatypes import Collection, FloatArray, Image
 from newsimg.interfaces import Backbone
+from newsimg.storage.pictures.images import open_image
 
 log = logging.getLogger(__name__)
 
@@ -86,6 +87,7 @@ def find_damaged(images: Sequence[Image], backbone: Backbone) -> dict[Image, str
     def check(image: Image) -> str | None:
         try:
             backbone.preprocess(image)
+            open_image(image)  # a backbone may decode it later
         except (ValueError, OSError) as error:
             if image.uri not in str(error):
                 raise  # not an error of this picture

@@ -31,6 +31,20 @@ class TruncatedPictureError(ValueError):
     """A truncated picture whose first part could be decoded."""
 
 
+class DamagedPictureError(ValueError):
+    """A picture that is found to be damaged in the batch of a model.
+
+    Args:
+        image: The picture.
+        reason: What is wrong with it.
+    """
+
+    def __init__(self, image: Image, reason: str) -> None:
+        super().__init__(f"cannot read the picture {image.uri}: {reason}")
+        self.image = image
+        self.reason = reason
+
+
 @dataclass(frozen=True)
 class LoadedImage(Image):
     """A picture with its encoded bytes, so that the hashed bytes are the decoded ones."""
@@ -128,7 +142,7 @@ def measure_picture(content: bytes) -> tuple[int, int]:
         with open_picture(content) as picture:
             if picture.format in ("PNG", "TIFF"):  # the orientation may be stored after the pixels
                 picture.load()
-            turned = _read_orientation(picture) >= 5
+            turned = read_orientation(picture) >= 5
             return picture.size[::-1] if turned else picture.size
     except Exception as error:  # as above
         if isinstance(error, MemoryError):
@@ -158,19 +172,20 @@ def _decode(content: bytes, fill: tuple[int, int] | None = None) -> PILImage.Ima
         picture.load()  # Pillow itself rotates a TIFF and drops the tag
         srgb = to_srgb(picture)
         # Of the picture itself, whose EXIF data may be damaged, Pillow would raise errors.
-        srgb.getexif()[ORIENTATION] = _read_orientation(picture)
+        srgb.getexif()[ORIENTATION] = read_orientation(picture)
         ImageOps.exif_transpose(srgb, in_place=True)
         return srgb
 
 
 def _reduce(picture: PILImage.Image, fill: tuple[int, int]) -> None:
     """Decode at a reduced scale; only JPEG supports it."""
-    width, height = fill[::-1] if _read_orientation(picture) >= 5 else fill
+    width, height = fill[::-1] if read_orientation(picture) >= 5 else fill
     scale = REDUCING_GAP * max(width / picture.width, height / picture.height)
     picture.draft(None, (round(picture.width * scale), round(picture.height * scale)))
 
 
-def _read_orientation(picture: PILImage.Image) -> int:
+def read_orientation(picture: PILImage.Image) -> int:
+    """Return the EXIF orientation of an opened picture; 1 if it has none or it is damaged."""
     try:
         return int(picture.getexif().get(ORIENTATION, 1))
     except Exception:  # the pixels may be intact although the EXIF data are damaged
