@@ -3,8 +3,10 @@
     python tests/bench/bench_gpu.py [--pictures 768] [--workers 4 16] [--models ViT-B/32 ViT-L/14]
 
 Models have the shapes of CLIP ViT-B/32 and ViT-L/14 and random weights, in bfloat16; pictures are
-JPEGs of 500x375, some for each worker. Each method runs once after a warm-up of the model; speeds
-include the start of processes, which `first` shows. Without a GPU a tiny model and few pictures
+JPEGs of 500x375, some for each worker. Each method runs once after a warm-up of the model;
+`pictures/s` includes the start of processes, which `first` shows; `later` is the speed after the
+first batch, when processes have read up to two batches each ahead. Threads embed a sixth of the
+pictures. Without a GPU a tiny model and few pictures
 show that all of it runs. `forward alone` has its pictures on the device. The ceiling of the second
 table is that of a large matrix product, scaled to the tower's floating-point operations.
 """
@@ -14,6 +16,7 @@ import os
 import statistics
 import time
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -48,7 +51,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     on_gpu = DEVICE == "cuda"
     shapes = SHAPES if on_gpu else TINY
-    parser.add_argument("--pictures", type=int, default=768 if on_gpu else 32, help="per worker")
+    parser.add_argument("--pictures", type=int, default=1536 if on_gpu else 32, help="per worker")
     parser.add_argument("--workers", type=int, nargs="+", default=[4, 16] if on_gpu else [2])
     parser.add_argument("--models", nargs="+", default=list(shapes), choices=list(shapes))
     parser.add_argument("--batch", type=int, default=256 if on_gpu else 16)
@@ -79,17 +82,29 @@ def measure_model(
             copy_picture(folder, files, i) for i in range(options.pictures * max(options.workers))
         ]
         forward = measure_forward(backbone, files, options.batch)
+        on_device = None
+        if DEVICE == "cuda" and find_spec("torchvision"):
+            on_device = make_backbone(folder / "model", options.batch, decoding="gpu")
+            on_device.embed_images(files[:16])
         methods: dict[str, Callable[[], Iterator[np.ndarray]]] = {}
         for n in options.workers:
             own = images[: n * options.pictures]
             listing = write_listing(own, folder / f"{n}.arrow", 2 * options.batch)
-            methods[f"newsimg, {n} threads"] = lambda n=n, own=listing: stream(own, backbone, 0, n)  # type: ignore[misc]
+            few = write_listing(own[: len(own) // 6], folder / f"{n}_few.arrow", 2 * options.batch)
+            methods[f"newsimg, {n} threads"] = lambda n=n, own=few: stream(own, backbone, 0, n)  # type: ignore[misc]
             methods[f"newsimg, {n} processes"] = lambda n=n, own=listing: stream(
                 own, backbone, n, 1
             )  # type: ignore[misc]
             methods[f"DataLoader, {n} processes"] = lambda n=n, own=own: plain(
                 own, backbone, options, n
             )  # type: ignore[misc]
+            if on_device is not None:
+                methods[f"decoding=gpu, {n} threads"] = lambda n=n, own=few: stream(
+                    own, on_device, 0, n
+                )  # type: ignore[misc]
+                methods[f"decoding=gpu, {n} processes"] = lambda n=n, own=listing: stream(
+                    own, on_device, n, 1
+                )  # type: ignore[misc]
         methods["sentence-transformers"] = lambda: encode(files, folder / "model", options.batch)
         for method, run in methods.items():
             try:
@@ -97,14 +112,19 @@ def measure_model(
             except ImportError as error:
                 print(f"{method}: {error}")
                 continue
+            speed, later = len(found) / seconds, ""
+            if len(found) > 2 * options.batch:
+                later = f"{(len(found) - options.batch) / (seconds - first):.0f}"
+            print(f"{model}, {method}: {speed:.0f}/s", flush=True)
             reference = found if not len(reference) else reference
             n_same = min(len(found), len(reference))
             rows.append(
                 {
                     "model": model,
                     "method": method,
-                    "pictures/s": f"{len(found) / seconds:.0f}",
-                    "of the forward": f"{len(found) / seconds / forward:.3f}",
+                    "pictures/s": f"{speed:.0f}",
+                    "later": later,
+                    "of the forward": f"{speed / forward:.3f}",
                     "first": f"{first:.1f} s",
                     "smallest cosine": f"{(found[:n_same] * reference[:n_same]).sum(1).min():.5f}",
                 }
@@ -236,7 +256,7 @@ def make_config(shape: tuple[int, int, int, int]) -> CLIPConfig:
     return CLIPConfig(vision_config=tower)
 
 
-def make_backbone(model: Path, batch: int) -> TransformersBackbone:
+def make_backbone(model: Path, batch: int, decoding: str = "exact") -> TransformersBackbone:
     """Return a backbone with the model of a folder."""
     return TransformersBackbone(
         model=str(model),
@@ -247,6 +267,7 @@ def make_backbone(model: Path, batch: int) -> TransformersBackbone:
         text_padding="longest",
         text_length=77,
         query_template="{title}",
+        decoding=decoding,
     )
 
 

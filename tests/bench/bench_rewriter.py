@@ -1,11 +1,11 @@
 """Tokens written per second by the rewriter: batches of 16, of 128, of `auto`, and a static cache.
 
-    python tests/bench/bench_rewriter.py [--chats 128] [--tokens 64] [--rounds 3]
+    python tests/bench/bench_rewriter.py [--chats 128] [--tokens 64] [--rounds 3] [--static]
 
 With a GPU the model has the shape of Llama-3-8B in bfloat16, without one a small shape in float32;
 the weights are random, the vocabulary is Llama-3's. Answers are drawn with a seed, and all have the
-same length. Methods alternate; the table has medians. A static cache compiles the model on a GPU,
-in the warm-up.
+same length. Methods alternate; the table has medians. With `--static` a static cache is measured
+too, for which the model is compiled on a GPU in the warm-up: an H100 needs more than a minute.
 """
 
 import argparse
@@ -51,6 +51,7 @@ def main() -> None:
     parser.add_argument("--chats", type=int, default=128 if ON_GPU else 32)
     parser.add_argument("--tokens", type=int, default=64 if ON_GPU else 16)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--static", action="store_true", help="measure the static cache too")
     options = parser.parse_args()
     chats = [
         [{"role": "user", "content": f"Describe photographs for {TITLES[i % 3]}, number {i}."}]
@@ -62,10 +63,11 @@ def main() -> None:
             "batch_size=16": make_llm(folder, model, 16, options.tokens),
             "batch_size=128": make_llm(folder, model, 128, options.tokens),
             "batch_size=auto": make_llm(folder, model, "auto", options.tokens),
-            "batch_size=auto, static cache": make_llm(
-                folder, model, "auto", options.tokens, cache_implementation="static"
-            ),
         }
+        if options.static:
+            llms["batch_size=auto, static cache"] = make_llm(
+                folder, model, "auto", options.tokens, cache_implementation="static"
+            )
         methods = {name: partial(llm.generate, chats, 28) for name, llm in llms.items()}
         answers = {name: method() for name, method in methods.items()}  # warm-up
         medians = time_in_turn(methods, options.rounds)

@@ -11,9 +11,10 @@ measure() {
   $*"
 }
 measure 90 python -m pytest -n 0 -m gpu -q tests/backbone tests/vlm tests/index
-measure 50 python tests/bench/bench_stream.py --rounds 3 --pictures 2048
-measure 130 python tests/bench/bench_gpu.py
-measure 90 python tests/bench/bench_judge.py --rounds 1
-measure 70 python tests/bench/bench_rewriter.py --rounds 1
-measure 45 python tests/bench/bench_search.py --images 500000 --rounds 1
+measure 70 python tests/bench/bench_stream.py --rounds 1 --pictures 1024
+measure 90 python tests/bench/bench_gpu.py --models ViT-B/32
+measure 90 python tests/bench/bench_gpu.py --models ViT-L/14 --workers 16
+measure 50 python tests/bench/bench_judge.py --rounds 1 --pictures 48
+measure 60 python tests/bench/bench_rewriter.py --rounds 1
+measure 30 python tests/bench/bench_search.py --images 500000 --rounds 1
 [ -z "$failed" ] || { echo "failed:$failed"; exit 1; }
