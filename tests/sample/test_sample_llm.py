@@ -121,5 +121,7 @@ def test_the_training_writes_a_model_that_loads(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr("sys.argv", ["train_llm", *arguments])
     # A model of two steps writes to the end of its window: to 4 headlines, not to 400.
     monkeypatch.setattr("newsimg.sample.training.train_llm.N_CHECK", 4)
+    # The threads would be those of all later tests in this process.
+    monkeypatch.setattr("torch.set_num_threads", lambda number: None)
     main()
     assert isinstance(AutoModelForCausalLM.from_pretrained(tmp_path), LlamaForCausalLM)
