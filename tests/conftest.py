@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 from PIL import Image as PILImage
 
+import newsimg.tracking.sender  # sets MLflow's variables, not in one test alone
 from newsimg.datatypes import Collection
 from newsimg.storage.files import user_cache_dir
 
