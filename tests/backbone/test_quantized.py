@@ -88,6 +88,7 @@ def test_a_model_is_exported_once_and_then_opened_without_loading_the_original(
     assert not [path for path in cache_dir.glob("*/*") if "float32" in path.name]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", ["cut off", "other bytes", "incomplete", "no record's JSON"])
 def test_an_export_that_is_damaged_or_incomplete_is_made_again(
     fault: str,
@@ -115,6 +116,7 @@ def test_an_export_that_is_damaged_or_incomplete_is_made_again(
     assert ("the model is exported again" in caplog.text) == (fault != "incomplete")
 
 
+@pytest.mark.slow
 def test_another_model_has_another_export(
     model_of: Any, pictures: list[Image], exported: tuple[Path, Any], cache_dir: Path
 ) -> None:

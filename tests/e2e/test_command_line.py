@@ -177,6 +177,7 @@ def test_the_wheel_carries_the_configs_and_the_sample_models(wheel: Path) -> Non
     assert not {name for name in names if name.startswith(("tests/", "multirun/", "conf/"))}
 
 
+@pytest.mark.slow
 def test_the_wheels_newsimg_works_from_an_empty_folder(
     wheel: Path, sample_cache: Path, tmp_path: Path
 ) -> None:

@@ -97,6 +97,7 @@ def test_the_readme_names_every_option_of_every_group():
             assert f"`{path.stem}`" in TEXT, f"{group.name}={path.stem}"
 
 
+@pytest.mark.slow
 def test_a_reranker_of_ones_own_works_as_the_readme_says(tmp_path):
     (python,) = (block for block in code_blocks("python") if "class ShortIdsFirst" in block)
     (yaml,) = code_blocks("yaml")
