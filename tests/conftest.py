@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 from PIL import Image as PILImage
 
+import newsimg.tracking.sender  # sets MLflow's variables, not in one test alone
 from newsimg.datatypes import Collection
 from newsimg.storage.files import user_cache_dir
 
@@ -37,6 +38,8 @@ HEADLINES = [
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test waits for a hub
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # threads only hinder models as small as these
+# Ray's workers would wait, at its niceness of 15, until the other tests leave them a processor.
+os.environ.setdefault("RAY_worker_niceness", "0")
 # A shell that runs the tests in the background has them, and all they start, ignore Ctrl-C.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 for name in ("MLFLOW_TRACKING_URI", "NEWSIMG_SWEEP_RECORD", "HYDRA_FULL_ERROR"):
@@ -50,7 +53,11 @@ hypothesis.settings.load_profile("newsimg")
 
 @pytest.fixture(autouse=True, scope="session")
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
-    os.environ["NEWSIMG_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+    """A cache for each test process; what was drawn of the sample newsroom is not drawn again."""
+    cache = tmp_path_factory.mktemp("cache")
+    for manifest in USER_CACHE.glob("sample-newsroom-*/manifest.json"):
+        (cache / manifest.parent.name).symlink_to(manifest.parent)
+    os.environ["NEWSIMG_CACHE"] = str(cache)
 
 
 @pytest.fixture(autouse=True)

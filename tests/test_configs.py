@@ -165,7 +165,13 @@ def test_an_experiment_composes_for_each_of_its_jobs(name: str) -> None:
     overrides = [argument for argument in arguments if argument != "-m"]
     swept = compose_config(*overrides, hydra=True)
     assert bool(swept) == ("-m" in arguments)
-    values = [f"{key}={value}" for key in swept for value in list_values(key, swept[key])]
+    # Of a number, the ends; of a group, each option, which has other keys.
+    values = [
+        f"{key}={value}"
+        for key in swept
+        for listed in [list_values(key, swept[key])]
+        for value in (dict.fromkeys((listed[0], listed[-1])) if "." in key else listed)
+    ]
     for value in values or ["seed=28"]:
         config = compose_config(*overrides, value)
         for part in find_targets(config):
@@ -274,10 +280,10 @@ def test_an_option_that_needs_no_network_runs(
         arguments.append(f"reranker={USED_BY[group]}")
     if needs_network(compose_config(*arguments)):
         pytest.skip("a model of the hub, a head from the internet, a server or a bucket")
-    if {"llm_rewriting", "vlm_judge"} & {option, USED_BY.get(group)}:
+    if {"llm_rewriting", "vlm_judge", "caption"} & {option, USED_BY.get(group)}:
         articles = (sample_newsroom / "newsarticles.csv").read_text(encoding="utf-8").splitlines()
         Path("subset.csv").write_text("\n".join(articles[:21]), encoding="utf-8")  # not minutes
-        arguments.append("data.subset=subset.csv")
+        arguments += ["data.subset=subset.csv", "top_k=5"]
     if option == "file":
         own = CONF_DIR / group / {"prompt": "plain.yaml", "criteria": "sample.yaml"}[group]
         Path(f"{group}.yaml").write_text(own.read_text(encoding="utf-8"), encoding="utf-8")
@@ -300,7 +306,8 @@ def test_an_option_that_needs_no_network_runs(
     if option in ("submit", "check"):
         arguments += prepare_submission(sample_newsroom)[option]
     if option == "correlate":
-        assert run_sample("task=ratings", "task.path=ratings.csv").code == 0
+        few = ["task.survey.splits=[val]", "task.survey.n_raters=3", "task.n_resamples=20"]
+        assert run_sample("task=ratings", "task.path=ratings.csv", *few).code == 0
         arguments.append("data.ratings=ratings.csv")
     if option == "table":
         assert run_sample("hydra.run.dir=made").code == 0
@@ -394,7 +401,9 @@ def test_an_experiment_on_the_sample_newsroom_runs(
 @pytest.mark.parametrize("name", [name for name in EXPERIMENTS if name.startswith("tune_")])
 def test_a_search_of_the_sample_newsroom_runs(name: str, run_sample: Callable[..., Any]) -> None:
     pytest.importorskip("optuna")
-    result = run_sample("-m", f"experiment={name}", "hydra.sweeper.n_trials=2")
+    # Models are asked about each candidate: five of them, not minutes.
+    few = [] if name == "tune_cost" else ["top_k=5"]  # that experiment chooses it
+    result = run_sample("-m", f"experiment={name}", "hydra.sweeper.n_trials=2", *few)
     assert result.code == 0, result.output
     assert "chosen on val, reported on test" in result.stdout
 

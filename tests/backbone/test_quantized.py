@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import shutil
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,18 @@ from newsimg.storage.models.fit import ModelError
 def cache_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("NEWSIMG_CACHE", str(tmp_path))
     return tmp_path / "quantized"
+
+
+@pytest.fixture(scope="module")
+def exported(
+    model_of: Any, pictures: list[Image], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, Any]:
+    """A cache that has the export of the tiny CLIP, and the embeddings by it."""
+    folder = tmp_path_factory.mktemp("exported")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NEWSIMG_CACHE", str(folder))
+        quantized = make_backbone("clip", model_of("clip"), quantize="int8")
+        return folder / "quantized", quantized.embed_images(pictures)
 
 
 def find_one(folder: Path, name: str) -> Path:
@@ -53,8 +66,9 @@ def test_pictures_embedded_in_integers_are_close_to_float32_and_texts_are_the_sa
 
 
 def test_an_embedding_does_not_depend_on_the_other_pictures_of_its_batch(
-    model_of: Any, pictures: list[Image]
+    model_of: Any, pictures: list[Image], exported: tuple[Path, Any], cache_dir: Path
 ) -> None:
+    shutil.copytree(exported[0], cache_dir)
     quantized = make_backbone("clip", model_of("clip"), quantize="int8")
     alone = [quantized.embed_images([picture])[0] for picture in pictures]
     np.testing.assert_array_equal(quantized.embed_images(pictures), alone)
@@ -74,18 +88,18 @@ def test_a_model_is_exported_once_and_then_opened_without_loading_the_original(
     assert not [path for path in cache_dir.glob("*/*") if "float32" in path.name]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", ["cut off", "other bytes", "incomplete", "no record's JSON"])
 def test_an_export_that_is_damaged_or_incomplete_is_made_again(
     fault: str,
     model_of: Any,
     pictures: list[Image],
+    exported: tuple[Path, Any],
     cache_dir: Path,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    def embed() -> Any:
-        return make_backbone("clip", model_of("clip"), quantize="int8").embed_images(pictures)
-
-    expected = embed()
+    folder, expected = exported
+    shutil.copytree(folder, cache_dir)
     path, record = (find_one(cache_dir, f"pictures.{ending}") for ending in ("onnx", "json"))
     content = path.read_bytes()
     if fault == "cut off":
@@ -96,16 +110,18 @@ def test_an_export_that_is_damaged_or_incomplete_is_made_again(
         record.unlink()
     else:
         record.write_text(record.read_text()[:40])
-    np.testing.assert_array_equal(embed(), expected)
+    again = make_backbone("clip", model_of("clip"), quantize="int8").embed_images(pictures)
+    np.testing.assert_array_equal(again, expected)
     assert path.stat().st_size == len(content)
     assert ("the model is exported again" in caplog.text) == (fault != "incomplete")
 
 
+@pytest.mark.slow
 def test_another_model_has_another_export(
-    model_of: Any, pictures: list[Image], cache_dir: Path
+    model_of: Any, pictures: list[Image], exported: tuple[Path, Any], cache_dir: Path
 ) -> None:
-    for family in ("clip", "siglip"):
-        make_backbone(family, model_of(family), quantize="int8").embed_images(pictures)
+    shutil.copytree(exported[0], cache_dir)
+    make_backbone("siglip", model_of("siglip"), quantize="int8").embed_images(pictures)
     identities = [
         json.loads(path.read_text())["identity"] for path in cache_dir.glob("*/pictures.json")
     ]

@@ -63,7 +63,11 @@ BUILD = (
 )
 SCENARIOS = (
     Scenario("first run", ("tracking=none",), EVALUATION, draws=True),
-    Scenario("embedding", ("tracking=none",), EVALUATION),
+    Scenario(
+        "embedding",
+        ("tracking=none", "task.report=false", "task.n_sheet_queries=0"),  # little else
+        EVALUATION,
+    ),
     Scenario("index build", (*BUILD, "data.folder=pictures"), INDEX),
     Scenario(
         "index append",

@@ -36,7 +36,12 @@ def run_at_once(
         paths = [str(SHIMS), os.environ.get("PYTHONPATH", "")]
         env = {**env, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
     with contextlib.ExitStack() as stack:
-        processes = [stack.enter_context(start(scenario.command, folder, env)) for _ in range(n)]
+        processes = [
+            stack.enter_context(
+                start(scenario.command, folder, env and {**env, "NUMBER": str(number)})
+            )
+            for number in range(n)
+        ]
         outputs = [process.communicate()[0] for process in processes]
     return [(one.returncode, text) for one, text in zip(processes, outputs, strict=True)]
 

@@ -201,6 +201,7 @@ def test_the_wheel_carries_the_configs_and_the_sample_models(wheel: Path) -> Non
     assert not {name for name in names if name.startswith(("tests/", "multirun/", "conf/"))}
 
 
+@pytest.mark.slow
 def test_the_wheels_newsimg_works_from_an_empty_folder(
     wheel: Path, sample_cache: Path, tmp_path: Path
 ) -> None:
@@ -210,7 +211,10 @@ def test_the_wheels_newsimg_works_from_an_empty_folder(
     (tmp_path / "empty").mkdir()
     command = site / "bin" / "newsimg"
     done = subprocess.run(
-        [sys.executable, command, f"cache.dir={sample_cache / 'model_outputs'}", "data.split=test"],
+        [
+            *(sys.executable, command, f"cache.dir={sample_cache / 'model_outputs'}"),
+            *("data.split=test", "tracking=none", "task.report=false", "task.n_sheet_queries=0"),
+        ],
         cwd=tmp_path / "empty",
         env=os.environ | {"PYTHONPATH": str(site)},
         capture_output=True,

@@ -167,6 +167,7 @@ def test_a_jobs_mistake_is_a_line_and_the_other_jobs_run(
     assert told == ["newsimg: error: job 0: weight.value must be in [0, 1], got 2"]
 
 
+@pytest.mark.slow
 def test_the_mistake_of_a_job_in_another_process_is_told_as_well(
     newsimg: Callable[..., Any], tiny_options: list[str]
 ) -> None:

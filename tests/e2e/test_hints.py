@@ -75,6 +75,7 @@ def test_an_index_is_searched_by_the_commands_that_are_printed(
     assert status["headlines"] == [], "headlines of the sample are offered over other pictures"
 
 
+@pytest.mark.slow
 def test_a_sweep_is_of_the_run_that_prints_it(
     newsimg_here: Callable[..., Any], tiny_aesthetics: list[str], tmp_path: Path
 ) -> None:

@@ -47,7 +47,9 @@ def read_summary(folder: Path) -> pd.DataFrame:
     return table[["name", "status", "reranked/hits_at_1", "reranked/mrr_at_10"]]
 
 
-def test_a_killed_sweep_resumes_and_ends_as_an_uninterrupted_one(tmp_path, tiny_aesthetics):
+def test_a_killed_sweep_resumes_and_ends_as_an_uninterrupted_one(
+    newsimg_here, tmp_path, tiny_aesthetics
+):
     sweep = start_sweep(tmp_path / "killed", tiny_aesthetics)
     while finished_jobs(tmp_path / "killed") < 1 and sweep.poll() is None:
         time.sleep(0.02)
@@ -59,8 +61,11 @@ def test_a_killed_sweep_resumes_and_ends_as_an_uninterrupted_one(tmp_path, tiny_
     output, _ = resumed.communicate()
     assert resumed.returncode == 0, output
     assert output.count("finished before") == done
-    whole = start_sweep(tmp_path / "whole", tiny_aesthetics)
-    assert whole.wait() == 0
+    whole = newsimg_here(
+        *("-m", *tiny_aesthetics, WEIGHTS, f"folder={tmp_path / 'whole' / 'multirun'}"),
+        f"cache.dir={tmp_path / 'store'}",
+    )
+    assert whole.code == 0, whole.output
     pd.testing.assert_frame_equal(
         read_summary(tmp_path / "killed"), read_summary(tmp_path / "whole"), check_exact=True
     )

@@ -122,6 +122,7 @@ def test_an_experiment_of_the_original_system_runs_on_tiny_models(
     assert outcome.stdout.count("reranked/hits_at_1 ") == 2
 
 
+@pytest.mark.slow
 def test_the_submission_of_the_original_system_searches_the_index_that_its_page_has_built(
     newsimg_here, options, newsroom, tiny_clip, tmp_path
 ):

@@ -44,7 +44,9 @@ def test_the_search_finds_what_is_packed(tmp_path):
 
 
 @pytest.mark.parametrize("name", RUNS)
-def test_keys_and_passwords_are_in_no_file_and_on_no_screen(name, newsimg, tiny_options, tmp_path):
+def test_keys_and_passwords_are_in_no_file_and_on_no_screen(
+    name, newsimg, newsimg_here, tiny_options, tmp_path, monkeypatch
+):
     with serve() as server:
         env = {
             "OPENAI_API_KEY": CANARY,
@@ -53,8 +55,15 @@ def test_keys_and_passwords_are_in_no_file_and_on_no_screen(name, newsimg, tiny_
             "HF_TOKEN": CANARY,
             "AWS_SECRET_ACCESS_KEY": CANARY,
         }
-        options = [option for option in tiny_options if not option.startswith("reranker=")]
-        result = newsimg(*RUNS[name], *options, "cache.dir=cache", env=env)
+        options = [o for o in tiny_options if not o.startswith(("reranker=", "top_k="))]
+        command = [*RUNS[name], *options, "top_k=2", "cache.dir=cache"]
+        if name == "rewriter":  # captions are shared beside the cache, also with other tests
+            command.append("reranker.captions_path=captions.jsonl")
+        with monkeypatch.context() as patch:
+            for variable, value in env.items():
+                patch.setenv(variable, value)
+            # The sweep in a process of its own, with what is sent by another beside it.
+            result = newsimg(*command) if name == "sweep" else newsimg_here(*command)
         sent = [headers for _, headers in server.bodies]
     assert result.code == (2 if name in ("bad weight", "no server") else 0), result.output
     if result.code == 0:

@@ -4,6 +4,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -65,14 +66,21 @@ def test_a_killed_cluster_head_is_reported_within_seconds() -> None:
     assert "run the command again" in printed
 
 
-def test_a_service_that_dies_between_waits_is_reported_at_the_next_wait() -> None:
+def test_a_service_that_dies_between_waits_is_reported_at_the_next_wait(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("newsimg.engine.ray_watch.CHECK_INTERVAL", 0.05)
+    before = set(threading.enumerate())
     with socket.create_server(("127.0.0.1", 0)) as server:
         parts = {"raylet": f"127.0.0.1:{server.getsockname()[1]}"}
         items = watch_cluster("engine", iter([1, 2, 3]), parts)
         assert next(items) == 1
-        time.sleep(1.5)
+        (looking,) = set(threading.enumerate()) - before
+        for _ in range(5):  # checks that find it alive
+            server.accept()[0].close()
         assert next(items) == 2
-    time.sleep(4.5)
+    looking.join(60)
+    assert not looking.is_alive()
     with pytest.raises(ConnectionError, match=r"Ray's raylet at .* does not respond"):
         next(items)
 

@@ -525,6 +525,7 @@ def start_job(server, folder, first, last, pictures):
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
 
 
+@pytest.mark.slow
 def test_of_processes_that_ask_the_same_at_the_same_time_one_asks_and_the_others_wait(
     tmp_path, pictures
 ):

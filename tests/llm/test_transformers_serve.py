@@ -60,6 +60,7 @@ def test_the_samples_language_model_writes_the_same_served_as_loaded(url):
     assert all(answers)
 
 
+@pytest.mark.slow
 def test_a_vision_language_model_sees_the_same_pictures_served_as_loaded(url, tmp_path):
     # Not the sample's: for its kind, Qwen2-VL, this server also loads what reads videos, and that
     # wants torchvision.

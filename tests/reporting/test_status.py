@@ -73,6 +73,7 @@ def test_a_terminal_is_never_blank_for_long_and_nothing_is_wider(
     assert seen.count(HIDE) == seen.count(SHOW) > 0
 
 
+@pytest.mark.slow
 def test_ctrl_c_leaves_a_clean_terminal(tiny_options: list[str], tmp_path: Path) -> None:
     root = {"PYTHONPATH": str(Path(console.__file__).parents[2])}
     options = [*tiny_options, f"cache.dir={tmp_path / 'cache'}", "tracking=none"]

@@ -119,5 +119,9 @@ def test_expected_captions_start_with_the_facts_and_then_add_likely_values() -> 
 def test_the_training_writes_a_model_that_loads(tmp_path, monkeypatch) -> None:
     arguments = ["--out", str(tmp_path), "--examples", "64", "--epochs", "1"]
     monkeypatch.setattr("sys.argv", ["train_llm", *arguments])
+    # A model of two steps writes to the end of its window: to 4 headlines, not to 400.
+    monkeypatch.setattr("newsimg.sample.training.train_llm.N_CHECK", 4)
+    # The threads would be those of all later tests in this process.
+    monkeypatch.setattr("torch.set_num_threads", lambda number: None)
     main()
     assert isinstance(AutoModelForCausalLM.from_pretrained(tmp_path), LlamaForCausalLM)

@@ -110,7 +110,11 @@ def test_pictures_of_the_sample_and_models_of_ones_own_are_not_warned_of(
 ) -> None:
     own = newsimg_here(*tiny_options, "tracking=none", f"cache.dir={tmp_path / 'store'}")
     sample = newsimg_here("tracking=none", "task.report=false", "task.n_sheet_queries=0")
-    pictures = next(sample_cache.glob("sample-newsroom-*/newsimages"))
+    drawn = next(sample_cache.glob("sample-newsroom-*/newsimages"))
+    pictures = tmp_path / drawn.parent.name / "newsimages"  # known by the folder's name
+    pictures.mkdir(parents=True)
+    for path in sorted(drawn.iterdir())[:20]:
+        (pictures / path.name).symlink_to(path)
     folder = ["data=collection", f"data.folder={pictures}", "task=index", "task.index_dir=index"]
     made = newsimg_here(*folder, "tracking=none")
     found = newsimg_here(

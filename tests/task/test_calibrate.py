@@ -25,6 +25,7 @@ def run(newsimg_here: Callable[..., Any], sample_cache: Path) -> Callable[..., A
     return run
 
 
+@pytest.mark.slow
 def test_a_calibration_marks_the_results_of_the_same_setting_alone(
     run: Callable[..., Any],
 ) -> None:
@@ -71,6 +72,7 @@ def test_a_calibration_marks_the_results_of_the_same_setting_alone(
     assert "calibrated with weight.value 0.15 (now 0.3)" in refused
 
 
+@pytest.mark.slow
 def test_the_confidence_may_be_that_people_rate_the_first_picture_well(
     run: Callable[..., Any],
 ) -> None:
@@ -103,6 +105,7 @@ def test_the_confidence_may_be_that_people_rate_the_first_picture_well(
     assert "sample has no ratings: data.ratings=FILE names them" in refused
 
 
+@pytest.mark.slow
 def test_a_submission_leaves_out_headlines_without_a_picture_and_says_so(
     run: Callable[..., Any],
 ) -> None:

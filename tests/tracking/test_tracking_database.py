@@ -110,6 +110,7 @@ def test_a_kill_during_the_creation_never_leaves_an_incomplete_database(
     assert not [left for left in folder.glob(".mlflow.db.*") if left.suffix != ".lock"]
 
 
+@pytest.mark.slow
 def test_a_run_closes_the_first_run_of_a_folder_that_was_killed_at_its_start(
     empty_cache: None,
     newsimg_here: Callable[..., Any],
@@ -342,6 +343,7 @@ print([thread.name for thread in threading.enumerate() if "elemetry" in thread.n
 """
 
 
+@pytest.mark.slow
 def test_mlflow_sends_no_telemetry(tmp_path: Path) -> None:
     # MLflow disables telemetry itself if it detects a test or CI.
     tested = ("PYTEST_CURRENT_TEST", "CI", "GITHUB_ACTIONS", "MLFLOW_DISABLE_TELEMETRY")

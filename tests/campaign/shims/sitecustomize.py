@@ -15,15 +15,16 @@ if os.environ.get("CLOCK") == "back":
 
 if os.environ.get("RENAMES") == "late":
     replace, rename = os.replace, os.rename
+    chance = random.Random(int(os.environ["NUMBER"]))  # of the process among those at once
 
     def replace_late(*args: Any, **kwargs: Any) -> None:
         """Rename after a while, as other machines see it on a network file system."""
-        time.sleep(random.uniform(0, LONGEST))
+        time.sleep(chance.uniform(0, LONGEST))
         replace(*args, **kwargs)
 
     def rename_late(*args: Any, **kwargs: Any) -> None:
         """Like `replace_late`."""
-        time.sleep(random.uniform(0, LONGEST))
+        time.sleep(chance.uniform(0, LONGEST))
         rename(*args, **kwargs)
 
     os.replace, os.rename = replace_late, rename_late

@@ -46,6 +46,7 @@ def test_a_sweep_compares_its_best_jobs_with_the_one_that_does_not_rerank(newsro
     assert not Path("made/summary/compare.html").exists()
 
 
+@pytest.mark.slow
 def test_a_sweep_of_infer_compares_its_first_jobs_and_none_is_written_if_unwanted(
     newsimg_here: Callable[..., Any], tiny_aesthetics: list[str]
 ) -> None:

@@ -46,6 +46,7 @@ def table_of(folder: Path, **layout: Any) -> PaperTable:
     return make_table(read_runs([folder]), Layout(**layout))
 
 
+@pytest.mark.slow
 def test_the_table_of_a_real_sweep_has_the_numbers_of_ir_measures_and_holms_correction(
     newsimg_here: Callable[..., Any], tiny_aesthetics: list[str]
 ) -> None:
