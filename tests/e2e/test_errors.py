@@ -40,6 +40,7 @@ def assert_is_told(result: Any, message: str) -> None:
         ("topk=5", r"there is no topk; did you mean top_k\?"),
         ("value=0.2", r"there is no value; did you mean weight.value\?"),
         ("index.m=3", "there is no index.m here; index=hnsw would have it"),
+        ("tags={desk: sport}", r"tags is empty: \+tags.desk=VALUE adds desk to it"),
         ("top_k", "an override must be name=value, got 'top_k'"),
         ("weight.value=[1,", r"'weight.value=\[1,' cannot be read"),
         ("weight.value=${nowhere}", "weight.value: Interpolation key 'nowhere' not found"),

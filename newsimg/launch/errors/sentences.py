@@ -83,6 +83,8 @@ def _explain_key(error: Any) -> str:
         others = [f"{group}={option}" for option in _find_options_with(group, key)]
         if others:
             return f"there is no {full_key} here; {', '.join(others)} would have it"
+        if isinstance(parent, DictConfig) and not keys:
+            return f"{place} is empty: +{full_key}=VALUE adds {key} to it"
         listed = f": {place} has {', '.join(keys)}" if 0 < len(keys) <= MAX_KEYS else ""
         return f"there is no {full_key}{listed}"
     deeper = [f"{name}.{key}" for name in keys if _has_key(parent, name, key)]
