@@ -34,7 +34,7 @@ MAY_IMPORT = {
     "engine": STORAGE,
     "tracking": STORAGE | {"reporting.console", "reporting.quoting"},
     "data": STORAGE | {"sample"},
-    "sample": {"storage.csv_table", "storage.progress", "datatypes"},
+    "sample": {"storage.csv_table", "storage.files", "storage.progress", "datatypes"},
     "vlm": STORAGE | {"llm.chat_server", "llm.chat_answers"},
     "index": STORAGE | {"engine.listing", "engine.validation"},
     "reranker": STORAGE | {"weight.base"},

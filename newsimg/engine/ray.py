@@ -18,6 +18,7 @@ from newsimg.engine.ray_cluster import RayComponent, WorkerEnvironment, capture_
 from newsimg.engine.ray_watch import find_services, watch_cluster
 from newsimg.engine.stream import stream_embeddings
 from newsimg.interfaces import Backbone, Engine
+from newsimg.storage.files import name_full_disk
 
 MAX_DEATHS = 20  # worker deaths while embedding the same part
 MAX_BLOCKS = 10_000  # limits Ray's bookkeeping for many chunks
@@ -175,7 +176,7 @@ class StartCounter:
             RuntimeError: If too many workers have died while embedding it.
         """
         self.folder.mkdir(exist_ok=True)
-        with (self.folder / part).open("ab") as file:
+        with name_full_disk(self.folder), (self.folder / part).open("ab") as file:
             file.write(b".")
             n_deaths = file.tell() - 1
         if n_deaths > self.max_deaths:

@@ -21,7 +21,13 @@ from newsimg.index.merged_search import Searchable
 from newsimg.index.mismatch import explain_mismatch
 from newsimg.index.vectors import VectorIndex
 from newsimg.interfaces import Backbone
-from newsimg.storage.files import hash_file, hash_files, read_checked_json, write_checked_json
+from newsimg.storage.files import (
+    hash_file,
+    hash_files,
+    name_full_disk,
+    read_checked_json,
+    write_checked_json,
+)
 from newsimg.storage.metadata.fields import METADATA
 
 log = logging.getLogger(__name__)
@@ -44,7 +50,11 @@ class SavedImages(Sequence[Image]):
     """
 
     def __init__(self, path: Path) -> None:
-        with NamedTemporaryFile() as copy, pq.ParquetFile(path) as file:
+        with (
+            NamedTemporaryFile() as copy,
+            name_full_disk(Path(copy.name)),
+            pq.ParquetFile(path) as file,
+        ):
             columns = [name for name in file.schema_arrow.names if name not in BUILD_COLUMNS]
             schema = pa.schema([file.schema_arrow.field(name) for name in columns])
             with pa.ipc.new_file(copy.name, schema) as writer:

@@ -15,6 +15,7 @@ from newsimg.storage.files import write_atomically
 log = logging.getLogger(__name__)
 
 ID_BYTES = 8
+BLOCK_BYTES = 1 << 20  # of a serialised index, passed on at once
 # Vectors that an exact search multiplies with a batch of queries at once. FAISS's 1,024 spend more
 # time on collecting results than on products; the scores are the same.
 faiss.cvar.distance_compute_blas_database_bs = 8192
@@ -63,9 +64,26 @@ class VectorIndex:
             raise ValueError(f"{path} is not a FAISS index that can be read: {error}") from error
 
     def write(self, path: Path) -> None:
-        """Write the index to `path` atomically."""
-        with write_atomically(path) as temporary:
-            faiss.write_index(self.faiss, str(temporary))
+        """Write the index to `path` atomically.
+
+        Raises:
+            OSError: If it cannot be written; names `path`.
+        """
+        # FAISS itself reports a full disk as a RuntimeError, or not at all when it closes the file.
+        failed: list[OSError] = []
+        with write_atomically(path) as temporary, temporary.open("wb", buffering=0) as file:
+
+            def keep(block: bytes) -> None:
+                content = memoryview(block)
+                try:
+                    while content and not failed:
+                        content = content[file.write(content) :]
+                except OSError as error:  # an exception would not pass through FAISS
+                    failed.append(error)
+
+            faiss.write_index(self.faiss, faiss.PyCallbackIOWriter(keep, BLOCK_BYTES))
+            if failed:
+                raise failed[0]
 
     @property
     def dim(self) -> int:
@@ -90,7 +108,7 @@ class VectorIndex:
             nonlocal total
             total += len(block)
 
-        faiss.write_index(self.faiss, faiss.PyCallbackIOWriter(count, 1 << 20))
+        faiss.write_index(self.faiss, faiss.PyCallbackIOWriter(count, BLOCK_BYTES))
         return total
 
     def add(self, embeddings: FloatArray, ids: IntArray) -> None:

@@ -26,6 +26,7 @@ from newsimg.sample.words import (
     describe_picture,
     publish,
 )
+from newsimg.storage.files import name_full_disk
 
 GENERATOR_VERSION = (
     6  # increase it with any change of the output, so that old folders are not reused
@@ -116,7 +117,8 @@ def _draft(folder: Path) -> Iterator[Path]:
     """Yield a temporary folder; a sibling, as a rename is atomic only within one file system."""
     draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
-        yield draft
+        with name_full_disk(folder):
+            yield draft
     finally:
         shutil.rmtree(draft, ignore_errors=True)
 

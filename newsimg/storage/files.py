@@ -98,14 +98,16 @@ def name_full_disk(path: Path) -> Iterator[None]:
     """Add the file name to errors of a full disk or quota.
 
     Raises:
-        OSError: If the disk or quota is full; names `path`.
+        OSError: If the disk or quota is full; names `path`, or the file that was written.
     """
     try:
         yield
     except OSError as error:
-        if error.errno not in FULL or error.filename is not None:
+        if error.errno not in FULL or (error.filename is not None and error.filename2 is None):
             raise
-        raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
+        # Of a copy, the first name is that of the source.
+        written = path if error.filename2 is None else error.filename2
+        raise OSError(error.errno, os.strerror(error.errno), str(written)) from error
 
 
 @contextmanager

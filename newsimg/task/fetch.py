@@ -27,7 +27,7 @@ from newsimg.data.yfcc.zip_fetch import ZipShard
 from newsimg.interfaces import Components, RunInfo, Task
 from newsimg.reporting.console import console, print_command, print_table, shorten_path
 from newsimg.reporting.quoting import quote_value, write_command
-from newsimg.storage.files import lock_folder
+from newsimg.storage.files import lock_folder, name_full_disk
 from newsimg.storage.progress import Progress
 
 CHUNK_BYTES = 1 << 23  # size of a request for a part of the database
@@ -119,7 +119,7 @@ class FetchTask(Task):
         bucket = Bucket(self.bucket, **self.server, **self.limits)  # type: ignore[arg-type]
         pool = ThreadPoolExecutor(bucket.n_threads)
         try:
-            with lock_folder(self.folder):
+            with lock_folder(self.folder), name_full_disk(self.folder):
                 return self._run(bucket, pool, components.info)
         finally:
             pool.shutdown(cancel_futures=True)

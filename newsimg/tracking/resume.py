@@ -4,9 +4,11 @@ import os
 import shutil
 from pathlib import Path
 
+from newsimg.storage.files import write_atomically
 from newsimg.tracking.record import RunRecord, read_records, run_dir
 
 RESUMED_TAG = "newsimg.resumed_from"  # id of the reused run, or of its record
+HYDRA = ".hydra"  # folder of the job's config, as Hydra composed it
 
 
 def index_finished(folder: Path) -> dict[str, Path]:
@@ -35,14 +37,16 @@ def adopt_finished(found: RunRecord, record: RunRecord, output_dir: Path) -> Run
     Args:
         found: The finished run, with its files in `artifact_root`.
         record: The record of the job, which keeps its name, params and tags.
-        output_dir: Folder of the job; existing files, such as Hydra's, are not overwritten.
+        output_dir: Folder of the job. Hydra's files and the log are kept; others there were left
+            by the same job, which was stopped and queued again, and may be incomplete.
     """
     source = Path(found.artifact_root)
     for name in found.artifacts:
         target = output_dir / name
-        if not target.exists() and (source / name).is_file():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source / name, target)
+        is_own = target.exists() and (Path(name).parts[0] == HYDRA or target.suffix == ".log")
+        if not is_own and (source / name).is_file():
+            with write_atomically(target) as temporary:
+                shutil.copyfile(source / name, temporary)
     record.metrics, record.metrics_time = dict(found.metrics), found.metrics_time
     record.start_time, record.end_time = found.start_time, found.end_time
     record.status, record.resumed = "FINISHED", True

@@ -1,6 +1,9 @@
 """Errors of writing name the file and leave no partial file."""
 
 import resource
+import shutil
+import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,6 +11,7 @@ from functools import partial
 from http.server import HTTPServer, SimpleHTTPRequestHandler
 from pathlib import Path
 
+import faiss
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -17,6 +21,8 @@ from PIL import Image as PILImage
 from newsimg.datatypes import Accepted, Image
 from newsimg.engine.listing import write_listing
 from newsimg.index.building.checkpoint import BuildCheckpoint, write_tables
+from newsimg.index.folder import SavedImages
+from newsimg.index.vectors import VectorIndex
 from newsimg.reranker.caption_file import CaptionFile
 from newsimg.storage.files import fetch_file, hash_file, write_atomically
 from newsimg.storage.pictures.images import save_picture
@@ -26,9 +32,9 @@ TABLE = pa.table({"number": np.random.default_rng(0).integers(0, 1 << 60, 5000)}
 
 
 @contextmanager
-def limited_file_size() -> Iterator[None]:
+def limited_file_size(limit: int = LIMIT) -> Iterator[None]:
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (LIMIT, hard))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
     try:
         yield
     finally:
@@ -64,7 +70,19 @@ def write_rows(path: Path) -> None:
     write_tables(iter([TABLE]), TABLE.schema, path)
 
 
-WRITERS = [write_bytes, write_lines, write_parquet, write_listed, write_rows]
+def write_index(path: Path) -> None:
+    index = VectorIndex(faiss.index_factory(8, "Flat", faiss.METRIC_INNER_PRODUCT))
+    index.add(np.ones((LIMIT, 8), np.float32), np.arange(LIMIT))
+    index.write(path)
+
+
+def write_copy(path: Path) -> None:
+    with write_atomically(path) as temporary:
+        shutil.copyfile(sys.executable, temporary)
+
+
+WRITERS = [write_bytes, write_lines, write_parquet, write_listed, write_rows, write_index]
+WRITERS += [write_copy]
 
 
 @pytest.mark.parametrize("write", WRITERS)
@@ -78,6 +96,33 @@ def test_a_full_disk_error_names_the_file_and_leaves_no_partial_file(
     assert list(path.parent.iterdir()) == []
     write(path)
     assert path.stat().st_size > LIMIT
+
+
+def test_a_full_disk_error_of_an_opened_index_names_the_temporary_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = [f"{i:0100}.jpg" for i in range(LIMIT)]
+    table = pa.table({"row_id": range(LIMIT), "image_id": paths, "path": paths})
+    pq.write_table(table, tmp_path / "images.parquet")
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    with pytest.raises(OSError, match="File too large") as error, limited_file_size():
+        SavedImages(tmp_path / "images.parquet")
+    assert Path(error.value.filename).parent == tmp_path / "temporary"
+    assert list((tmp_path / "temporary").iterdir()) == []
+    assert len(SavedImages(tmp_path / "images.parquet")) == LIMIT
+
+
+def test_a_full_disk_error_of_the_last_bytes_of_an_index_is_told(tmp_path: Path) -> None:
+    index = VectorIndex(faiss.index_factory(4, "IVF2,Flat", faiss.METRIC_INNER_PRODUCT))
+    vectors = np.eye(4, dtype=np.float32)
+    index.faiss.train(vectors)
+    index.add(vectors, np.arange(4))
+    index.write(tmp_path / "index")  # so small that FAISS would write it when it closes the file
+    with pytest.raises(OSError, match="File too large") as error, limited_file_size(100):
+        index.write(tmp_path / "index")
+    assert error.value.filename == str(tmp_path / "index")
+    assert VectorIndex.read(tmp_path / "index").n_vectors == 4
 
 
 def test_a_full_disk_error_names_the_captions_file(tmp_path: Path) -> None:

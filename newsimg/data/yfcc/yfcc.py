@@ -22,7 +22,7 @@ from pathlib import Path
 from urllib.parse import quote, unquote_plus
 
 from newsimg.data.yfcc.s3 import RemoteObject
-from newsimg.storage.files import write_atomically
+from newsimg.storage.files import name_full_disk, write_atomically
 from newsimg.storage.progress import Progress
 
 N_SHARDS = 4096
@@ -65,8 +65,14 @@ def split_database(database: Path, folder: Path, shards: Sequence[str]) -> None:
         shards: Names of shards.
 
     Raises:
+        OSError: If the disk is full; names `folder`.
         ValueError: If the file is not the YFCC100M database.
     """
+    with name_full_disk(folder):
+        _split_database(database, folder, shards)
+
+
+def _split_database(database: Path, folder: Path, shards: Sequence[str]) -> None:
     building = folder / ".building"
     if building.is_dir():  # left by a killed job
         shutil.rmtree(building)

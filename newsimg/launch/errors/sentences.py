@@ -123,7 +123,10 @@ def _explain_file(error: OSError) -> str:
         return str(error).strip()
     hint = ""
     if error.errno in FULL and error.strerror == os.strerror(error.errno):
-        hint = "; folder=DIR writes runs to another disk, NEWSIMG_CACHE=DIR moves the cache"
+        hint = (
+            "; folder=DIR writes runs to another disk, NEWSIMG_CACHE=DIR moves the cache, "
+            "TMPDIR=DIR temporary files"
+        )
     if error.filename is None:
         return f"{error.strerror}{hint}"
     return f"{error.filename}: {error.strerror}{hint}"
