@@ -31,21 +31,37 @@ def locate_files(record: RunRecord, path: Path) -> RunRecord:
     return record
 
 
+def is_own(output_dir: Path, name: str) -> bool:
+    """Return whether a file in a job's folder is of Hydra or the log, and so not to be replaced.
+
+    Others were left by the same job, which was stopped and queued again, and may be incomplete.
+    """
+    path = output_dir / name
+    return path.exists() and (Path(name).parts[0] == HYDRA or path.suffix == ".log")
+
+
+def check_inside(output_dir: Path, name: str) -> None:
+    """Check that a file named by a store is in the job's folder.
+
+    Raises:
+        ValueError: If it is not.
+    """
+    if not Path(os.path.abspath(output_dir / name)).is_relative_to(os.path.abspath(output_dir)):
+        raise ValueError(f"the tracking store names a file {name!r}, outside of the run's folder")
+
+
 def adopt_finished(found: RunRecord, record: RunRecord, output_dir: Path) -> RunRecord:
     """Complete the record of a job with the results of a finished run, and copy its files.
 
     Args:
         found: The finished run, with its files in `artifact_root`.
         record: The record of the job, which keeps its name, params and tags.
-        output_dir: Folder of the job. Hydra's files and the log are kept; others there were left
-            by the same job, which was stopped and queued again, and may be incomplete.
+        output_dir: Folder of the job; see `is_own`.
     """
     source = Path(found.artifact_root)
-    for name in found.artifacts:
-        target = output_dir / name
-        is_own = target.exists() and (Path(name).parts[0] == HYDRA or target.suffix == ".log")
-        if not is_own and (source / name).is_file():
-            with write_atomically(target) as temporary:
+    for name in found.artifacts if source != output_dir else ():
+        if not is_own(output_dir, name) and (source / name).is_file():
+            with write_atomically(output_dir / name) as temporary:
                 shutil.copyfile(source / name, temporary)
     record.metrics, record.metrics_time = dict(found.metrics), found.metrics_time
     record.start_time, record.end_time = found.start_time, found.end_time

@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import filelock
@@ -14,6 +15,7 @@ import filelock
 from newsimg.tracking.database import prepare_database
 from newsimg.tracking.difference import has_end, has_stale_error, has_values, list_artifacts
 from newsimg.tracking.record import (
+    RECORDS,
     RunRecord,
     edit_record,
     find_jobs,
@@ -21,6 +23,7 @@ from newsimg.tracking.record import (
     read_record,
     run_dir,
 )
+from newsimg.tracking.resume import check_inside, is_own
 from newsimg.tracking.ui import SWEEP_TAG, delete_view, share_view
 from newsimg.tracking.uri import hide_password, is_server
 
@@ -191,10 +194,7 @@ class RunSender:
         )
 
     def fetch_files(self, run_id: str, folder: Path) -> list[str]:
-        """Download a run's files to a folder, and return their relative paths.
-
-        Existing files are not overwritten.
-        """
+        """Download a run's files to a job's folder, but for `is_own`; return their paths."""
         from mlflow.artifacts import download_artifacts
 
         client, waiting = self._client, [""]
@@ -202,14 +202,16 @@ class RunSender:
         while waiting:
             for entry in client.list_artifacts(run_id, waiting.pop()):
                 (waiting if entry.is_dir else names).append(entry.path)
-        for name in names:
-            if not (folder / name).exists():
-                download_artifacts(
-                    run_id=run_id,
-                    artifact_path=name,
-                    dst_path=str(folder),
-                    tracking_uri=self.uri,
-                )
+        (folder / RECORDS).mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=folder / RECORDS) as whole:
+            for name in names:
+                check_inside(folder, name)
+                if not is_own(folder, name):
+                    found = download_artifacts(  # written without the folders of its name
+                        run_id=run_id, artifact_path=name, dst_path=whole, tracking_uri=self.uri
+                    )
+                    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                    Path(found).replace(folder / name)
         return names
 
     def is_outage(self, error: BaseException) -> bool:

@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 
 sys.path.append(str(Path(__file__).parents[1] / "support"))
-from indexing import fill
+from indexing import fill  # type: ignore[import-not-found]
 
 WRITTEN = ("vectors.faiss", "images.parquet", "rejected.parquet")
 
