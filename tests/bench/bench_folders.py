@@ -95,7 +95,8 @@ def write_vectors(folder: Path, name: str, n: int, dim: int) -> None:
     with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
         config = compose("config", [f"index={name}"]).index
     index: GrowingIndex = instantiate(config, _convert_="all")
-    index.train(np.concatenate([*draw(0, index.training_size(n), dim)]), n)
+    sample = [np.empty((0, dim), np.float32), *draw(0, index.training_size(n), dim)]
+    index.train(np.concatenate(sample), n)
     start = 0
     for block in draw(1, n, dim):
         index.add(block, np.arange(start, start + len(block)))
