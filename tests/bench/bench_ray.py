@@ -31,7 +31,8 @@ def build(folder: Path, n_workers: int, every: float = 0) -> tuple[float, int]:
     engine = [f"engine={'ray' if n_workers else 'local'}"]
     engine += [f"engine.n_workers={n_workers}"] if n_workers else ["task.n_threads=1"]
     command = [sys.executable, "-m", "newsimg", "task=index", "data=collection", "tracking=none"]
-    command += ["data.folder=../pictures", "task.index_dir=index", f"cache.dir={folder / 'cache'}"]
+    command += [f"data.folder={folder.parent / 'pictures'}", f"cache.dir={folder / 'cache'}"]
+    command += ["task.index_dir=index"]
     began = time.monotonic()
     killed = 0
     with (folder / "output.txt").open("w") as output:
