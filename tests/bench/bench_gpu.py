@@ -51,7 +51,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     on_gpu = DEVICE == "cuda"
     shapes = SHAPES if on_gpu else TINY
-    parser.add_argument("--pictures", type=int, default=1536 if on_gpu else 32, help="per worker")
+    parser.add_argument("--pictures", type=int, default=1024 if on_gpu else 32, help="per worker")
     parser.add_argument("--workers", type=int, nargs="+", default=[4, 16] if on_gpu else [2])
     parser.add_argument("--models", nargs="+", default=list(shapes), choices=list(shapes))
     parser.add_argument("--batch", type=int, default=256 if on_gpu else 16)

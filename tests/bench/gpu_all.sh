@@ -10,9 +10,9 @@ measure() {
     timeout "$limit" "$@" || failed="$failed
   $*"
 }
-measure 90 python -m pytest -n 0 -m gpu -q tests/backbone tests/vlm tests/index
-measure 70 python tests/bench/bench_stream.py --rounds 1 --pictures 1024
-measure 90 python tests/bench/bench_gpu.py --models ViT-B/32
+measure 120 python -m pytest -n 0 -m gpu -q tests/backbone tests/vlm tests/index
+measure 60 python tests/bench/bench_stream.py --rounds 1 --pictures 512
+measure 110 python tests/bench/bench_gpu.py --models ViT-B/32
 measure 90 python tests/bench/bench_gpu.py --models ViT-L/14 --workers 16
 measure 50 python tests/bench/bench_judge.py --rounds 1 --pictures 48
 measure 60 python tests/bench/bench_rewriter.py --rounds 1
