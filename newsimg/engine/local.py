@@ -7,8 +7,9 @@ from typing import Literal
 
 from newsimg.datatypes import Accepted, Chunks, Rejected, ValidationRules
 from newsimg.engine.reading import read_in_threads
+from newsimg.engine.shared_memory import SHARED_MEMORY, count_fitting
 from newsimg.engine.stream import embed_batches
-from newsimg.engine.worker_processes import measure_range, read_in_processes
+from newsimg.engine.worker_processes import N_PREFETCH, measure_range, read_in_processes
 from newsimg.interfaces import Backbone, Engine
 
 log = logging.getLogger(__name__)
@@ -70,6 +71,11 @@ class LocalEngine(Engine):
             reason = "there is one core"
         elif backbone.is_asynchronous:
             n_workers, reason = n_cores, f"one per core, for {n_pictures} pictures and a GPU"
+            backbone.load_preprocessing()
+            n_fitting = count_fitting(backbone, N_PREFETCH)
+            if n_fitting is not None and n_fitting < n_workers:
+                n_workers = n_fitting
+                reason = f"{SHARED_MEMORY} has room for the batches of {n_fitting} processes"
         chosen = f"{n_workers} processes" if n_workers else f"{n_threads} threads"
         log.info("reading        %s (%s)", chosen, reason)
         return n_workers

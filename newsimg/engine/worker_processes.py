@@ -14,6 +14,7 @@ from typing import Any
 from newsimg.datatypes import Chunks, ValidationRules
 from newsimg.engine.listing import Listing
 from newsimg.engine.reading import ReadBatch, read_batch
+from newsimg.engine.shared_memory import SHARED_MEMORY, count_fitting
 from newsimg.interfaces import Backbone
 from newsimg.storage.models.stacked import share_inputs
 
@@ -78,6 +79,7 @@ def read_in_processes(
 
     Raises:
         RuntimeError: If a process dies.
+        ValueError: If shared memory has no room for the batches of the processes.
     """
     import torch
     from torch.utils.data import DataLoader
@@ -85,12 +87,21 @@ def read_in_processes(
     backbone.load_preprocessing()
     start, stop = measure_range(listing, numbers)
     reader = BatchReader(listing.path, start, stop, backbone, rules)
+    n_processes = min(n_workers, len(reader))
+    n_fitting = count_fitting(backbone, N_PREFETCH)
+    if n_fitting is not None and n_fitting < n_processes:
+        threads = "" if n_fitting else " to read in threads"
+        raise ValueError(
+            f"engine.n_workers={n_workers}: {SHARED_MEMORY} has room for the batches of "
+            f"{n_fitting} processes: add engine.n_workers={n_fitting}{threads}, choose a smaller "
+            "backbone.batch_size, or give a container more (docker run --shm-size)"
+        )
     context = multiprocessing.get_context("forkserver")  # a copy of this process has its threads
     context.set_forkserver_preload(PRELOADED)
     loader: Any = DataLoader(
         reader,  # type: ignore[arg-type]
         batch_size=None,
-        num_workers=min(n_workers, len(reader)),
+        num_workers=n_processes,
         prefetch_factor=N_PREFETCH,
         multiprocessing_context=context,
         worker_init_fn=ignore_interrupts,

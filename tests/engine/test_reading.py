@@ -2,12 +2,14 @@
 
 import os
 import pickle
+import shutil
 import signal
 import subprocess
 import sys
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -29,9 +31,19 @@ CHUNK = 32
 
 @pytest.fixture(scope="module")
 def clip(tiny_clip: Path) -> TransformersBackbone:
+    return make_clip(TransformersBackbone, str(tiny_clip))
+
+
+def make_clip(kind: type[TransformersBackbone], model: str) -> TransformersBackbone:
     settings: dict[str, Any] = {"revision": "main", "dtype": "float32", "device": "cpu"}
     settings |= {"batch_size": 8, "text_padding": "longest", "text_length": 48}
-    return TransformersBackbone(model=str(tiny_clip), query_template="{title}", **settings)
+    return kind(model=model, query_template="{title}", **settings)
+
+
+def leave_room(patch: pytest.MonkeyPatch, n_batches: int) -> None:
+    """Leave shared memory for batches of the tiny CLIP's pictures, 32x32."""
+    free = n_batches * 8 * 32 * 32 * 3
+    patch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
 
 
 @pytest.fixture(scope="module")
@@ -80,8 +92,7 @@ def test_two_batches_at_a_time_give_the_results_of_one_at_a_time(
     clip: TransformersBackbone, listing: Listing, tmp_path: Path
 ) -> None:
     expected = embed(listing, CachedBackbone(clip, OutputCache(tmp_path / "a")), 0)
-    waiting = WaitingClip.__new__(WaitingClip)
-    waiting.__setstate__(clip.__getstate__())
+    waiting = make_clip(WaitingClip, clip.checkpoint.model)
     cached = CachedBackbone(waiting, OutputCache(tmp_path / "b"))
     assert describe(embed(listing, cached, 0)) == describe(expected)
     n_distinct = len({one.image.digest for one in expected if isinstance(one, Accepted)})
@@ -100,6 +111,17 @@ def test_rows_of_a_listing_are_those_of_its_chunks(listing: Listing, stop: int) 
     assert listing.read_rows(5, stop) == chunks[5:stop]
 
 
+def test_processes_without_room_in_shared_memory_are_refused_before_the_system_kills_them(
+    clip: TransformersBackbone, listing: Listing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leave_room(monkeypatch, 4)
+    with pytest.raises(ValueError, match=r"n_workers=2: /dev/shm has room .* of 1 pro.*workers=1,"):
+        embed(listing, clip, 2)
+    leave_room(monkeypatch, 2)
+    with pytest.raises(ValueError, match=r"of 0 processes: add engine.n_workers=0 to read in thr"):
+        embed(listing, clip, 2)
+
+
 @pytest.mark.parametrize("n_workers", [-1, "many"])
 def test_an_invalid_number_of_processes_is_refused(n_workers: Any) -> None:
     with pytest.raises(ValueError, match=f"n_workers must be auto or at least 0, got {n_workers}"):
@@ -109,6 +131,7 @@ def test_an_invalid_number_of_processes_is_refused(n_workers: Any) -> None:
 @pytest.mark.parametrize(
     ("asynchronous", "n_pictures", "n_cores", "chosen", "reason"),
     [
+        (True, 10**6, 32, 20, "20 processes (/dev/shm has room for the batches of 20 processes)"),
         (False, 10**6, 16, 0, "2 threads (the model is on a CPU"),
         (True, 500, 16, 0, "2 threads (500 pictures are read before processes have started)"),
         (True, 10**6, 1, 0, "2 threads (there is one core)"),
@@ -127,10 +150,10 @@ def test_auto_logs_what_it_chose_and_why(
 ) -> None:
     caplog.set_level("INFO")
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(n_cores)))
-    backbone = WaitingClip.__new__(WaitingClip) if asynchronous else clip
+    leave_room(monkeypatch, 41)
+    backbone = make_clip(WaitingClip, clip.checkpoint.model) if asynchronous else clip
     assert LocalEngine(n_workers="auto")._choose(n_pictures, backbone, 2) == chosen
-    (line,) = caplog.messages
-    assert line.startswith(f"reading        {reason}")
+    assert caplog.messages[-1].startswith(f"reading        {reason}")
 
 
 @pytest.mark.slow
