@@ -93,7 +93,7 @@ def rank_rows(scores: FloatArray) -> FusedArray:
     ordered = np.take_along_axis(scores, order, axis=1)
     column = np.broadcast_to(np.arange(scores.shape[1]), scores.shape)
     differs = ordered[:, 1:] != ordered[:, :-1]
-    opens = np.pad(differs, ((0, 0), (1, 0)), constant_values=True)
+    opens = np.pad(differs, ((0, 0), (1, 0)))
     closes = np.pad(differs, ((0, 0), (0, 1)), constant_values=True)
     first = np.maximum.accumulate(np.where(opens, column, 0), axis=1)
     last = np.where(closes, column, scores.shape[1])

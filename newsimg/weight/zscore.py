@@ -16,4 +16,4 @@ class ZScoreWeight(LinearWeight):
         # Constant rows are therefore detected by their range, which is exact.
         constant = exact.max(axis=1, keepdims=True) == exact.min(axis=1, keepdims=True)
         deviations = np.where(constant, 0.0, exact - exact.mean(axis=1, keepdims=True))
-        return divide_rows(deviations, np.where(constant, 0.0, exact.std(axis=1, keepdims=True)))
+        return divide_rows(deviations, exact.std(axis=1, keepdims=True))

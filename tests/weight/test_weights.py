@@ -244,7 +244,7 @@ def test_scores_that_cannot_be_fused_are_refused(option: str) -> None:
 
 
 def test_a_row_of_equal_scores_whose_mean_is_rounded_has_no_deviations() -> None:
-    rows = np.array([[0.1, 0.1, 0.1], [1.0, 2.0, 3.0]])
+    rows = np.array([[0.1, 0.1, 0.1], [-1.0, 0.0, 1.0]])
     assert rows[0].mean() != 0.1
     found = ZScoreWeight(value=0.5).normalize(rows)
     np.testing.assert_allclose(found, [[0, 0, 0], [-(1.5**0.5), 0, 1.5**0.5]], atol=1e-15)
