@@ -12,7 +12,7 @@ import numpy as np
 
 from newsimg.backbone.compiled import CompiledTower, describe_compilation
 from newsimg.backbone.forward import ForwardBatches
-from newsimg.backbone.picture_inputs import PictureInputs
+from newsimg.backbone.pictures.inputs import PictureInputs
 from newsimg.backbone.quantized import QuantizedTower, check_quantize, describe_quantization
 from newsimg.datatypes import FloatArray, Image
 from newsimg.interfaces import Backbone

@@ -11,8 +11,8 @@ from photographs import PREPROCESSORS, SIZES, TABLE, draw, save, to_tensor
 from PIL import Image as PILImage
 from PIL import ImageCms, ImageOps
 
-from newsimg.backbone import device_decoding, device_resizing
-from newsimg.backbone.device_decoding import (
+from newsimg.backbone.pictures import device_decoding, device_resizing, inputs
+from newsimg.backbone.pictures.device_decoding import (
     JPEG,
     LAYOUT,
     DeviceDecoder,
@@ -20,8 +20,8 @@ from newsimg.backbone.device_decoding import (
     read_jpeg,
     turn,
 )
-from newsimg.backbone.device_resizing import group_sizes, pad_pictures, resize_on_device
-from newsimg.backbone.preprocessing import PIXELS, PixelPreprocessor
+from newsimg.backbone.pictures.device_resizing import group_sizes, pad_pictures, resize_on_device
+from newsimg.backbone.pictures.preprocessing import PIXELS, PixelPreprocessor
 from newsimg.datatypes import Accepted, Image, Rejected, ValidationRules
 from newsimg.engine.listing import write_listing
 from newsimg.engine.local import LocalEngine
@@ -219,7 +219,6 @@ def test_a_collection_is_embedded_as_with_exact_decoding_and_damaged_pictures_ar
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from newsimg.backbone import picture_inputs
     from newsimg.backbone.transformers_backbone import TransformersBackbone
 
     settings: dict[str, Any] = {"revision": "main", "dtype": "float32", "device": "cpu"}
@@ -242,10 +241,10 @@ def test_a_collection_is_embedded_as_with_exact_decoding_and_damaged_pictures_ar
         used.append(len(files))
         return decode(files)
 
-    monkeypatch.setattr(picture_inputs, "check_device_decoding", lambda *_: None)
+    monkeypatch.setattr(inputs, "check_device_decoding", lambda *_: None)
     monkeypatch.setattr(device_decoding, "describe_gpu_libraries", dict)
     monkeypatch.setattr(
-        picture_inputs, "DeviceDecoder", lambda found, device: DeviceDecoder(found, device, count)
+        inputs, "DeviceDecoder", lambda found, device: DeviceDecoder(found, device, count)
     )
     found = embed("gpu")
     assert sum(used) >= 12

@@ -8,8 +8,8 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from photographs import PREPROCESSORS, SIZES, draw, save
 
-from newsimg.backbone.device_decoding import DeviceDecoder, read_jpeg
-from newsimg.backbone.preprocessing import move_inputs
+from newsimg.backbone.pictures.device_decoding import DeviceDecoder, read_jpeg
+from newsimg.backbone.pictures.preprocessing import move_inputs
 from newsimg.data.sample import SampleDataset
 from newsimg.datatypes import Accepted, Image, Rejected, ValidationRules
 from newsimg.engine.listing import write_listing

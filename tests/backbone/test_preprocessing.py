@@ -10,7 +10,7 @@ import transformers
 from PIL import Image as PILImage
 
 import newsimg
-from newsimg.backbone.preprocessing import (
+from newsimg.backbone.pictures.preprocessing import (
     find_preprocessor,
     move_inputs,
     normalize_pixels,

@@ -30,7 +30,7 @@ from timing import time_in_turn
 from torch.utils.data import DataLoader
 from transformers import CLIPImageProcessorPil
 
-from newsimg.backbone.preprocessing import find_preprocessor
+from newsimg.backbone.pictures.preprocessing import find_preprocessor
 from newsimg.datatypes import FloatArray, Image
 from newsimg.engine.listing import Listing, write_listing
 from newsimg.engine.reading import read_in_threads

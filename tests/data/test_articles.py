@@ -11,9 +11,13 @@ from newsimg.data.article_pictures import PictureFolder
 from newsimg.data.articles import ArticleSource, load_articles, read_headlines, read_subsets
 from newsimg.data.editions import map_columns
 from newsimg.data.newsimages import NewsImagesDataset
-from newsimg.datatypes import Query
+from newsimg.datatypes import Collection, Query
 
 HEADER = ["article_id", "article_title", "article_tags", "image_id", "section"]
+
+
+def load(*arguments: Any) -> Collection:
+    return load_articles(*arguments, provide=lambda image_ids: None)
 
 
 def write_articles(folder: Path, n: int, **values: str) -> Path:
@@ -58,7 +62,7 @@ def test_a_collection_has_its_name_filter_and_choice_for_damaged_pictures(
 def test_pictures_are_named_by_the_first_line_of_the_csv_that_has_them(tmp_path: Path) -> None:
     path = write_articles(tmp_path, 3)
     path.write_text(path.read_text() + "b,Title,,p1,\n")
-    collection = load_articles("x", path, tmp_path / "pictures", source())
+    collection = load("x", path, tmp_path / "pictures", source())
     assert collection.named_in == {f"p{i}": f"a.csv, line {i + 2}" for i in range(3)}
     assert collection.skipped == {}
 
@@ -75,7 +79,7 @@ def test_skipped_pictures_are_counted_by_kind(
 ) -> None:
     path = write_articles(tmp_path, 3)
     (tmp_path / "pictures" / "p1.jpg").unlink()
-    collection = load_articles("x", path, tmp_path / "pictures", source(**choices))
+    collection = load("x", path, tmp_path / "pictures", source(**choices))
     assert collection.skipped == counted
 
 
@@ -90,12 +94,12 @@ def test_ten_missing_pictures_are_named_in_the_order_of_the_csv(
     message = f"{tmp_path}/pictures lacks {n} of the 12 pictures that {path} names: {named}"
     message += ", ..." if n > 10 else ""
     with pytest.raises(FileNotFoundError) as raised:
-        load_articles("x", path, tmp_path / "pictures", source())
+        load("x", path, tmp_path / "pictures", source())
     assert str(raised.value).startswith(
         f"{message}. The file name of a picture must be its image_id, at any depth of the folder; "
     )
     with caplog.at_level(logging.WARNING):
-        load_articles("x", path, tmp_path / "pictures", source(on_missing="skip"))
+        load("x", path, tmp_path / "pictures", source(on_missing="skip"))
     assert caplog.messages == [f"{message}; they are skipped"]
 
 
@@ -127,14 +131,14 @@ def test_a_split_takes_the_place_of_a_subset_in_a_copy(tmp_path: Path) -> None:
     )  # fmt: skip
     other = dataset.with_split("test")
     assert [query.query_id for query in dataset.load().queries] == ["a3", "a1"]
-    whole = load_articles("x", path, tmp_path / "pictures", source(split="test"))
+    whole = load("x", path, tmp_path / "pictures", source(split="test"))
     assert other.load().queries == whole.queries
     assert len(whole.queries) == 1
 
 
 def test_a_query_keeps_the_columns_that_are_not_the_benchmarks(tmp_path: Path) -> None:
     path = write_articles(tmp_path, 1)
-    (query,) = load_articles("x", path, tmp_path / "pictures", source()).queries
+    (query,) = load("x", path, tmp_path / "pictures", source()).queries
     assert query == Query("a0", "Title 0", ("Ada",), ("UN",), (("section", "s0"),))
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from PIL import Image as PILImage
 
-from newsimg.backbone.preprocessing import PixelPreprocessor
+from newsimg.backbone.pictures.preprocessing import PixelPreprocessor
 from newsimg.datatypes import Image
 
 SIZES = ((500, 375), (375, 500), (97, 61), (33, 32), (1, 9), (300, 301), (64, 64), (1200, 90))

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from newsimg.backbone.device_decoding import (
+from newsimg.backbone.pictures.device_decoding import (
     DeviceDecoder,
     check_device_decoding,
     describe_device_decoding,
     read_jpeg,
 )
-from newsimg.backbone.preprocessing import (
+from newsimg.backbone.pictures.preprocessing import (
     PIXELS,
     PixelPreprocessor,
     find_preprocessor,

@@ -9,9 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL.Image import Resampling
 
-from newsimg.backbone.device_resizing import FILTERS, Sampling, pad_pictures, resize_on_device
 from newsimg.backbone.forward import is_device_error
-from newsimg.backbone.preprocessing import PIXELS, PixelPreprocessor
+from newsimg.backbone.pictures.device_resizing import (
+    FILTERS,
+    Sampling,
+    pad_pictures,
+    resize_on_device,
+)
+from newsimg.backbone.pictures.preprocessing import PIXELS, PixelPreprocessor
 from newsimg.datatypes import Image
 from newsimg.storage.models.batches import is_out_of_memory
 from newsimg.storage.models.fit import ModelError

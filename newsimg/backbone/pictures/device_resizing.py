@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from PIL.Image import Resampling
 
-from newsimg.backbone.preprocessing import PixelPreprocessor
+from newsimg.backbone.pictures.preprocessing import PixelPreprocessor
 
 if TYPE_CHECKING:
     import torch
