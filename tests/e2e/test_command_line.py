@@ -27,22 +27,27 @@ HEAVY = {"torch", "transformers", "mlflow", "faiss", "pandas", "scipy", "matplot
 HEAVY |= {"ir_measures", "pyarrow", "PIL", "huggingface_hub", "tokenizers"}
 
 
-def test_help_names_every_group_and_option_and_imports_nothing_heavy() -> None:
-    code = (
-        "import runpy, sys; sys.argv = ['newsimg', '--help']\n"
-        "try: runpy.run_module('newsimg.run', run_name='__main__')\n"
-        "except SystemExit: pass\n"
-        "print('IMPORTED', sorted({name.partition('.')[0] for name in sys.modules}))"
-    )
+def run_and_list_imports(code: str) -> tuple[str, set[str]]:
+    """Run code in a process of its own; return its output, and the modules that it imports."""
     done = subprocess.run(
-        [sys.executable, "-c", code],
+        [sys.executable, "-c", f"{code}print('IMPORTED', sorted(sys.modules))"],
         capture_output=True,
         text=True,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         check=True,
     )
     text, _, imported = done.stdout.partition("IMPORTED ")
-    assert not HEAVY & set(ast.literal_eval(imported))
+    return text, set(ast.literal_eval(imported))
+
+
+def test_help_names_every_group_and_option_and_imports_nothing_heavy() -> None:
+    code = (
+        "import runpy, sys; sys.argv = ['newsimg', '--help']\n"
+        "try: runpy.run_module('newsimg.run', run_name='__main__')\n"
+        "except SystemExit: pass\n"
+    )
+    text, imported = run_and_list_imports(code)
+    assert not HEAVY & {name.partition(".")[0] for name in imported}
     for group in GROUPS:
         (line,) = re.findall(rf"^\W*{group}: (.*)$", text, re.MULTILINE)
         options = {path.stem for path in (CONF_DIR / group).glob("*.yaml")}
@@ -60,16 +65,8 @@ def test_a_run_whose_results_are_cached_imports_no_library_of_models_or_tests(
         "import sys; from newsimg.run import main\n"
         f"sys.argv = {['newsimg', *arguments]!r}\n"
         "main()\n"
-        "print('IMPORTED', sorted(sys.modules))"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        check=True,
-    )
-    imported = set(ast.literal_eval(done.stdout.partition("IMPORTED ")[2]))
+    _, imported = run_and_list_imports(code)
     assert "newsimg.reranker.aesthetics" in imported
     assert not imported & {"torch", "transformers", "mlflow", "scipy.stats", "sklearn"}
 

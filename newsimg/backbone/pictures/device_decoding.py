@@ -77,8 +77,10 @@ def describe_gpu_libraries() -> dict[str, str | None]:
     return {"torchvision": version("torchvision"), "cuda": torch.version.cuda}
 
 
-def check_device_decoding(found: PixelPreprocessor | None, device: str, model: str) -> None:
-    """Check that pictures can be decoded and resized on the device.
+def check_device_decoding(
+    found: PixelPreprocessor | None, device: str, model: str
+) -> PixelPreprocessor:
+    """Check that pictures can be decoded and resized on the device; return what resizes them.
 
     Raises:
         ModelError: If they cannot; names the reason.
@@ -90,6 +92,7 @@ def check_device_decoding(found: PixelPreprocessor | None, device: str, model: s
             "backbone.decoding=gpu needs a model that resizes all pictures to one size with a "
             f"bilinear, bicubic or Lanczos filter, {model} does not: {HINT}"
         )
+    return found
 
 
 def decode_on_device(files: "list[torch.Tensor]") -> "list[torch.Tensor]":

@@ -95,8 +95,9 @@ class PictureInputs:
     def _decoder(self) -> DeviceDecoder:
         import torch
 
-        assert self.pixels is not None
-        return DeviceDecoder(self.pixels, torch.device(self._find_device()))
+        device = self._find_device()
+        pixels = check_device_decoding(self.pixels, device, self.checkpoint.model)
+        return DeviceDecoder(pixels, torch.device(device))
 
     def load(self) -> None:
         """Load what `preprocess` needs.
@@ -137,7 +138,6 @@ class PictureInputs:
             DamagedPictureError: If a picture is found to be damaged only here.
         """
         if self.decoding == "gpu":
-            self.load()
             with self._lock:
                 decode = self._decoder
             inputs = StackedInputs({PIXELS: decode(images, inputs)})

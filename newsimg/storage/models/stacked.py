@@ -50,17 +50,20 @@ class JoinedInputs(Sequence[Arrays]):
     def __init__(self, inputs: Sequence[Arrays]) -> None:
         import torch
 
-        arrays = [np.ascontiguousarray(array) for own in inputs for array in own.values()]
-        self.names = [list(own) for own in inputs]
-        self.shapes = [(array.dtype, array.shape) for array in arrays]
-        self.starts = np.cumsum([0, *(array.nbytes for array in arrays)]).tolist()
-        self.data = torch.empty(self.starts[-1], dtype=torch.uint8).share_memory_()
-        content = self.data.numpy()
-        for array, start in zip(arrays, self.starts, strict=False):
-            content[start : start + array.nbytes] = array.reshape(-1).view(np.uint8)
+        n_bytes = sum(array.nbytes for own in inputs for array in own.values())
+        self.data = torch.empty(n_bytes, dtype=torch.uint8).share_memory_()
+        self.parts: list[dict[str, tuple[slice, np.dtype[Any], tuple[int, ...]]]] = []
+        content, start = self.data.numpy(), 0
+        for own in inputs:
+            self.parts.append({})
+            for name, array in own.items():
+                part = slice(start, start + array.nbytes)
+                content[part] = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+                self.parts[-1][name] = part, array.dtype, array.shape
+                start = part.stop
 
     def __len__(self) -> int:
-        return len(self.names)
+        return len(self.parts)
 
     @overload
     def __getitem__(self, place: int) -> Arrays: ...
@@ -69,14 +72,11 @@ class JoinedInputs(Sequence[Arrays]):
     def __getitem__(self, place: int | slice) -> "Arrays | Sequence[Arrays]":
         if isinstance(place, slice):
             return [self[i] for i in range(len(self))[place]]
-        place = range(len(self))[place]
-        first = sum(map(len, self.names[:place]))
-        return {name: self._view(first + i) for i, name in enumerate(self.names[place])}
-
-    def _view(self, number: int) -> NDArray[Any]:
-        dtype, shape = self.shapes[number]
-        content = self.data.numpy()[self.starts[number] : self.starts[number + 1]]
-        return content.view(dtype).reshape(shape)
+        content = self.data.numpy()
+        return {
+            name: content[part].view(dtype).reshape(shape)
+            for name, (part, dtype, shape) in self.parts[place].items()
+        }
 
 
 def share_inputs(inputs: Sequence[Arrays]) -> Sequence[Arrays]:
